@@ -1,0 +1,67 @@
+# Everything here needs only Python >= 3.11, make and git; the first target that runs sets up .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SHARED ?= $(or $(FMMTC_SHARED),../shared)
+DEMO ?= demo
+TRIAL ?= $(SHARED)/data/stages.tar.xz
+TRIAL_DIR ?= trial
+NPROCS ?= $(shell getconf _NPROCESSORS_ONLN)
+
+.PHONY: help install demo trial test slow-test lint format bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP)  ## set up .venv with the locked versions
+
+$(STAMP): pyproject.toml requirements/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e ".[test,lint]"
+	@touch $@
+
+demo: $(STAMP)  ## simulate a study of 24 people and predict their response, end to end
+	$(BIN)/fmmtc-tools simulate $(DEMO)/bids --people 24 --controls 4 --seed 1
+	$(BIN)/fmmtc $(DEMO)/bids $(DEMO)/out participant --work-dir $(DEMO)/work \
+	    --atlas $(DEMO)/bids/sourcedata/simulation
+	$(BIN)/fmmtc $(DEMO)/bids $(DEMO)/out group --work-dir $(DEMO)/work \
+	    --target Response --where type=patient --encoder random --token-orders 2 \
+	    --folds 3 --inner-folds 2 --epochs 10
+	$(BIN)/python -m benchmarks.validate $(DEMO)/out
+	@echo "Participant report: $(DEMO)/out/sub-05.html"
+
+trial: $(STAMP)  ## train and judge on a real drug trial (TRIAL= names the archive)
+	@test -e "$(TRIAL)" || { echo "No archive at $(TRIAL): make trial TRIAL=/path/to/stages.tar.xz"; exit 69; }
+	mkdir -p $(TRIAL_DIR)
+	tar -xJf $(TRIAL) -C $(TRIAL_DIR)
+	$(BIN)/fmmtc $(TRIAL_DIR)/stages $(TRIAL_DIR)/out group --work-dir $(TRIAL_DIR)/work \
+	    --derivatives parcels=$(TRIAL_DIR)/stages/derivatives/parcels \
+	    --target sofas_improved_6mo --encoder random --precision float32 \
+	    --folds 3 --inner-folds 2 --epochs 5
+
+test: $(STAMP)  ## the default tests: no network, no GPU, within 8 minutes
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+slow-test: $(STAMP)  ## tests that train for minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)  ## ruff, mypy, import-linter, codespell, hadolint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+	$(BIN)/hadolint Dockerfile
+
+format: $(STAMP)  ## apply ruff's formatting and fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## measure speed and memory
+	$(BIN)/python benchmarks/parcellate.py
+	$(BIN)/python benchmarks/encode.py
+
+clean:  ## remove what demo and trial wrote
+	rm -rf $(DEMO) $(TRIAL_DIR) work

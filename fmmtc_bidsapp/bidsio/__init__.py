@@ -1,0 +1,1 @@
+"""Files to records and back; the only room that knows BIDS."""

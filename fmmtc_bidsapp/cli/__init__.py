@@ -1,0 +1,1 @@
+"""Argv to plan to the chosen level."""

@@ -1,0 +1,89 @@
+"""Flags made from the options' own fields: name, type, default, choices and help come from there.
+
+A flag that was not given is
+absent from the namespace, so that only the options classes know the defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import textwrap
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, fields
+from functools import cache
+from itertools import pairwise
+from typing import Any, get_type_hints
+
+__all__ = ["add_options", "given", "hyphenated", "label"]
+
+
+def hyphenated(argv: Sequence[str]) -> list[str]:
+    """Spell every flag with hyphens, so that ``--work_dir`` and ``--work-dir`` are one flag."""
+    words = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        spelled = flag.replace("_", "-") if flag.startswith("--") else flag
+        words.append(spelled + equals + value)
+    return words
+
+
+def label(prefix: str) -> Any:
+    """Return a converter that strips ``sub-`` and the like from a label."""
+
+    def strip(text: str) -> str:
+        return text.removeprefix(f"{prefix}-")
+
+    strip.__name__ = f"{prefix} label"
+    return strip
+
+
+@cache
+def _field_help(options: type) -> dict[str, str]:
+    """Read the text under each field of an options class from its source."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(options)))
+    body = tree.body[0].body  # type: ignore[attr-defined]
+    texts = {}
+    for line, below in pairwise(body):
+        is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(line, ast.AnnAssign) and is_text:
+            texts[line.target.id] = " ".join(str(below.value.value).split())  # type: ignore[union-attr]
+    return texts
+
+
+def add_options(parser: argparse.ArgumentParser, title: str, options: type) -> None:
+    """Add a group of flags, one for each field of an options class."""
+    group = parser.add_argument_group(title)
+    types = get_type_hints(options)
+    for each in fields(options):
+        flag = f"--{each.name.replace('_', '-')}"
+        text = _field_help(options)[each.name].replace("%", "%%")
+        settings = _settings(each, types[each.name], text)
+        group.add_argument(flag, default=argparse.SUPPRESS, **settings)
+
+
+def _settings(each: Field[Any], kind: Any, text: str) -> dict[str, Any]:
+    """Say in argparse's terms what a field is."""
+    if kind is bool:
+        return {"action": "store_true", "help": text}
+    if kind == tuple[str, ...]:
+        return {"nargs": "+", "action": "extend", "metavar": "VALUE", "help": text}
+    shown = "" if each.default in (None, MISSING) else f" (default: {each.default})"
+    settings: dict[str, Any] = {"help": text + shown, "type": kind if callable(kind) else str}
+    if kind not in (int, float):
+        settings["type"] = str
+    if each.metadata.get("choices"):
+        settings["choices"] = each.metadata["choices"]
+    else:
+        settings["metavar"] = each.name.split("_")[-1].upper()
+    return settings
+
+
+def given(options: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Fields of an options class that the user set, ready for its constructor."""
+    names: Sequence[str] = [each.name for each in fields(options)]
+    found = {name: values[name] for name in names if name in values}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+    }

@@ -1,0 +1,1 @@
+"""A cohort to a fitted, calibrated, judged model."""

@@ -1,0 +1,184 @@
+"""Every choice a user can make about the method, as frozen values.
+
+The text under a field is the help of its flag (see `fmmtc_bidsapp.cli.parser`); the default is the
+flag's default. ``metadata={"choices": ...}`` lists the allowed values, checked on construction.
+Paths of inputs and outputs are not options: they live in `fmmtc_bidsapp.plan`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from fmmtc_bidsapp.errors import UsageError
+
+__all__ = [
+    "CohortOptions",
+    "DenoiseOptions",
+    "EvaluationOptions",
+    "ModelOptions",
+    "ParcelOptions",
+    "TrainOptions",
+]
+
+
+def _one_of(default: str, *choices: str) -> Any:
+    return field(default=default, metadata={"choices": choices})
+
+
+def _check_choices(options: Any) -> None:
+    for each in fields(options):
+        choices = each.metadata.get("choices")
+        value = getattr(options, each.name)
+        if choices and value not in choices:
+            raise UsageError(
+                f"--{each.name.replace('_', '-')} is {value!r}; allowed are {', '.join(choices)}."
+            )
+
+
+def _check_positive(options: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if not value > 0:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be above 0.")
+
+
+@dataclass(frozen=True)
+class ParcelOptions:
+    """How a BOLD image becomes parcel series."""
+
+    atlas: str = "A424"
+    """Atlas: A424, or the path of a label image (or of the folder that holds it) with a table of
+    the same name ending in .tsv that has the columns index and name."""
+
+    min_coverage: float = 0.5
+    """Smallest share of a parcel's voxels that must hold data; a parcel below it becomes n/a."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_coverage <= 1:
+            raise UsageError(f"--min-coverage is {self.min_coverage}; it must lie in 0 to 1.")
+
+
+@dataclass(frozen=True)
+class DenoiseOptions:
+    """How parcel series are cleaned."""
+
+    denoise_strategy: str = _one_of("none", "none")
+    """Cleaning of the parcel series: none writes the parcel means as they are (the paper's)."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
+
+@dataclass(frozen=True)
+class CohortOptions:
+    """Who enters the analysis, and what is predicted."""
+
+    target: str | None = None
+    """Column of the participants table to predict (two values)."""
+
+    positive_value: str | None = None
+    """The value of the target column that counts as 1; needed when the two values are text."""
+
+    where: tuple[str, ...] = ()
+    """Keep participants whose column equals a value, as COLUMN=VALUE; repeatable."""
+
+    stratify_by: tuple[str, ...] = ()
+    """Columns that, together with the target, every fold should hold in equal shares."""
+
+    desc: str | None = None
+    """Which cleaning strategy's series to read (the desc- of their names); needed when there are
+    several."""
+
+    keep_unusable: bool = False
+    """Keep runs whose quality table says usable = false."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the network is made of and what it is shown."""
+
+    fusion: str = _one_of("concat", "concat")
+    """How the series and the connectivity features meet (Table 1 of the paper)."""
+
+    encoder: str = _one_of("brainlm", "brainlm", "random")
+    """Encoder of the parcel series: the pre-trained BrainLM, or the same network with random
+    weights (the paper's "without pre-training")."""
+
+    encoder_weights: str | None = None
+    """Folder with BrainLM's config.json and pytorch_model.bin; by default the one that
+    fmmtc-tools fetch brainlm put into the cache."""
+
+    normalisation: str = _one_of("scan", "scan", "zscore", "none")
+    """Scale of the series the encoder sees: scan centres each parcel and divides the scan by its
+    median parcel SD, zscore divides each parcel by its own SD, none keeps scanner units."""
+
+    window: int = 200
+    """Volumes the encoder sees at once."""
+
+    short_series: str = _one_of("drop-patches", "drop-patches", "zero-pad", "refuse")
+    """A series shorter than the window: leave the empty patches out, pad with zeros (the paper),
+    or exclude the scan."""
+
+    token_orders: int = 8
+    """Seeded token orders averaged per window (the encoder's convolution depends on the order)."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _check_positive(self, "window", "token_orders")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a network is trained."""
+
+    folds: int = 5
+    """Outer folds: every participant is predicted by a network that never saw them."""
+
+    repeats: int = 1
+    """Repeats of the outer cross-validation, each with its own split."""
+
+    inner_folds: int = 3
+    """Inner folds, within the training rows, that choose the epoch and fit the calibration."""
+
+    epochs: int = 100
+    """Longest training; the inner folds choose the epoch that is used."""
+
+    batch_size: int = 8
+    """Participants in one step."""
+
+    learning_rate: float = 5e-4
+    """Learning rate of AdamW at the first step, falling to 1e-7 along a cosine."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+    precision: str = _one_of("auto", "auto", "float32", "bfloat16")
+    """Arithmetic of the networks; auto takes bfloat16 where the processor has instructions for
+    it."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _check_positive(self, "repeats", "epochs", "batch_size", "learning_rate")
+        for name in ("folds", "inner_folds"):
+            if getattr(self, name) < 2:
+                raise UsageError(f"--{name.replace('_', '-')} must be 2 or more.")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How predictions are calibrated and judged."""
+
+    bootstrap: int = 2000
+    """Bootstrap draws (participants, within class) behind the pooled intervals."""
+
+    calibration: str = _one_of("sigmoid", "sigmoid", "temperature", "none")
+    """Map from the network's output to a probability, fitted on inner out-of-fold outputs."""
+
+    threshold: str = _one_of("0.5", "0.5", "tuned")
+    """Probability from which a person counts as positive: 0.5, or the one with the best balanced
+    accuracy on inner out-of-fold outputs."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        _check_positive(self, "bootstrap")

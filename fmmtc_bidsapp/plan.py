@@ -1,0 +1,182 @@
+"""What one call of the command will do: where, on whom, with which options and resources.
+
+A plan is written unchanged as the run's ``plan.toml``. The configuration hash says whether two
+runs would compute the same thing: it covers the options, the digests of the files they name and
+the minor version, but no label, path, resource or choice of people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fmmtc_bidsapp._version import __version__
+from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.options import (
+    CohortOptions,
+    DenoiseOptions,
+    EvaluationOptions,
+    ModelOptions,
+    ParcelOptions,
+    TrainOptions,
+)
+
+__all__ = [
+    "GroupPlan",
+    "ParticipantPlan",
+    "Resources",
+    "Selection",
+    "configuration_hash",
+    "plan_table",
+]
+
+_NAMED_FILES = frozenset({"atlas", "encoder_weights"})
+"""Options that name a file: the file's digest enters the hash, its path does not."""
+
+_PEOPLE_AND_PLACE = frozenset({"device", "desc"})
+"""Options that choose where to compute or which files to read, not what is computed."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of the dataset; labels without their prefix, empty for all."""
+
+    participants: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    space: str = "auto"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the machine may be asked for."""
+
+    work_dir: Path
+    n_procs: int = 1
+    omp_nthreads: int = 1
+    memory_gb: float | None = None
+    """Memory all nodes may take together; None for nine tenths of the machine's."""
+    stop_on_first_crash: bool = False
+    verbose: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_procs < 1 or self.omp_nthreads < 1:
+            raise UsageError("--nprocs and --omp-nthreads must be 1 or more.")
+
+
+@dataclass(frozen=True)
+class ParticipantPlan:
+    """One call at the participant level."""
+
+    bids_dir: Path
+    output_dir: Path
+    run_id: str
+    resources: Resources
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
+    parcel: ParcelOptions = field(default_factory=ParcelOptions)
+    denoise: DenoiseOptions = field(default_factory=DenoiseOptions)
+
+    def configuration_hash(self, *, atlas_digest: str) -> str:
+        """Hash of what decides the numbers in the series and matrices."""
+        return configuration_hash(self.parcel, self.denoise, digests={"atlas": atlas_digest})
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """One call at the group level."""
+
+    bids_dir: Path
+    output_dir: Path
+    run_id: str
+    resources: Resources
+    analysis: str
+    """``train`` or ``apply``."""
+    label: str
+    """Name of the result in ``group_desc-<label>_…`` and ``models/<label>``."""
+    random_seed: int = 0
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
+    participants: Path | None = None
+    """The participants table; None for ``bids_dir/participants.tsv``."""
+    model_dir: Path | None = None
+    """The bundle that ``apply`` reads."""
+    cohort: CohortOptions = field(default_factory=CohortOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+
+    def __post_init__(self) -> None:
+        if self.analysis == "train" and self.cohort.target is None:
+            raise UsageError(
+                "--analysis train needs --target COLUMN: the column of the participants table to "
+                "predict."
+            )
+        if self.analysis == "apply" and self.model_dir is None:
+            raise UsageError(
+                "--analysis apply needs --model DIR: a models/<label> folder that --analysis "
+                "train wrote."
+            )
+
+    @property
+    def series_dir(self) -> Path:
+        """Where the parcel series are: another program's folder, or our own output."""
+        return self.derivatives.get("parcels", self.output_dir)
+
+    @property
+    def participants_table(self) -> Path:
+        """The table that holds the outcome."""
+        return self.participants or self.bids_dir / "participants.tsv"
+
+    def configuration_hash(self, digests: Mapping[str, str]) -> str:
+        """Hash of what decides the numbers in the predictions."""
+        return configuration_hash(
+            self.cohort,
+            self.model,
+            self.train,
+            self.evaluation,
+            digests={**digests, "analysis": self.analysis, "seed": str(self.random_seed)},
+        )
+
+
+def configuration_hash(*options: Any, digests: Mapping[str, str]) -> str:
+    """Sixteen hexadecimal digits that differ when the computation does.
+
+    Parameters
+    ----------
+    *options
+        Options dataclasses.
+    digests
+        sha256 of every file the options name, by a name of the caller's.
+    """
+    values: dict[str, Any] = {}
+    for each in options:
+        values |= asdict(each)
+    for name in _NAMED_FILES | _PEOPLE_AND_PLACE:
+        values.pop(name, None)
+    minor_version = ".".join(__version__.split(".")[:2])
+    text = json.dumps([values, dict(digests), minor_version], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def plan_table(plan: ParticipantPlan | GroupPlan) -> dict[str, Any]:
+    """Return the plan as nested tables of text, numbers and lists, ready for TOML or JSON."""
+    table = asdict(plan)
+    table["version"] = __version__
+    plain: dict[str, Any] = _plain(table)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value

@@ -1,0 +1,350 @@
+"""What travels between rooms inside one process: frozen values that check themselves once.
+
+A record holds arrays in the axis order its docstring names. Missing data is NaN, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.errors import InputError
+
+__all__ = [
+    "Atlas",
+    "BoldRun",
+    "Calibration",
+    "CalibrationBin",
+    "Connectome",
+    "Curve",
+    "Evaluation",
+    "Examples",
+    "Exclusion",
+    "Fold",
+    "FoldPredictions",
+    "MetricRow",
+    "ParcelSeries",
+    "Person",
+    "RunQuality",
+    "SeriesFile",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Someone or something left out, and why; nobody is dropped without one."""
+
+    participant_id: str
+    session_id: str | None
+    stage: str
+    """Where: ``find``, ``table``, ``series``, ``quality``, ``window``."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class BoldRun:
+    """One preprocessed BOLD image with the mask and confounds of exactly that run."""
+
+    entities: Mapping[str, str]
+    """BIDS entities by their short key (``sub``, ``ses``, ``task``, …) without ``space``,
+    ``res``, ``desc``: those of the raw run."""
+    bold: Path
+    mask: Path | None
+    confounds: Path | None
+    space: str
+    tr_s: float | None
+    """Repetition time of the sidecar in seconds; None where no sidecar gives one."""
+    res: str | None = None
+
+    @property
+    def participant_id(self) -> str:
+        """The label with its prefix, ``sub-01``."""
+        return f"sub-{self.entities['sub']}"
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """A parcellation: a label image and one row per parcel, in the order of every output."""
+
+    label: str
+    """As in file names (``A424``); a fallback or personal atlas never carries ``A424``."""
+    title: str
+    image: Path
+    index: Ints
+    """(parcel,) label values in the image."""
+    names: tuple[str, ...]
+    networks: tuple[str, ...]
+    """Broad network of each parcel (AA-7 for A424), ``n/a`` where unknown."""
+    subnetworks: tuple[str, ...]
+    """Fine network of each parcel (AA-24 for A424), ``n/a`` where unknown."""
+    coordinates_mm: Floats | None
+    """(parcel, 3) what the encoder is told; for A424 the file BrainLM was trained with."""
+    space: str
+    """TemplateFlow identifier of the template the labels are drawn in."""
+    digest: str
+    """sha256 over the label image and the table."""
+    description: str = ""
+    licence: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        n = len(self.index)
+        for what in ("names", "networks", "subnetworks"):
+            _require(
+                len(getattr(self, what)) == n,
+                f"Atlas {self.label} has {n} parcels but {len(getattr(self, what))} {what}.",
+            )
+        _require(n > 0, f"Atlas {self.label} has no parcel.")
+        _require(len(set(self.names)) == n, f"Atlas {self.label} names a parcel twice.")
+        if self.coordinates_mm is not None:
+            _require(
+                self.coordinates_mm.shape == (n, 3),
+                f"Atlas {self.label} needs ({n}, 3) coordinates, found "
+                f"{self.coordinates_mm.shape}.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class ParcelSeries:
+    """Mean signal per parcel: a column is all NaN where the parcel has no data."""
+
+    signal: Floats
+    """(time, parcel)"""
+    parcels: tuple[str, ...]
+    tr_s: float | None
+    coverage: Floats | None = None
+    """(parcel,) share of the parcel's voxels that held data, where it is known."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.signal.ndim == 2 and self.signal.shape[1] == len(self.parcels),
+            f"A series of shape {self.signal.shape} does not fit {len(self.parcels)} parcels.",
+        )
+        partly = np.isnan(self.signal).any(axis=0) & ~np.isnan(self.signal).all(axis=0)
+        _require(
+            not partly.any(),
+            f"{int(partly.sum())} parcels have values in some volumes only, the first is "
+            f"{self.parcels[int(partly.argmax())]}; a parcel must be whole or n/a throughout.",
+        )
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """(parcel,) True where the parcel has no data."""
+        return np.isnan(self.signal).all(axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Connectome:
+    """A symmetric parcel-by-parcel matrix; rows and columns of missing parcels are NaN."""
+
+    matrix: Floats
+    """(parcel, parcel)"""
+    parcels: tuple[str, ...]
+    measure: str
+    """nilearn's name (``correlation``)."""
+
+    def __post_init__(self) -> None:
+        n = len(self.parcels)
+        _require(
+            self.matrix.shape == (n, n),
+            f"A matrix of shape {self.matrix.shape} does not fit {n} parcels.",
+        )
+
+
+@dataclass(frozen=True)
+class RunQuality:
+    """What one run is worth, in numbers; field names are the columns of ``_qc.tsv``."""
+
+    n_volumes: int
+    tr_s: float | None
+    mean_fd_mm: float | None
+    max_fd_mm: float | None
+    n_parcels: int
+    n_parcels_missing: int
+    n_parcels_low_coverage: int
+    n_parcels_zero_variance: int
+    coverage_min: float | None
+    coverage_median: float | None
+    n_voxels_nonfinite: int
+    n_voxels_constant: int
+    fc_mean: float | None
+    atlas_resampled: bool
+    usable: bool
+    reasons: str = "n/a"
+
+
+@dataclass(frozen=True)
+class SeriesFile:
+    """A written series, ours or another program's, with what its name and sidecars say."""
+
+    path: Path
+    entities: Mapping[str, str]
+    tr_s: float | None
+    atlas_label: str | None
+    atlas_digest: str | None
+    desc: str | None
+    usable: bool = True
+    reasons: str = "n/a"
+    mean_fd_mm: float | None = None
+    n_volumes_retained: int | None = None
+
+
+@dataclass(frozen=True)
+class Person:
+    """One example: a participant in one session, with the runs that are merged into it."""
+
+    participant_id: str
+    session_id: str | None
+    y: int | None
+    """1 responder, 0 not, None where the outcome is unknown (``apply``)."""
+    runs: tuple[SeriesFile, ...]
+    strata: tuple[str, ...] = ()
+    """Values of the ``--stratify-by`` columns."""
+
+    @property
+    def key(self) -> str:
+        """``sub-01`` or ``sub-01_ses-1``: unique in a cohort."""
+        return "_".join(filter(None, (self.participant_id, self.session_id)))
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What the networks see of a cohort: one row per person."""
+
+    keys: tuple[str, ...]
+    cls: Floats
+    """(person, hidden) encoder output, mean over runs, windows and token orders."""
+    fc: NDArray[np.float32]
+    """(person, parcel, parcel) correlation, NaN at edges of missing parcels."""
+    y: Ints
+    """(person,) 0 or 1; -1 where the outcome is unknown."""
+    strata: tuple[str, ...]
+    """(person,) label that folds are balanced on (the outcome and ``--stratify-by``)."""
+
+    def __post_init__(self) -> None:
+        n = len(self.keys)
+        _require(len(set(self.keys)) == n, "A person appears twice in the cohort.")
+        for name in ("cls", "fc", "y", "strata"):
+            found = len(getattr(self, name))
+            _require(found == n, f"{name} has {found} rows for {n} people.")
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Rows of one outer split."""
+
+    repeat: int
+    fold: int
+    train: Ints
+    test: Ints
+
+    def __post_init__(self) -> None:
+        _require(
+            not set(self.train.tolist()) & set(self.test.tolist()),
+            f"Fold {self.fold} of repeat {self.repeat} has a person in training and in test.",
+        )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Map from a logit to a probability: ``expit(slope * logit + intercept)``."""
+
+    method: str
+    slope: float
+    intercept: float
+    threshold: float
+    """Probability from which a person counts as positive."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldPredictions:
+    """What one model says of the test rows of one fold, with how it got there."""
+
+    model: str
+    fold: Fold
+    logit: Floats
+    """(test person,) raw output"""
+    calibration: Calibration
+    prevalence: float
+    """Share of positives among the training rows."""
+    epoch: int
+    """Epochs trained, as the inner folds chose (1 for models without epochs)."""
+    validation_loss: Floats
+    """(epoch,) mean over inner folds"""
+    train_loss: Floats
+    """(epoch,) of the refit"""
+    notes: Mapping[str, float] = field(default_factory=dict)
+    """Counts worth reporting, such as imputed edges."""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of one model; a row of ``_metrics.tsv``. NaN where it cannot be had."""
+
+    model: str
+    metric: str
+    """``auroc``, ``average_precision``, ``balanced_accuracy``, ``f1_macro``, ``mcc``,
+    ``sensitivity``, ``specificity``, ``brier``, ``brier_skill``, ``log_loss``,
+    ``log_loss_skill``, ``calibration_slope``, ``calibration_intercept``."""
+    mean: float
+    """Mean of the within-fold values over folds and repeats: the headline."""
+    mean_low: float
+    mean_high: float
+    """95 % Nadeau-Bengio corrected interval of the mean."""
+    fold_sd: float
+    """SD over folds, as the paper prints it."""
+    pooled: float
+    """The metric of all out-of-fold predictions together, mean over repeats."""
+    pooled_low: float
+    pooled_high: float
+    """95 % bootstrap interval (participants within class), given these fits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A line of ``_curves.tsv``: ROC or precision-recall of the pooled predictions."""
+
+    model: str
+    kind: str
+    """``roc`` (x false positive rate, y true positive rate) or ``pr`` (x recall, y precision)."""
+    x: Floats
+    y: Floats
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """A point of the reliability diagram; five bins of equal mass."""
+
+    model: str
+    stage: str
+    """``before`` or ``after`` calibration."""
+    mean_probability: float
+    observed_share: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Everything `learning.evaluate` says of all models of one run."""
+
+    metrics: tuple[MetricRow, ...]
+    curves: tuple[Curve, ...]
+    calibration: tuple[CalibrationBin, ...]
+    verdict: str
+    """One sentence; without a permutation run it says ``not tested``."""
+    expected_half_width: float
+    """Half width of the 95 % interval of an AUROC at this sample size (Hanley-McNeil)."""

@@ -1,0 +1,1 @@
+"""Written files to self-contained HTML."""

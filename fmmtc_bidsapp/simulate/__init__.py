@@ -1,0 +1,1 @@
+"""A known ground truth to a dataset that looks like fMRIPrep wrote it."""

@@ -1,0 +1,1 @@
+"""What fmmtc-tools does."""
