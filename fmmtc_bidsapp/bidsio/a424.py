@@ -1,0 +1,201 @@
+"""The A424 atlas: where its three files are, and how its table is repaired.
+
+The files are upstream's (GPL-3.0) and never part of this program: they are fetched from a pinned
+commit and held to pinned digests.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.errors import InputError, MissingResourceError
+
+__all__ = ["IMAGE", "TABLE", "Parcels", "cache_dir", "fetch_atlas", "find_a424", "read_parcels"]
+
+IMAGE = "A424+2mm.nii.gz"
+TABLE = "A424_Labels_AA-AAc_main_maps.csv"
+COORDINATES = "A424_Coordinates.dat"
+SHA256: Mapping[str, str] = MappingProxyType(
+    {
+        IMAGE: "8478d7516a2bbf295989835d5033d03e4283143a2955c90428f634951702501b",
+        TABLE: "2920dac75cc297e48a8444c8a58a50c8ae2244b664167ac13c573633e9842b58",
+        COORDINATES: "cdad8f8859c211b1400211ebbad455dedcc4399ac14fd614354fb71b110c892c",
+    }
+)
+SOURCE = "https://github.com/emergelab/hierarchical-brain-networks"
+_COMMIT = "bbb460b7b476187072fd69de6a8a960f7d97ae89"
+_RAW = (
+    f"https://raw.githubusercontent.com/emergelab/hierarchical-brain-networks/{_COMMIT}/brainmaps/"
+)
+_FOLDER_VARIABLE = "FMMTC_ATLAS_DIR"
+_N_PARCELS = 424
+
+
+class Parcels(NamedTuple):
+    """What A424's table and coordinates say, one entry per parcel 1 to 424."""
+
+    names: tuple[str, ...]
+    networks: tuple[str, ...]
+    """AA-7"""
+    subnetworks: tuple[str, ...]
+    """AA-24"""
+    coordinates_mm: NDArray[np.float64]
+    """(424, 3) as BrainLM was trained with."""
+
+
+def cache_dir() -> Path:
+    """Name the folder of fetched files: ``FMMTC_CACHE_DIR``, else the user's cache."""
+    own = os.environ.get("FMMTC_CACHE_DIR")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "fmmtc"
+
+
+def find_a424() -> Path:
+    """Find A424's files, fetching them when they are nowhere on this machine.
+
+    Returns
+    -------
+    Path
+        The folder that holds the three files, their digests checked.
+
+    Raises
+    ------
+    MissingResourceError
+        If they are not there and cannot be fetched.
+    InputError
+        If a file is there but is not the pinned one.
+    """
+    named = os.environ.get(_FOLDER_VARIABLE)
+    if named:
+        return check_files(Path(named))
+    folder = _cached()
+    if all((folder / name).is_file() for name in SHA256):
+        return check_files(folder)
+    return fetch_atlas()
+
+
+def _cached() -> Path:
+    return cache_dir() / "atlas" / "A424"
+
+
+def check_files(folder: Path) -> Path:
+    """Check that a folder holds A424's three files, unchanged.
+
+    Parameters
+    ----------
+    folder
+        Where they should be.
+
+    Returns
+    -------
+    Path
+        The same folder.
+
+    Raises
+    ------
+    MissingResourceError
+        If one is absent.
+    InputError
+        If one is not the pinned file.
+    """
+    for name, expected in SHA256.items():
+        path = folder / name
+        if not path.is_file():
+            raise MissingResourceError(f"{folder} lacks {name} of the A424 atlas. {_how()}")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != expected:
+            raise InputError(
+                f"{path} is not the A424 file this program knows: its sha256 is {found}, needed "
+                f"is {expected}. Delete it and run `fmmtc-tools fetch atlas`."
+            )
+    return folder
+
+
+def fetch_atlas() -> Path:
+    """Fetch A424's files into the cache; those that are there are left alone.
+
+    Returns
+    -------
+    Path
+        The folder that holds them.
+
+    Raises
+    ------
+    MissingResourceError
+        If they cannot be fetched.
+    """
+    # Here, because nothing else needs pooch and it is slow to import.
+    import pooch
+
+    folder = _cached()
+    for name, digest in SHA256.items():
+        try:
+            pooch.retrieve(
+                _RAW + quote(name), known_hash=f"sha256:{digest}", fname=name, path=folder
+            )
+        except (OSError, ValueError) as error:
+            raise MissingResourceError(f"Cannot fetch {name} ({error}). {_how()}") from error
+    return folder
+
+
+def _how() -> str:
+    return (
+        "Run `fmmtc-tools fetch atlas` where there is a network and bring its cache folder "
+        f"({_cached()}) here, or point {_FOLDER_VARIABLE} to a folder with "
+        f"{', '.join(SHA256)}."
+    )
+
+
+def read_parcels(folder: Path) -> Parcels:
+    """Read names, networks and coordinates of the 424 parcels.
+
+    The table starts with a byte-order mark, may repeat its header between rows, and holds a
+    spreadsheet formula gone wrong in the long name of a parcel; the short names are sound, so
+    rows are told by their number and named by their short name.
+
+    Parameters
+    ----------
+    folder
+        Where the files are.
+
+    Returns
+    -------
+    Parcels
+        In the order of the labels.
+
+    Raises
+    ------
+    InputError
+        If a parcel is absent from the table or the coordinates.
+    """
+    table = folder / TABLE
+    with table.open(encoding="utf-8-sig", newline="") as stream:
+        rows = {int(row[0]): row for row in csv.reader(stream) if row and row[0].strip().isdigit()}
+    xyz = {int(row[0]): row[1:4] for row in np.loadtxt(folder / COORDINATES, ndmin=2)}
+    numbers = range(1, _N_PARCELS + 1)
+    absent = [number for number in numbers if number not in rows or number not in xyz]
+    if absent:
+        raise InputError(f"{folder} names no parcel {absent} of A424. Fetch the files anew.")
+    columns = list(zip(*(rows[number] for number in numbers), strict=True))
+    return Parcels(
+        names=_stripped(columns[1]),
+        networks=_stripped(columns[5]),
+        subnetworks=_stripped(columns[8]),
+        coordinates_mm=np.array([xyz[number] for number in numbers], dtype=np.float64),
+    )
+
+
+def _stripped(column: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text.strip() for text in column)

@@ -1,0 +1,136 @@
+"""Files that are whole or absent, and stay untouched when nothing in them changes."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.errors import OutputError
+
+__all__ = ["atomic_path", "write_bytes", "write_json", "write_text", "write_tsv"]
+
+MISSING = "n/a"
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Lend a temporary name beside a file that becomes the file if all goes well.
+
+    A file that already has the same bytes is left as it is, with its date.
+
+    Parameters
+    ----------
+    final
+        Where the file belongs; its folder is created.
+
+    Yields
+    ------
+    Path
+        A hidden name in the same folder with the same extension; it is gone afterwards.
+
+    Raises
+    ------
+    OutputError
+        If the folder or the file cannot be written, with the system's reason.
+    """
+    # Hidden, so that what a killed run leaves behind never matches a BIDS name.
+    temporary = final.with_name(f".{uuid4().hex}_{final.name}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if not (final.is_file() and filecmp.cmp(temporary, final, shallow=False)):
+            temporary.replace(final)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {final}: {error.strerror or error}. "
+            "Make room or choose an output folder that can be written, then run again."
+        ) from error
+    finally:
+        _discard(temporary)
+
+
+def _discard(temporary: Path) -> None:
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError:
+        # The folder itself is out of reach; the error that says so is already on its way.
+        return
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically, as UTF-8 with the line ends it has."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON, in its own order.
+
+    Parameters
+    ----------
+    path
+        Where to write.
+    content
+        Plain values, arrays excluded; NaN has no place in JSON.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_tsv(path: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+    """Write columns of equal length as a BIDS table.
+
+    Floats read back as the same numbers; NaN, None and empty text become ``n/a``; booleans are
+    ``true`` and ``false``.
+
+    Parameters
+    ----------
+    path
+        Where to write.
+    columns
+        Values by column name, in the order of the table.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    cells = [_cells(values) for values in columns.values()]
+    lines = ["\t".join(columns), *("\t".join(row) for row in zip(*cells, strict=True))]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _cells(values: Sequence[Any] | NDArray[Any]) -> Iterable[str]:
+    if isinstance(values, np.ndarray) and values.dtype == np.float64:
+        # A whole series at once: the general path is several times slower.
+        return [MISSING if value != value else repr(value) for value in values.tolist()]
+    return [_cell(value) for value in values]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return MISSING
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower()
+    if isinstance(value, float | np.floating):
+        return MISSING if math.isnan(value) else str(value)
+    return " ".join(str(value).split()) or MISSING

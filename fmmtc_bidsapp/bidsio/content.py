@@ -1,0 +1,42 @@
+"""Whether there is content behind a file name, or only a DataLad pointer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["content_problem"]
+
+# git-annex keeps pointers of unlocked files below 32 KiB; real images are larger, tables are not.
+_POINTER_LIMIT = 32 * 1024
+_POINTER_STARTS = (b"/annex/objects/", b"WORM-s", b"MD5E-s", b"SHA256E-s")
+
+
+def content_problem(path: Path) -> str | None:
+    """Say why a file has no content of its own, if it has none.
+
+    Parameters
+    ----------
+    path
+        Any file of a dataset, which may be a DataLad clone.
+
+    Returns
+    -------
+    str or None
+        The end of a sentence ("not fetched: run `datalad get …`"), None when there is content.
+    """
+    if path.is_symlink() and not path.exists():
+        return _fetch(path) if "annex" in path.readlink().parts else f"a broken link: {path}"
+    if not path.is_file():
+        return f"missing: {path}"
+    size = path.stat().st_size
+    if size == 0:
+        return f"empty: {path}"
+    if size < _POINTER_LIMIT:
+        with path.open("rb") as stream:
+            if stream.read(16).startswith(_POINTER_STARTS):
+                return _fetch(path)
+    return None
+
+
+def _fetch(path: Path) -> str:
+    return f"not fetched: run `datalad get {path}`"

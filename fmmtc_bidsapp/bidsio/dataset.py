@@ -1,0 +1,183 @@
+"""The root of our derivative dataset: who made it, from what, with which configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import SoftFileLock, Timeout
+
+from fmmtc_bidsapp.bidsio.atomic import write_json, write_text
+from fmmtc_bidsapp.bidsio.names import dataset_description
+from fmmtc_bidsapp.errors import OutputError, UsageError
+
+__all__ = ["check_output_dir", "prepare_output"]
+
+PROGRAM = "fmmtc_bidsapp"
+BIDS_VERSION = "1.11.1"
+LOCK_TIMEOUT_S = 10.0
+
+_UNNAMED_IN_BIDS = (
+    "sub-*.html",
+    # Without a trailing slash: the validator reports the folder itself otherwise.
+    "sub-*/figures",
+    "sub-*/log",
+    "group",
+    "models",
+    "*_stat-coverage_bold.tsv",
+    "*_stat-coverage_bold.json",
+)
+# The validator's patterns take one asterisk a name, so each label has lines of its own.
+_UNNAMED_PER_LABEL = (
+    "*_stat-mean_desc-{}_timeseries.tsv",
+    "*_stat-mean_desc-{}_timeseries.json",
+    "*_stat-pearsoncorrelation_desc-{}_relmat.tsv",
+    "*_stat-pearsoncorrelation_desc-{}_relmat.json",
+    "*_desc-{}_qc.tsv",
+)
+
+
+def check_output_dir(output_dir: Path, inputs: Sequence[Path]) -> None:
+    """Refuse an output folder that would write into an input dataset.
+
+    Parameters
+    ----------
+    output_dir
+        Where the results are to go; it need not exist.
+    inputs
+        Roots of the datasets that are read.
+
+    Raises
+    ------
+    UsageError
+        If it is an input, or lies in a subject folder of one.
+    """
+    output = output_dir.resolve()
+    for root in (path.resolve() for path in inputs):
+        inside = output.relative_to(root).parts if output.is_relative_to(root) else None
+        if inside is not None and (not inside or inside[0].startswith("sub-")):
+            raise UsageError(
+                f"The output folder {output_dir} is part of the input dataset {root}; inputs are "
+                f"never written to. Choose another, for example {root / 'derivatives' / 'fmmtc'}."
+            )
+
+
+def prepare_output(
+    output_dir: Path,
+    *,
+    config_hash: str,
+    desc: str,
+    sources: Mapping[str, Path],
+    version: str,
+) -> None:
+    """Make a folder our derivative dataset, or join the one that is there.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the dataset; created when absent.
+    config_hash
+        Hash of the options, atlas and weights of this run.
+    desc
+        The ``desc-`` its files carry: one configuration per label.
+    sources
+        Root of each dataset that is read, by its name in ``DatasetLinks``.
+    version
+        Version of this program.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds another program's dataset, or files under the same ``desc-`` that
+        were made with another configuration.
+    OutputError
+        If it cannot be written, or another process holds its lock.
+    """
+    lock = output_dir / f".{PROGRAM}.lock"
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with SoftFileLock(lock, timeout=LOCK_TIMEOUT_S):
+            existing = _read_own(output_dir)
+            hashes = _joined_hashes(existing, desc, config_hash, output_dir)
+            links = dict(existing.get("DatasetLinks", {}))
+            links |= {name: root.resolve().as_uri() for name, root in sources.items()}
+            write_json(dataset_description(output_dir), _description(version, hashes, links))
+            write_text(output_dir / ".bidsignore", _bidsignore(hashes))
+    except Timeout as error:
+        raise OutputError(
+            f"{lock} is held by another run. Wait for it; if none is running, a killed run left "
+            "the file: delete it and run again."
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write to {output_dir}: {error.strerror or error}. Choose an output folder "
+            "that can be written."
+        ) from error
+
+
+def _read_own(output_dir: Path) -> dict[str, Any]:
+    path = dataset_description(output_dir)
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        names = [each["Name"] for each in found.get("GeneratedBy", [])]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path} cannot be read ({error}). Repair or delete it.") from error
+    if PROGRAM not in names:
+        raise UsageError(
+            f"{output_dir} holds a dataset made by {', '.join(names) or 'someone else'}. "
+            "Choose an empty output folder, or one that this program wrote."
+        )
+    return found
+
+
+def _joined_hashes(
+    existing: Mapping[str, Any], desc: str, config_hash: str, output_dir: Path
+) -> dict[str, str]:
+    hashes: dict[str, str] = {}
+    for each in existing.get("GeneratedBy", []):
+        hashes |= each.get("ConfigurationHash", {})
+    earlier = hashes.get(desc, config_hash)
+    if earlier != config_hash:
+        raise UsageError(
+            f"{output_dir} holds desc-{desc} files of another configuration: theirs is {earlier}, "
+            f"this run's is {config_hash}. Give this one its own --desc or output folder."
+        )
+    return hashes | {desc: config_hash}
+
+
+def _bidsignore(labels: Iterable[str]) -> str:
+    per_label = (line.format(desc) for desc in sorted(labels) for line in _UNNAMED_PER_LABEL)
+    return "".join(f"{line}\n" for line in (*_UNNAMED_IN_BIDS, *per_label))
+
+
+def _description(
+    version: str, hashes: Mapping[str, str], links: Mapping[str, str]
+) -> dict[str, Any]:
+    generated_by = {
+        "Name": PROGRAM,
+        "Version": version,
+        **_container(),
+        "ConfigurationHash": dict(sorted(hashes.items())),
+    }
+    return {
+        "Name": "Parcel series, connectivity and drug-response predictions",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [generated_by],
+        "SourceDatasets": [{"URL": url} for url in links.values()],
+        "DatasetLinks": dict(links),
+    }
+
+
+def _container() -> dict[str, Any]:
+    """Say which container image we run in, which its recipe puts into the environment."""
+    tag = os.environ.get("FMMTC_CONTAINER")
+    if tag is None:
+        return {}
+    kind = "singularity" if Path("/.singularity.d").exists() else "docker"
+    return {"Container": {"Type": kind, "Tag": tag}}

@@ -1,0 +1,170 @@
+"""fMRIPrep's derivatives -> the runs that can be used, and why the others cannot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+from fmmtc_bidsapp.bidsio.content import content_problem
+from fmmtc_bidsapp.bidsio.locate import find_fmriprep
+from fmmtc_bidsapp.bidsio.names import ParsedName, parse_name
+from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity, run_title
+from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records import BoldRun, Exclusion
+
+__all__ = ["content_problem", "find_bold_runs", "find_fmriprep"]
+
+_GRID = ("space", "res", "den", "cohort")
+_ATLAS_SPACE = "MNI152NLin6Asym"
+_NATIVE = "native"
+
+Grid = tuple[str, str | None]
+"""Space and resolution."""
+
+
+@dataclass
+class _Files:
+    """What fMRIPrep wrote for one run, by grid where there is one."""
+
+    entities: Mapping[str, str]
+    bold: dict[Grid, Path] = field(default_factory=dict)
+    mask: dict[Grid, Path] = field(default_factory=dict)
+    confounds: Path | None = None
+
+
+def find_bold_runs(
+    fmriprep_dir: Path,
+    *,
+    space: str,
+    participants: Sequence[str],
+    sessions: Sequence[str],
+    tasks: Sequence[str],
+    runs: Sequence[str],
+) -> tuple[list[BoldRun], list[Exclusion]]:
+    """List the preprocessed BOLD runs, each with its own mask and confounds.
+
+    Parameters
+    ----------
+    fmriprep_dir
+        Root of fMRIPrep's derivatives (20.0 and later).
+    space
+        ``MNI152NLin6Asym``, ``MNI152NLin2009cAsym``, or ``auto`` for the space of the A424 atlas.
+    participants, sessions, tasks, runs
+        Labels to keep, all when empty.
+
+    Returns
+    -------
+    list of BoldRun
+        Sorted by participant, session, task and run.
+    list of Exclusion
+        Runs that cannot be used, and participants asked for of whom nothing was found.
+
+    Raises
+    ------
+    InputError
+        If no run is selected at all.
+    """
+    query = Query(participants, sessions, tasks, runs)
+    found = [files for files in _group(_paths(fmriprep_dir, query)) if query.admits(files.entities)]
+    if not found:
+        raise InputError(
+            f"{fmriprep_dir} holds no BOLD run (asked for: {query}). Check the labels."
+        )
+    wanted = _ATLAS_SPACE if space == "auto" else space
+    selected = []
+    exclusions = absent_participants(fmriprep_dir, query, (files.entities for files in found))
+    for files in found:
+        try:
+            selected.append(_select(files, wanted, fmriprep_dir))
+        except InputError as error:
+            exclusions.append(_exclude(files.entities, str(error)))
+    return selected, exclusions
+
+
+def _paths(root: Path, query: Query) -> list[Path]:
+    asked = "|".join(re.escape(each.removeprefix("sub-")) for each in query.participant_ids())
+    ignore = [re.compile(r"/(figures|log|logs|anat|dwi|fmap|sourcedata|code|\.[^/]+)(/|$)")]
+    if asked:
+        ignore.append(re.compile(rf"^/sub-(?!({asked})(/|$))"))
+    # Metadata is read run by run: one broken JSON would end the index of the whole dataset.
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
+    layout = BIDSLayout(root, validate=False, is_derivative=True, indexer=indexer)
+    found: list[str] = layout.get(
+        suffix=["bold", "mask", "timeseries", "regressors"],
+        extension=[".nii", ".nii.gz", ".tsv"],
+        datatype="func",
+        return_type="filename",
+    )
+    return [Path(path) for path in sorted(found)]
+
+
+def _group(paths: Iterable[Path]) -> list[_Files]:
+    """Gather the files of each run: those whose other entities are equal, absent ones too."""
+    groups: dict[tuple[tuple[str, str], ...], _Files] = {}
+    for path, name in _named(paths):
+        desc = name.entities.get("desc")
+        run = {k: v for k, v in name.entities.items() if k not in (*_GRID, "desc")}
+        files = groups.setdefault(tuple(run.items()), _Files(run))
+        grid = (name.entities.get("space", _NATIVE), name.entities.get("res"))
+        match name.suffix, desc:
+            case "bold", "preproc":
+                files.bold[grid] = path
+            case "mask", "brain":
+                files.mask[grid] = path
+            case (("timeseries" | "regressors"), "confounds"):
+                files.confounds = path
+    return [files for key, files in sorted(groups.items()) if not _is_echo(key, groups)]
+
+
+def _named(paths: Iterable[Path]) -> Iterator[tuple[Path, ParsedName]]:
+    for path in paths:
+        try:
+            yield path, parse_name(path)
+        except InputError:
+            # Left-overs of copies and older programs; a run they hide is reported as not found.
+            continue
+
+
+def _is_echo(
+    key: tuple[tuple[str, str], ...], groups: Mapping[tuple[tuple[str, str], ...], _Files]
+) -> bool:
+    """Say whether a file is an echo of a run that is there as a whole."""
+    whole = tuple(item for item in key if item[0] != "echo")
+    return whole != key and whole in groups
+
+
+def _select(files: _Files, space: str, root: Path) -> BoldRun:
+    """Choose the image of a run, and check that its files hold something."""
+    if "echo" in files.entities:
+        raise InputError(
+            "single echoes only, not combined: run fMRIPrep on all echoes of the run together"
+        )
+    grid = _choose_grid(files, space)
+    bold, mask, confounds = files.bold[grid], files.mask.get(grid), files.confounds
+    for what, path in (("image", bold), ("mask", mask), ("confounds", confounds)):
+        problem = None if path is None else content_problem(path)
+        if problem is not None:
+            raise InputError(f"{what} {problem}")
+    tr_s = repetition_time_s(read_sidecar(bold, root), bold)
+    return BoldRun(files.entities, bold, mask, confounds, space, tr_s, grid[1])
+
+
+def _choose_grid(files: _Files, space: str) -> Grid:
+    grids = [grid for grid in files.bold if grid[0] == space]
+    if not grids:
+        there = ", ".join(sorted({grid[0] for grid in files.bold})) or "no space"
+        raise InputError(
+            f"no desc-preproc BOLD in {space}, only in {there}: run fMRIPrep with "
+            f"--output-spaces {space}:res-2"
+        )
+    # The atlas has 2 mm voxels, so that resolution is taken where there are several.
+    return min(grids, key=lambda grid: (grid[1] not in ("2", "02"), grid[1] or ""))
+
+
+def _exclude(entities: Mapping[str, str], reason: str) -> Exclusion:
+    return Exclusion(*identity(entities), "find", f"{run_title(entities)}: {reason}")

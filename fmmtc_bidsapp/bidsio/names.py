@@ -1,0 +1,323 @@
+"""Every file name this program reads or writes; the only module that spells one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmmtc_bidsapp.errors import InputError
+
+__all__ = [
+    "ATLAS_IMAGE_PATTERNS",
+    "ENTITY_ORDER",
+    "SERIES_PATTERNS",
+    "GroupFiles",
+    "ParsedName",
+    "RunFiles",
+    "atlas_description",
+    "atlas_files",
+    "bids_uri",
+    "build_name",
+    "bundle_dir",
+    "dataset_description",
+    "parcel_table_patterns",
+    "parse_name",
+    "participant_report",
+    "run_log_dir",
+]
+
+ENTITY_ORDER: tuple[str, ...] = (
+    *("tpl", "sub", "ses", "cohort", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce"),
+    *("trc", "stain", "rec", "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc"),
+    *("hemi", "space", "split", "recording", "chunk", "atlas", "seg", "scale", "res", "den"),
+    # BIDS has no statistic or measure yet; XCP-D and giga_connectome put them before desc.
+    *("label", "stat", "meas", "desc"),
+)
+"""Short keys of BIDS 1.11 in the order of its schema."""
+
+SERIES_PATTERNS = tuple(f"{level}/func/sub-*_timeseries.tsv" for level in ("sub-*", "sub-*/ses-*"))
+"""Globs of the parcel series that any program writes, among other time series."""
+
+ATLAS_IMAGE_PATTERNS = ("atlas-*_dseg.nii.gz", "*_atlas-*_dseg.nii.gz")
+"""Globs of the label image in a personal atlas's folder."""
+
+_ENTITY = re.compile(r"([a-z]+)-([0-9A-Za-z+]+)")
+_SUFFIX = re.compile(r"[0-9A-Za-z]+")
+
+
+@dataclass(frozen=True)
+class ParsedName:
+    """A BIDS file name in its parts."""
+
+    entities: Mapping[str, str]
+    suffix: str
+    extension: str
+    """With its leading dot, ``.nii.gz``."""
+
+
+def parse_name(path: str | Path) -> ParsedName:
+    """Split a BIDS file name into entities, suffix and extension.
+
+    Parameters
+    ----------
+    path
+        A path or a bare name; folders in front are not looked at.
+
+    Returns
+    -------
+    ParsedName
+        Entities in the order they stand in the name.
+
+    Raises
+    ------
+    InputError
+        If a part is not ``key-value``, an entity stands twice, or there is no suffix.
+    """
+    name = Path(path).name
+    stem, dot, extension = name.partition(".")
+    *parts, suffix = stem.split("_")
+    entities: dict[str, str] = {}
+    for part in parts:
+        match = _ENTITY.fullmatch(part)
+        if match is None:
+            raise InputError(f"{name} is not a BIDS name: {part!r} is not key-value.")
+        if match[1] in entities:
+            raise InputError(f"{name} is not a BIDS name: it has {match[1]}- twice.")
+        entities[match[1]] = match[2]
+    if not _SUFFIX.fullmatch(suffix):
+        raise InputError(f"{name} is not a BIDS name: it ends in {suffix!r}, not in a suffix.")
+    return ParsedName(entities, suffix, dot + extension)
+
+
+def build_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:
+    """Join entities, suffix and extension into a name with the entities in BIDS order.
+
+    Parameters
+    ----------
+    entities
+        Short keys (`ENTITY_ORDER`) and their values.
+    suffix, extension
+        ``bold``, ``.nii.gz``.
+
+    Returns
+    -------
+    str
+        The file name, which `parse_name` takes apart again.
+
+    Raises
+    ------
+    InputError
+        If a key is not a BIDS entity or a value holds a character BIDS does not allow.
+    """
+    unknown = sorted(set(entities) - set(ENTITY_ORDER))
+    if unknown:
+        known = " ".join(ENTITY_ORDER)
+        raise InputError(f"BIDS has no entity {', '.join(unknown)}; it has {known}.")
+    parts = [f"{key}-{entities[key]}" for key in ENTITY_ORDER if key in entities]
+    for part in parts:
+        if not _ENTITY.fullmatch(part):
+            raise InputError(f"{part!r} cannot stand in a name: use letters and digits only.")
+    return "_".join([*parts, suffix]) + extension
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What is written for one run; a sidecar has the same name ending in ``.json``."""
+
+    output_dir: Path
+    entities: Mapping[str, str]
+    """Every entity of the raw run, none dropped."""
+    space: str
+    atlas: str
+    desc: str
+    res: str | None
+
+    @property
+    def func_dir(self) -> Path:
+        """Folder of the run's files."""
+        folders = [f"{key}-{self.entities[key]}" for key in ("sub", "ses") if key in self.entities]
+        return self.output_dir.joinpath(*folders, "func")
+
+    @property
+    def timeseries(self) -> Path:
+        """Parcel means, one column per parcel."""
+        return self._path("timeseries", self._grid() | {"stat": "mean", "desc": self.desc})
+
+    @property
+    def relmat(self) -> Path:
+        """Correlation matrix with a first column ``Node``."""
+        statistic = {"stat": "pearsoncorrelation", "desc": self.desc}
+        return self._path("relmat", self._grid() | statistic)
+
+    @property
+    def coverage(self) -> Path:
+        """Share of each parcel's voxels that held data."""
+        return self._path("bold", self._grid() | {"stat": "coverage"})
+
+    @property
+    def qc(self) -> Path:
+        """Quality of the run in one row."""
+        return self._path("qc", {"space": self.space, "atlas": self.atlas, "desc": self.desc})
+
+    def _grid(self) -> dict[str, str]:
+        grid = {"space": self.space, "atlas": self.atlas}
+        return grid if self.res is None else grid | {"res": self.res}
+
+    def _path(self, suffix: str, extra: Mapping[str, str]) -> Path:
+        return self.func_dir / build_name({**self.entities, **extra}, suffix, ".tsv")
+
+
+@dataclass(frozen=True)
+class GroupFiles:
+    """What the group level writes for one label."""
+
+    output_dir: Path
+    label: str
+
+    @property
+    def eligibility(self) -> Path:
+        """How many people each step left."""
+        return self._path("eligibility")
+
+    @property
+    def exclusions(self) -> Path:
+        """Who was left out, and why."""
+        return self._path("exclusions")
+
+    @property
+    def folds(self) -> Path:
+        """Who was in which test fold."""
+        return self._path("folds")
+
+    @property
+    def predictions(self) -> Path:
+        """One row per model, repeat and person."""
+        return self._path("predictions")
+
+    @property
+    def metrics(self) -> Path:
+        """One row per model and metric."""
+        return self._path("metrics")
+
+    @property
+    def comparison(self) -> Path:
+        """Models against each other on the same folds."""
+        return self._path("comparison")
+
+    @property
+    def curves(self) -> Path:
+        """Points of the ROC and precision-recall curves."""
+        return self._path("curves")
+
+    @property
+    def calibration(self) -> Path:
+        """Points of the reliability diagrams."""
+        return self._path("calibration")
+
+    @property
+    def learning(self) -> Path:
+        """Loss per epoch and fold."""
+        return self._path("learning")
+
+    @property
+    def report(self) -> Path:
+        """The group's HTML report."""
+        return self._path("report", ".html")
+
+    def log_dir(self, run_id: str) -> Path:
+        """Folder with the plan and the crash files of one run of the program."""
+        return self.output_dir / "group" / "log" / run_id
+
+    @property
+    def bundle_dir(self) -> Path:
+        """Folder of the trained model."""
+        return bundle_dir(self.output_dir, self.label)
+
+    def _path(self, suffix: str, extension: str = ".tsv") -> Path:
+        return self.output_dir / "group" / f"group_desc-{self.label}_{suffix}{extension}"
+
+
+def participant_report(output_dir: Path, participant_id: str) -> Path:
+    """Name the HTML report of a participant (``sub-01``)."""
+    return output_dir / f"{participant_id}.html"
+
+
+def run_log_dir(output_dir: Path, participant_id: str, run_id: str) -> Path:
+    """Name the folder with the plan and crash files of one run of the program."""
+    return output_dir / participant_id / "log" / run_id
+
+
+def bundle_dir(output_dir: Path, label: str) -> Path:
+    """Name the folder of the trained model with a label."""
+    return output_dir / "models" / label
+
+
+def atlas_files(
+    output_dir: Path, space: str, label: str, res: str | None
+) -> tuple[Path, Path, Path]:
+    """Name the label image, its table and its sidecar, as used in a space.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+    space, label, res
+        As in the names of the series that were made with it.
+
+    Returns
+    -------
+    tuple of Path
+        ``.nii.gz``, ``.tsv`` and ``.json``.
+    """
+    entities = {"tpl": space, "atlas": label} | ({} if res is None else {"res": res})
+    folder = output_dir / f"tpl-{space}"
+    image, table, sidecar = (
+        folder / build_name(entities, "dseg", extension)
+        for extension in (".nii.gz", ".tsv", ".json")
+    )
+    return image, table, sidecar
+
+
+def parcel_table_patterns(label: str) -> list[str]:
+    """List globs of an atlas's table: where we put it, then where XCP-D and others do."""
+    return [
+        f"tpl-*/tpl-*_atlas-{label}_dseg.tsv",
+        f"tpl-*/tpl-*_atlas-{label}_res-*_dseg.tsv",
+        f"atlas-{label}_dseg.tsv",
+        f"atlases/atlas-{label}/atlas-{label}_dseg.tsv",
+        f"sourcedata/atlases/atlas-{label}/atlas-{label}_dseg.tsv",
+        f"seg-{label}_dseg.tsv",
+        f"atlases/seg-{label}_dseg.tsv",
+    ]
+
+
+def atlas_description(output_dir: Path, label: str) -> Path:
+    """Name the file that says who made an atlas and under which licence."""
+    return output_dir / build_name({"atlas": label}, "description", ".json")
+
+
+def dataset_description(root: Path) -> Path:
+    """Name the file that makes a folder a BIDS dataset."""
+    return root / "dataset_description.json"
+
+
+def bids_uri(path: Path, root: Path, dataset: str = "") -> str:
+    """Point to a file as BIDS does: ``bids:fmriprep:sub-01/func/…``.
+
+    Parameters
+    ----------
+    path
+        A file below ``root``.
+    root
+        Root of the dataset that holds it.
+    dataset
+        Its name in ``DatasetLinks``; empty for the dataset the pointer stands in.
+
+    Returns
+    -------
+    str
+        The BIDS URI.
+    """
+    return f"bids:{dataset}:{path.relative_to(root).as_posix()}"

@@ -1,0 +1,235 @@
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pooch
+import pytest
+
+from fmmtc_bidsapp.bidsio import a424
+from fmmtc_bidsapp.bidsio.atlas import cache_dir, fetch_atlas, resolve_atlas
+from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
+
+
+@pytest.fixture
+def personal(tmp_path):
+    """Return a function that writes an atlas of its own and gives the path of its image."""
+
+    def write(
+        *,
+        stem="space-MNI152NLin6Asym_atlas-toy_dseg",
+        labels=(0, 1, 3),
+        table="index\tname\tnetwork\n3\tc\tVisual\n1\ta\tn/a\n",
+        sidecar=None,
+    ):
+        image = tmp_path / f"{stem}.nii.gz"
+        nib.Nifti1Image(np.array([[labels]], dtype=np.float32), np.eye(4)).to_filename(image)
+        (tmp_path / f"{stem}.tsv").write_text(table)
+        if sidecar is not None:
+            (tmp_path / f"{stem}.json").write_text(json.dumps(sidecar))
+        return image
+
+    return write
+
+
+@pytest.fixture
+def files(shared, tmp_path):
+    """Return a folder with writable copies of A424's three files."""
+    folder = tmp_path / "a424"
+    folder.mkdir()
+    for name in a424.SHA256:
+        shutil.copyfile(shared / "data" / "atlas" / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(pooch, "retrieve", refuse)
+
+
+def test_a_personal_atlas_keeps_the_order_of_its_table(personal):
+    image = personal(sidecar={"Name": "Toy", "License": "CC0", "Description": "Two parcels."})
+    atlas = resolve_atlas(str(image))
+    assert (atlas.label, atlas.title, atlas.licence) == ("toy", "Toy", "CC0")
+    assert atlas.index.tolist() == [3, 1]
+    assert (atlas.names, atlas.networks) == (("c", "a"), ("Visual", "n/a"))
+    assert atlas.subnetworks == ("n/a", "n/a")
+    assert (atlas.coordinates_mm, atlas.space) == (None, "MNI152NLin6Asym")
+
+
+def test_the_folder_of_an_atlas_may_be_named_instead(personal):
+    image = personal()
+    assert resolve_atlas(str(image.parent)).image == image
+
+
+def test_the_digest_follows_image_and_table(personal):
+    first = resolve_atlas(str(personal())).digest
+    assert resolve_atlas(str(personal())).digest == first
+    renamed = "index\tname\n3\tc\n1\tb\n"
+    assert resolve_atlas(str(personal(table=renamed))).digest != first
+    assert resolve_atlas(str(personal(labels=(1, 1, 3)))).digest != first
+
+
+def test_coordinates_come_from_the_table(personal):
+    table = "index\tname\tx\ty\tz\n1\ta\t-1\t2\t3.5\n3\tc\t4\t5\t6\n"
+    atlas = resolve_atlas(str(personal(table=table)))
+    np.testing.assert_array_equal(atlas.coordinates_mm, [[-1, 2, 3.5], [4, 5, 6]])
+
+
+def test_a_parcel_that_the_image_lacks_stays_a_row(personal):
+    atlas = resolve_atlas(str(personal(labels=(0, 3, 3))))
+    assert atlas.names == ("c", "a")
+
+
+def test_labels_that_the_table_does_not_name_are_listed(personal):
+    with pytest.raises(InputError, match=r"does not name: 2, 7\."):
+        resolve_atlas(str(personal(labels=(1, 2, 7))))
+
+
+def test_background_in_the_table_is_no_parcel(personal):
+    atlas = resolve_atlas(str(personal(table="index\tname\n0\tBackground\n1\ta\n3\tc\n")))
+    assert atlas.names == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("index\tlabel\n1\ta\n3\tc\n", "lacks the column name"),
+        ("index\tname\n1\ta\n1\tc\n", "each once"),
+        ("index\tname\n1.5\ta\n3\tc\n", "whole numbers"),
+        ("index\tname\n1\ta\n3\ta\n", "names a parcel twice"),
+        ("", "empty"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(personal, table, message):
+    with pytest.raises(InputError, match=message):
+        resolve_atlas(str(personal(table=table)))
+
+
+def test_the_template_is_never_guessed(personal):
+    image = personal(stem="atlas-toy_dseg")
+    with pytest.raises(InputError, match="which template"):
+        resolve_atlas(str(image))
+    personal(stem="atlas-toy_dseg", sidecar={"SpatialReference": "MNI152NLin2009cAsym"})
+    assert resolve_atlas(str(image)).space == "MNI152NLin2009cAsym"
+
+
+def test_an_image_that_is_text_is_refused(personal):
+    image = personal()
+    image.write_text("no image")
+    with pytest.raises(InputError, match="cannot be read"):
+        resolve_atlas(str(image))
+
+
+def test_an_image_that_is_cut_is_refused(personal):
+    image = personal(labels=(0,) * 4000)
+    image.write_bytes(image.read_bytes()[:-20])
+    with pytest.raises(InputError, match="cannot be read"):
+        resolve_atlas(str(image))
+
+
+def test_an_atlas_that_is_not_there_is_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match="missing"):
+        resolve_atlas(str(tmp_path / "atlas-x_dseg.nii.gz"))
+    with pytest.raises(UsageError, match="holds 0 label images"):
+        resolve_atlas(str(tmp_path))
+
+
+def test_another_atlas_may_not_be_called_a424(personal):
+    image = personal(stem="space-MNI152NLin6Asym_atlas-A424_dseg")
+    with pytest.raises(UsageError, match="is not A424"):
+        resolve_atlas(str(image))
+
+
+def test_a424_has_424_named_parcels_in_the_order_of_its_labels(files, monkeypatch):
+    monkeypatch.setenv("FMMTC_ATLAS_DIR", str(files))
+    atlas = resolve_atlas("A424")
+    assert atlas.index.tolist() == list(range(1, 425))
+    assert (atlas.label, atlas.space) == ("A424", "MNI152NLin6Asym")
+    assert (atlas.names[0], atlas.names[404]) == ("R_V1", "Vermis_Crus_I")
+    assert all(not set(name) & set("+=") for name in atlas.names)
+    assert (len(set(atlas.networks)), len(set(atlas.subnetworks))) == (7, 24)
+    np.testing.assert_array_equal(atlas.coordinates_mm[[0, 423]], [[14, -78, 4], [22, -38, -46]])
+
+
+def test_a_table_with_repeated_headers_gives_the_same_parcels(files):
+    table = files / a424.TABLE
+    lines = table.read_bytes().splitlines(keepends=True)
+    header = lines[0].removeprefix(b"\xef\xbb\xbf")
+    expected = a424.read_parcels(files)
+    table.write_bytes(b"".join([*lines[:200], header, *lines[200:], b"\r\n", header]))
+    found = a424.read_parcels(files)
+    assert (found.names, found.networks) == (expected.names, expected.networks)
+
+
+def test_a_table_that_lost_a_parcel_is_refused(files):
+    table = files / a424.TABLE
+    lines = table.read_bytes().splitlines(keepends=True)
+    table.write_bytes(b"".join(lines[:7] + lines[8:]))
+    with pytest.raises(InputError, match=r"no parcel \[7\]"):
+        a424.read_parcels(files)
+
+
+def test_a424_named_by_its_path_is_a424(files):
+    atlas = resolve_atlas(str(files / a424.IMAGE))
+    assert (atlas.label, len(atlas.names)) == ("A424", 424)
+
+
+def test_a424_without_its_table_beside_it_says_what_is_missing(files):
+    (files / a424.TABLE).unlink()
+    with pytest.raises(MissingResourceError, match=a424.TABLE):
+        resolve_atlas(str(files / a424.IMAGE))
+
+
+def test_a_changed_file_is_not_a424(files, monkeypatch):
+    monkeypatch.setenv("FMMTC_ATLAS_DIR", str(files))
+    with (files / a424.COORDINATES).open("a") as stream:
+        stream.write("425\t0\t0\t0\n")
+    with pytest.raises(InputError, match="sha256"):
+        resolve_atlas("A424")
+
+
+def test_files_in_the_cache_need_no_network(files, no_network, tmp_path, monkeypatch):
+    monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
+    shutil.copytree(files, cache_dir() / "atlas" / "A424")
+    assert resolve_atlas("A424").label == "A424"
+
+
+def test_without_a_network_the_error_names_command_and_variable(no_network, tmp_path, monkeypatch):
+    monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(MissingResourceError, match="fmmtc-tools fetch atlas") as caught:
+        resolve_atlas("A424")
+    assert caught.value.exit_code == 69
+    assert "FMMTC_ATLAS_DIR" in str(caught.value)
+    assert "Network is unreachable" in str(caught.value)
+
+
+def test_fetching_asks_for_the_pinned_files_and_digests(tmp_path, monkeypatch):
+    monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
+    asked = {}
+
+    def retrieve(url, known_hash, fname, path):
+        asked[fname] = (url, known_hash)
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    assert fetch_atlas() == tmp_path / "cache" / "atlas" / "A424"
+    assert set(asked) == set(a424.SHA256)
+    url, known_hash = asked[a424.IMAGE]
+    assert known_hash == f"sha256:{a424.SHA256[a424.IMAGE]}"
+    assert "bbb460b7b476187072fd69de6a8a960f7d97ae89" in url
+    assert url.endswith("/A424%2B2mm.nii.gz")
+
+
+@pytest.mark.network
+def test_the_pinned_files_can_be_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
+    assert len(resolve_atlas("A424").names) == 424
+
+
+def test_the_cache_follows_the_users_folders(monkeypatch, tmp_path):
+    monkeypatch.delenv("FMMTC_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / "fmmtc"

@@ -1,0 +1,175 @@
+import tarfile
+
+import numpy as np
+import pytest
+
+from fmmtc_bidsapp.bidsio.cohort import read_cohort
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.options import CohortOptions
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    def read(table, *, participants=(), sessions=(), smallest_class=1, **options):
+        path = None
+        if table is not None:
+            path = tmp_path / "participants.tsv"
+            rows = "".join(f"{who}\t{y}\n" for who, y in table.items())
+            path.write_text("participant_id\tResponse\n" + rows)
+        return read_cohort(
+            tmp_path / "out",
+            path,
+            CohortOptions(**({"target": "Response"} if table else {}), **options),
+            participants=participants,
+            sessions=sessions,
+            tasks=[],
+            smallest_class=smallest_class,
+        )
+
+    return read
+
+
+def rest(sub, **more):
+    return {"sub": sub, "task": "rest"} | more
+
+
+def reasons(cohort):
+    return {each.participant_id: each.reason for each in cohort.exclusions}
+
+
+def test_runs_of_a_person_are_one_example_with_the_outcome(written, cohort):
+    written(rest("02"))
+    written(rest("01", run="1"))
+    written(rest("01", run="2"))
+    found = cohort({"sub-01": 1, "sub-02": 0})
+    assert [(person.key, person.y, len(person.runs)) for person in found.people] == [
+        ("sub-01", 1, 2),
+        ("sub-02", 0, 1),
+    ]
+    assert (found.parcels, found.tr_s) == (("R_V1", "R_MST", "L_V1"), (2.0,))
+    assert (found.atlas_label, found.atlas_digest) == ("A424", "00")
+
+
+def test_people_in_only_one_of_table_and_series_are_listed(written, cohort):
+    for sub in ("01", "02", "03"):
+        written(rest(sub))
+    found = cohort({"sub-01": 1, "sub-02": 0, "sub-04": 1})
+    assert reasons(found) == {
+        "sub-03": "not in the participants table",
+        "sub-04": "no series",
+    }
+    assert found.eligibility[-2:] == (("with series", 2), ("with usable series", 2))
+
+
+def test_someone_left_out_by_the_table_is_listed_once(written, cohort):
+    for sub in ("01", "02", "03"):
+        written(rest(sub))
+    found = cohort({"sub-01": 1, "sub-02": 0, "sub-03": "n/a"})
+    assert [each.reason for each in found.exclusions] == ["Response is n/a"]
+
+
+def test_an_unusable_run_is_left_out_with_its_reason_unless_kept(written, cohort):
+    written(rest("01"))
+    written(rest("02"))
+    bad = written(rest("01", run="2"), changes={"usable": False, "reasons": "mean FD 0.9 mm"})
+    table = {"sub-01": 1, "sub-02": 0}
+    found = cohort(table)
+    assert reasons(found) == {"sub-01": f"{bad.timeseries.name}: mean FD 0.9 mm"}
+    assert [len(person.runs) for person in found.people] == [1, 1]
+    assert [len(person.runs) for person in cohort(table, keep_unusable=True).people] == [2, 1]
+
+
+def test_two_sessions_of_a_person_need_a_choice(written, cohort):
+    for session in ("1", "2"):
+        written(rest("01", ses=session))
+        written(rest("02", ses=session))
+    table = {"sub-01": 1, "sub-02": 0}
+    with pytest.raises(UsageError, match=r"sub-01 has sessions ses-1, ses-2.*--session-id"):
+        cohort(table)
+    keys = [person.key for person in cohort(table, sessions=["2"]).people]
+    assert keys == ["sub-01_ses-2", "sub-02_ses-2"]
+
+
+def test_different_parcel_lists_are_refused_naming_both_files(written, cohort):
+    one = written(rest("01"))
+    other = written(rest("02"), parcels=("R_V1", "L_V1", "R_MST"))
+    with pytest.raises(InputError, match=r"different atlases or parcel lists") as caught:
+        cohort({"sub-01": 1, "sub-02": 0})
+    assert str(one.timeseries) in str(caught.value)
+    assert str(other.timeseries) in str(caught.value)
+    assert caught.value.exit_code == 65
+
+
+def test_two_versions_of_an_atlas_are_refused(written, cohort):
+    written(rest("01"))
+    written(rest("02"), digest="11")
+    with pytest.raises(InputError, match="different atlases"):
+        cohort({"sub-01": 1, "sub-02": 0})
+
+
+def test_a_class_smaller_than_needed_is_refused_with_the_counts(written, cohort):
+    for sub in ("01", "02", "03"):
+        written(rest(sub))
+    with pytest.raises(InputError, match=r"1 positive and 2 negative.*each needs 2"):
+        cohort({"sub-01": 1, "sub-02": 0, "sub-03": 0}, smallest_class=2)
+
+
+def test_nobody_left_is_refused_with_the_steps(written, cohort):
+    written(rest("01"))
+    with pytest.raises(InputError, match="with series: 0"):
+        cohort({"sub-08": 1, "sub-09": 0})
+
+
+def test_without_a_table_everyone_with_series_is_read(written, cohort):
+    written(rest("01"))
+    written(rest("02"))
+    found = cohort(None, smallest_class=5)
+    assert [(person.key, person.y) for person in found.people] == [
+        ("sub-01", None),
+        ("sub-02", None),
+    ]
+
+
+def test_only_the_participants_asked_for_are_read(written, cohort):
+    for sub in ("01", "02", "03"):
+        written(rest(sub))
+    found = cohort({"sub-01": 1, "sub-02": 0, "sub-03": 0}, participants=["01", "sub-02"])
+    assert [person.key for person in found.people] == ["sub-01", "sub-02"]
+    assert found.exclusions == ()
+
+
+def test_networks_and_coordinates_are_matched_to_parcels_by_name(written, cohort):
+    files = written(rest("01"))
+    written(rest("02"))
+    table = (
+        files.output_dir
+        / "tpl-MNI152NLin6Asym"
+        / ("tpl-MNI152NLin6Asym_atlas-A424_res-02_dseg.tsv")
+    )
+    table.parent.mkdir()
+    table.write_text(
+        "index\tname\tnetwork\tx\ty\tz\n1\tL_V1\tleft\t1\t1\t1\n"
+        "2\tR_V1\tright\t2\t2\t2\n3\tR_MST\tmst\t3\t3\t3\n"
+    )
+    found = cohort({"sub-01": 1, "sub-02": 0})
+    assert found.networks == ("right", "mst", "left")
+    np.testing.assert_array_equal(found.coordinates_mm[:, 0], [2, 3, 1])
+
+
+@pytest.mark.slow
+def test_the_real_trial_has_49_labelled_people_with_series(shared, tmp_path):
+    with tarfile.open(shared / "data" / "stages.tar.xz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    root = next(tmp_path.rglob("participants.tsv")).parent
+    found = read_cohort(
+        root / "derivatives" / "parcels",
+        root / "participants.tsv",
+        CohortOptions(target="sofas_improved_6mo"),
+        participants=[],
+        sessions=[],
+        tasks=[],
+        smallest_class=5,
+    )
+    assert (len(found.people), sum(person.y for person in found.people)) == (49, 24)
+    assert (len(found.parcels), found.tr_s) == (419, (2.0,))
+    assert len(found.exclusions) == 6

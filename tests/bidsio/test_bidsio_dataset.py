@@ -1,0 +1,84 @@
+import json
+
+import pytest
+
+from fmmtc_bidsapp.bidsio import dataset
+from fmmtc_bidsapp.bidsio.dataset import check_output_dir, prepare_output
+from fmmtc_bidsapp.errors import OutputError, UsageError
+
+
+def prepare(root, *, config_hash="aaa", desc="none", version="0.1.0", sources=None):
+    prepare_output(root, config_hash=config_hash, desc=desc, sources=sources or {}, version=version)
+    return json.loads((root / "dataset_description.json").read_text())
+
+
+def test_a_new_folder_becomes_a_derivative_dataset(tmp_path, monkeypatch):
+    monkeypatch.setenv("FMMTC_CONTAINER", "fmmtc:0.1.0")
+    description = prepare(tmp_path / "a" / "out", sources={"fmriprep": tmp_path / "prep"})
+    maker = description["GeneratedBy"][0]
+    assert description["DatasetType"] == "derivative"
+    assert (maker["Name"], maker["Version"]) == ("fmmtc_bidsapp", "0.1.0")
+    assert maker["ConfigurationHash"] == {"none": "aaa"}
+    assert maker["Container"]["Tag"] == "fmmtc:0.1.0"
+    assert description["DatasetLinks"] == {"fmriprep": (tmp_path / "prep").as_uri()}
+
+
+def test_another_label_joins_the_dataset(tmp_path):
+    prepare(tmp_path, sources={"fmriprep": tmp_path})
+    description = prepare(tmp_path, config_hash="bbb", desc="simple", sources={"raw": tmp_path})
+    hashes = description["GeneratedBy"][0]["ConfigurationHash"]
+    assert hashes == {"none": "aaa", "simple": "bbb"}
+    assert set(description["DatasetLinks"]) == {"fmriprep", "raw"}
+    assert "*_desc-simple_qc.tsv" in (tmp_path / ".bidsignore").read_text().splitlines()
+
+
+def test_another_configuration_under_the_same_label_is_refused_with_both_hashes(tmp_path):
+    prepare(tmp_path)
+    with pytest.raises(UsageError, match=r"desc-none.*aaa.*bbb"):
+        prepare(tmp_path, config_hash="bbb")
+
+
+def test_the_same_configuration_may_run_again_and_leaves_no_lock(tmp_path):
+    assert prepare(tmp_path) == prepare(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".bidsignore",
+        "dataset_description.json",
+    ]
+
+
+def test_another_programs_dataset_is_not_joined(tmp_path):
+    description = {"Name": "x", "GeneratedBy": [{"Name": "XCP-D"}]}
+    (tmp_path / "dataset_description.json").write_text(json.dumps(description))
+    with pytest.raises(UsageError, match="made by XCP-D"):
+        prepare(tmp_path)
+
+
+def test_a_broken_description_is_refused(tmp_path):
+    (tmp_path / "dataset_description.json").write_text("{")
+    with pytest.raises(UsageError, match="cannot be read"):
+        prepare(tmp_path)
+
+
+def test_a_lock_left_by_a_killed_run_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "LOCK_TIMEOUT_S", 0.05)
+    lock = tmp_path / ".fmmtc_bidsapp.lock"
+    lock.write_text("")
+    with pytest.raises(OutputError, match=r"\.fmmtc_bidsapp\.lock.*delete it"):
+        prepare(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="Cannot write to"):
+        prepare(tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("inside", [".", "sub-01", "sub-01/func"])
+def test_an_output_folder_within_the_input_is_refused(tmp_path, inside):
+    with pytest.raises(UsageError, match="never written to"):
+        check_output_dir(tmp_path / inside, [tmp_path])
+
+
+@pytest.mark.parametrize("beside", ["derivatives/fmmtc", "../other", ".."])
+def test_an_output_folder_beside_the_inputs_subjects_is_allowed(tmp_path, beside):
+    check_output_dir(tmp_path / "in" / beside, [tmp_path / "in"])

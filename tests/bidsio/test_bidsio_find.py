@@ -1,0 +1,264 @@
+import json
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
+from fmmtc_bidsapp.errors import InputError, UsageError
+
+SPACE = "MNI152NLin6Asym"
+
+
+def find(root, *, space="auto", participants=(), sessions=(), tasks=(), runs=()):
+    return find_bold_runs(
+        root, space=space, participants=participants, sessions=sessions, tasks=tasks, runs=runs
+    )
+
+
+def run_files(stem, grid=f"space-{SPACE}_res-2"):
+    return (
+        f"{stem}_{grid}_desc-preproc_bold.nii.gz",
+        f"{stem}_{grid}_desc-brain_mask.nii.gz",
+        f"{stem}_desc-confounds_timeseries.tsv",
+    )
+
+
+def test_a_run_comes_with_its_own_mask_confounds_and_repetition_time(fmriprep):
+    bold, mask, confounds = run_files("sub-01/ses-1/func/sub-01_ses-1_task-rest_run-1")
+    root = fmriprep(bold, mask, confounds, tr_s=2.5)
+    (run,), exclusions = find(root)
+    assert exclusions == []
+    assert (run.bold, run.mask, run.confounds) == (root / bold, root / mask, root / confounds)
+    assert dict(run.entities) == {"sub": "01", "ses": "1", "task": "rest", "run": "1"}
+    assert (run.space, run.res, run.tr_s) == (SPACE, "2", 2.5)
+
+
+def test_mask_and_confounds_of_another_acquisition_are_never_taken(fmriprep):
+    plain = run_files("sub-01/func/sub-01_task-rest")
+    other = run_files("sub-01/func/sub-01_task-rest_acq-mb")
+    runs, _ = find(fmriprep(plain[0], *other))
+    without, with_acq = sorted(runs, key=lambda run: len(run.entities))
+    assert (without.mask, without.confounds) == (None, None)
+    assert with_acq.mask.name == Path(other[1]).name
+
+
+def test_confounds_under_their_name_of_fmriprep_20_0_are_found(fmriprep):
+    bold, mask, _ = run_files("sub-01/func/sub-01_task-rest")
+    regressors = "sub-01/func/sub-01_task-rest_desc-confounds_regressors.tsv"
+    (run,), _ = find(fmriprep(bold, mask, regressors))
+    assert run.confounds.name == Path(regressors).name
+
+
+def test_a_smoothed_aroma_image_never_counts(fmriprep):
+    aroma = f"sub-01/func/sub-01_task-rest_space-{SPACE}_desc-smoothAROMAnonaggr_bold.nii.gz"
+    other = run_files("sub-01/func/sub-01_task-rest", "space-MNI152NLin2009cAsym_res-2")
+    runs, (exclusion,) = find(fmriprep(aroma, *other))
+    assert runs == []
+    assert "only in MNI152NLin2009cAsym" in exclusion.reason
+    assert "--output-spaces MNI152NLin6Asym:res-2" in exclusion.reason
+
+
+def test_a_space_asked_for_by_name_is_taken(fmriprep):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest", "space-MNI152NLin2009cAsym"))
+    (run,), _ = find(root, space="MNI152NLin2009cAsym")
+    assert (run.space, run.res) == ("MNI152NLin2009cAsym", None)
+
+
+def test_of_two_resolutions_the_atlas_one_is_taken(fmriprep):
+    stem = "sub-01/func/sub-01_task-rest"
+    names = [*run_files(stem, f"space-{SPACE}_res-1"), *run_files(stem, f"space-{SPACE}_res-02")]
+    (run,), _ = find(fmriprep(*names))
+    assert run.res == "02"
+    assert "res-02" in run.mask.name
+
+
+def test_single_echoes_never_count(fmriprep):
+    echo = "sub-01/func/sub-01_task-rest_echo-1_desc-preproc_bold.nii.gz"
+    alone = "sub-02/func/sub-02_task-rest_echo-1_desc-preproc_bold.nii.gz"
+    (run,), (exclusion,) = find(fmriprep(echo, alone, *run_files("sub-01/func/sub-01_task-rest")))
+    assert run.participant_id == "sub-01"
+    assert "echo" not in run.entities
+    assert exclusion.participant_id == "sub-02"
+    assert "single echoes" in exclusion.reason
+
+
+def test_an_image_that_was_not_fetched_excludes_its_run_only(fmriprep):
+    bold, mask, confounds = run_files("sub-01/ses-a/func/sub-01_ses-a_task-rest")
+    root = fmriprep(mask, confounds, *run_files("sub-02/func/sub-02_task-rest"))
+    (root / bold).symlink_to("../.git/annex/objects/aa/bb/MD5E-s9--0.nii.gz")
+    (run,), (exclusion,) = find(root)
+    assert run.participant_id == "sub-02"
+    assert (exclusion.participant_id, exclusion.session_id) == ("sub-01", "ses-a")
+    assert exclusion.reason == f"task-rest: image not fetched: run `datalad get {root / bold}`"
+
+
+def test_confounds_that_are_an_annex_pointer_exclude_their_run(fmriprep):
+    names = run_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(*names)
+    (root / names[2]).write_text("/annex/objects/MD5E-s9--00000000000000000000000000000000.tsv\n")
+    runs, (exclusion,) = find(root)
+    assert runs == []
+    assert "confounds not fetched" in exclusion.reason
+
+
+def test_a_broken_sidecar_excludes_its_run_only(fmriprep):
+    names = run_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(*names, *run_files("sub-02/func/sub-02_task-rest"))
+    (root / names[0].replace(".nii.gz", ".json")).write_text("{")
+    (run,), (exclusion,) = find(root)
+    assert run.participant_id == "sub-02"
+    assert "is not JSON" in exclusion.reason
+
+
+def test_a_repetition_time_of_zero_excludes_its_run(fmriprep):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"), tr_s=0)
+    runs, (exclusion,) = find(root)
+    assert runs == []
+    assert "RepetitionTime" in exclusion.reason
+
+
+def test_no_repetition_time_anywhere_is_left_open(fmriprep):
+    (run,), _ = find(fmriprep(*run_files("sub-01/func/sub-01_task-rest"), tr_s=None))
+    assert run.tr_s is None
+
+
+def test_labels_are_taken_with_and_without_prefix_and_runs_with_any_zeros(fmriprep):
+    names = [
+        name
+        for sub in ("01", "02")
+        for run in ("1", "2")
+        for name in run_files(f"sub-{sub}/func/sub-{sub}_task-rest_run-{run}")
+    ]
+    (run,), _ = find(fmriprep(*names), participants=["sub-02"], tasks=["rest"], runs=["01"])
+    assert dict(run.entities) == {"sub": "02", "task": "rest", "run": "1"}
+
+
+def test_a_participant_asked_for_and_absent_is_an_exclusion(fmriprep):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
+    runs, (exclusion,) = find(root, participants=["01", "1"])
+    assert len(runs) == 1
+    assert exclusion.participant_id == "sub-1"
+
+
+def test_a_participant_without_bold_is_an_exclusion(fmriprep):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"), "sub-02/anat/sub-02_T1w.nii.gz")
+    _, (exclusion,) = find(root)
+    assert exclusion.participant_id == "sub-02"
+
+
+def test_a_filter_that_selects_nothing_is_echoed(fmriprep):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
+    with pytest.raises(InputError, match="task faces"):
+        find(root, tasks=["faces"])
+
+
+def test_leftovers_with_names_that_are_not_bids_do_no_harm(fmriprep):
+    names = run_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(
+        *names, "sub-01/func/.sub-01_task-rest_bold.nii.gz.x1", "sub-01/func/a_bold.nii"
+    )
+    runs, exclusions = find(root)
+    assert (len(runs), exclusions) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        "ds005699_24.1.1_res-02.txt",
+        "fmriprep-ci_20.2.8_ds210_outputs.txt",
+        "ds003745_21.0.2.txt",
+        "physiopy_20.2.3_cifti_sessions.txt",
+    ],
+)
+def test_every_bold_run_of_a_real_tree_is_found_or_excluded(shared, tmp_path, listing):
+    lines = (shared / "data" / "trees" / listing).read_text().splitlines()
+    names = [
+        line.removesuffix(" @") for line in lines if "/func/" in line and "figures" not in line
+    ]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    root = next(path.parent for path in sorted(tmp_path.rglob("sub-*")) if path.is_dir())
+    confounds = {
+        name.partition("_desc-confounds")[0] for name in names if "_desc-confounds_" in name
+    }
+    runs, exclusions = find(root)
+    assert len(runs) + len([each for each in exclusions if "task-" in each.reason]) == len(
+        confounds
+    )
+    assert all(run.confounds is not None and run.mask is not None for run in runs)
+
+
+def unpack(archive, folder):
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="tar")
+
+
+@pytest.mark.slow
+def test_all_76_people_of_a_clone_without_content_are_listed_with_reasons(shared, tmp_path):
+    unpack(shared / "data" / "ds000208-skeleton.tar.gz", tmp_path)
+    root = find_fmriprep(
+        tmp_path / "ds000208", {"fmriprep": next(tmp_path.glob("**/ds000208-fmriprep"))}
+    )
+    began = time.monotonic()
+    runs, exclusions = find(root)
+    assert time.monotonic() - began < 20
+    assert runs == []
+    assert {each.participant_id for each in exclusions} == {f"sub-{n:02d}" for n in range(1, 77)}
+    assert all("only in MNI152NLin2009cAsym" in each.reason for each in exclusions)
+    _, exclusions = find(root, space="MNI152NLin2009cAsym")
+    assert all("datalad get" in each.reason for each in exclusions)
+
+
+def describe(folder, maker):
+    folder.mkdir(parents=True)
+    text = json.dumps({"Name": "x", "GeneratedBy": [{"Name": maker}]})
+    (folder / "dataset_description.json").write_text(text)
+    return folder
+
+
+def test_the_derivatives_named_by_the_user_come_first(tmp_path):
+    bids, named = describe(tmp_path / "bids", "fMRIPrep"), describe(tmp_path / "named", "fMRIPrep")
+    assert find_fmriprep(bids, {"fmriprep": named}) == named
+
+
+def test_an_fmriprep_dataset_given_as_input_is_itself(tmp_path):
+    bids = describe(tmp_path / "bids", "fMRIPrep")
+    describe(bids / "derivatives" / "fmriprep", "fMRIPrep")
+    assert find_fmriprep(bids, {}) == bids
+
+
+def test_the_only_folder_below_derivatives_is_taken(tmp_path):
+    inside = describe(tmp_path / "derivatives" / "fmriprep-24.1.1", "fMRIPrep")
+    assert find_fmriprep(tmp_path, {}) == inside
+
+
+def test_several_folders_below_derivatives_need_a_choice(tmp_path):
+    describe(tmp_path / "derivatives" / "fmriprep-20", "fMRIPrep")
+    describe(tmp_path / "derivatives" / "fmriprep-24", "fMRIPrep")
+    with pytest.raises(UsageError, match=r"fmriprep-20.*fmriprep-24.*--derivatives"):
+        find_fmriprep(tmp_path, {})
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_parent_given_by_mistake_names_the_right_folder(tmp_path, named):
+    right = describe(tmp_path / "prep", "fMRIPrep")
+    with pytest.raises(UsageError, match=f"Did you mean {right}"):
+        find_fmriprep(tmp_path, {"fmriprep": tmp_path} if named else {})
+
+
+def test_a_folder_that_is_not_there_is_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match="There is no folder"):
+        find_fmriprep(tmp_path / "absent", {})
+
+
+def test_folder_names_above_the_dataset_do_not_matter(fmriprep, tmp_path):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
+    moved = tmp_path / ".hidden" / "code" / "sub-09" / "figures" / "prep"
+    moved.parent.mkdir(parents=True)
+    root.rename(moved)
+    runs, _ = find(moved, participants=["01"])
+    assert len(runs) == 1

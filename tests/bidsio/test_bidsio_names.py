@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+from bidsschematools.schema import load_schema
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fmmtc_bidsapp.bidsio.names import (
+    ENTITY_ORDER,
+    GroupFiles,
+    RunFiles,
+    atlas_files,
+    bids_uri,
+    build_name,
+    parse_name,
+)
+from fmmtc_bidsapp.errors import InputError
+
+labels = st.text("abcXYZ0189+", min_size=1, max_size=8)
+entity_sets = st.dictionaries(st.sampled_from(ENTITY_ORDER), labels, min_size=1)
+
+
+@given(entity_sets, st.sampled_from(["bold", "T1w"]), st.sampled_from([".nii.gz", ".tsv", ""]))
+def test_a_built_name_parses_back_to_its_parts(entities, suffix, extension):
+    parsed = parse_name(Path("folder") / build_name(entities, suffix, extension))
+    assert (parsed.entities, parsed.suffix, parsed.extension) == (entities, suffix, extension)
+
+
+def test_entities_stand_in_the_order_of_the_bids_schema():
+    schema = load_schema()
+    keys = [schema.objects.entities[name]["name"] for name in schema.rules.entities]
+    ours = [key for key in ENTITY_ORDER if key in keys]
+    # A name has a subject or a template, never both, so their order is free.
+    assert [key for key in ours if key != "tpl"] == [key for key in keys if key != "tpl"]
+
+
+@pytest.mark.parametrize(
+    "name", ["sub-01_sub-02_bold.nii", "sub-01_rest_bold.nii", "sub-_bold.nii", "sub-01.html", ""]
+)
+def test_a_malformed_name_is_refused(name):
+    with pytest.raises(InputError, match="is not a BIDS name"):
+        parse_name(name)
+
+
+def test_a_label_with_an_underscore_is_refused():
+    with pytest.raises(InputError, match="letters and digits"):
+        build_name({"sub": "0_1"}, "bold", ".nii")
+
+
+def test_an_unknown_entity_is_refused_with_those_there_are():
+    with pytest.raises(InputError, match="no entity feature; it has tpl sub ses"):
+        build_name({"feature": "1"}, "bold", ".nii")
+
+
+def test_no_source_entity_is_dropped_and_res_follows_atlas():
+    source = {"sub": "01", "ses": "2", "task": "rest", "acq": "mb", "dir": "AP", "run": "1"}
+    files = RunFiles(Path("out"), source, "MNI152NLin6Asym", "A424", "none", "02")
+    src = "sub-01_ses-2_task-rest_acq-mb_dir-AP_run-1"
+    grid = f"{src}_space-MNI152NLin6Asym_atlas-A424_res-02"
+    folder = Path("out/sub-01/ses-2/func")
+    assert files.func_dir == folder
+    assert files.timeseries == folder / f"{grid}_stat-mean_desc-none_timeseries.tsv"
+    assert files.relmat == folder / f"{grid}_stat-pearsoncorrelation_desc-none_relmat.tsv"
+    assert files.coverage == folder / f"{grid}_stat-coverage_bold.tsv"
+    assert files.qc == folder / f"{src}_space-MNI152NLin6Asym_atlas-A424_desc-none_qc.tsv"
+
+
+def test_group_files_carry_the_label():
+    files = GroupFiles(Path("out"), "fmmtc")
+    assert files.predictions == Path("out/group/group_desc-fmmtc_predictions.tsv")
+    assert files.report == Path("out/group/group_desc-fmmtc_report.html")
+    assert files.bundle_dir == Path("out/models/fmmtc")
+
+
+def test_atlas_files_leave_res_out_where_the_source_had_none():
+    image, table, sidecar = atlas_files(Path("out"), "MNI152NLin6Asym", "A424", None)
+    stem = "out/tpl-MNI152NLin6Asym/tpl-MNI152NLin6Asym_atlas-A424_dseg"
+    assert (image, table, sidecar) == tuple(Path(stem + e) for e in (".nii.gz", ".tsv", ".json"))
+
+
+def test_a_bids_uri_names_the_dataset_and_the_path_within():
+    assert bids_uri(Path("/d/sub-01/a.tsv"), Path("/d"), "fmriprep") == "bids:fmriprep:sub-01/a.tsv"

@@ -1,0 +1,140 @@
+import json
+
+import numpy as np
+import pytest
+
+from fmmtc_bidsapp.bidsio.read import find_series, read_parcel_table
+from fmmtc_bidsapp.errors import InputError, UsageError
+
+
+def find(root, *, desc=None, participants=(), sessions=(), tasks=(), atlas=None):
+    return find_series(
+        root, participants=participants, sessions=sessions, tasks=tasks, desc=desc, atlas=atlas
+    )
+
+
+def add(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a\tb\n1\t2\n")
+    return root
+
+
+XCPD = "sub-01/func/sub-01_task-rest_space-MNI152NLin2009cAsym_atlas-4S456Parcels_stat-mean"
+GIGA = "sub-1/ses-2/func/sub-1_ses-2_task-rest_seg-Schaefer2018100_desc-denoiseSimple"
+
+
+def test_our_series_come_with_timing_atlas_and_quality(written):
+    files = written(
+        {"sub": "01", "ses": "1", "task": "rest"},
+        changes={"usable": False, "reasons": "mean FD 0.9 mm"},
+        digest="ab12",
+    )
+    (series,), exclusions = find(files.output_dir)
+    assert exclusions == []
+    assert (series.path, series.tr_s, series.desc) == (files.timeseries, 2.0, "none")
+    assert (series.atlas_label, series.atlas_digest) == ("A424", "ab12")
+    assert (series.usable, series.reasons, series.mean_fd_mm) == (False, "mean FD 0.9 mm", 0.125)
+    assert series.n_volumes_retained == 6
+
+
+def test_series_of_xcp_d_are_found_without_a_repetition_time(tmp_path):
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv", "sub-01/func/sub-01_task-rest_motion.tsv")
+    sidecar = {"SamplingFrequency": "TR"}
+    (root / f"{XCPD}_timeseries.json").write_text(json.dumps(sidecar))
+    (series,), _ = find(root)
+    assert (series.atlas_label, series.desc, series.tr_s) == ("4S456Parcels", None, None)
+    assert series.usable
+
+
+def test_series_of_giga_connectome_are_found_with_their_own_timing(tmp_path):
+    root = add(tmp_path, f"{GIGA}_timeseries.tsv")
+    content = {"SamplingFrequency": 0.5, "MeanFramewiseDisplacement": 0.2}
+    (root / f"{GIGA}_timeseries.json").write_text(json.dumps(content))
+    (series,), _ = find(root)
+    assert (series.atlas_label, series.desc) == ("Schaefer2018100", "denoiseSimple")
+    assert (series.tr_s, series.mean_fd_mm) == (2.0, 0.2)
+
+
+def test_confounds_and_other_statistics_are_no_parcel_series(tmp_path):
+    other = XCPD.replace("stat-mean", "stat-alff")
+    confounds = "sub-01/func/sub-01_task-rest_desc-confounds_timeseries.tsv"
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv", f"{other}_timeseries.tsv", confounds)
+    (series,), _ = find(root)
+    assert "stat-mean" in series.path.name
+
+
+def test_several_cleanings_need_a_choice(written):
+    root = written({"sub": "01", "task": "rest"}).output_dir
+    written({"sub": "01", "task": "rest"}, desc="simple")
+    with pytest.raises(UsageError, match="none, simple: choose --desc"):
+        find(root)
+    (series,), _ = find(root, desc="simple")
+    assert series.desc == "simple"
+
+
+def test_files_without_desc_are_meant_when_none_is_named(tmp_path):
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv", f"{XCPD}_desc-interpolated_timeseries.tsv")
+    (series,), _ = find(root)
+    assert series.desc is None
+
+
+def test_a_cleaning_that_is_not_there_lists_those_that_are(tmp_path):
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv")
+    with pytest.raises(UsageError, match=r"No series has desc simple; there is \(none\)"):
+        find(root, desc="simple")
+
+
+def test_several_atlases_need_a_choice(tmp_path):
+    other = XCPD.replace("4S456Parcels", "Gordon")
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv", f"{other}_timeseries.tsv")
+    with pytest.raises(UsageError, match="4S456Parcels, Gordon"):
+        find(root)
+    (series,), _ = find(root, atlas="Gordon")
+    assert series.atlas_label == "Gordon"
+
+
+def test_a_run_in_two_spaces_is_not_counted_twice(tmp_path):
+    other = XCPD.replace("MNI152NLin2009cAsym", "fsLR")
+    with pytest.raises(UsageError, match="2 spaces"):
+        find(add(tmp_path, f"{XCPD}_timeseries.tsv", f"{other}_timeseries.tsv"))
+
+
+def test_a_series_that_was_not_fetched_is_an_exclusion(tmp_path):
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv", f"{XCPD.replace('01', '02')}_timeseries.tsv")
+    (root / f"{XCPD}_timeseries.tsv").write_text("/annex/objects/MD5E-s9--0.tsv")
+    (series,), (exclusion,) = find(root)
+    assert series.entities["sub"] == "02"
+    assert (exclusion.participant_id, exclusion.stage) == ("sub-01", "series")
+    assert "datalad get" in exclusion.reason
+
+
+def test_an_empty_folder_is_an_input_error_that_echoes_the_query(tmp_path):
+    with pytest.raises(InputError, match=r"no parcel series \(asked for: task faces"):
+        find(add(tmp_path, f"{XCPD}_timeseries.tsv"), tasks=["faces"])
+
+
+DSEG = "index\tname\tnetwork\tx\ty\tz\n1\ta\tVisual\t1\t2\t3\n2\tb\tn/a\t4\t5\t6.5\n"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "tpl-MNI152NLin6Asym/tpl-MNI152NLin6Asym_atlas-4S456Parcels_res-02_dseg.tsv",
+        "atlases/atlas-4S456Parcels/atlas-4S456Parcels_dseg.tsv",
+    ],
+)
+def test_the_table_of_an_atlas_is_found_where_we_and_others_put_it(tmp_path, place):
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv", place)
+    (root / place).write_text(DSEG)
+    (series,), _ = find(root)
+    table = read_parcel_table(root, series)
+    assert (table.names, table.networks) == (("a", "b"), ("Visual", "n/a"))
+    np.testing.assert_array_equal(table.coordinates_mm, [[1, 2, 3], [4, 5, 6.5]])
+
+
+def test_an_atlas_without_a_table_is_none(tmp_path):
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv")
+    (series,), _ = find(root)
+    assert read_parcel_table(root, series) is None

@@ -1,0 +1,195 @@
+import gzip
+import json
+import os
+import time
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from fmmtc_bidsapp.bidsio.names import atlas_files
+from fmmtc_bidsapp.bidsio.write import (
+    atomic_path,
+    write_atlas,
+    write_bytes,
+    write_json,
+    write_text,
+    write_tsv,
+)
+from fmmtc_bidsapp.errors import OutputError
+from fmmtc_bidsapp.records import Atlas
+
+
+def test_a_failed_write_leaves_neither_the_file_nor_a_temporary(tmp_path):
+    final = tmp_path / "new" / "a.tsv"
+
+    def fail_half_way():
+        with atomic_path(final) as temporary:
+            temporary.write_text("half")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail_half_way()
+    assert list(final.parent.iterdir()) == []
+
+
+def test_what_a_killed_run_leaves_matches_no_bids_name(tmp_path):
+    with atomic_path(tmp_path / "sub-01_bold.nii.gz") as temporary:
+        temporary.write_text("x")
+        assert temporary.name.startswith(".")
+        assert temporary.name.endswith("_bold.nii.gz")
+        assert list(tmp_path.glob("sub-*")) == []
+
+
+def test_the_same_content_leaves_the_file_and_its_date_alone(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "same")
+    os.utime(path, (1, 1))
+    write_text(path, "same")
+    assert path.stat().st_mtime == 1
+    write_text(path, "other")
+    assert path.stat().st_mtime > 1
+
+
+def test_a_place_that_cannot_be_written_is_an_output_error_with_its_path(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file/a\.txt.*Not a directory|File exists") as caught:
+        write_text(tmp_path / "file" / "a.txt", "x")
+    assert caught.value.exit_code == 73
+
+
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path):
+    def write_to_full_disk():
+        with atomic_path(tmp_path / "a.tsv") as temporary:
+            temporary.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_to_full_disk()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cells_follow_bids_for_missing_values_and_booleans(tmp_path):
+    path = tmp_path / "a.tsv"
+    write_tsv(
+        path,
+        {
+            "text": ["two\twords\n", "", None],
+            "flag": [True, False, np.True_],
+            "number": [1, 0.1, float("nan")],
+            "array": np.array([np.nan, 1 / 3, 1e-20]),
+            "single": np.array([0.1, 2, np.nan], dtype=np.float32),
+        },
+    )
+    assert path.read_text().splitlines() == [
+        "text\tflag\tnumber\tarray\tsingle",
+        "two words\ttrue\t1\tn/a\t0.1",
+        "n/a\tfalse\t0.1\t0.3333333333333333\t2.0",
+        "n/a\ttrue\tn/a\t1e-20\tn/a",
+    ]
+
+
+def test_a_full_size_series_is_written_quickly_and_reads_back_to_the_bit(tmp_path):
+    signal = np.random.default_rng(0).normal(size=(200, 424)) * np.logspace(-9, 9, 424)
+    path = tmp_path / "a.tsv"
+    began = time.process_time()
+    write_tsv(path, {f"p{column}": signal[:, column] for column in range(424)})
+    assert time.process_time() - began < 0.3
+    back = np.loadtxt(path, delimiter="\t", skiprows=1)
+    np.testing.assert_array_equal(back, signal)
+
+
+def test_columns_of_unequal_length_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="shorter"):
+        write_tsv(tmp_path / "a.tsv", {"a": [1, 2], "b": [1]})
+
+
+def test_nan_has_no_place_in_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_writes_series_matrix_coverage_and_quality_with_their_sidecars(written):
+    files = written({"sub": "01", "task": "rest", "run": "1"})
+    series = pd.read_csv(files.timeseries, sep="\t", na_values="n/a")
+    assert list(series) == ["R_V1", "R_MST", "L_V1"]
+    assert series["R_MST"].isna().all()
+    matrix = pd.read_csv(files.relmat, sep="\t", index_col="Node")
+    assert list(matrix) == list(matrix.index) == ["R_V1", "R_MST", "L_V1"]
+    coverage = pd.read_csv(files.coverage, sep="\t", index_col="Node")["coverage"]
+    assert coverage.to_dict() == {"R_V1": 1.0, "R_MST": 0.0, "L_V1": 0.75}
+    quality = pd.read_csv(files.qc, sep="\t").iloc[0]
+    assert list(quality.index[:4]) == ["participant_id", "task_id", "run_id", "n_volumes"]
+    assert quality["participant_id"] == "sub-01"
+    assert quality["usable"]
+
+
+def test_the_sidecar_of_a_series_has_numbers_as_numbers_and_names_missing_parcels(written):
+    files = written({"sub": "01", "task": "rest"})
+    sidecar = json.loads(files.timeseries.with_suffix(".json").read_text())
+    assert sidecar["SamplingFrequency"] == 0.5
+    assert sidecar["RepetitionTime"] == 2.0
+    assert sidecar["MissingParcels"] == ["R_MST"]
+    assert sidecar["MeanFramewiseDisplacement"] == 0.125
+    assert sidecar["AtlasDigest"] == "00"
+    keys = "Description Sources SamplingFrequency RepetitionTime StartTime Units SoftwareFilters "
+    keys += "ConfoundRegressors NumberOfVolumes NumberOfVolumesRetained NumberOfDummyVolumes "
+    keys += "Interpolated MeanFramewiseDisplacement Atlas AtlasDigest AtlasSpace MissingParcels"
+    assert set(keys.split()) <= set(sidecar)
+
+
+def test_the_sidecar_of_a_matrix_points_to_its_series_and_nodes(written):
+    files = written({"sub": "01", "task": "rest"})
+    sidecar = json.loads(files.relmat.with_suffix(".json").read_text())
+    assert sidecar["Sources"] == [f"bids::sub-01/func/{files.timeseries.name}"]
+    assert sidecar["NodeFiles"] == [
+        "bids::tpl-MNI152NLin6Asym/tpl-MNI152NLin6Asym_atlas-A424_res-02_dseg.tsv"
+    ]
+    assert (sidecar["Weighted"], sidecar["Directed"], sidecar["FisherZ"]) == (True, False, False)
+
+
+def test_writing_a_run_again_changes_no_byte_and_no_date(written):
+    files = written({"sub": "01", "task": "rest"})
+    paths = sorted(files.func_dir.iterdir())
+    for path in paths:
+        os.utime(path, (1, 1))
+    written({"sub": "01", "task": "rest"})
+    assert sorted(files.func_dir.iterdir()) == paths
+    assert all(path.stat().st_mtime == 1 for path in paths)
+
+
+def test_an_atlas_is_written_with_labels_as_integers_and_a_row_per_parcel(tmp_path):
+    atlas = Atlas(
+        label="toy",
+        title="Toy",
+        image=tmp_path / "absent.nii.gz",
+        index=np.array([3, 1]),
+        names=("c", "a"),
+        networks=("Visual", "n/a"),
+        subnetworks=("n/a", "n/a"),
+        coordinates_mm=np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.5]]),
+        space="MNI152NLin6Asym",
+        digest="00",
+    )
+    labels = np.array([[[0.0, 1.0, 3.0]]], dtype=np.float32)
+    affine = np.diag([-2.0, 2.0, 2.0, 1.0])
+    write_atlas(tmp_path, atlas, nib.Nifti1Image(labels, affine), "MNI152NLin6Asym", "02")
+    image, table, sidecar = atlas_files(tmp_path, "MNI152NLin6Asym", "toy", "02")
+    loaded = nib.load(image)
+    assert np.issubdtype(loaded.get_data_dtype(), np.integer)
+    np.testing.assert_array_equal(loaded.get_fdata(), labels)
+    np.testing.assert_array_equal(loaded.affine, affine)
+    rows = table.read_text().splitlines()
+    assert rows[0] == "index\tname\tnetwork\tsubnetwork\tx\ty\tz"
+    assert rows[1] == "3\tc\tVisual\tn/a\t1.0\t2.0\t3.0"
+    assert "Resolution" in json.loads(sidecar.read_text())
+    first = image.read_bytes()
+    assert gzip.decompress(first)
+    assert first[4:8] == b"\0\0\0\0", "a date in the file would make equal labels unequal"
+
+
+def test_bytes_are_written_as_they_are(tmp_path):
+    write_bytes(tmp_path / "a.bin", b"\r\n\0")
+    assert (tmp_path / "a.bin").read_bytes() == b"\r\n\0"
