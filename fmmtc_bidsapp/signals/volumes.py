@@ -1,0 +1,195 @@
+"""Open a NIfTI image and read it one volume at a time, in constant memory."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import nibabel as nib
+import numpy as np
+from isal import igzip, igzip_lib
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.errors import InputError
+
+__all__ = ["ImageInfo", "iterate_volumes", "read_info"]
+
+SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
+
+# deflate cannot expand a byte to more than this, so a header that promises more is wrong.
+MAX_DEFLATE_RATIO = 1032
+
+READ_AGAIN = "Run fMRIPrep again, or `datalad get` the file."
+
+
+@dataclass(frozen=True, eq=False)
+class ImageInfo:
+    """What the header of a NIfTI image says, nothing of its voxels being read."""
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    """(4, 4) voxel indices to mm."""
+    dtype: np.dtype[Any]
+    """As stored, byte order included."""
+    data_offset: int
+    """Bytes before the first voxel."""
+    slope: float
+    intercept: float
+    """A voxel's value is ``slope * stored + intercept``."""
+    tr_s: float | None
+    """Repetition time; None where the header gives none above 0."""
+
+    @property
+    def n_volumes(self) -> int:
+        """Volumes the header promises."""
+        return math.prod(self.shape[3:])
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels in one volume."""
+        return math.prod(self.shape[:3])
+
+
+def read_info(image: Path) -> ImageInfo:
+    """Return what the header of a ``.nii`` or ``.nii.gz`` file says.
+
+    Raises
+    ------
+    InputError
+        The file is missing, has no content (a DataLad file that was not fetched), is no NIfTI
+        image, or holds something else than real numbers in three dimensions or more.
+    """
+    _require_content(image)
+    try:
+        loaded = nib.load(image)
+    except (ImageFileError, HeaderDataError, EOFError, OSError, zlib.error) as error:
+        raise InputError(
+            f"{image} cannot be read as a NIfTI image ({error}). A .nii or .nii.gz file is "
+            f"needed. {READ_AGAIN}"
+        ) from error
+    if not isinstance(loaded, nib.Nifti1Image) or not isinstance(loaded.dataobj, ArrayProxy):
+        raise InputError(f"{image} is a {type(loaded).__name__}; a volumetric NIfTI is needed.")
+    stored = loaded.dataobj
+    info = ImageInfo(
+        path=image,
+        shape=tuple(int(length) for length in stored.shape),
+        affine=np.asarray(loaded.affine, dtype=np.float64),
+        dtype=stored.dtype,
+        data_offset=int(stored.offset),
+        slope=float(stored.slope),
+        intercept=float(stored.inter),
+        tr_s=_tr_s(loaded.header),
+    )
+    _require_real_volumes(info)
+    return info
+
+
+def iterate_volumes(info: ImageInfo) -> Iterator[NDArray[Any]]:
+    """Yield each volume as stored: (voxel,) with the first image axis running fastest.
+
+    Neither slope nor intercept is applied. Only one volume is in memory at a time.
+
+    Raises
+    ------
+    InputError
+        The file holds fewer volumes than its header promises, holds more, or is damaged.
+    """
+    volume_bytes = info.n_voxels * info.dtype.itemsize
+    _require_plausible_size(info, volume_bytes)
+    n_read = 0
+    try:
+        with _open(info.path) as stream:
+            stream.seek(info.data_offset)
+            while n_read < info.n_volumes:
+                data = stream.read(volume_bytes)
+                if len(data) < volume_bytes:
+                    raise _truncated(info, n_read)
+                n_read += 1
+                yield np.frombuffer(data, dtype=info.dtype)
+            # Reading on to the end of the file is what checks the checksum of a .gz.
+            surplus = stream.read(1)
+    except EOFError as error:
+        raise _truncated(info, n_read) from error
+    # isal's stub declares its error class as an instance.
+    except (OSError, igzip_lib.IsalError) as error:  # type: ignore[misc]
+        raise InputError(
+            f"{info.path} is damaged ({error}): {n_read} of {info.n_volumes} volumes could be "
+            f"read. {READ_AGAIN}"
+        ) from error
+    if surplus:
+        raise InputError(
+            f"{info.path} holds more data than the {info.n_volumes} volumes of shape "
+            f"{info.shape[:3]} its header promises. {READ_AGAIN}"
+        )
+
+
+def _open(image: Path) -> BinaryIO:
+    return igzip.open(image, "rb") if _is_gzip(image) else image.open("rb")  # type: ignore[no-untyped-call]
+
+
+def _is_gzip(image: Path) -> bool:
+    return image.suffix.lower() == ".gz"
+
+
+def _require_content(image: Path) -> None:
+    if image.is_symlink() and not image.exists():
+        raise InputError(
+            f"{image} is a link to content that is not here. Run `datalad get {image}`."
+        )
+    if not image.is_file():
+        raise InputError(f"{image} does not exist. Check the path.")
+    with image.open("rb") as stream:
+        start = stream.read(256)
+    if b"annex/objects" in start:
+        raise InputError(
+            f"{image} is a git-annex pointer of {image.stat().st_size} bytes, not an image. "
+            f"Run `datalad get {image}`."
+        )
+    if _is_gzip(image) and not start.startswith(b"\x1f\x8b"):
+        raise InputError(
+            f"{image} is named .gz but is not compressed: it starts with {start[:24]!r}. "
+            f"{READ_AGAIN}"
+        )
+
+
+def _require_real_volumes(info: ImageInfo) -> None:
+    if info.dtype.kind not in "iuf" or len(info.shape) < 3 or 0 in info.shape:
+        raise InputError(
+            f"{info.path} holds {info.dtype} in shape {info.shape}; integers or floats in three "
+            f"or four dimensions are needed. {READ_AGAIN}"
+        )
+    determinant = np.linalg.det(info.affine)
+    if not np.isfinite(determinant) or determinant == 0:
+        raise InputError(
+            f"{info.path} does not say where its voxels lie: its affine is "
+            f"{info.affine.tolist()}. {READ_AGAIN}"
+        )
+
+
+def _require_plausible_size(info: ImageInfo, volume_bytes: int) -> None:
+    most = info.path.stat().st_size * (MAX_DEFLATE_RATIO if _is_gzip(info.path) else 1)
+    if volume_bytes > most:
+        raise _truncated(info, 0)
+
+
+def _truncated(info: ImageInfo, n_read: int) -> InputError:
+    return InputError(
+        f"{info.path} is truncated: {n_read} of {info.n_volumes} volumes of shape "
+        f"{info.shape[:3]} could be read. {READ_AGAIN}"
+    )
+
+
+def _tr_s(header: Any) -> float | None:
+    zooms = header.get_zooms()
+    if len(zooms) < 4:
+        return None
+    tr_s = float(zooms[3]) * SECONDS_PER_UNIT.get(header.get_xyzt_units()[1], np.nan)
+    return tr_s if tr_s > 0 else None

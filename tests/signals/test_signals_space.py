@@ -1,0 +1,192 @@
+"""Grids: flips are exact, other grids are sampled or refused."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nilearn.image import resample_img
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.signals.space import (
+    Grid,
+    count_voxels,
+    labels_on_grid,
+    read_grid,
+    read_labels,
+    read_mask,
+    same_grid,
+)
+
+SHAPE = (10, 12, 9)
+AFFINE = np.array([[-2.0, 0, 0, 18], [0, 2, 0, -24], [0, 0, 2, -16], [0, 0, 0, 1]])
+ORIENTATIONS = ["RAS", "LPS", "LAI", "ASR", "IPL"]
+
+
+@pytest.fixture
+def labels():
+    return np.random.default_rng(5).integers(0, 9, SHAPE)
+
+
+def save(path, array, affine=AFFINE, dtype=np.float32):
+    nib.Nifti1Image(array.astype(dtype), affine).to_filename(path)
+    return path
+
+
+def reoriented(array, orientation):
+    transform = nib.orientations.ornt_transform(
+        nib.io_orientation(AFFINE), nib.orientations.axcodes2ornt(orientation)
+    )
+    image = nib.Nifti1Image(array.astype(np.int32), AFFINE).as_reoriented(transform)
+    grid = Grid(image.shape, image.affine)
+    return np.asarray(image.dataobj), grid
+
+
+def test_the_grid_of_a_series_is_that_of_its_volumes(tmp_path):
+    path = save(tmp_path / "bold.nii.gz", np.zeros((*SHAPE, 3)))
+    assert same_grid(read_grid(path), Grid(SHAPE, AFFINE))
+
+
+def test_grids_agree_up_to_rounding_and_no_further():
+    grid = Grid(SHAPE, AFFINE)
+    rounded = AFFINE + 1e-4 * np.eye(4, k=1)
+    assert same_grid(grid, Grid(SHAPE, rounded))
+    assert not same_grid(grid, Grid(SHAPE, AFFINE @ np.diag([1.01, 1, 1, 1])))
+    assert not same_grid(grid, Grid(SHAPE, AFFINE * [[-1], [1], [1], [1]]))
+    assert not same_grid(grid, Grid((10, 12, 8), AFFINE))
+
+
+def test_labels_on_their_own_grid_are_carried_over_unchanged(tmp_path, labels):
+    found, resampled = labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, AFFINE))
+    np.testing.assert_array_equal(found, labels)
+    assert found.dtype == np.int32
+    assert resampled is False
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_labels_on_a_flipped_or_permuted_grid_are_carried_over_voxel_by_voxel(
+    tmp_path, labels, orientation
+):
+    expected, grid = reoriented(labels, orientation)
+    found, resampled = labels_on_grid(save(tmp_path / "a.nii.gz", labels), grid)
+    np.testing.assert_array_equal(found, expected)
+    assert resampled is False
+
+
+def test_labels_on_a_coarser_grid_equal_nilearns_nearest_ones(tmp_path, labels):
+    path = save(tmp_path / "a.nii.gz", labels)
+    coarse = Grid(
+        (5, 6, 5), AFFINE @ np.array([[2, 0, 0, 0.3], [0, 2, 0, 0.2], [0, 0, 2, 0.1], [0, 0, 0, 1]])
+    )
+    found, resampled = labels_on_grid(path, coarse)
+    expected = resample_img(
+        nib.load(path),
+        coarse.affine,
+        coarse.shape,
+        interpolation="nearest",
+        force_resample=True,
+        copy_header=True,
+    ).get_fdata()
+    inside = (slice(None), slice(None), slice(0, 4))
+    np.testing.assert_array_equal(found[inside], expected[inside])
+    assert resampled is True
+
+
+def test_nearest_labels_are_those_whose_centre_is_nearest_in_mm(tmp_path, labels):
+    turn = np.array(
+        [[0.9, -0.1, 0, 1.21], [0.1, 0.9, 0.05, 0.43], [0, -0.06, 1, 0.334], [0, 0, 0, 1]]
+    )
+    grid = Grid((6, 6, 6), AFFINE @ turn)
+    found, _ = labels_on_grid(save(tmp_path / "a.nii.gz", labels), grid)
+    centres = (np.indices(SHAPE).reshape(3, -1).T @ AFFINE[:3, :3].T) + AFFINE[:3, 3]
+    for voxel in np.ndindex(grid.shape):
+        mm = grid.affine[:3, :3] @ voxel + grid.affine[:3, 3]
+        nearest = np.linalg.norm(centres - mm, axis=1).argmin()
+        assert found[voxel] == labels.ravel()[nearest]
+
+
+def test_a_grid_that_reaches_beyond_the_atlas_is_background_there(tmp_path, labels):
+    shifted = AFFINE.copy()
+    shifted[:3, 3] += AFFINE[:3, :3] @ [4, 0, 0]
+    found, resampled = labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, shifted))
+    np.testing.assert_array_equal(found[:6], labels[4:])
+    assert not found[6:].any()
+    assert resampled is True
+
+
+def test_a_voxel_centre_within_the_outermost_atlas_voxel_takes_its_label(tmp_path, labels):
+    shifted = AFFINE.copy()
+    shifted[:3, 3] += AFFINE[:3, :3] @ [-0.4, 0.4, -0.4]
+    found, resampled = labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, shifted))
+    np.testing.assert_array_equal(found, labels)
+    assert resampled is True
+
+
+def test_an_atlas_that_lies_elsewhere_is_refused(tmp_path, labels):
+    far = AFFINE.copy()
+    far[:3, 3] += 500
+    with pytest.raises(InputError, match="same template space"):
+        labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, far))
+
+
+def test_labels_that_are_not_whole_numbers_are_refused(tmp_path, labels):
+    path = save(tmp_path / "a.nii.gz", labels + 0.25)
+    with pytest.raises(InputError, match="whole numbers"):
+        read_labels(path)
+
+
+def test_a_label_image_with_nan_is_refused(tmp_path, labels):
+    path = save(tmp_path / "a.nii.gz", np.where(labels == 3, np.nan, labels))
+    with pytest.raises(InputError, match="holds nan"):
+        read_labels(path)
+
+
+def test_a_4d_label_image_is_refused(tmp_path, labels):
+    path = save(tmp_path / "a.nii.gz", np.stack([labels, labels], axis=-1))
+    with pytest.raises(InputError, match="a 3D image is needed"):
+        read_labels(path)
+
+
+def test_voxels_are_counted_in_the_order_of_the_index(labels):
+    index = np.array([7, 1, 42, 3])
+    np.testing.assert_array_equal(
+        count_voxels(labels, index), [(labels == value).sum() for value in index]
+    )
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_mask_stored_in_another_orientation_is_accepted(tmp_path, labels, orientation):
+    expected, grid = reoriented(labels > 4, orientation)
+    found = read_mask(save(tmp_path / "m.nii.gz", labels > 4, dtype=np.uint8), grid)
+    np.testing.assert_array_equal(found, expected.astype(bool))
+    assert found.dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine"),
+    [
+        ((5, 6, 5), AFFINE @ np.diag([2, 2, 2, 1])),
+        (SHAPE, AFFINE @ np.diag([1.02, 1, 1, 1])),
+        ((9, 12, 9), AFFINE),
+    ],
+    ids=["coarser", "stretched", "cropped"],
+)
+def test_a_mask_on_another_grid_is_refused_with_both_grids(tmp_path, labels, shape, affine):
+    path = save(tmp_path / "m.nii.gz", labels > 4, dtype=np.uint8)
+    with pytest.raises(InputError) as caught:
+        read_mask(path, Grid(shape, affine))
+    assert f"shape {SHAPE}" in str(caught.value)
+    assert f"shape {shape}" in str(caught.value)
+
+
+def test_an_empty_mask_is_refused(tmp_path):
+    path = save(tmp_path / "m.nii.gz", np.zeros(SHAPE), dtype=np.uint8)
+    with pytest.raises(InputError, match="no voxel above 0"):
+        read_mask(path, Grid(SHAPE, AFFINE))
+
+
+def test_the_a424_atlas_reads_as_424_labels(shared):
+    labels = read_labels(shared / "data" / "atlas" / "A424+2mm.nii.gz")
+    counts = count_voxels(labels, np.arange(1, 425))
+    assert (counts > 0).all()
+    assert counts.sum() == (labels > 0).sum()

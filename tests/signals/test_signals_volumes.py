@@ -1,0 +1,148 @@
+"""Files that are not what their name or header says."""
+
+from __future__ import annotations
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.signals.volumes import iterate_volumes, read_info
+
+SHAPE, N_VOLUMES = (5, 6, 7), 20
+VOLUME_BYTES = 5 * 6 * 7 * 4
+DIM_T, SFORM, DATA = 48, slice(252, 328), 352
+
+
+@pytest.fixture
+def data():
+    return np.random.default_rng(3).normal(size=(*SHAPE, N_VOLUMES)).astype(np.float32)
+
+
+@pytest.fixture
+def plain(tmp_path, data):
+    path = tmp_path / "bold.nii"
+    nib.Nifti1Image(data, np.diag([2, 2, 2, 1])).to_filename(path)
+    return path
+
+
+def compressed(path, content):
+    target = path.with_name("packed.nii.gz")
+    target.write_bytes(gzip.compress(content, mtime=0))
+    return target
+
+
+def refusal(path):
+    with pytest.raises(InputError) as caught:
+        list(iterate_volumes(read_info(path)))
+    assert caught.value.exit_code == 65
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_volumes_come_in_order_as_they_are_stored(plain, data):
+    for path in (plain, compressed(plain, plain.read_bytes())):
+        volumes = list(iterate_volumes(read_info(path)))
+        np.testing.assert_array_equal(volumes, data.reshape(-1, N_VOLUMES, order="F").T)
+
+
+def test_a_truncated_file_says_how_many_volumes_could_be_read(plain):
+    half = plain.read_bytes()[: DATA + 7 * VOLUME_BYTES + 11]
+    plain.write_bytes(half)
+    assert "7 of 20 volumes" in refusal(plain)
+    assert "7 of 20 volumes" in refusal(compressed(plain, half))
+    assert "datalad get" in refusal(plain)
+
+
+def test_a_gz_cut_anywhere_is_called_truncated(plain):
+    packed = compressed(plain, plain.read_bytes())
+    whole = packed.read_bytes()
+    for n_bytes in (len(whole) // 2, len(whole) - 3):
+        packed.write_bytes(whole[:n_bytes])
+        assert "truncated" in refusal(packed)
+
+
+def test_a_gz_with_a_flipped_bit_is_called_damaged(plain):
+    packed = compressed(plain, plain.read_bytes())
+    content = bytearray(packed.read_bytes())
+    content[-6] ^= 1
+    packed.write_bytes(content)
+    assert "damaged" in refusal(packed)
+
+
+def test_a_text_file_named_nii_gz_is_refused(tmp_path):
+    path = tmp_path / "bold.nii.gz"
+    path.write_text("subject not found\n")
+    assert "not compressed: it starts with b'subject not found" in refusal(path)
+
+
+def test_text_inside_a_gz_is_refused(plain):
+    assert "cannot be read as a NIfTI image" in refusal(compressed(plain, b"not an image" * 90))
+
+
+def test_an_annex_pointer_and_a_dangling_link_name_the_command(tmp_path):
+    pointer, link = tmp_path / "pointer.nii.gz", tmp_path / "link.nii.gz"
+    pointer.write_text("/annex/objects/MD5E-s41265300--d41d8cd98f00b204e9800998ecf8427e.nii.gz\n")
+    link.symlink_to(".git/annex/objects/aa/bb/MD5E-s1--00.nii.gz")
+    for path in (pointer, link):
+        assert f"datalad get {path}" in refusal(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    assert "does not exist" in refusal(tmp_path / "absent.nii.gz")
+
+
+def test_a_header_that_promises_more_volumes_than_there_are_is_refused(plain):
+    content = bytearray(plain.read_bytes())
+    content[DIM_T : DIM_T + 2] = np.int16(32000).tobytes()
+    plain.write_bytes(content)
+    assert "20 of 32000 volumes" in refusal(plain)
+    assert "20 of 32000 volumes" in refusal(compressed(plain, bytes(content)))
+
+
+def test_a_header_that_promises_impossible_volumes_is_refused_before_reading(plain):
+    content = bytearray(plain.read_bytes())
+    content[DIM_T - 6 : DIM_T] = np.full(3, 32000, dtype=np.int16).tobytes()
+    plain.write_bytes(content)
+    assert "0 of 20 volumes" in refusal(plain)
+    assert "0 of 20 volumes" in refusal(compressed(plain, bytes(content)))
+
+
+def test_data_beyond_the_last_volume_is_refused(plain):
+    content = plain.read_bytes() + b"\0" * VOLUME_BYTES
+    plain.write_bytes(content)
+    assert "more data than the 20 volumes" in refusal(plain)
+    assert "more data than the 20 volumes" in refusal(compressed(plain, content))
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    path = tmp_path / "complex.nii"
+    nib.Nifti1Image(np.zeros((2, 2, 2, 3), dtype=np.complex64), np.eye(4)).to_filename(path)
+    assert "complex64" in refusal(path)
+
+
+def test_an_affine_that_places_no_voxel_is_refused(plain):
+    content = bytearray(plain.read_bytes())
+    content[SFORM] = bytes(2) + np.int16(1).tobytes() + bytes(SFORM.stop - SFORM.start - 4)
+    plain.write_bytes(content)
+    assert "where its voxels lie" in refusal(plain)
+
+
+@pytest.mark.parametrize(("unit", "zoom"), [("sec", 0.8), ("msec", 800), ("unknown", 0.8)])
+def test_the_repetition_time_is_in_seconds_whatever_the_header_counts_in(
+    tmp_path, data, unit, zoom
+):
+    image = nib.Nifti1Image(data, np.eye(4))
+    image.header.set_zooms((1, 1, 1, zoom))
+    image.header.set_xyzt_units("mm", unit)
+    image.to_filename(tmp_path / "bold.nii")
+    assert read_info(tmp_path / "bold.nii").tr_s == pytest.approx(0.8)
+
+
+def test_a_repetition_time_of_zero_is_unknown(tmp_path, data):
+    image = nib.Nifti1Image(data, np.eye(4))
+    image.header.set_zooms((1, 1, 1, 0))
+    image.to_filename(tmp_path / "bold.nii")
+    assert read_info(tmp_path / "bold.nii").tr_s is None
