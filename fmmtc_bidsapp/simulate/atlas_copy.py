@@ -1,0 +1,38 @@
+"""The atlas that was painted, kept beside the truth so that ``--atlas`` can be pointed at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fmmtc_bidsapp.bidsio import a424
+from fmmtc_bidsapp.bidsio.write import write_bytes
+from fmmtc_bidsapp.records import Atlas
+
+__all__ = ["copy_atlas"]
+
+
+def copy_atlas(atlas: Atlas, folder: Path) -> None:
+    """Copy the files of an atlas under their own names, by which they are recognised.
+
+    Parameters
+    ----------
+    atlas
+        As `fmmtc_bidsapp.bidsio.atlas.resolve_atlas` found it.
+    folder
+        Where to; created when absent.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    for path in _files(atlas.image):
+        write_bytes(folder / path.name, path.read_bytes())
+
+
+def _files(image: Path) -> list[Path]:
+    if image.name == a424.IMAGE:
+        return [image.with_name(name) for name in a424.SHA256]
+    stem = image.name.partition(".")[0]
+    table, sidecar = (image.with_name(stem + ending) for ending in (".tsv", ".json"))
+    return [image, table, *([sidecar] if sidecar.is_file() else [])]

@@ -1,0 +1,148 @@
+"""A grey-matter parcellation for demonstration, made from the template that nilearn brings."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nilearn.datasets import load_mni152_gm_mask
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.bidsio.names import build_name
+from fmmtc_bidsapp.bidsio.write import write_bytes, write_json, write_tsv
+from fmmtc_bidsapp.simulate.images import SPACE
+
+__all__ = ["DEMO_LABEL", "demo_atlas", "halve"]
+
+DEMO_LABEL = "DemoGM424"
+
+_PARCELS_PER_SIDE = 212
+_SUBNETWORKS = 24
+_NETWORKS = 7
+_GREY_MATTER_SHARE = 0.5
+# nilearn's template reaches 4 voxels further on every side than the 91 x 109 x 91 grid of
+# MNI152NLin6Asym at 2 mm.
+_MNI_FIELD = (slice(4, 95), slice(4, 113), slice(4, 95))
+_TITLE = "Demonstration parcellation of grey matter into 424 boxes (NOT A424)"
+_DESCRIPTION = (
+    "FOR DEMONSTRATION ONLY; THIS IS NOT A424 and no anatomical atlas. The grey matter of the MNI "
+    "template that nilearn brings is halved along its longest axis until each side has 212 pieces "
+    "of equal size; the networks are runs of neighbouring pieces and stand for nothing in the "
+    f"brain. The template is close to, but not, {SPACE}."
+)
+
+_LICENCE = (
+    "Made from the ICBM 152 2009 template, copyright McConnell Brain Imaging Centre, Montreal "
+    "Neurological Institute, which permits use and redistribution with this notice."
+)
+
+
+def halve(xyz_mm: NDArray[np.float64], pieces: int) -> NDArray[np.int64]:
+    """Cut a cloud of points in two along its longest axis, again and again.
+
+    Parameters
+    ----------
+    xyz_mm
+        (point, 3) coordinates.
+    pieces
+        How many pieces to make, of equal size to within one point per cut.
+
+    Returns
+    -------
+    array
+        (point,) piece of each point, 0 to ``pieces`` - 1; neighbours in number are neighbours in
+        space.
+    """
+    piece = np.zeros(len(xyz_mm), dtype=np.int64)
+    if pieces == 1:
+        return piece
+    longest = int(np.ptp(xyz_mm, axis=0).argmax())
+    order = np.argsort(xyz_mm[:, longest], kind="stable")
+    n_low = pieces // 2
+    cut = round(len(order) * n_low / pieces)
+    low, high = order[:cut], order[cut:]
+    piece[low] = halve(xyz_mm[low], n_low)
+    piece[high] = n_low + halve(xyz_mm[high], pieces - n_low)
+    return piece
+
+
+def demo_atlas(folder: Path) -> Path:
+    """Write the demonstration parcellation: label image, table and description.
+
+    Parameters
+    ----------
+    folder
+        Where to write; created when absent.
+
+    Returns
+    -------
+    Path
+        The label image; its table and description have the same name ending in ``.tsv`` and
+        ``.json``.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    grey = load_mni152_gm_mask(resolution=2, threshold=_GREY_MATTER_SHARE).slicer[_MNI_FIELD]
+    voxels = np.argwhere(grey.get_fdata() > 0)
+    xyz_mm = voxels @ grey.affine[:3, :3].T + grey.affine[:3, 3]
+    piece = _pieces(xyz_mm)
+    labels = np.zeros(grey.shape, dtype=np.int16)
+    labels[tuple(voxels.T)] = 1 + piece
+    image, table, sidecar = (
+        folder / build_name({"atlas": DEMO_LABEL}, "dseg", extension)
+        for extension in (".nii.gz", ".tsv", ".json")
+    )
+    write_bytes(image, _image_bytes(labels, grey.affine))
+    write_tsv(table, _table(xyz_mm, piece))
+    write_json(
+        sidecar,
+        {
+            "Name": _TITLE,
+            "Description": _DESCRIPTION,
+            "License": _LICENCE,
+            "SpatialReference": SPACE,
+        },
+    )
+    return image
+
+
+def _pieces(xyz_mm: NDArray[np.float64]) -> NDArray[np.int64]:
+    right = xyz_mm[:, 0] >= 0
+    # Mirrored, so that both sides are cut alike.
+    mirrored = np.column_stack([np.abs(xyz_mm[:, 0]), xyz_mm[:, 1:]])
+    piece = np.empty(len(xyz_mm), dtype=np.int64)
+    for side, first in ((right, 0), (~right, _PARCELS_PER_SIDE)):
+        piece[side] = first + halve(mirrored[side], _PARCELS_PER_SIDE)
+    return piece
+
+
+def _table(xyz_mm: NDArray[np.float64], piece: NDArray[np.int64]) -> dict[str, Any]:
+    number = np.arange(2 * _PARCELS_PER_SIDE)
+    side, place = np.divmod(number, _PARCELS_PER_SIDE)
+    subnetwork = place * _SUBNETWORKS // _PARCELS_PER_SIDE
+    network = subnetwork * _NETWORKS // _SUBNETWORKS
+    centre_mm = np.stack([xyz_mm[piece == each].mean(axis=0) for each in number]).round(2)
+    return {
+        "index": number + 1,
+        "name": [f"Demo_{'RL'[s]}_{p + 1:03d}" for s, p in zip(side, place, strict=True)],
+        "network": [f"DemoNetwork{each + 1}" for each in network],
+        "subnetwork": [f"DemoSubnetwork{each + 1:02d}" for each in subnetwork],
+        "x": centre_mm[:, 0],
+        "y": centre_mm[:, 1],
+        "z": centre_mm[:, 2],
+    }
+
+
+def _image_bytes(labels: NDArray[np.int16], affine: NDArray[np.float64]) -> bytes:
+    image: Any = nib.Nifti1Image(labels, affine)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code="mni")
+    image.set_qform(affine, code="mni")
+    # A fixed date, so that the same labels are the same bytes.
+    return gzip.compress(image.to_bytes(), mtime=0)

@@ -1,0 +1,107 @@
+"""``fmmtc-tools simulate``: a dataset whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
+from fmmtc_bidsapp.errors import MissingResourceError
+from fmmtc_bidsapp.records import Atlas
+from fmmtc_bidsapp.simulate.dataset import (
+    derivatives_dir,
+    is_finished,
+    recipe,
+    truth_dir,
+    write_dataset,
+)
+from fmmtc_bidsapp.simulate.options import SimulationOptions
+from fmmtc_bidsapp.simulate.parcellation import demo_atlas
+from fmmtc_bidsapp.simulate.truth import GroundTruth
+
+__all__ = ["simulate"]
+
+_AUTO = "auto"
+
+
+def simulate(
+    out: Path,
+    options: SimulationOptions,
+    *,
+    atlas: str = _AUTO,
+    voxel_size_mm: float = 4.0,
+    dtype: str = "int16",
+) -> int:
+    """Write a simulated dataset and say where its parts are.
+
+    Parameters
+    ----------
+    out
+        Folder of the dataset; absent, empty, or the same dataset, which is then left as it is.
+    options
+        The study.
+    atlas
+        ``auto`` (A424, or where it cannot be had a parcellation made for demonstration), ``A424``
+        or a path.
+    voxel_size_mm
+        Edge of a voxel of the images.
+    dtype
+        ``int16`` or ``float32``.
+
+    Returns
+    -------
+    int
+        Exit code 0.
+
+    Raises
+    ------
+    UsageError
+        If ``out`` holds something else, or the options do not fit the atlas.
+    MissingResourceError
+        If A424 was asked for and cannot be had.
+    OutputError
+        If the dataset cannot be written.
+    """
+    with TemporaryDirectory() as scratch:
+        chosen = _choose_atlas(atlas, Path(scratch))
+        if is_finished(out, recipe(options, chosen, voxel_size_mm, dtype)):
+            print(f"{out} already holds this simulation; nothing to do.")
+            return 0
+        truth = write_dataset(
+            out, options, chosen, voxel_size_mm=voxel_size_mm, dtype=dtype, progress=_report
+        )
+    _summarise(out, chosen, truth)
+    return 0
+
+
+def _choose_atlas(atlas: str, scratch: Path) -> Atlas:
+    if atlas != _AUTO:
+        return resolve_atlas(atlas)
+    try:
+        return resolve_atlas("A424")
+    except MissingResourceError as error:
+        made = resolve_atlas(str(demo_atlas(scratch)))
+        print(f"NOTICE: {error}\nNOTICE: without A424 this simulation uses: {made.title}.")
+        return made
+
+
+def _report(participant_id: str) -> None:
+    print(f"{participant_id} written", flush=True)
+
+
+def _summarise(out: Path, atlas: Atlas, truth: GroundTruth) -> None:
+    responders, others = int((truth.y == 1).sum()), int((truth.y == 0).sum())
+    lines = [
+        f"dataset      {out} ({responders} responders, {others} others, {truth.options.controls} "
+        "controls)",
+        f"derivatives  {derivatives_dir(out)}",
+        f"truth        {truth_dir(out)}",
+        f"atlas        {atlas.title}: --atlas {truth_dir(out) / atlas.image.name}",
+        f"planted      {', '.join(truth.latents) or 'no effect'} in {', '.join(truth.planted)}",
+        *(
+            f"oracle       {each.name}: AUROC {each.auroc:.2f}"
+            + ("" if each.name in {*truth.latents, "combined"} else " (not planted)")
+            for each in truth.oracles
+        ),
+    ]
+    print("\n".join(lines))
