@@ -1,0 +1,251 @@
+"""The report of a group analysis: the answer first, then everything it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.reports import group_figures as figures
+from fmmtc_bidsapp.reports import group_tables as tables
+from fmmtc_bidsapp.reports.answer import answer_of_application, answer_of_training, meaning
+from fmmtc_bidsapp.reports.methods import flat_options, group_methods
+from fmmtc_bidsapp.reports.pages import methods_html, number, render_page
+from fmmtc_bidsapp.reports.written import program_version, read_json, read_table
+
+__all__ = ["write_group_report"]
+
+MAIN_MODEL, MAIN_NAME = "fmmtc", "FMM_TC"
+
+
+@dataclass(frozen=True, eq=False)
+class _Analysis:
+    """The written tables of one label."""
+
+    files: GroupFiles
+    about: Mapping[str, Any]
+    predictions: pd.DataFrame
+    people: pd.DataFrame
+    metrics: pd.DataFrame
+    learning: pd.DataFrame
+
+    @property
+    def trained(self) -> bool:
+        return not self.learning.empty
+
+    @property
+    def main(self) -> str:
+        return str(self.about.get("MainModel", MAIN_MODEL))
+
+    @property
+    def model_names(self) -> dict[str, str]:
+        """Readable names, the main model first."""
+        names: dict[str, str] = dict(self.about.get("ModelNames", {}))
+        first = {self.main: names.pop(self.main, MAIN_NAME)}
+        present = {} if self.metrics.empty else {m: m for m in self.metrics["model"].unique()}
+        return first | {model: names.get(model, model) for model in present if model != self.main}
+
+    @property
+    def outcome_names(self) -> dict[str, str]:
+        target, value = self.about.get("Target"), self.about.get("PositiveValue")
+        positive = "positive" if target is None else f"{target} = {value}"
+        return {"1": positive, "0": "negative" if target is None else f"{target} ≠ {value}"}
+
+    @property
+    def has_outcome(self) -> bool:
+        return bool(self.predictions["y_true"].notna().any())
+
+
+def write_group_report(output_dir: Path, label: str) -> Path:
+    """Write the HTML report of a group analysis from its tables.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+    label
+        Of the analysis, as in ``group_desc-<label>_…``.
+
+    Returns
+    -------
+    Path
+        ``group/group_desc-<label>_report.html``, one file without outside assets.
+
+    Raises
+    ------
+    InputError
+        If there are no predictions under the label, or a file cannot be read.
+    OutputError
+        If the report cannot be written.
+    """
+    analysis = _read(GroupFiles(output_dir, label))
+    html = render_page(
+        "group.html.jinja",
+        _opening(analysis)
+        | _cohort(analysis)
+        | _performance(analysis)
+        | _probabilities(analysis)
+        | _participants(analysis)
+        | {
+            "methods": methods_html(group_methods(output_dir, label)),
+            "about": _about(analysis),
+            "options": sorted(flat_options(analysis.about.get("Options", {})).items()),
+        },
+    )
+    write_text(analysis.files.report, html)
+    return analysis.files.report
+
+
+def _read(files: GroupFiles) -> _Analysis:
+    predictions = read_table(files.predictions)
+    if predictions.empty:
+        raise InputError(
+            f"{files.predictions} is absent or has no rows, and a report needs predictions. "
+            f"Run the group level with --label {files.label} first."
+        )
+    about = read_json(files.metrics.with_suffix(".json")) or read_json(
+        files.predictions.with_suffix(".json")
+    )
+    # As text they are groups with names; a column with unknown outcomes is read as 0.0 and 1.0.
+    classes = {0: "0", 1: "1"}
+    predictions = predictions.assign(
+        y_true=predictions["y_true"].map(classes), y_pred=predictions["y_pred"].map(classes)
+    )
+    return _Analysis(
+        files,
+        about,
+        predictions,
+        tables.per_person(predictions),
+        read_table(files.metrics),
+        read_table(files.learning),
+    )
+
+
+def _opening(analysis: _Analysis) -> dict[str, Any]:
+    about, label = analysis.about, analysis.files.label
+    measured = not analysis.metrics.empty
+    main = analysis.model_names[analysis.main]
+    comparison = read_table(analysis.files.comparison)
+    sections = {
+        "answer": "Answer",
+        "people": "Who was in",
+        **({"performance": "Performance"} if measured else {}),
+        "probabilities": "Probabilities",
+        **({"learning": "Learning"} if analysis.trained else {}),
+        "participants": "Participants",
+        "methods": "Methods",
+        "about": "About",
+    }
+    return {
+        "title": label,
+        "lead": f"{main} · {analysis.outcome_names['1']}" if "Target" in about else main,
+        "trained": analysis.trained,
+        "sections": list(sections.items()),
+        "notices": _notices(about),
+        "answer": answer_of_training(analysis.metrics, analysis.main, main, about)
+        if measured
+        else answer_of_application(analysis.people, main, analysis.outcome_names["1"]),
+        "verdict": about.get("Verdict", "") if measured else "",
+        "n": about.get("N", len(analysis.people)),
+        "meaning": meaning(analysis.metrics, comparison, analysis.main, analysis.model_names, about)
+        if measured
+        else [],
+    }
+
+
+def _notices(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    notices = []
+    if about.get("AtlasFallback"):
+        notices.append(
+            (
+                f"These series were not made with A424, but with {about.get('Atlas', 'another')}.",
+                "The published encoder was trained on A424; figures on other parcels cannot be "
+                "compared with it.",
+            )
+        )
+    if about.get("Notice"):
+        notices.append(("Note.", about["Notice"]))
+    return notices
+
+
+def _cohort(analysis: _Analysis) -> dict[str, Any]:
+    exclusions = read_table(analysis.files.exclusions)
+    listed = exclusions.astype(object).where(exclusions.notna(), "n/a")
+    return {
+        "eligibility": tables.eligibility_rows(read_table(analysis.files.eligibility)),
+        "exclusions_known": analysis.files.exclusions.exists(),
+        "exclusions": listed.to_dict("records"),
+        "exclusion_counts": tables.exclusion_counts(listed),
+    }
+
+
+def _performance(analysis: _Analysis) -> dict[str, Any]:
+    names = analysis.model_names
+    if analysis.metrics.empty:
+        return {"metrics": [], "models": list(names.values())}
+    curves = read_table(analysis.files.curves)
+    return {
+        "models": list(names.values()),
+        "metrics": tables.metric_rows(analysis.metrics, names),
+        "forest": figures.forest(analysis.metrics, "auroc", names, chance=0.5),
+        "comparison": tables.comparison_rows(read_table(analysis.files.comparison), names),
+        "roc": "" if curves.empty else figures.roc(curves, names),
+        "precision_recall": ""
+        if curves.empty
+        else figures.precision_recall(curves, names, _prevalence(analysis.people)),
+    }
+
+
+def _prevalence(people: pd.DataFrame) -> float | None:
+    known = people["y_true"].dropna()
+    return float(known.eq("1").mean()) if len(known) else None
+
+
+def _probabilities(analysis: _Analysis) -> dict[str, Any]:
+    names = analysis.outcome_names
+    bins = read_table(analysis.files.calibration)
+    thresholds = analysis.predictions["threshold"]
+    known = dict(sorted(names.items(), reverse=True)) if analysis.has_outcome else {}
+    unknown = {"n/a": "Outcome unknown"} if analysis.people["y_true"].isna().any() else {}
+    dots = analysis.people.assign(group=analysis.people["y_true"].fillna("n/a"))
+    low, high = thresholds.min(), thresholds.max()
+    return {
+        "probabilities": figures.probabilities(dots, known | unknown, float(thresholds.median())),
+        "reliability": "" if bins.empty else figures.reliability(bins, analysis.main),
+        "confusion": tables.confusion(analysis.predictions) if analysis.has_outcome else {},
+        "threshold": number(low) if low == high else f"{number(low)} to {number(high)}",
+        "positive_name": names["1"],
+        "negative_name": names["0"],
+        "n_repeats": max(analysis.predictions["repeat"].nunique(), 1),
+        "learning": figures.learning_curves(analysis.learning) if analysis.trained else "",
+    }
+
+
+def _participants(analysis: _Analysis) -> dict[str, Any]:
+    people = analysis.people
+    return {
+        "people": tables.people_rows(people, analysis.outcome_names),
+        "has_sessions": bool(people["session_id"].notna().any()),
+        "has_outcome": analysis.has_outcome,
+        "has_range": bool(people["probability_low"].notna().any()),
+    }
+
+
+def _about(analysis: _Analysis) -> list[tuple[str, str]]:
+    version = program_version(analysis.files.output_dir) or "n/a"
+    keys = {
+        "Atlas": "Atlas",
+        "Encoder": "Encoder",
+        "EncoderDigest": "Digest of its weights",
+        "Normalisation": "Normalisation",
+        "Device": "Computed on",
+        "Precision": "Arithmetic",
+    }
+    told = [(name, str(analysis.about[key])) for key, name in keys.items() if key in analysis.about]
+    return [("Program", f"fmmtc_bidsapp {version}"), ("Label", analysis.files.label), *told]

@@ -1,0 +1,242 @@
+"""Figures of a group report, from the tables the group level wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fmmtc_bidsapp.reports.figures import (
+    ACCENT,
+    CATEGORICAL,
+    INK,
+    LINE,
+    MUTED,
+    NEGATIVE,
+    POSITIVE,
+    SECOND,
+    inline_svg,
+    plain_axes,
+    themed,
+)
+
+__all__ = [
+    "forest",
+    "learning_curves",
+    "precision_recall",
+    "probabilities",
+    "reliability",
+    "roc",
+]
+
+_DASHED = (0, (3, 3))
+_MODEL_COLOURS = (ACCENT, SECOND, CATEGORICAL[3], CATEGORICAL[2])
+
+
+@themed
+def forest(metrics: pd.DataFrame, metric: str, names: Mapping[str, str], chance: float) -> Markup:
+    """Draw one metric of every model with its interval, and the line of chance.
+
+    Parameters
+    ----------
+    metrics
+        Rows of ``_metrics.tsv``.
+    metric
+        Which metric.
+    names
+        Readable name of each model, in the order they are drawn (the main model first).
+    chance
+        Value of a model that knows nothing.
+
+    Returns
+    -------
+    Markup
+        Inline SVG.
+    """
+    rows = metrics[metrics["metric"] == metric].set_index("model")
+    shown = [model for model in names if model in rows.index]
+    figure = Figure(figsize=(9.4, 0.9 + 0.36 * len(shown)))
+    axes = figure.subplots()
+    axes.axvline(chance, color=MUTED, linewidth=1, linestyle=_DASHED)
+    for place, model in enumerate(shown):
+        row = rows.loc[model]
+        colour = ACCENT if place == 0 else INK
+        axes.plot([row["mean_low"], row["mean_high"]], [place, place], color=colour, linewidth=1.6)
+        axes.plot(row["mean"], place, "o" if place == 0 else "s", color=colour, markersize=6)
+    axes.set_yticks(range(len(shown)), [names[model] for model in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color=LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    plain_axes(axes, "AUROC, mean of the folds with 95 % interval; dashed: chance", "")
+    axes.tick_params(axis="y", labelcolor=INK)
+    return inline_svg(figure, "forest", "AUROC of each model with its 95 % interval.")
+
+
+@themed
+def roc(curves: pd.DataFrame, names: Mapping[str, str]) -> Markup:
+    """Draw the ROC curves of the pooled out-of-fold predictions, rows of ``_curves.tsv``."""
+    figure, axes = _square_axes()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=_DASHED)
+    _plot_models(axes, curves[curves["kind"] == "roc"], names, drawstyle="default")
+    axes.legend(loc="lower right")
+    plain_axes(axes, "False positive rate", "True positive rate")
+    return inline_svg(figure, "roc", "ROC curve of each model; the diagonal is chance.")
+
+
+@themed
+def precision_recall(
+    curves: pd.DataFrame, names: Mapping[str, str], prevalence: float | None
+) -> Markup:
+    """Draw precision against recall; a model that knows nothing stays at the prevalence."""
+    figure, axes = _square_axes()
+    if prevalence is not None:
+        axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=_DASHED)
+    _plot_models(axes, curves[curves["kind"] == "pr"], names, drawstyle="steps-post")
+    axes.legend(loc="lower left")
+    plain_axes(axes, "Recall (sensitivity)", "Precision")
+    return inline_svg(figure, "pr", "Precision-recall curve of each model.")
+
+
+@themed
+def reliability(bins: pd.DataFrame, model: str) -> Markup:
+    """Draw observed share against predicted probability, before and after calibration.
+
+    Parameters
+    ----------
+    bins
+        Rows of ``_calibration.tsv``.
+    model
+        Whose probabilities.
+
+    Returns
+    -------
+    Markup
+        Inline SVG.
+    """
+    figure, axes = _square_axes()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=_DASHED)
+    styles = {"before": (SECOND, "s", -0.006), "after": (ACCENT, "o", 0.006)}
+    for stage, (colour, marker, shift) in styles.items():
+        points = bins[(bins["model"] == model) & (bins["stage"] == stage)]
+        if points.empty:
+            continue
+        x = points["mean_probability"] + shift  # apart, so that equal points both show
+        axes.vlines(x, points["low"], points["high"], color=colour, linewidth=1, alpha=0.6)
+        axes.plot(x, points["observed_share"], color=colour, marker=marker, label=stage)
+    axes.legend(loc="upper left", title=None)
+    plain_axes(axes, "Predicted probability", "Observed share of positives")
+    return inline_svg(figure, "reliability", "Reliability before and after calibration.")
+
+
+@themed
+def probabilities(people: pd.DataFrame, groups: Mapping[str, str], threshold: float) -> Markup:
+    """Draw each participant's probability as a dot, one row of dots per outcome.
+
+    Parameters
+    ----------
+    people
+        One row per person: ``group``, ``probability``.
+    groups
+        Readable name of each value of ``group``, from top to bottom.
+    threshold
+        Probability from which a person counts as positive.
+
+    Returns
+    -------
+    Markup
+        Inline SVG.
+    """
+    figure = Figure(figsize=(9.4, 0.8 + 0.95 * len(groups)))
+    axes = figure.subplots()
+    axes.axvline(threshold, color=MUTED, linewidth=1, linestyle=_DASHED)
+    colours = dict(zip(("1", "0"), (POSITIVE, NEGATIVE), strict=True))
+    for place, group in enumerate(groups):
+        x = np.sort(people.loc[people["group"] == group, "probability"].dropna().to_numpy())
+        colour = colours.get(group, ACCENT)
+        axes.scatter(x, place + _beeswarm(x), s=26, color=colour, alpha=0.75, linewidths=0)
+        if len(x):
+            axes.plot([np.median(x)] * 2, [place - 0.36, place + 0.36], color=INK, linewidth=1.2)
+    axes.set_yticks(range(len(groups)), list(groups.values()))
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.spines["left"].set_visible(False)
+    plain_axes(axes, "Predicted probability; dashed: threshold, bar: median of the row", "")
+    axes.tick_params(axis="y", labelcolor=INK)
+    return inline_svg(figure, "probabilities", "Predicted probability of each participant.")
+
+
+@themed
+def learning_curves(learning: pd.DataFrame) -> Markup:
+    """Draw each fold's losses by epoch, with a dot at the epoch the inner folds chose."""
+    folds = list(learning.groupby(["repeat", "fold"], sort=True))[:_MAX_PANELS]
+    columns = min(5, len(folds))
+    rows = -(-len(folds) // columns)
+    figure = Figure(figsize=(9.4, 0.7 + 1.7 * rows))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    for axes, ((repeat, fold), curve) in zip(panels, folds, strict=False):
+        axes.plot(curve["epoch"], curve["train_loss"], color=SECOND, linewidth=1.1, label="refit")
+        axes.plot(curve["epoch"], curve["validation_loss"], color=ACCENT, label="inner validation")
+        chosen = curve[curve["chosen"]]
+        axes.plot(chosen["epoch"], chosen["validation_loss"], "o", color=ACCENT, markersize=6)
+        plain_axes(axes, "", "")
+        axes.set_title(f"Repeat {repeat}, fold {fold}", fontweight="normal")
+    for axes in panels[len(folds) :]:
+        axes.set_axis_off()
+    figure.supxlabel("Epoch", color=MUTED, fontsize=8.5)
+    figure.supylabel("Loss", color=MUTED, fontsize=8.5)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    return inline_svg(figure, "learning", "Training and validation loss of each fold by epoch.")
+
+
+_MAX_PANELS = 20
+
+
+def _square_axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.5, 4.0))
+    axes = figure.subplots()
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xticks([0, 0.5, 1])
+    axes.set_yticks([0, 0.5, 1])
+    axes.grid(color=LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _plot_models(
+    axes: Axes, curves: pd.DataFrame, names: Mapping[str, str], *, drawstyle: str
+) -> None:
+    """Draw a line per model; the main model, the first, is thicker and lies on top."""
+    shown = [model for model in names if (curves["model"] == model).any()]
+    for place, (model, colour) in enumerate(zip(shown, cycle(_MODEL_COLOURS), strict=False)):
+        points = curves[curves["model"] == model]
+        axes.plot(
+            points["x"],
+            points["y"],
+            drawstyle=drawstyle,
+            color=colour,
+            label=names[model],
+            linewidth=2.2 if place == 0 else 1.4,
+            zorder=3 - place / len(shown),
+        )
+
+
+def _beeswarm(x: np.ndarray, width: float = 0.016, rise: float = 0.11) -> np.ndarray:
+    """Offsets across a row that keep dots of near-equal value apart; x is sorted."""
+    offsets = np.zeros(len(x))
+    lanes = [0.0, rise, -rise, 2 * rise, -2 * rise, 3 * rise, -3 * rise]
+    last = dict.fromkeys(lanes, -np.inf)
+    for i, value in enumerate(x):
+        free = (lane for lane in lanes if value - last[lane] >= width)
+        lane = next(free, min(lanes, key=lambda each: last[each]))
+        offsets[i], last[lane] = lane, value
+    return offsets

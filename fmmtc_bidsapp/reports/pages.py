@@ -1,0 +1,98 @@
+"""A page from a template: escaped, self-contained, the same bytes for the same content."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fmmtc_bidsapp.reports.bibliography import cited_keys, references, spell_citations
+
+__all__ = ["interval", "methods_html", "number", "percent", "render_page"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_page(template: str, context: Mapping[str, Any]) -> str:
+    """Render a template of this room.
+
+    Parameters
+    ----------
+    template
+        File name in ``reports/templates``.
+    context
+        Values by name; all text is escaped, figures and methods come as `markupsafe.Markup`.
+
+    Returns
+    -------
+    str
+        A whole HTML document without outside assets.
+    """
+    return _environment().get_template(template).render(context)
+
+
+def number(value: object, digits: int = 2) -> str:
+    """Spell a number with a true minus sign; ``n/a`` where there is none."""
+    if value is None or isinstance(value, str):
+        return value or "n/a"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    figure = float(value)  # type: ignore[arg-type]
+    if math.isnan(figure):
+        return "n/a"
+    return f"{figure:.{digits}f}".replace("-", "−")
+
+
+def interval(low: object, high: object, digits: int = 2) -> str:
+    """Spell an interval as ``0.44 to 0.80``; empty where it is not known."""
+    ends = [number(low, digits), number(high, digits)]
+    return "" if "n/a" in ends else " to ".join(ends)
+
+
+def percent(share: float) -> str:
+    """Spell a share of 0 to 1 as ``64 %``; ``n/a`` where there is none."""
+    return "n/a" if math.isnan(share) else f"{100 * share:.0f} %"
+
+
+def methods_html(text: str) -> Markup:
+    """Turn a methods text into paragraphs, followed by the references it cites."""
+    paragraphs = [each.strip() for each in re.split(r"\n\s*\n", spell_citations(text))]
+    body = Markup("\n").join(Markup("<p>{}</p>").format(each) for each in paragraphs if each)
+    entries = Markup("\n").join(_reference(key) for key in cited_keys(text))
+    return body + Markup('\n<ol class="references">\n{}\n</ol>').format(entries)
+
+
+def _reference(key: str) -> Markup:
+    entry = references()[key]
+    link = (
+        Markup(' <a href="{0}">{0}</a>').format(entry.link) if entry.link is not None else Markup()
+    )
+    return Markup("<li>{}. {}. <cite>{}</cite>.{}</li>").format(
+        entry.short, entry.fields["title"], entry.venue, link
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("fmmtc_bidsapp.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.globals["interval"] = interval
+    environment.globals["style"] = _asset("style.css")
+    environment.globals["sort_script"] = _asset("sort.js")
+    return environment
+
+
+def _asset(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704

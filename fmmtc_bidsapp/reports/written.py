@@ -1,0 +1,121 @@
+"""The written files a report is made from, as tables and mappings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fmmtc_bidsapp.bidsio.names import RunFiles, dataset_description, parse_name
+from fmmtc_bidsapp.errors import InputError
+
+__all__ = ["finished_runs", "participants", "program_version", "read_json", "read_table"]
+
+_OWN_ENTITIES = ("space", "atlas", "res", "stat", "desc")
+_LABELS = ("participant_id", "session_id", "fold", "repeat")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a BIDS table; an absent file is an empty table, ``n/a`` is NaN.
+
+    Parameters
+    ----------
+    path
+        A ``.tsv`` file.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Labels of people and folds as text, the rest as pandas reads it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as a table.
+    """
+    if not path.exists():
+        return pd.DataFrame()
+    try:
+        return pd.read_csv(
+            path,
+            sep="\t",
+            na_values=["n/a"],
+            keep_default_na=False,
+            dtype=dict.fromkeys(_LABELS, str),
+        )
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(
+            f"{path} cannot be read as a table ({error}). Delete it and run again."
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a sidecar; an absent file is an empty mapping.
+
+    Parameters
+    ----------
+    path
+        A ``.json`` file.
+
+    Returns
+    -------
+    dict
+        Its content.
+
+    Raises
+    ------
+    InputError
+        If the file is not JSON.
+    """
+    if not path.exists():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}). Delete it and run again.") from error
+    return content
+
+
+def participants(output_dir: Path) -> list[str]:
+    """List the participants that have a folder in the dataset (``sub-01``), sorted."""
+    return sorted(path.name for path in output_dir.glob("sub-*") if path.is_dir())
+
+
+def finished_runs(output_dir: Path, participant_id: str) -> list[RunFiles]:
+    """List the runs of a participant whose quality table, written last, is there.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+    participant_id
+        ``sub-01``.
+
+    Returns
+    -------
+    list of RunFiles
+        In the order of their names.
+    """
+    series = sorted((output_dir / participant_id).glob("**/func/*_stat-mean_*_timeseries.tsv"))
+    runs = [_run_of(output_dir, path) for path in series]
+    return [run for run in runs if run.qc.exists()]
+
+
+def program_version(output_dir: Path) -> str | None:
+    """Version of this program that wrote the dataset, None where it does not say."""
+    made_by = read_json(dataset_description(output_dir)).get("GeneratedBy") or [{}]
+    version: str | None = made_by[0].get("Version")
+    return version
+
+
+def _run_of(output_dir: Path, series: Path) -> RunFiles:
+    entities = dict(parse_name(series).entities)
+    space, atlas, res, _, desc = (entities.pop(key, None) for key in _OWN_ENTITIES)
+    if space is None or atlas is None or desc is None:
+        raise InputError(
+            f"{series} lacks space-, atlas- or desc- in its name, so it is not a series this "
+            "program wrote. Move it out of the output folder."
+        )
+    return RunFiles(output_dir, entities, space=space, atlas=atlas, desc=desc, res=res)
