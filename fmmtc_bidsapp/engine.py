@@ -30,6 +30,7 @@ __all__ = [
     "error_code",
     "exit_code",
     "new_workflow",
+    "node_file",
     "print_outcomes",
     "run_workflow",
 ]
@@ -123,6 +124,11 @@ def _quiet_nipype(verbose: int) -> None:
     names = ("workflow_level", "interface_level", "utils_level")
     nipype.config.update_config({"logging": dict.fromkeys(names, level)})
     nipype.logging.update_logging(nipype.config)
+
+
+def node_file(workflow: Any, node: str, name: str) -> Path:
+    """Name a file that a node of a flat workflow wrote in its own folder."""
+    return Path(workflow.base_dir, workflow.name, node, name)
 
 
 class _NodeProgress:

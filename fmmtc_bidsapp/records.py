@@ -19,6 +19,7 @@ __all__ = [
     "BoldRun",
     "Calibration",
     "CalibrationBin",
+    "ComparisonRow",
     "Connectome",
     "Curve",
     "Evaluation",
@@ -142,7 +143,7 @@ class ParcelSeries:
     @property
     def missing(self) -> NDArray[np.bool_]:
         """(parcel,) True where the parcel has no data."""
-        return np.isnan(self.signal).all(axis=0)
+        return np.asarray(np.isnan(self.signal).all(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,3 +349,19 @@ class Evaluation:
     """One sentence; without a permutation run it says ``not tested``."""
     expected_half_width: float
     """Half width of the 95 % interval of an AUROC at this sample size (Hanley-McNeil)."""
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """The main model against another on the same folds; a row of ``_comparison.tsv``."""
+
+    model: str
+    """The other model."""
+    metric: str
+    difference: float
+    """Mean over folds and repeats of main model minus the other."""
+    low: float
+    high: float
+    """95 % Nadeau-Bengio corrected interval."""
+    p: float
+    """Two-sided p of the corrected resampled t-test."""

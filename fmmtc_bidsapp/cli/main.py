@@ -42,6 +42,7 @@ _GROUP_OPTIONS = {
     "group level: judging": EvaluationOptions,
 }
 _GROUP_ONLY = ("analysis", "model", "label", "participants", "random_seed")
+_LABELS = {"train": "fmmtc", "apply": "applied"}
 _EXIT_INTERRUPTED = 130
 _EXIT_OUR_FAULT = 70
 
@@ -153,7 +154,7 @@ def _add_group_inputs(parser: argparse.ArgumentParser) -> None:
     )
     for flag, kind, text in (
         ("--model", Path, "the bundle to apply: a models/<label> folder"),
-        ("--label", str, "name of the result (default: fmmtc)"),
+        ("--label", str, "name of the result (default: fmmtc for train, applied for apply)"),
         ("--participants", Path, "the participants table (default: bids_dir/participants.tsv)"),
         ("--random-seed", int, "seed of every split, weight and draw (default: 0)"),
     ):
@@ -186,10 +187,11 @@ def plan_from(argv: Sequence[str] | None = None) -> ParticipantPlan | GroupPlan:
             parcel=ParcelOptions(**given(ParcelOptions, values)),
             denoise=DenoiseOptions(**given(DenoiseOptions, values)),
         )
+    analysis = values.get("analysis", "train")
     return GroupPlan(
         **shared,
-        analysis=values.get("analysis", "train"),
-        label=values.get("label", "fmmtc"),
+        analysis=analysis,
+        label=values.get("label", _LABELS[analysis]),
         random_seed=values.get("random_seed", 0),
         participants=values.get("participants"),
         model_dir=values.get("model"),

@@ -1,7 +1,9 @@
 """Thin nipype interfaces of the participant level: load, call, save.
 
 Inputs and outputs are paths, numbers and JSON, never records or arrays: nipype hashes objects by
-their repr, which numpy truncates, so two different arrays can look alike.
+their repr, which numpy truncates, so two different arrays can look alike. It also hashes the
+content of any file that a text names: ``hash_files=False`` where the content is not an input, or is
+stated by a digest.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ __all__ = ["Connect", "Parcellate", "Report", "WriteRun"]
 class _ParcellateInput(BaseInterfaceInputSpec):
     bold = File(exists=True, mandatory=True)
     mask = File(exists=True)
-    atlas = traits.Str(mandatory=True, desc="path of the label image")
+    atlas = traits.Str(mandatory=True, hash_files=False, desc="path of the label image")
     atlas_digest = traits.Str(mandatory=True)
     min_coverage = traits.Float(mandatory=True)
 
@@ -60,7 +62,12 @@ class Parcellate(SimpleInterface):
         labels, resampled = labels_on_grid(atlas.image, grid)
         mask = read_mask(Path(self.inputs.mask), grid) if self.inputs.mask else None
         means = parcel_means(
-            bold, labels, atlas.index, mask=mask, min_coverage=self.inputs.min_coverage
+            bold,
+            labels,
+            atlas.index,
+            mask=mask,
+            min_coverage=self.inputs.min_coverage,
+            n_atlas_voxels=None,
         )
         self._results["means"] = _save_means(means, Path(runtime.cwd) / "means.npz")
         self._results["resampled"] = resampled
@@ -68,14 +75,15 @@ class Parcellate(SimpleInterface):
 
 
 def _save_means(means: ParcelMeans, path: Path) -> str:
-    np.savez(path, **vars(means))
+    values = {name: value for name, value in vars(means).items() if value is not None}
+    np.savez(path, **values)
     return str(path)
 
 
 def _load_means(path: str) -> ParcelMeans:
     with np.load(path) as arrays:
         values = {name: array if array.ndim else array.item() for name, array in arrays.items()}
-    return ParcelMeans(**values)
+    return ParcelMeans(**({"tr_header_s": None} | values))
 
 
 class _ConnectInput(BaseInterfaceInputSpec):
@@ -104,13 +112,13 @@ class _WriteRunInput(BaseInterfaceInputSpec):
     matrix = File(exists=True, mandatory=True)
     resampled = traits.Bool(mandatory=True)
     run = traits.Str(mandatory=True, desc="entities, space, res and tr_s of the run as JSON")
-    bold = traits.Str(mandatory=True, desc="path of the source image")
-    source_dir = traits.Str(mandatory=True, desc="root of the dataset that holds it")
+    bold = traits.Str(mandatory=True, hash_files=False, desc="path of the source image")
+    source_dir = traits.Str(mandatory=True, hash_files=False, desc="root of its dataset")
     confounds = File(exists=True)
-    atlas = traits.Str(mandatory=True, desc="path of the label image")
+    atlas = traits.Str(mandatory=True, hash_files=False, desc="path of the label image")
     atlas_digest = traits.Str(mandatory=True)
     desc = traits.Str(mandatory=True)
-    output_dir = traits.Str(mandatory=True)
+    output_dir = traits.Str(mandatory=True, hash_files=False)
 
 
 class _WriteRunOutput(TraitedSpec):
@@ -166,7 +174,7 @@ def _read_fd_mm(confounds: Any, n_volumes: int) -> Any:
 
 
 class _ReportInput(BaseInterfaceInputSpec):
-    output_dir = traits.Str(mandatory=True)
+    output_dir = traits.Str(mandatory=True, hash_files=False)
     participant_id = traits.Str(mandatory=True)
     problems = traits.Str("[]", usedefault=True, desc="what failed, as JSON pairs")
 

@@ -124,7 +124,7 @@ def _write_dataset_files(plan: ParticipantPlan, done: Sequence[BoldRun], atlas: 
     for (space, res), run in sorted(grids.items(), key=str):
         grid = read_grid(run.bold)
         labels, _ = labels_on_grid(atlas.image, grid)
-        used = nib.Nifti1Image(labels, grid.affine)
+        used = nib.Nifti1Image(labels, grid.affine)  # type: ignore[no-untyped-call]
         write_atlas(plan.output_dir, atlas, used, space, res)
     if done:
         write_citation(plan.output_dir)

@@ -1,0 +1,90 @@
+"""Arrays between nodes, as files in the work directory.
+
+A file of `numpy.savez` holds the arrays and, as one JSON text, whatever else belongs to them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
+
+__all__ = ["load_arrays", "load_examples", "load_fold", "save_arrays", "save_examples", "save_fold"]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Write arrays and a description; returns the path as text."""
+    content: dict[str, Any] = {**arrays, "about": np.array(json.dumps(dict(about)))}
+    np.savez(path, **content)
+    return str(path)
+
+
+def load_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read what `save_arrays` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files if name != "about"}
+        about: dict[str, Any] = json.loads(str(file["about"]))
+    return arrays, about
+
+
+def save_examples(path: Path, examples: Examples) -> str:
+    """Write what the networks see of a cohort."""
+    arrays = {"cls": examples.cls, "fc": examples.fc, "y": examples.y}
+    return save_arrays(path, arrays, {"keys": examples.keys, "strata": examples.strata})
+
+
+def load_examples(path: str | Path) -> Examples:
+    """Read what `save_examples` wrote."""
+    arrays, about = load_arrays(path)
+    return Examples(
+        keys=tuple(about["keys"]),
+        cls=arrays["cls"],
+        fc=arrays["fc"],
+        y=arrays["y"],
+        strata=tuple(about["strata"]),
+    )
+
+
+def save_fold(path: Path, predictions: FoldPredictions) -> str:
+    """Write what one model says of one fold."""
+    fold = predictions.fold
+    arrays = {
+        "train": fold.train,
+        "test": fold.test,
+        "logit": predictions.logit,
+        "validation_loss": predictions.validation_loss,
+        "train_loss": predictions.train_loss,
+    }
+    about = {
+        "model": predictions.model,
+        "repeat": fold.repeat,
+        "fold": fold.fold,
+        "calibration": asdict(predictions.calibration),
+        "prevalence": predictions.prevalence,
+        "epoch": predictions.epoch,
+        "notes": dict(predictions.notes),
+    }
+    return save_arrays(path, arrays, about)
+
+
+def load_fold(path: str | Path) -> FoldPredictions:
+    """Read what `save_fold` wrote."""
+    arrays, about = load_arrays(path)
+    return FoldPredictions(
+        model=about["model"],
+        fold=Fold(about["repeat"], about["fold"], arrays["train"], arrays["test"]),
+        logit=arrays["logit"],
+        calibration=Calibration(**about["calibration"]),
+        prevalence=about["prevalence"],
+        epoch=about["epoch"],
+        validation_loss=arrays["validation_loss"],
+        train_loss=arrays["train_loss"],
+        notes=about["notes"],
+    )

@@ -1,0 +1,77 @@
+"""Models against each other on the same folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import t
+
+from fmmtc_bidsapp.learning.intervals import corrected_interval
+from fmmtc_bidsapp.learning.metrics import METRICS, Metric
+from fmmtc_bidsapp.learning.outcomes import score_fold
+from fmmtc_bidsapp.records import ComparisonRow, Floats, FoldPredictions, Ints
+
+__all__ = ["compare"]
+
+_COMPARED = ("auroc", "balanced_accuracy", "mcc", "brier")
+
+
+def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[ComparisonRow]:
+    """Compare one model with every other by the corrected resampled t-test.
+
+    Parameters
+    ----------
+    predictions : sequence of FoldPredictions
+        Of all models, on the same folds.
+    y : array of int
+        (person,) outcomes of the cohort, 0 or 1.
+    main : str
+        Name of the model that the others are subtracted from.
+
+    Returns
+    -------
+    list of ComparisonRow
+        For every other model and metric, in the order of `predictions`.
+
+    References
+    ----------
+    Nadeau & Bengio (2003), doi:10.1023/A:1024068626366.
+    """
+    by_fold = {(each.model, each.fold.repeat, each.fold.fold): each for each in predictions}
+    splits = [(repeat, fold) for model, repeat, fold in by_fold if model == main]
+    others = dict.fromkeys(each.model for each in predictions if each.model != main)
+    rows = []
+    for other in others:
+        ours = [by_fold[main, *split] for split in splits if (other, *split) in by_fold]
+        theirs = [by_fold[other, *split] for split in splits if (other, *split) in by_fold]
+        rows += [_row(name, METRICS[name], ours, theirs, y) for name in _COMPARED if ours]
+    return rows
+
+
+def _row(
+    name: str, metric: Metric, ours: list[FoldPredictions], theirs: list[FoldPredictions], y: Ints
+) -> ComparisonRow:
+    difference = _values(metric, ours, y) - _values(metric, theirs, y)
+    low, high = corrected_interval(
+        difference,
+        n_train=float(np.mean([len(each.fold.train) for each in ours])),
+        n_test=float(np.mean([len(each.fold.test) for each in ours])),
+    )
+    known = difference[~np.isnan(difference)]
+    mean = float(known.mean()) if len(known) else float("nan")
+    return ComparisonRow(theirs[0].model, name, mean, low, high, _p(mean, low, high, len(known)))
+
+
+def _values(metric: Metric, folds: list[FoldPredictions], y: Ints) -> Floats:
+    scored = [score_fold(each, y) for each in folds]
+    return np.array([metric.compute(each, np.ones((1, len(each.y))))[0] for each in scored])
+
+
+def _p(mean: float, low: float, high: float, k: int) -> float:
+    """Two-sided p of a mean with its 95 % t interval; NaN where there is none."""
+    half = (high - low) / 2
+    if not half > 0:
+        return float("nan")
+    standard_error = half / t.ppf(0.975, k - 1)
+    return float(2 * t.sf(abs(mean) / standard_error, k - 1))
