@@ -1,0 +1,108 @@
+"""Tensors at paths, checked against what is expected of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from fmmtc_bidsapp.errors import ModelFileError, OutputError
+
+__all__ = ["check_tensors", "file_digest", "load_tensors", "save_tensors"]
+
+_NAMES_SHOWN = 12
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors as safetensors, whole or not at all; the same tensors give the same bytes.
+
+    The file carries no metadata: safetensors writes its keys in random order. What belongs to the
+    tensors goes into a JSON file beside them.
+
+    Raises
+    ------
+    OutputError
+        Where the place cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.part")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, partial)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"{path} cannot be written ({error}); choose a folder with free space that you may "
+            "write to."
+        ) from error
+
+
+def load_tensors(path: Path, expected: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
+    """Read a safetensors file that holds exactly the expected tensors.
+
+    Parameters
+    ----------
+    expected
+        Shape of every tensor, by name.
+
+    Raises
+    ------
+    ModelFileError
+        Where the file is missing, damaged, or holds other tensors.
+    """
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(
+            f"{path} cannot be read as safetensors ({error}); copy or train the model again."
+        ) from error
+    check_tensors(path, found, expected)
+    return found
+
+
+def check_tensors(
+    path: Path, found: Mapping[str, torch.Tensor], expected: Mapping[str, Sequence[int]]
+) -> None:
+    """Compare the tensors of a file with the expected ones by name, shape and finiteness.
+
+    Raises
+    ------
+    ModelFileError
+        That lists everything missing, unexpected, of another shape, or not finite.
+    """
+    shared = [name for name in expected if name in found]
+    problems = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "misshaped": [
+            f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name])}"
+            for name in shared
+            if tuple(found[name].shape) != tuple(expected[name])
+        ],
+        "not finite": [name for name in shared if not bool(torch.isfinite(found[name]).all())],
+    }
+    lines = [f"  {problem}: {_listed(names)}" for problem, names in problems.items() if names]
+    if lines:
+        raise ModelFileError(
+            "\n".join(
+                [
+                    f"{path} does not hold the tensors its configuration promises:",
+                    *lines,
+                    "Fetch or copy the file again, together with the configuration beside it.",
+                ]
+            )
+        )
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
