@@ -9,7 +9,9 @@ TRIAL ?= $(SHARED)/data/stages.tar.xz
 TRIAL_DIR ?= trial
 NPROCS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help install demo trial test slow-test lint format bench clean
+TORCH := 2.13.0
+
+.PHONY: help install demo trial test slow-test lock lint format bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,8 +31,10 @@ demo: $(STAMP)  ## simulate a study of 24 people and predict their response, end
 	$(BIN)/fmmtc $(DEMO)/bids $(DEMO)/out group --work-dir $(DEMO)/work \
 	    --target Response --where type=patient --encoder random --token-orders 2 \
 	    --folds 3 --inner-folds 2 --epochs 10
-	$(BIN)/python -m benchmarks.validate $(DEMO)/out
+	$(BIN)/python tests/bids_schema.py $(DEMO)/out
+	@echo "Predictions:        $(DEMO)/out/group/group_desc-fmmtc_predictions.tsv"
 	@echo "Participant report: $(DEMO)/out/sub-05.html"
+	@echo "Group report:       $(DEMO)/out/group/group_desc-fmmtc_report.html"
 
 trial: $(STAMP)  ## train and judge on a real drug trial (TRIAL= names the archive)
 	@test -e "$(TRIAL)" || { echo "No archive at $(TRIAL): make trial TRIAL=/path/to/stages.tar.xz"; exit 69; }
@@ -46,6 +50,13 @@ test: $(STAMP)  ## the default tests: no network, no GPU, within 8 minutes
 
 slow-test: $(STAMP)  ## tests that train for minutes
 	$(BIN)/python -m pytest -m slow
+
+lock:  ## write requirements/constraints.txt anew from an empty environment
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet "torch==$(TORCH)" ".[test,lint]"
+	{ sed -n '/^#/p' requirements/constraints.txt; \
+	  .lock/bin/python -m pip freeze --exclude fmmtc-bidsapp | sed 's/+cpu$$//'; } > .lock/constraints.txt
+	mv .lock/constraints.txt requirements/constraints.txt && rm -rf .lock
 
 lint: $(STAMP)  ## ruff, mypy, import-linter, codespell, hadolint
 	$(BIN)/ruff check .

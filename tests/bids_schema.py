@@ -104,3 +104,13 @@ def _errors(dataset: Path, *options: str) -> list[str]:
         f"{each['code']} {each.get('location', '')} {each.get('issueMessage', '')}".strip()
         for each in issues
     ]
+
+
+if __name__ == "__main__":
+    problems = [
+        error
+        for extended in (True, False)
+        for error in validate(Path(sys.argv[1]), extended=extended)
+    ]
+    print("\n".join(problems) or f"{sys.argv[1]} is valid BIDS")
+    sys.exit(bool(problems))

@@ -83,7 +83,8 @@ def _read_a424(folder: Path) -> Atlas:
 
 def _image_of(path: Path) -> Path:
     if path.is_dir():
-        images = sorted(image for each in ATLAS_IMAGE_PATTERNS for image in path.glob(each))
+        patterns = (*ATLAS_IMAGE_PATTERNS, a424.IMAGE)
+        images = sorted(image for each in patterns for image in path.glob(each))
         if len(images) != 1:
             raise UsageError(
                 f"{path} holds {len(images)} label images {ATLAS_IMAGE_PATTERNS[0]}; one is "

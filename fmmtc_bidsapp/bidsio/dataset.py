@@ -82,7 +82,7 @@ def prepare_output(
     config_hash
         Hash of the options, atlas and weights of this run.
     desc
-        The ``desc-`` its files carry: one configuration per label.
+        What its files are known by, a ``desc-`` or ``group-<label>``: one configuration each.
     sources
         Root of each dataset that is read, by its name in ``DatasetLinks``.
     version
@@ -144,8 +144,9 @@ def _joined_hashes(
     earlier = hashes.get(desc, config_hash)
     if earlier != config_hash:
         raise UsageError(
-            f"{output_dir} holds desc-{desc} files of another configuration: theirs is {earlier}, "
-            f"this run's is {config_hash}. Give this one its own --desc or output folder."
+            f"{output_dir} holds results under {desc!r} of another configuration: theirs is "
+            f"{earlier}, this run's is {config_hash}. Give this run a label or an output folder "
+            "of its own."
         )
     return hashes | {desc: config_hash}
 

@@ -193,7 +193,7 @@ class GroupFiles:
 
     @property
     def predictions(self) -> Path:
-        """One row per model, repeat and person."""
+        """One row per repeat and person."""
         return self._path("predictions")
 
     @property

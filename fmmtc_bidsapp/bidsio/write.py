@@ -214,7 +214,7 @@ def write_atlas(
 def _label_bytes(image_used: Path | nib.Nifti1Image) -> bytes:
     image: Any = nib.load(image_used) if isinstance(image_used, Path) else image_used
     labels = np.rint(np.asanyarray(image.dataobj)).astype(np.int32)
-    plain: Any = nib.Nifti1Image(labels, image.affine)  # type: ignore[no-untyped-call]
+    plain: Any = nib.Nifti1Image(labels, image.affine)
     plain.header.set_xyzt_units("mm")
     # A fixed date, so that the same labels are the same bytes.
     return gzip.compress(plain.to_bytes(), compresslevel=6, mtime=0)

@@ -238,6 +238,9 @@ def _selection(values: dict[str, Any]) -> Selection:
 
 def _run(argv: Sequence[str] | None) -> int:
     plan = plan_from(argv)
+    # Read by the numerical libraries when they are imported, and inherited by every worker.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(plan.resources.omp_nthreads)
     if isinstance(plan, ParticipantPlan):
         from fmmtc_bidsapp.participant.run import run_participant
 

@@ -54,6 +54,8 @@ def check_encoder(options: ModelOptions, seed: int) -> str:
     MissingResourceError, ModelFileError
         When they are absent or damaged.
     """
+    # This process is forked later: a pool of threads made here would hang in the children.
+    torch.set_num_threads(1)
     return weights_digest(build_encoder(options.encoder, _folder(options), seed))
 
 

@@ -30,7 +30,7 @@ def prepare(plan: GroupPlan, digests: Mapping[str, str]) -> Path:
     prepare_output(
         plan.output_dir,
         config_hash=plan.configuration_hash(digests),
-        desc=plan.label,
+        desc=f"group-{plan.label}",
         sources={} if plan.series_dir == plan.output_dir else {"parcels": plan.series_dir},
         version=__version__,
     )

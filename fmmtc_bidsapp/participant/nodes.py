@@ -117,6 +117,7 @@ class _WriteRunInput(BaseInterfaceInputSpec):
     confounds = File(exists=True)
     atlas = traits.Str(mandatory=True, hash_files=False, desc="path of the label image")
     atlas_digest = traits.Str(mandatory=True)
+    min_coverage = traits.Float(mandatory=True)
     desc = traits.Str(mandatory=True)
     output_dir = traits.Str(mandatory=True, hash_files=False)
 
@@ -162,7 +163,9 @@ class WriteRun(SimpleInterface):
                 "Sources": [source],
                 "AtlasDigest": atlas.digest,
                 "AtlasSpace": atlas.space,
+                "AtlasDescription": atlas.title,
                 "AtlasResampling": "nearest" if self.inputs.resampled else "none",
+                "MinimumCoverage": self.inputs.min_coverage,
             },
         )
         self._results["timeseries"] = str(files.timeseries)

@@ -78,6 +78,8 @@ def run_participant(plan: ParticipantPlan) -> int:
         runs=plan.selection.runs,
     )
     problems = [_excluded(each) for each in exclusions]
+    problems += [_in_other_space(run, atlas) for run in runs if run.space != atlas.space]
+    runs = [run for run in runs if run.space == atlas.space]
     if not runs:
         return _close(plan, set(), problems)
     _prepare(plan, runs, atlas, fmriprep_dir)
@@ -124,7 +126,7 @@ def _write_dataset_files(plan: ParticipantPlan, done: Sequence[BoldRun], atlas: 
     for (space, res), run in sorted(grids.items(), key=str):
         grid = read_grid(run.bold)
         labels, _ = labels_on_grid(atlas.image, grid)
-        used = nib.Nifti1Image(labels, grid.affine)  # type: ignore[no-untyped-call]
+        used = nib.Nifti1Image(labels, grid.affine)
         write_atlas(plan.output_dir, atlas, used, space, res)
     if done:
         write_citation(plan.output_dir)
@@ -133,6 +135,14 @@ def _write_dataset_files(plan: ParticipantPlan, done: Sequence[BoldRun], atlas: 
 def _excluded(exclusion: Exclusion) -> _Problem:
     code = InputError.exit_code
     return _Problem(exclusion.participant_id, exclusion.stage, exclusion.reason, code)
+
+
+def _in_other_space(run: BoldRun, atlas: Atlas) -> _Problem:
+    message = (
+        f"The image is in {run.space}, the atlas {atlas.label} in {atlas.space}; resampling is not "
+        f"registration. Run fMRIPrep with --output-spaces {atlas.space}:res-2."
+    )
+    return _Problem(run.participant_id, run_name(run), message, InputError.exit_code)
 
 
 def _failed(failure: NodeFailure, runs: Sequence[BoldRun]) -> _Problem:

@@ -42,9 +42,13 @@ def runs_workflow(
 def _run_workflow(
     plan: ParticipantPlan, run: BoldRun, atlas: Atlas, source_dir: Path
 ) -> pe.Workflow:
-    labels = {"atlas": str(atlas.image), "atlas_digest": atlas.digest}
+    parcels = {
+        "atlas": str(atlas.image),
+        "atlas_digest": atlas.digest,
+        "min_coverage": plan.parcel.min_coverage,
+    }
     parcellate = pe.Node(
-        Parcellate(bold=str(run.bold), min_coverage=plan.parcel.min_coverage, **labels),
+        Parcellate(bold=str(run.bold), **parcels),
         name="parcellate",
         mem_gb=_PARCELLATE_GB,
     )
@@ -56,7 +60,7 @@ def _run_workflow(
             source_dir=str(source_dir),
             desc=plan.denoise.denoise_strategy,
             output_dir=str(plan.output_dir),
-            **labels,
+            **parcels,
         ),
         name="write",
         mem_gb=_WRITE_GB,

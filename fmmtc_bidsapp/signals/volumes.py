@@ -132,7 +132,7 @@ def iterate_volumes(info: ImageInfo) -> Iterator[NDArray[Any]]:
 
 
 def _open(image: Path) -> BinaryIO:
-    return igzip.open(image, "rb") if _is_gzip(image) else image.open("rb")  # type: ignore[no-untyped-call]
+    return igzip.open(image, "rb") if _is_gzip(image) else image.open("rb")
 
 
 def _is_gzip(image: Path) -> bool:

@@ -195,7 +195,7 @@ def write_image(
 
 
 def _header(grid: Grid, kind: np.dtype[Any], time: tuple[int, float] | None) -> Any:
-    header: Any = nib.Nifti1Header()  # type: ignore[no-untyped-call]
+    header: Any = nib.Nifti1Header()
     header.set_data_dtype(kind)
     size_mm = np.diag(grid.affine)[:3]
     if time is None:

@@ -140,7 +140,7 @@ def _table(xyz_mm: NDArray[np.float64], piece: NDArray[np.int64]) -> dict[str, A
 
 
 def _image_bytes(labels: NDArray[np.int16], affine: NDArray[np.float64]) -> bytes:
-    image: Any = nib.Nifti1Image(labels, affine)  # type: ignore[no-untyped-call]
+    image: Any = nib.Nifti1Image(labels, affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="mni")
     image.set_qform(affine, code="mni")

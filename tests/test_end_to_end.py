@@ -1,0 +1,438 @@
+"""Both levels from the command line, on a small study whose truth is known.
+
+Every command is a process of its own, as a user runs it: nipype forks its workers, and a forked
+copy of a test process that has used torch's threads can hang.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from bids_schema import validate
+
+from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.names import GroupFiles, RunFiles
+from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
+from fmmtc_bidsapp.simulate.dataset import write_dataset
+from fmmtc_bidsapp.simulate.options import SimulationOptions
+
+OPTIONS = SimulationOptions(people=14, controls=2, volumes=60, strength=2.0, seed=3)
+TRAIN = "--target Response --where type=patient --encoder random --token-orders 2 --folds 2 "
+TRAIN += "--inner-folds 2 --epochs 3 --window 60 --bootstrap 200"
+
+
+def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fmmtc_bidsapp", *map(str, words)]
+    environ = {**os.environ, "FMMTC_CACHE_DIR": "/nonexistent", **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+
+
+def write_block_atlas(folder: Path, n_parcels: int = 24) -> Path:
+    """A small personal atlas: blocks of the middle of the MNI grid in six networks."""
+    labels = np.zeros((46, 55, 46), dtype=np.float32)
+    block = labels[10:34, 10:46, 12:36].reshape(24, 36, 24)
+    block[:] = (np.arange(24)[:, None, None] // 12) * (n_parcels // 2) + 1
+    block += (np.arange(36)[None, :, None] // 12) * (n_parcels // 6)
+    block += np.arange(24)[None, None, :] // 6
+    affine = np.diag([-4.0, 4.0, 4.0, 1.0])
+    affine[:3, 3] = (90, -126, -72)
+    image = folder / "tpl-MNI152NLin6Asym_atlas-Blocks_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(labels, affine), image)
+    index = np.unique(labels[labels > 0]).astype(int)
+    centres = [nib.affines.apply_affine(affine, np.argwhere(labels == i).mean(0)) for i in index]
+    table = pd.DataFrame({"index": index, "name": [f"Block{i:02}" for i in index]})
+    table["network"] = [f"Net{i % 6}" for i in index]
+    table[["x", "y", "z"]] = np.round(centres, 3)
+    table.to_csv(image.with_name(image.name.replace(".nii.gz", ".tsv")), sep="\t", index=False)
+    return image
+
+
+@pytest.fixture(scope="session")
+def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_block_atlas(tmp_path_factory.mktemp("atlas"))
+
+
+@pytest.fixture(scope="session")
+def bids(tmp_path_factory: pytest.TempPathFactory, atlas: Path) -> Path:
+    out = tmp_path_factory.mktemp("study") / "bids"
+    write_dataset(out, OPTIONS, resolve_atlas(str(atlas)), voxel_size_mm=6.0)
+    return out
+
+
+@pytest.fixture(scope="session")
+def participant_run(
+    tmp_path_factory: pytest.TempPathFactory, bids: Path, atlas: Path
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    out = tmp_path_factory.mktemp("results") / "out"
+    done = run(bids, out, "participant", "--atlas", atlas, "-w", out.with_name("work"))
+    return out, done
+
+
+@pytest.fixture(scope="session")
+def train_run(
+    participant_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    out, _ = participant_run
+    return out, run(bids, out, "group", *TRAIN.split(), "-w", out.with_name("work"))
+
+
+@pytest.fixture
+def study(bids: Path, tmp_path: Path) -> Path:
+    """Three people of the study, to be spoiled."""
+    copy = tmp_path / "bids"
+    keep = {f"sub-{i:02}" for i in (1, 2, 3)}
+    names = {path.name for path in bids.rglob("sub-*") if path.is_dir()}
+    shutil.copytree(bids, copy, ignore=shutil.ignore_patterns(*(names - keep)))
+    return copy
+
+
+def image_of(study: Path, participant: str, ending: str = "desc-preproc_bold.nii.gz") -> Path:
+    (path,) = (study / "derivatives/fmriprep" / participant / "func").glob(f"*{ending}")
+    return path
+
+
+def test_the_participant_level_finishes_and_lists_everyone(
+    participant_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, done = participant_run
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(": done") == OPTIONS.people
+    assert len(list(out.glob("sub-*.html"))) == OPTIONS.people
+    assert not list(out.rglob(".*partial*"))
+
+
+def test_the_written_series_are_the_planted_ones(
+    participant_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path
+) -> None:
+    out, _ = participant_run
+    files = RunFiles(
+        out, {"sub": "05", "task": "rest"}, "MNI152NLin6Asym", "Blocks", "none", res=None
+    )
+    written = read_series(files.timeseries).signal
+    matrix = read_relmat(files.relmat).matrix
+    data = np.asarray(nib.load(image_of(bids, "sub-05")).dataobj, dtype=np.float64)
+    mask = np.asarray(nib.load(image_of(bids, "sub-05", "brain_mask.nii.gz")).dataobj) > 0
+    used = nib.load(out / "tpl-MNI152NLin6Asym/tpl-MNI152NLin6Asym_atlas-Blocks_dseg.nii.gz")
+    labels = np.asarray(used.dataobj)
+    brute = np.stack([data[mask & (labels == i)].mean(0) for i in range(1, 25)], axis=1)
+    np.testing.assert_allclose(written, brute, rtol=1e-9)
+    np.testing.assert_allclose(matrix, np.corrcoef(brute.T), atol=1e-10)
+
+
+def test_both_levels_leave_a_valid_bids_dataset(
+    train_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, _ = train_run
+    assert validate(out, extended=True) == []
+    assert validate(out, extended=False) == []
+
+
+def test_training_predicts_every_patient_once_and_shows_the_baselines(
+    train_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, done = train_run
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = GroupFiles(out, "fmmtc")
+    predictions = pd.read_csv(files.predictions, sep="\t")
+    assert predictions["participant_id"].is_unique
+    assert len(predictions) == OPTIONS.people - OPTIONS.controls
+    assert predictions["probability"].between(0, 1).all()
+    metrics = pd.read_csv(files.metrics, sep="\t")
+    assert set(metrics["model"]) == {"fmmtc", "fc-logistic", "dummy"}
+    auroc = metrics[metrics["metric"] == "auroc"].set_index("model")["mean"]
+    assert auroc["dummy"] == 0.5
+    assert auroc["fc-logistic"] > 0.7
+    about = json.loads(files.metrics.with_suffix(".json").read_text())
+    assert about["Verdict"].startswith("not tested")
+    assert "not tested" in files.report.read_text()
+    exclusions = pd.read_csv(files.exclusions, sep="\t")
+    assert len(exclusions) == OPTIONS.controls
+
+
+def test_a_bundle_holds_no_pickle(
+    train_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, _ = train_run
+    names = {path.name for path in (out / "models/fmmtc").iterdir()}
+    assert names == {
+        "MODEL_CARD.md",
+        "calibration.json",
+        "config.json",
+        "model.safetensors",
+        "preprocessing.json",
+    }
+
+
+def test_a_second_run_changes_no_byte(
+    train_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path
+) -> None:
+    out, _ = train_run
+    files = [path for path in sorted(out.rglob("*")) if path.is_file() and "log" not in path.parts]
+    before = {path: path.read_bytes() for path in files}
+    fresh = out.with_name("fresh")
+    done = run(bids, out, "group", *TRAIN.split(), "-w", fresh, "--nprocs", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in files if path.read_bytes() != before[path]] == []
+
+
+def test_another_configuration_under_the_same_label_is_refused(
+    train_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path
+) -> None:
+    out, _ = train_run
+    before = GroupFiles(out, "fmmtc").predictions.read_bytes()
+    done = run(bids, out, "group", *TRAIN.split(), "--batch-size", "4", "-w", out / "../w2")
+    assert done.returncode == 2
+    assert "another configuration" in done.stderr
+    assert GroupFiles(out, "fmmtc").predictions.read_bytes() == before
+
+
+def test_a_bundle_predicts_new_people_and_refuses_other_parcels(
+    train_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path, tmp_path: Path
+) -> None:
+    out, _ = train_run
+    bundle = out / "models/fmmtc"
+    apply = ["--analysis", "apply", "--model", bundle, "-w", tmp_path / "work"]
+    applied = tmp_path / "applied"
+    parcels = f"parcels={out}"
+    done = run(bids, applied, "group", *apply, "-d", parcels, "--participant-label", "05", "06")
+    assert done.returncode == 0, done.stdout + done.stderr
+    predictions = pd.read_csv(GroupFiles(applied, "applied").predictions, sep="\t")
+    assert predictions["participant_id"].tolist() == ["sub-05", "sub-06"]
+    assert GroupFiles(applied, "applied").report.exists()
+
+    done = run(bids, tmp_path / "w", "group", *apply, "-d", parcels, "--window", "40")
+    assert (done.returncode, "--window" in done.stderr) == (2, True)
+
+    swapped = tmp_path / "swapped"
+    shutil.copytree(out, swapped, ignore=shutil.ignore_patterns("group", "models", "*.html"))
+    for path in swapped.rglob("*_timeseries.tsv"):
+        table = pd.read_csv(path, sep="\t")
+        table[table.columns[::-1]].to_csv(path, sep="\t", index=False)
+    done = run(bids, tmp_path / "s", "group", *apply, "-d", f"parcels={swapped}")
+    assert (done.returncode, "another order" in done.stderr) == (65, True)
+
+
+def _truncate(study: Path) -> str:
+    path = image_of(study, "sub-02")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return "volumes"
+
+
+def _text_named_gz(study: Path) -> str:
+    image_of(study, "sub-02").write_text("this is no image\n" * 40)
+    return "not compressed"
+
+
+def _dangling_link(study: Path) -> str:
+    path = image_of(study, "sub-02")
+    path.unlink()
+    path.symlink_to("../../.git/annex/objects/Kf/jW/MD5E-s128--fc6e.nii.gz/MD5E-s128--fc6e.nii.gz")
+    return "datalad get"
+
+
+def _annex_pointer(study: Path) -> str:
+    pointer = "/annex/objects/MD5E-s394112642--4b049f6b4bf07531684f58c4566.nii.gz\n"
+    image_of(study, "sub-02").write_text(pointer)
+    return "datalad get"
+
+
+def _mask_on_another_grid(study: Path) -> str:
+    path = image_of(study, "sub-02", "brain_mask.nii.gz")
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:-1], image.affine), path)
+    return "grid"
+
+
+def _short_confounds(study: Path) -> str:
+    path = image_of(study, "sub-02", "desc-confounds_timeseries.tsv")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-7]))
+    return "53"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _truncate,
+        _text_named_gz,
+        _dangling_link,
+        _annex_pointer,
+        _mask_on_another_grid,
+        _short_confounds,
+    ],
+)
+def test_one_bad_input_is_explained_and_the_others_finish(
+    spoil: Callable[[Path], str], study: Path, atlas: Path, tmp_path: Path
+) -> None:
+    words = spoil(study)
+    out = tmp_path / "out"
+    done = run(study, out, "participant", "--atlas", atlas, "-w", tmp_path / "work")
+    assert done.returncode == 1, done.stdout + done.stderr
+    lines = {line.split(":")[0].strip(): line for line in done.stdout.splitlines()}
+    assert lines["sub-01"].endswith("done")
+    assert lines["sub-03"].endswith("done")
+    assert words in lines["sub-02"]
+    assert not list((out / "sub-02").rglob("*.tsv"))
+    assert len(list((out / "sub-03").rglob("*_timeseries.tsv"))) == 1
+
+
+def test_when_everyone_is_unusable_nothing_is_written(
+    study: Path, atlas: Path, tmp_path: Path
+) -> None:
+    for participant in ("sub-01", "sub-02", "sub-03"):
+        path = image_of(study, participant)
+        path.unlink()
+        path.symlink_to("../../.git/annex/objects/gone")
+    out = tmp_path / "out"
+    done = run(study, out, "participant", "--atlas", atlas, "-w", tmp_path / "work")
+    assert done.returncode == 65
+    assert done.stdout.count("datalad get") == 3
+    assert not out.exists()
+
+
+def test_an_atlas_whose_image_lacks_labels_gives_missing_parcels(
+    study: Path, atlas: Path, tmp_path: Path
+) -> None:
+    image = nib.load(atlas)
+    labels = np.asarray(image.dataobj).copy()
+    labels[labels == 7] = 0
+    shutil.copytree(atlas.parent, tmp_path / "atlas")
+    nib.save(nib.Nifti1Image(labels, image.affine), tmp_path / "atlas" / atlas.name)
+    out = tmp_path / "out"
+    done = run(
+        *(study, out, "participant", "--atlas", tmp_path / "atlas"),
+        *("-w", tmp_path / "work", "--participant-label", "01"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (series,) = out.rglob("*_timeseries.tsv")
+    table = pd.read_csv(series, sep="\t", na_values="n/a")
+    assert list(table.columns[table.isna().all()]) == ["Block07"]
+    assert json.loads(series.with_suffix(".json").read_text())["MissingParcels"] == ["Block07"]
+
+
+def test_an_atlas_image_with_labels_that_its_table_does_not_name_is_refused(
+    study: Path, atlas: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(atlas.parent, tmp_path / "atlas")
+    (table,) = (tmp_path / "atlas").glob("*.tsv")
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    done = run(study, tmp_path / "out", "participant", "--atlas", tmp_path / "atlas")
+    assert done.returncode == 65
+    assert "24" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_atlas_the_command_that_fetches_it_is_named(
+    study: Path, tmp_path: Path
+) -> None:
+    offline = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    out = tmp_path / "out"
+    done = run(study, out, "participant", FMMTC_CACHE_DIR=str(tmp_path / "cache"), **offline)
+    assert done.returncode == 69
+    assert "fmmtc-tools fetch atlas" in done.stderr
+    assert not out.exists()
+
+
+def _no_such_column(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Responce")
+
+
+def _one_class(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Response", "--where", "type=patient", "Response=1")
+
+
+def _nobody(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Response", "--where", "type=martian")
+
+
+def _too_many_folds(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Response", "--where", "type=patient", "--folds", "9")
+
+
+def _no_cuda(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Response", "--device", "cuda:9")
+
+
+def _no_weights(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Response", "--where", "type=patient", "--encoder", "brainlm")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (_no_such_column, 2, "Response"),
+        (_one_class, 65, "Response"),
+        (_nobody, 65, "martian"),
+        (_too_many_folds, 65, "folds"),
+        (_no_cuda, 2, "cuda:9"),
+        (_no_weights, 69, "--encoder-weights"),
+    ],
+)
+def test_a_group_run_that_cannot_start_says_why(
+    flags: Callable[[Path], Sequence[str | Path]],
+    code: int,
+    words: str,
+    participant_run: tuple[Path, subprocess.CompletedProcess[str]],
+    bids: Path,
+    tmp_path: Path,
+) -> None:
+    series, _ = participant_run
+    out = tmp_path / "out"
+    given = flags(series)
+    random = () if "--encoder" in given else ("--encoder", "random")
+    done = run(
+        *(bids, out, "group", "--derivatives", f"parcels={series}", "-w", tmp_path / "work"),
+        *(*given, *random, "--window", "60"),
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert words in done.stderr
+    assert not out.exists()
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(
+    shared: Path,
+    participant_run: tuple[Path, subprocess.CompletedProcess[str]],
+    bids: Path,
+    tmp_path: Path,
+) -> None:
+    import torch
+
+    series, _ = participant_run
+    weights = tmp_path / "weights"
+    shutil.copytree(shared / "reference/brainlm-tiny", weights)
+    (weights / "pytorch_model.bin").chmod(0o644)
+    state = torch.load(weights / "pytorch_model.bin", weights_only=True)
+    del state["vit.encoder.layer.0.attention.self.conv.weight"]
+    torch.save(state, weights / "pytorch_model.bin")
+    done = run(
+        *(bids, tmp_path / "out", "group", "--derivatives", f"parcels={series}"),
+        *("--encoder-weights", weights, "-w", tmp_path / "work", *TRAIN.split()[:4]),
+    )
+    assert done.returncode == 65, done.stdout + done.stderr
+    assert "vit.encoder.layer.0.attention.self.conv.weight" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_can_be_stored_uncompressed(study: Path, atlas: Path, tmp_path: Path) -> None:
+    outs = []
+    for name in ("packed", "plain"):
+        outs.append(tmp_path / name)
+        words = ("--atlas", atlas, "-w", tmp_path / f"work-{name}", "--participant-label", "01")
+        done = run(study, outs[-1], "participant", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        packed = image_of(study, "sub-01") if name == "packed" else None
+        if packed:
+            packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+            packed.unlink()
+    first, second = (next(out.rglob("*_timeseries.tsv")).read_bytes() for out in outs)
+    assert first == second
