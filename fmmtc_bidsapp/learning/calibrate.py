@@ -1,0 +1,116 @@
+"""From a network's output to a probability and a decision, fitted on inner out-of-fold outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from sklearn.metrics import balanced_accuracy_score
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records import Calibration, Floats, Ints
+
+__all__ = ["apply_calibration", "fit_calibration"]
+
+
+def fit_calibration(
+    logits: Floats, y: Ints, method: str, threshold: str, prevalence: float
+) -> Calibration:
+    """Fit the map from logit to probability, and the decision threshold.
+
+    Parameters
+    ----------
+    logits : array
+        (person,) outputs for people that the network did not train on.
+    y : array of int
+        (person,) 0 or 1.
+    method : {"sigmoid", "temperature", "none"}
+        ``sigmoid`` is Platt's with his target smoothing [1]_, ``temperature`` fits the slope
+        alone [2]_. Where the best slope is not positive the outputs say nothing of the outcome,
+        and the training prevalence is returned for everyone.
+    threshold : {"0.5", "tuned"}
+        ``tuned`` takes the threshold with the best balanced accuracy.
+    prevalence : float
+        Share of positives among the training rows.
+
+    Returns
+    -------
+    Calibration
+
+    References
+    ----------
+    .. [1] Platt (1999), Advances in Large Margin Classifiers, 61-74.
+    .. [2] Guo et al. (2017), arXiv:1706.04599.
+    """
+    if not np.isfinite(logits).all():
+        raise InputError(
+            f"{int((~np.isfinite(logits)).sum())} of {len(logits)} outputs are not finite; "
+            "training diverged. Use a smaller --learning-rate or --precision float32."
+        )
+    slope, intercept = _FITS[method](logits, y)
+    if slope <= 0:
+        slope, intercept = 0.0, float(logit(prevalence))
+    probability = expit(slope * logits + intercept)
+    return Calibration(method, slope, intercept, _THRESHOLDS[threshold](probability, y))
+
+
+def apply_calibration(calibration: Calibration, logits: Floats) -> Floats:
+    """Turn logits into probabilities, (person,) -> (person,)."""
+    probability: Floats = expit(calibration.slope * logits + calibration.intercept)
+    return probability
+
+
+def _sigmoid(logits: Floats, y: Ints) -> tuple[float, float]:
+    positives, negatives = int(y.sum()), int((1 - y).sum())
+    target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    centre, scale = float(logits.mean()), float(logits.std())
+    if scale == 0:
+        return 0.0, 0.0
+    slope, intercept = _fit_logistic(
+        (logits - centre) / scale, target, (0.0, float(logit(target.mean())))
+    )
+    return slope / scale, intercept - slope * centre / scale
+
+
+def _temperature(logits: Floats, y: Ints) -> tuple[float, float]:
+    scale = float(np.abs(logits).max())
+    if scale == 0:
+        return 0.0, 0.0
+    slope, _ = _fit_logistic(logits / scale, y.astype(float), (1.0,))
+    return slope / scale, 0.0
+
+
+def _identity(logits: Floats, y: Ints) -> tuple[float, float]:
+    return 1.0, 0.0
+
+
+def _fit_logistic(x: Floats, target: Floats, start: tuple[float, ...]) -> tuple[float, float]:
+    """Least cross-entropy slope >= 0 (and intercept, where `start` has one)."""
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        eta = x * parameters[0] + parameters[1:].sum()
+        residual = expit(eta) - target
+        gradient = np.array([x @ residual, residual.sum()])[: len(parameters)]
+        return float((np.logaddexp(0, eta) - target * eta).sum()), gradient
+
+    # Without an upper bound a temperature on separable outputs would grow for ever.
+    bounds = [(0.0, 1e3), (None, None)][: len(start)]
+    found = minimize(loss, np.array(start), jac=True, bounds=bounds, method="L-BFGS-B", tol=1e-12)
+    return float(found.x[0]), float(found.x[1:].sum())
+
+
+def _half(probability: Floats, y: Ints) -> float:
+    return 0.5
+
+
+def _tuned(probability: Floats, y: Ints) -> float:
+    """Midpoint with the best balanced accuracy; of equals the one nearest to 0.5."""
+    levels = np.unique(probability)
+    candidates = np.append((levels[1:] + levels[:-1]) / 2, 0.5)
+    scores = [balanced_accuracy_score(y, probability >= each) for each in candidates]
+    best = candidates[np.isclose(scores, max(scores))]
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+_FITS = {"sigmoid": _sigmoid, "temperature": _temperature, "none": _identity}
+_THRESHOLDS = {"0.5": _half, "tuned": _tuned}

@@ -1,0 +1,175 @@
+"""How good out-of-fold predictions are, with the uncertainty a small cohort has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from fmmtc_bidsapp.learning.intervals import (
+    auroc_half_width,
+    bootstrap_weights,
+    corrected_interval,
+)
+from fmmtc_bidsapp.learning.metrics import METRICS, Metric, Scored
+from fmmtc_bidsapp.learning.outcomes import before_calibration, pool, score_fold
+from fmmtc_bidsapp.options import EvaluationOptions
+from fmmtc_bidsapp.records import (
+    CalibrationBin,
+    Curve,
+    Evaluation,
+    Floats,
+    FoldPredictions,
+    Ints,
+    MetricRow,
+)
+
+__all__ = ["evaluate"]
+
+_BINS = 5
+
+
+def evaluate(
+    predictions: Sequence[FoldPredictions], y: Ints, options: EvaluationOptions, seed: int
+) -> Evaluation:
+    """Judge the out-of-fold predictions of all models of one run.
+
+    Parameters
+    ----------
+    predictions : sequence of FoldPredictions
+        Every fold of every repeat of every model, in any order.
+    y : array of int
+        (person,) outcomes of the cohort, 0 or 1.
+    options : EvaluationOptions
+        Number of bootstrap draws.
+    seed : int
+        Seed of the bootstrap; all models are judged on the same draws.
+
+    Returns
+    -------
+    Evaluation
+    """
+    weights = bootstrap_weights(y, options.bootstrap, np.random.default_rng(seed))
+    models = {each.model: _of_model(predictions, each.model) for each in predictions}
+    half_width = auroc_half_width(int((y == 1).sum()), int((y == 0).sum()))
+    return Evaluation(
+        metrics=tuple(
+            _metric_row(model, name, folds, y, weights)
+            for model, folds in models.items()
+            for name in METRICS
+        ),
+        curves=tuple(
+            curve for model, folds in models.items() for curve in _curves(model, folds, y)
+        ),
+        calibration=tuple(
+            point for model, folds in models.items() for point in _reliability(model, folds, y)
+        ),
+        verdict=_verdict(y, half_width),
+        expected_half_width=half_width,
+    )
+
+
+def _of_model(predictions: Sequence[FoldPredictions], model: str) -> list[FoldPredictions]:
+    chosen = [each for each in predictions if each.model == model]
+    return sorted(chosen, key=lambda each: (each.fold.repeat, each.fold.fold))
+
+
+def _metric_row(
+    model: str, name: str, folds: list[FoldPredictions], y: Ints, weights: Floats
+) -> MetricRow:
+    metric = METRICS[name]
+    values = _fold_values(metric, folds, y)
+    low, high = corrected_interval(
+        values,
+        n_train=float(np.mean([len(each.fold.train) for each in folds])),
+        n_test=float(np.mean([len(each.fold.test) for each in folds])),
+    )
+    known = values[~np.isnan(values)]
+    pooled, draws = _pooled(metric, folds, y, weights)
+    drawn = draws[~np.isnan(draws)]
+    return MetricRow(
+        model=model,
+        metric=name,
+        mean=float(known.mean()) if len(known) else float("nan"),
+        mean_low=max(low, metric.low) if low == low else low,
+        mean_high=min(high, metric.high) if high == high else high,
+        fold_sd=float(known.std(ddof=1)) if len(known) > 1 else float("nan"),
+        pooled=pooled,
+        pooled_low=float(np.quantile(drawn, 0.025)) if len(drawn) else float("nan"),
+        pooled_high=float(np.quantile(drawn, 0.975)) if len(drawn) else float("nan"),
+    )
+
+
+def _fold_values(metric: Metric, folds: list[FoldPredictions], y: Ints) -> Floats:
+    """Metric of each fold alone, (fold,); NaN where it has none."""
+    if not metric.within_fold:
+        return np.full(len(folds), np.nan)
+    scored = [score_fold(each, y) for each in folds]
+    return np.array([metric.compute(each, np.ones((1, len(each.y))))[0] for each in scored])
+
+
+def _pooled(
+    metric: Metric, folds: list[FoldPredictions], y: Ints, weights: Floats
+) -> tuple[float, Floats]:
+    """Metric of all folds of a repeat together, mean over repeats: value and (draw,) values."""
+    values, draws = [], []
+    for repeat in sorted({each.fold.repeat for each in folds}):
+        members = [each for each in folds if each.fold.repeat == repeat]
+        scored = pool([score_fold(each, y) for each in members])
+        rows = np.concatenate([each.fold.test for each in members])
+        values.append(metric.compute(scored, np.ones((1, len(rows))))[0])
+        draws.append(metric.compute(scored, weights[:, rows]))
+    return float(np.mean(values)), np.mean(draws, axis=0)
+
+
+def _curves(model: str, folds: list[FoldPredictions], y: Ints) -> tuple[Curve, Curve]:
+    scored = pool([score_fold(each, y) for each in folds])
+    false_positive, true_positive, _ = roc_curve(scored.y, scored.score)
+    precision, recall, _ = precision_recall_curve(scored.y, scored.score)
+    return (
+        Curve(model, "roc", false_positive, true_positive),
+        Curve(model, "pr", recall[::-1], precision[::-1]),
+    )
+
+
+def _reliability(model: str, folds: list[FoldPredictions], y: Ints) -> list[CalibrationBin]:
+    stages = {"before": [before_calibration(each) for each in folds], "after": folds}
+    repeats = len({each.fold.repeat for each in folds})
+    return [
+        point
+        for stage, members in stages.items()
+        for point in _bins(model, stage, pool([score_fold(each, y) for each in members]), repeats)
+    ]
+
+
+def _bins(model: str, stage: str, scored: Scored, repeats: int) -> list[CalibrationBin]:
+    """Five bins of equal mass; a person predicted in several repeats counts once."""
+    order = np.argsort(scored.probability, kind="stable")
+    points = []
+    for rows in np.array_split(order, min(_BINS, len(order))):
+        share = float(scored.y[rows].mean())
+        n = max(1, round(len(rows) / repeats))
+        interval = binomtest(round(share * n), n).proportion_ci(method="wilson")
+        points.append(
+            CalibrationBin(
+                model=model,
+                stage=stage,
+                mean_probability=float(scored.probability[rows].mean()),
+                observed_share=share,
+                low=float(interval.low),
+                high=float(interval.high),
+                n=n,
+            )
+        )
+    return points
+
+
+def _verdict(y: Ints, half_width: float) -> str:
+    return (
+        "not tested: no permutation run was made, so these figures do not say whether any model "
+        f"predicts better than chance. With {int((y == 1).sum())} positive and "
+        f"{int((y == 0).sum())} negative outcomes, an AUROC of 0.5 would be measured with a 95 % "
+        f"interval of about ± {half_width:.2f}."
+    )

@@ -1,0 +1,298 @@
+"""Scans to examples: encoder features of the series, and the connectomes of several runs merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.model.brainlm import BrainLM
+from fmmtc_bidsapp.model.device import autocast
+from fmmtc_bidsapp.model.tokens import kept_tokens, token_orders
+from fmmtc_bidsapp.options import ModelOptions
+from fmmtc_bidsapp.records import Floats
+
+__all__ = ["EncodedScan", "encode_series", "merge_connectomes", "normalise", "window_starts"]
+
+_LEAST_REMAINDER = 20
+"""Volumes left over from which a last window is added."""
+
+_ORDERS_AT_ONCE = 4
+"""Bounds the memory of encoding, whatever the number of token orders."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedScan:
+    """Encoder output of one scan, with what was left out of it."""
+
+    cls: Floats
+    """(hidden,) mean over windows and token orders"""
+    order_spread: float
+    """RMS distance of the orders from their mean, relative to the length of that mean, averaged
+    over windows; NaN with one order."""
+    n_windows: int
+    n_patches_dropped: int
+    """Patches of the window that a short series does not fill."""
+    n_parcels_left_out: int
+    """Parcels without data, or without variation where it is divided by."""
+
+
+def normalise(signal: Floats, how: str) -> Floats:
+    """Scale a series for the encoder.
+
+    Parameters
+    ----------
+    signal : array
+        (time, parcel); NaN columns stay NaN.
+    how : {"scan", "zscore", "none"}
+        ``scan`` centres each parcel and divides all by the median parcel SD; ``zscore`` divides
+        each parcel by its own SD, and a parcel that does not vary becomes NaN; ``none`` changes
+        nothing.
+
+    Returns
+    -------
+    array
+        (time, parcel)
+
+    Raises
+    ------
+    InputError
+        When there is no variation to divide by.
+    """
+    return _NORMALISATIONS[how](signal)
+
+
+def _scan(signal: Floats) -> Floats:
+    sd = _standard_deviation(signal)
+    median = float(np.median(sd[~np.isnan(sd)])) if not np.isnan(sd).all() else 0.0
+    if median == 0:
+        raise InputError(
+            f"{int((sd > 0).sum())} of {len(sd)} parcels vary over time, so the scan has no scale; "
+            "check the image and its mask, or exclude the scan."
+        )
+    return _centred(signal) / median
+
+
+def _zscore(signal: Floats) -> Floats:
+    sd = _standard_deviation(signal)
+    return _centred(signal) / np.where(sd > 0, sd, np.nan)
+
+
+def _unscaled(signal: Floats) -> Floats:
+    return signal
+
+
+def _centred(signal: Floats) -> Floats:
+    centred: Floats = signal - signal.mean(axis=0)
+    return centred
+
+
+def _standard_deviation(signal: Floats) -> Floats:
+    """(time, parcel) -> (parcel,), exactly 0 where a parcel is constant."""
+    constant = np.ptp(signal, axis=0) == 0
+    return np.where(constant, 0.0, signal.std(axis=0))
+
+
+_NORMALISATIONS: dict[str, Callable[[Floats], Floats]] = {
+    "scan": _scan,
+    "zscore": _zscore,
+    "none": _unscaled,
+}
+
+
+def window_starts(n_volumes: int, window: int) -> list[int]:
+    """List the first volumes of the windows that a series is cut into.
+
+    Whole windows follow one another from the start; 20 or more volumes left over add a window
+    that ends at the last volume. A series shorter than a window has one, from its start.
+
+    Parameters
+    ----------
+    n_volumes, window : int
+        Volumes of the series and of a window.
+
+    Returns
+    -------
+    list of int
+    """
+    if n_volumes < window:
+        return [0]
+    starts = list(range(0, n_volumes - window + 1, window))
+    left_over = n_volumes - starts[-1] - window
+    return [*starts, n_volumes - window] if left_over >= _LEAST_REMAINDER else starts
+
+
+def encode_series(
+    encoder: BrainLM,
+    series: Floats,
+    xyz_mm: Floats,
+    options: ModelOptions,
+    *,
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> EncodedScan:
+    """Encode one scan: the mean CLS token over its windows and over seeded token orders.
+
+    The token orders depend on the seed and the number of parcels alone, so that people are
+    comparable.
+
+    Parameters
+    ----------
+    encoder : BrainLM
+        On `device`.
+    series : array
+        (time, parcel); NaN columns are left out of the token order.
+    xyz_mm : array
+        (parcel, 3)
+    options : ModelOptions
+        Normalisation, window, treatment of short series, number of token orders.
+    seed : int
+        Seed of the token orders.
+    device, dtype
+        Where and in which arithmetic to compute.
+
+    Returns
+    -------
+    EncodedScan
+
+    Raises
+    ------
+    InputError
+        When no parcel has data, or the series is too short.
+    UsageError
+        When the window does not fit the encoder.
+    """
+    patch = encoder.config.timepoint_patching_size
+    _check_window(options.window, patch, encoder.config.num_timepoints_per_voxel)
+    signal = normalise(series, options.normalisation)
+    has_data = ~np.asarray(np.isnan(signal).any(axis=0))
+    if not has_data.any():
+        raise InputError("No parcel of the series has data; exclude the scan.")
+    # The encoder wants numbers everywhere; tokens of parcels without data are never shown to it.
+    filled = _SHORT_SERIES[options.short_series](
+        np.where(has_data, signal, 0.0), options.window, patch
+    )
+    length = min(len(filled), options.window)
+    windows = [filled[at : at + length] for at in window_starts(len(filled), options.window)]
+    orders = _shared_orders(has_data, length // patch, options.token_orders, seed)
+    xyz = torch.as_tensor(xyz_mm, dtype=torch.float32)
+    encoded = np.stack(
+        [_encode_window(encoder, each, xyz, orders, device, dtype) for each in windows]
+    )
+    return EncodedScan(
+        cls=encoded.mean(axis=(0, 1)),
+        order_spread=_spread(encoded),
+        n_windows=len(windows),
+        n_patches_dropped=(options.window - length) // patch,
+        n_parcels_left_out=int((~has_data).sum()),
+    )
+
+
+def _check_window(window: int, patch: int, longest: int) -> None:
+    if window % patch or window > longest:
+        raise UsageError(
+            f"--window is {window}; this encoder takes multiples of {patch} up to {longest}."
+        )
+
+
+def _drop_patches(signal: Floats, window: int, patch: int) -> Floats:
+    if len(signal) < patch:
+        raise InputError(
+            f"The series has {len(signal)} volumes, less than one patch of {patch}; exclude it."
+        )
+    return signal if len(signal) >= window else signal[: len(signal) // patch * patch]
+
+
+def _zero_pad(signal: Floats, window: int, patch: int) -> Floats:
+    return np.pad(signal, ((0, max(0, window - len(signal))), (0, 0)))
+
+
+def _refuse(signal: Floats, window: int, patch: int) -> Floats:
+    if len(signal) < window:
+        raise InputError(
+            f"The series has {len(signal)} volumes, less than the window of {window}; "
+            "allow it with --short-series drop-patches, or exclude it."
+        )
+    return signal
+
+
+_SHORT_SERIES: dict[str, Callable[[Floats, int, int], Floats]] = {
+    "drop-patches": _drop_patches,
+    "zero-pad": _zero_pad,
+    "refuse": _refuse,
+}
+
+
+def _shared_orders(
+    has_data: NDArray[np.bool_], n_patches: int, n_orders: int, seed: int
+) -> torch.Tensor:
+    """(order, kept): permutations of all tokens, without those of parcels that lack data."""
+    orders = token_orders(len(has_data) * n_patches, n_orders, torch.Generator().manual_seed(seed))
+    kept = kept_tokens(torch.as_tensor(has_data), n_patches)
+    return orders[torch.isin(orders, kept)].view(n_orders, len(kept))
+
+
+@torch.inference_mode()
+def _encode_window(
+    encoder: BrainLM,
+    window: Floats,
+    xyz: torch.Tensor,
+    orders: torch.Tensor,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Floats:
+    """(time, parcel) -> (order, hidden)."""
+    signal = torch.as_tensor(window.T, dtype=torch.float32, device=device)
+    n_calls = -(-len(orders) // _ORDERS_AT_ONCE)
+    encoded = []
+    with autocast(device, dtype):
+        for order in torch.tensor_split(orders.to(device), n_calls):
+            n = len(order)
+            cls = encoder(signal.expand(n, -1, -1), xyz.to(device).expand(n, -1, -1), order)
+            encoded.append(cls.double().cpu().numpy())
+    return np.concatenate(encoded)
+
+
+def _spread(encoded: Floats) -> float:
+    """(window, order, hidden) -> relative spread over orders."""
+    n_orders = encoded.shape[1]
+    if n_orders < 2:
+        return float("nan")
+    mean = encoded.mean(axis=1, keepdims=True)
+    squared = ((encoded - mean) ** 2).sum(axis=(1, 2)) / (n_orders - 1)
+    return float((np.sqrt(squared) / np.linalg.norm(mean[:, 0], axis=1)).mean())
+
+
+def merge_connectomes(runs: Sequence[tuple[Floats, int]]) -> Floats:
+    """Merge the correlation matrices of several runs of one person.
+
+    Parameters
+    ----------
+    runs : sequence of (matrix, n_volumes)
+        (parcel, parcel) Pearson correlations and retained volumes of each run.
+
+    Returns
+    -------
+    array
+        (parcel, parcel) mean Fisher z weighted by volumes, as r, with a diagonal of 1; NaN where
+        no run has the edge.
+    """
+    total = np.zeros(runs[0][0].shape)
+    weight = np.zeros(total.shape)
+    for matrix, n_volumes in runs:
+        present = ~np.isnan(matrix)
+        # Short of 1, where z is infinite: parcels with the same series stay at r = 1 - 1e-12.
+        z = np.arctanh(np.clip(np.where(present, matrix, 0.0), -1 + 1e-12, 1 - 1e-12))
+        total += n_volumes * z
+        weight += n_volumes * present
+    merged: Floats = np.tanh(
+        np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
+    )
+    missing = np.isnan(np.diagonal(merged))
+    np.fill_diagonal(merged, np.where(missing, np.nan, 1.0))
+    return merged

@@ -1,0 +1,83 @@
+"""What every model that can be trained and judged here has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetSize
+from fmmtc_bidsapp.options import ModelOptions, TrainOptions
+from fmmtc_bidsapp.records import Examples, Floats, Ints
+
+__all__ = ["Fitted", "Learner", "Setup", "Tick", "ValidationPath", "mean_cross_entropy"]
+
+Tick = Callable[[], None]
+"""Called after every epoch."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How to train, apart from the people and the seed."""
+
+    train: TrainOptions
+    model: ModelOptions
+    device: torch.device
+    dtype: torch.dtype
+    """Arithmetic of the networks: float32 or bfloat16."""
+    resnet: ResNetSize = RESNET_18
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationPath:
+    """What validation people are given after every epoch of one training."""
+
+    logits: Floats
+    """(epoch, validation person)"""
+    loss: Floats
+    """(epoch,) mean binary cross-entropy"""
+
+
+class Fitted(Protocol):
+    """A trained model."""
+
+    @property
+    def train_loss(self) -> Floats:
+        """Mean loss of every epoch, (epoch,)."""
+
+    def logits(self, cls: Floats, fc: NDArray[np.float32]) -> Floats:
+        """(person, hidden), (person, parcel, parcel) -> (person,)."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything learnt, by name."""
+
+    def description(self) -> dict[str, Any]:
+        """Say what `Learner.restore` needs besides the tensors, ready for JSON."""
+
+
+class Learner(Protocol):
+    """A model that can be trained on rows of a cohort."""
+
+    def __init__(self, setup: Setup) -> None: ...
+
+    def path(
+        self, examples: Examples, train: Ints, validation: Ints, seed: int, tick: Tick
+    ) -> ValidationPath:
+        """Train on some rows to the last epoch and follow other rows on the way."""
+
+    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int, tick: Tick) -> Fitted:
+        """Train on the rows and stop after `epoch` epochs of the same schedule."""
+
+    def restore(
+        self, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]
+    ) -> Fitted:
+        """Rebuild what `Fitted.tensors` and `Fitted.description` have described."""
+
+
+def mean_cross_entropy(logits: Floats, y: Ints) -> float:
+    """Mean binary cross-entropy of (person,) logits against (person,) outcomes."""
+    return float((np.logaddexp(0, logits) - y * logits).mean())

@@ -1,0 +1,210 @@
+"""Metrics of predictions, for many weightings of the people at once.
+
+A bootstrap draw is a weighting: how often each person was drawn. Computing all draws together is
+what makes 2,000 draws of a dozen metrics and several models a matter of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit, xlogy
+
+from fmmtc_bidsapp.records import Floats, Ints
+
+__all__ = ["METRICS", "Metric", "Scored"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Predictions for people whose outcome is known; every array is (person,)."""
+
+    y: Ints
+    score: Floats
+    """What people are ranked by."""
+    probability: Floats
+    positive: NDArray[np.bool_]
+    """The decision."""
+    prevalence: Floats
+    """Share of positives among the training rows of the fold that predicted the person."""
+
+
+Compute = Callable[[Scored, Floats], Floats]
+"""(scored, weights (draw, person)) -> (draw,), NaN where the metric is undefined."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, the values it can take, and whether one fold is enough to compute it."""
+
+    compute: Compute
+    low: float = 0.0
+    high: float = 1.0
+    within_fold: bool = True
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    undefined = np.full(np.shape(denominator), np.nan)
+    ratio: Floats = np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+    return ratio
+
+
+def _auroc(scored: Scored, weights: Floats) -> Floats:
+    positive, negative = scored.y == 1, scored.y == 0
+    difference = scored.score[positive][:, None] - scored.score[negative][None, :]
+    wins = (difference > 0) + 0.5 * (difference == 0)
+    w_positive, w_negative = weights[:, positive], weights[:, negative]
+    won = ((w_positive @ wins) * w_negative).sum(axis=1)
+    return _ratio(won, w_positive.sum(axis=1) * w_negative.sum(axis=1))
+
+
+def _average_precision(scored: Scored, weights: Floats) -> Floats:
+    order = np.argsort(-scored.score, kind="stable")
+    ranked = scored.score[order]
+    last_of_ties = np.append(ranked[1:] != ranked[:-1], True)
+    drawn = weights[:, order].cumsum(axis=1)[:, last_of_ties]
+    true = (weights * scored.y)[:, order].cumsum(axis=1)[:, last_of_ties]
+    precision = np.nan_to_num(_ratio(true, drawn))  # nobody drawn yet: the step is 0 as well
+    gained = np.diff(true, axis=1, prepend=0)
+    both = (true[:, -1] > 0) & (true[:, -1] < drawn[:, -1])
+    return np.where(both, _ratio((precision * gained).sum(axis=1), true[:, -1]), np.nan)
+
+
+def _confusion(scored: Scored, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Count true and false positives, false and true negatives, each (draw,)."""
+    cells = (
+        (scored.y == 1) & scored.positive,
+        (scored.y == 0) & scored.positive,
+        (scored.y == 1) & ~scored.positive,
+        (scored.y == 0) & ~scored.positive,
+    )
+    tp, fp, fn, tn = (weights @ cell for cell in cells)
+    return tp, fp, fn, tn
+
+
+def _sensitivity(scored: Scored, weights: Floats) -> Floats:
+    tp, _, fn, _ = _confusion(scored, weights)
+    return _ratio(tp, tp + fn)
+
+
+def _specificity(scored: Scored, weights: Floats) -> Floats:
+    _, fp, _, tn = _confusion(scored, weights)
+    return _ratio(tn, tn + fp)
+
+
+def _balanced_accuracy(scored: Scored, weights: Floats) -> Floats:
+    return (_sensitivity(scored, weights) + _specificity(scored, weights)) / 2
+
+
+def _f1_macro(scored: Scored, weights: Floats) -> Floats:
+    tp, fp, fn, tn = _confusion(scored, weights)
+    both_classes = (tp + fn > 0) & (tn + fp > 0)
+    f1 = (_ratio(2 * tp, 2 * tp + fp + fn) + _ratio(2 * tn, 2 * tn + fp + fn)) / 2
+    return np.where(both_classes, f1, np.nan)
+
+
+def _mcc(scored: Scored, weights: Floats) -> Floats:
+    tp, fp, fn, tn = _confusion(scored, weights)
+    classes, decisions = (tp + fn) * (tn + fp), (tp + fp) * (tn + fn)
+    # All decisions alike: 0, as scikit-learn has it. One class only: undefined.
+    safe = np.where(decisions > 0, decisions, 1.0)
+    return np.where(
+        classes > 0, (tp * tn - fp * fn) / np.sqrt(np.maximum(classes, 1) * safe), np.nan
+    )
+
+
+def _mean(losses: Floats, weights: Floats) -> Floats:
+    return _ratio(weights @ losses, weights.sum(axis=1))
+
+
+def _squared(scored: Scored, probability: Floats) -> Floats:
+    error: Floats = probability - scored.y
+    return error**2
+
+
+def _logarithmic(scored: Scored, probability: Floats) -> Floats:
+    p = _inside(probability)
+    loss: Floats = -(xlogy(scored.y, p) + xlogy(1 - scored.y, 1 - p))
+    return loss
+
+
+def _loss(per_person: Callable[[Scored, Floats], Floats]) -> Compute:
+    return lambda scored, weights: _mean(per_person(scored, scored.probability), weights)
+
+
+def _skill(per_person: Callable[[Scored, Floats], Floats]) -> Compute:
+    """One minus the loss relative to predicting the training prevalence for everyone."""
+
+    def compute(scored: Scored, weights: Floats) -> Floats:
+        loss = _mean(per_person(scored, scored.probability), weights)
+        reference = _mean(per_person(scored, scored.prevalence), weights)
+        return 1 - _ratio(loss, reference)
+
+    return compute
+
+
+def _inside(probability: Floats) -> Floats:
+    """Keep probabilities off 0 and 1, where a single miss would cost infinity."""
+    epsilon = np.finfo(float).eps
+    return np.clip(probability, epsilon, 1 - epsilon)
+
+
+def _calibration_slope(scored: Scored, weights: Floats) -> Floats:
+    """Slope of the logistic regression of y on the predicted log odds; 1 is calibrated.
+
+    Undefined when the log odds separate the classes or do not vary.
+    """
+    log_odds = logit(_inside(scored.probability))
+    if np.ptp(scored.score) == 0:
+        return np.full(len(weights), np.nan)
+    separation = _auroc(replace(scored, score=log_odds), weights)
+    design = np.stack([np.ones_like(log_odds), log_odds])
+    slope = _logistic(design, np.zeros_like(log_odds), scored.y, weights)[:, 1]
+    return np.where((separation > 0) & (separation < 1), slope, np.nan)
+
+
+def _calibration_intercept(scored: Scored, weights: Floats) -> Floats:
+    """Calibration in the large: the shift of the log odds that fits the observed share."""
+    log_odds = logit(_inside(scored.probability))
+    shift = _logistic(np.ones((1, len(log_odds))), log_odds, scored.y, weights)[:, 0]
+    share = _mean(scored.y.astype(float), weights)
+    return np.where((share > 0) & (share < 1), shift, np.nan)
+
+
+def _logistic(design: Floats, offset: Floats, y: Ints, weights: Floats) -> Floats:
+    """Newton's method for all draws; (parameter, person) -> (draw, parameter), NaN if it fails."""
+    beta = np.zeros((len(weights), len(design)))
+    step = np.full_like(beta, np.inf)
+    for _ in range(50):
+        p = expit(beta @ design + offset)
+        gradient = (weights * (y - p)) @ design.T
+        hessian = np.einsum("dn,in,jn->dij", weights * p * (1 - p), design, design, optimize=True)
+        step = (np.linalg.pinv(hessian, hermitian=True) @ gradient[:, :, None])[:, :, 0]
+        beta = beta + np.clip(step, -5, 5)
+        if np.abs(step).max() < 1e-10:
+            break
+    return np.where(np.abs(step).max(axis=1, keepdims=True) < 1e-6, beta, np.nan)
+
+
+METRICS: dict[str, Metric] = {
+    "auroc": Metric(_auroc),
+    "average_precision": Metric(_average_precision),
+    "balanced_accuracy": Metric(_balanced_accuracy),
+    "f1_macro": Metric(_f1_macro),
+    "mcc": Metric(_mcc, low=-1.0),
+    "sensitivity": Metric(_sensitivity),
+    "specificity": Metric(_specificity),
+    "brier": Metric(_loss(_squared)),
+    "brier_skill": Metric(_skill(_squared), low=-np.inf),
+    "log_loss": Metric(_loss(_logarithmic), high=np.inf),
+    "log_loss_skill": Metric(_skill(_logarithmic), low=-np.inf),
+    # A dozen people cannot tell a slope: only from all folds together.
+    "calibration_slope": Metric(_calibration_slope, low=-np.inf, high=np.inf, within_fold=False),
+    "calibration_intercept": Metric(
+        _calibration_intercept, low=-np.inf, high=np.inf, within_fold=False
+    ),
+}
+"""Metric by the name it has in ``_metrics.tsv``."""

@@ -1,0 +1,20 @@
+"""Independent seeds for the parts of a run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["derive_seed"]
+
+
+def derive_seed(seed: int, *path: int) -> int:
+    """Seed of one part of a run, such as ``(repeat, fold)``; parts do not share random numbers.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the run.
+    *path : int
+        Where in the run the part is.
+    """
+    return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1)[0])

@@ -1,0 +1,57 @@
+"""The corrected resampled t-test, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import t
+from sklearn.metrics import roc_auc_score
+
+from fmmtc_bidsapp.learning.compare import compare
+from fmmtc_bidsapp.records import Calibration, Fold, FoldPredictions
+
+Y = np.tile([0, 1], 15)
+
+
+def predictions(model: str, skill: float, seed: int) -> list[FoldPredictions]:
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(Y))
+    folds = [
+        Fold(0, i, np.setdiff1d(rows, test), test) for i, test in enumerate(rows.reshape(3, 10))
+    ]
+    return [
+        FoldPredictions(
+            model=model,
+            fold=fold,
+            logit=skill * Y[fold.test] + rng.normal(size=len(fold.test)),
+            calibration=Calibration("sigmoid", 1.0, 0.0, 0.5),
+            prevalence=0.5,
+            epoch=1,
+            validation_loss=np.array([0.7]),
+            train_loss=np.array([0.7]),
+        )
+        for fold in folds
+    ]
+
+
+def test_the_difference_its_interval_and_p_are_nadeau_and_bengios() -> None:
+    ours, theirs = predictions("fmmtc", 2.0, 0), predictions("dummy", 0.0, 1)
+    rows = compare([*ours, *theirs], Y, "fmmtc")
+    row = next(each for each in rows if each.metric == "auroc")
+    auroc = [
+        roc_auc_score(Y[a.fold.test], a.logit) - roc_auc_score(Y[b.fold.test], b.logit)
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+    standard_error = np.sqrt(np.var(auroc, ddof=1) * (1 / 3 + 10 / 20))
+    assert row.model == "dummy"
+    assert row.difference == pytest.approx(np.mean(auroc))
+    assert row.high - row.difference == pytest.approx(t.ppf(0.975, 2) * standard_error)
+    assert row.p == pytest.approx(2 * t.sf(abs(np.mean(auroc)) / standard_error, 2))
+
+
+def test_a_model_is_not_compared_with_itself_and_equal_models_have_no_p() -> None:
+    ours = predictions("fmmtc", 1.0, 0)
+    twin = predictions("twin", 1.0, 0)
+    rows = compare([*ours, *twin], Y, "fmmtc")
+    assert {each.model for each in rows} == {"twin"}
+    assert all(each.difference == 0 and np.isnan(each.p) for each in rows)
