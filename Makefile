@@ -11,7 +11,7 @@ NPROCS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 TORCH := 2.13.0
 
-.PHONY: help install demo trial test slow-test lock lint format bench clean
+.PHONY: help install demo trial test slow-test lock lint format bench recovery clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -70,9 +70,11 @@ format: $(STAMP)  ## apply ruff's formatting and fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## measure speed and memory
-	$(BIN)/python benchmarks/parcellate.py
-	$(BIN)/python benchmarks/encode.py
+bench: $(STAMP)  ## measure speed and memory, into docs/performance.md
+	$(BIN)/python benchmarks/performance.py parcellate encode train_step
+
+recovery: $(STAMP)  ## recovery of planted effects (most of an hour), into docs/performance.md
+	$(BIN)/python benchmarks/performance.py recovery
 
 clean:  ## remove what demo and trial wrote
 	rm -rf $(DEMO) $(TRIAL_DIR) work

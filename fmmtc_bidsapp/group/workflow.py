@@ -87,13 +87,14 @@ def fit_workflow(
     """One node a model and fold, and one that fits the main model on everyone."""
     workflow = new_workflow(node_name(f"fit_{plan.label}"), plan.resources, crash_dir)
     shared = _compute(plan, plan.model, device) | {"examples": str(examples)}
+    # The longest first, so that it does not run alone at the end.
+    final = FitFinal(model=main, **shared)
+    workflow.add_nodes([_node(final, "final", plan, _FIT_GB)])
     for model in models:
         for fold in folds:
             fit = FitFold(model=model, fold=json.dumps(_rows(fold)), **shared)
             memory_gb = _FIT_GB if model in _NETWORKS else _LINEAR_GB
             workflow.add_nodes([_node(fit, fit_name(model, fold), plan, memory_gb)])
-    final = FitFinal(model=main, **shared)
-    workflow.add_nodes([_node(final, "final", plan, _FIT_GB)])
     return workflow
 
 

@@ -1,0 +1,57 @@
+"""Run benchmarks and write what they print into docs/performance.md.
+
+    python benchmarks/performance.py parcellate encode train_step
+
+Each benchmark's Markdown replaces its section, the part between ``<!-- NAME -->`` and
+``<!-- /NAME -->``; the prose around it is kept.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+PAGE = FOLDER.parent / "docs" / "performance.md"
+COMMANDS: dict[str, list[str]] = {
+    "parcellate": ["parcellate.py"],
+    "encode": ["encode.py"],
+    "train_step": ["train_step.py"],
+    "recovery": ["recovery.py", "--results", "recovery.jsonl"],
+}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or COMMANDS:
+        done = subprocess.run(
+            [sys.executable, *_script(name)], stdout=subprocess.PIPE, text=True, check=False
+        )
+        print(done.stdout)
+        PAGE.write_text(replace_section(PAGE.read_text(), name, tables_of(done.stdout)))
+
+
+def _script(name: str) -> list[str]:
+    script, *options = COMMANDS[name]
+    return [str(FOLDER / script), *options]
+
+
+def tables_of(printed: str) -> str:
+    """What a benchmark printed, without its lines of progress."""
+    lines = printed.splitlines()
+    first = next(i for i, line in enumerate(lines) if line and not line[0].isdigit())
+    return "\n".join(lines[first:]).strip()
+
+
+def replace_section(page: str, name: str, text: str) -> str:
+    """Put a text between the marks of a section."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.partition(start)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{PAGE} has no section {start} … {end}.")
+    return f"{before}{start}\n{text}\n{end}{after}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Judging out-of-fold predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.stats import t
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from fmmtc_bidsapp.learning.evaluate import evaluate
+from fmmtc_bidsapp.learning.intervals import (
+    auroc_half_width,
+    bootstrap_weights,
+    corrected_interval,
+)
+from fmmtc_bidsapp.learning.outcomes import prediction_rows
+from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.options import EvaluationOptions
+from fmmtc_bidsapp.records import Calibration, Examples, FoldPredictions
+
+N = 40
+Y = np.tile([0, 1], N // 2)
+OPTIONS = EvaluationOptions(bootstrap=200)
+
+
+def predictions_of(model, logits, repeats=1, slope=1.0):
+    folds = outer_folds([str(y) for y in Y], folds=5, repeats=repeats, seed=0)
+    return [
+        FoldPredictions(
+            model=model,
+            fold=fold,
+            logit=logits[fold.test],
+            calibration=Calibration("sigmoid", slope, 0.1, 0.5),
+            prevalence=float(Y[fold.train].mean()),
+            epoch=1,
+            validation_loss=np.zeros(1),
+            train_loss=np.zeros(1),
+        )
+        for fold in folds
+    ]
+
+
+def row(evaluation, model, metric):
+    return next(r for r in evaluation.metrics if (r.model, r.metric) == (model, metric))
+
+
+@pytest.fixture(scope="module")
+def logits():
+    return np.random.default_rng(1).normal(size=N) + Y
+
+
+def test_the_headline_is_the_mean_of_the_folds_with_a_corrected_interval(logits):
+    folds = predictions_of("net", logits, repeats=2)
+    aurocs = np.array([roc_auc_score(Y[f.fold.test], f.logit) for f in folds])
+    found = row(evaluate(folds, Y, OPTIONS, seed=0), "net", "auroc")
+    half = t.ppf(0.975, 9) * np.sqrt(aurocs.var(ddof=1) * (1 / 10 + 8 / 32))
+    assert found.mean == pytest.approx(aurocs.mean())
+    assert found.fold_sd == pytest.approx(aurocs.std(ddof=1))
+    assert found.mean_low == pytest.approx(aurocs.mean() - half)
+    assert found.mean_high == pytest.approx(min(1.0, aurocs.mean() + half))
+
+
+def test_pooled_figures_can_be_had_from_the_table_of_predictions(logits):
+    folds = predictions_of("net", logits, slope=0.5)
+    examples = Examples(
+        keys=tuple(f"sub-{i:02d}" for i in range(N)),
+        cls=np.zeros((N, 1)),
+        fc=np.zeros((N, 2, 2), np.float32),
+        y=Y,
+        strata=tuple(map(str, Y)),
+    )
+    rows = prediction_rows(folds, examples)
+    assert sorted(r.key for r in rows) == list(examples.keys)
+    evaluation = evaluate(folds, Y, OPTIONS, seed=0)
+    y, probability = [r.y_true for r in rows], [r.probability for r in rows]
+    pooled = {m: row(evaluation, "net", m).pooled for m in ("auroc", "average_precision")}
+    assert pooled["auroc"] == pytest.approx(roc_auc_score(y, probability))
+    assert pooled["average_precision"] == pytest.approx(average_precision_score(y, probability))
+    accuracy = np.mean([(r.y_pred == r.y_true) for r in rows])
+    assert row(evaluation, "net", "balanced_accuracy").pooled == pytest.approx(accuracy)
+    assert [r.probability_raw for r in rows] == [expit(r.logit) for r in rows]
+
+
+def test_a_model_that_says_the_same_of_everyone_has_an_auroc_of_one_half():
+    folds = predictions_of("dummy", np.zeros(N))
+    # Prevalences of training rows differ between folds, against the people left out.
+    folds = [replace(f, logit=f.logit - i % 2) for i, f in enumerate(folds)]
+    found = row(evaluate(folds, Y, OPTIONS, seed=0), "dummy", "auroc")
+    assert (found.mean, found.pooled, found.pooled_low, found.pooled_high) == (0.5,) * 4
+
+
+def test_predicting_the_training_prevalence_has_no_skill():
+    folds = predictions_of("dummy", np.zeros(N), slope=0.0)
+    at_prevalence = [
+        replace(f, calibration=Calibration("sigmoid", 0.0, 0.0, 0.5), prevalence=0.5) for f in folds
+    ]
+    evaluation = evaluate(at_prevalence, Y, OPTIONS, seed=0)
+    assert row(evaluation, "dummy", "brier_skill").pooled == pytest.approx(0)
+    assert row(evaluation, "dummy", "log_loss_skill").mean == pytest.approx(0)
+
+
+def test_a_test_fold_of_one_class_is_left_out_of_the_mean_and_not_called_chance(logits):
+    folds = predictions_of("net", logits)
+    one_class = folds[0].fold.test[Y[folds[0].fold.test] == 1]
+    folds[0] = replace(
+        folds[0], fold=replace(folds[0].fold, test=one_class), logit=logits[one_class]
+    )
+    others = [roc_auc_score(Y[f.fold.test], f.logit) for f in folds[1:]]
+    found = row(evaluate(folds, Y, OPTIONS, seed=0), "net", "auroc")
+    assert found.mean == pytest.approx(np.mean(others))
+
+
+def test_bootstrap_draws_people_within_their_class():
+    y = np.array([0] * 7 + [1] * 13)
+    weights = bootstrap_weights(y, 50, np.random.default_rng(0))
+    assert (weights[:, y == 0].sum(axis=1) == 7).all()
+    assert (weights[:, y == 1].sum(axis=1) == 13).all()
+    assert len(np.unique(weights, axis=0)) == 50
+
+
+def test_the_bootstrap_interval_is_that_of_resampled_people(logits):
+    found = row(
+        evaluate(predictions_of("net", logits), Y, EvaluationOptions(bootstrap=2000), 0),
+        "net",
+        "auroc",
+    )
+    rng = np.random.default_rng(5)
+    classes = [np.arange(0, N, 2), np.arange(1, N, 2)]
+    draws = []
+    for _ in range(500):
+        people = np.concatenate([rng.choice(rows, len(rows)) for rows in classes])
+        draws.append(roc_auc_score(Y[people], logits[people]))
+    np.testing.assert_allclose(
+        [found.pooled_low, found.pooled_high], np.quantile(draws, [0.025, 0.975]), atol=0.03
+    )
+
+
+@pytest.mark.parametrize("auroc", [0.5, 0.8])
+def test_the_expected_width_is_the_spread_of_aurocs_of_exponential_scores(auroc):
+    # Hanley and McNeil's variance is exact when both classes have exponential scores.
+    rng = np.random.default_rng(0)
+    negative = rng.exponential(1.0, (20000, 12))
+    positive = rng.exponential(auroc / (1 - auroc), (20000, 9))
+    aurocs = (positive[:, :, None] > negative[:, None, :]).mean(axis=(1, 2))
+    assert aurocs.mean() == pytest.approx(auroc, abs=0.005)
+    assert auroc_half_width(9, 12, auroc) == pytest.approx(1.96 * aurocs.std(), rel=0.02)
+
+
+def test_one_fold_has_no_interval():
+    assert np.isnan(corrected_interval(np.array([0.7, np.nan]), 30, 10)).all()
+
+
+def test_reliability_has_five_bins_of_equal_mass_before_and_after_calibration(logits):
+    evaluation = evaluate(predictions_of("net", logits, slope=0.5), Y, OPTIONS, seed=0)
+    for stage, slope, shift in (("before", 1.0, 0.0), ("after", 0.5, 0.1)):
+        bins = [each for each in evaluation.calibration if each.stage == stage]
+        assert [each.n for each in bins] == [8] * 5
+        lowest = np.sort(expit(slope * logits + shift))[:8]
+        assert bins[0].mean_probability == pytest.approx(lowest.mean())
+        assert all(each.low <= each.observed_share <= each.high for each in bins)
+
+
+def test_the_area_under_the_roc_curve_is_the_pooled_auroc(logits):
+    evaluation = evaluate(predictions_of("net", logits), Y, OPTIONS, seed=0)
+    roc = next(curve for curve in evaluation.curves if curve.kind == "roc")
+    assert np.trapezoid(roc.y, roc.x) == pytest.approx(row(evaluation, "net", "auroc").pooled)
+
+
+def test_without_permutations_the_verdict_is_not_tested_with_the_width_to_expect(logits):
+    evaluation = evaluate(predictions_of("net", logits), Y, OPTIONS, seed=0)
+    assert evaluation.verdict.startswith("not tested")
+    assert f"± {evaluation.expected_half_width:.2f}" in evaluation.verdict
+
+
+def test_the_same_seed_gives_the_same_evaluation(logits):
+    folds = predictions_of("net", logits)
+    first, again = (evaluate(folds, Y, OPTIONS, seed=3).metrics for _ in range(2))
+    assert repr(first) == repr(again)

@@ -1,0 +1,197 @@
+"""Scans to examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.learning.features import (
+    encode_series,
+    merge_connectomes,
+    normalise,
+    window_starts,
+)
+from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.options import ModelOptions
+
+PARCELS = 6
+XYZ = np.random.default_rng(0).uniform(-70, 70, (PARCELS, 3))
+RAW = ModelOptions(encoder="random", normalisation="none", window=40, token_orders=3)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    config = BrainLMConfig(
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_kernel_size=3,
+        timepoint_patching_size=10,
+        num_timepoints_per_voxel=40,
+        initializer_range=0.5,
+    )
+    return BrainLM.from_config(config, torch.Generator().manual_seed(0))
+
+
+def series(n_volumes, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_volumes, PARCELS))
+
+
+def encode(encoder, signal, options=RAW, seed=5):
+    return encode_series(
+        encoder,
+        signal,
+        XYZ,
+        options,
+        seed=seed,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+
+
+def by_hand(encoder, window, parcels, n_orders=3, seed=5):
+    """Orders drawn for all tokens, then shown without the parcels that are left out."""
+    n_patches = len(window) // 10
+    generator = torch.Generator().manual_seed(seed)
+    outputs = []
+    for _ in range(n_orders):
+        order = torch.randperm(PARCELS * n_patches, generator=generator)
+        kept = torch.tensor([token for token in order.tolist() if token // n_patches in parcels])
+        signal = torch.tensor(window.T, dtype=torch.float32)[None]
+        xyz = torch.tensor(XYZ, dtype=torch.float32)[None]
+        outputs.append(encoder(signal, xyz, kept[None])[0].numpy())
+    return np.array(outputs)
+
+
+@pytest.mark.parametrize(
+    ("n_volumes", "starts"),
+    [
+        (200, [0]),
+        (219, [0]),
+        (220, [0, 20]),
+        (234, [0, 34]),
+        (400, [0, 200]),
+        (650, [0, 200, 400, 450]),
+        (90, [0]),
+    ],
+)
+def test_windows_follow_one_another_and_a_last_one_ends_at_the_last_volume(n_volumes, starts):
+    assert window_starts(n_volumes, 200) == starts
+
+
+def test_scan_scaling_has_centred_parcels_a_median_sd_of_one_and_no_units():
+    signal = series(50) * np.array([1, 2, 3, 4, 5, 6]) + 1000
+    scaled = normalise(signal, "scan")
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
+    assert np.median(scaled.std(axis=0)) == pytest.approx(1)
+    np.testing.assert_allclose(normalise(signal * 37, "scan"), scaled)
+
+
+def test_zscore_gives_every_parcel_its_own_scale_and_a_constant_one_no_data():
+    signal = series(50) * np.array([1, 2, 3, 4, 5, 6])
+    signal[:, 2] = 0.1
+    scaled = normalise(signal, "zscore")
+    assert np.isnan(scaled[:, 2]).all()
+    np.testing.assert_allclose(np.delete(scaled, 2, axis=1).std(axis=0), 1)
+
+
+def test_a_scan_in_which_nothing_varies_is_refused():
+    with pytest.raises(InputError, match="0 of 6 parcels vary"):
+        normalise(np.full((30, PARCELS), 0.1), "scan")
+
+
+def test_a_missing_parcel_does_not_shift_the_scale_of_the_others():
+    signal = series(50)
+    holed = signal.copy()
+    holed[:, 1] = np.nan
+    alone = normalise(np.delete(signal, 1, axis=1), "scan")
+    np.testing.assert_array_equal(np.delete(normalise(holed, "scan"), 1, axis=1), alone)
+
+
+def test_features_are_the_mean_over_windows_and_token_orders(encoder):
+    signal = series(70)
+    found = encode(encoder, signal)
+    windows = [by_hand(encoder, signal[at : at + 40], range(PARCELS)) for at in (0, 30)]
+    np.testing.assert_allclose(found.cls, np.mean(windows, axis=(0, 1)), atol=5e-5)
+    assert found.n_windows == 2
+    spread = [
+        np.sqrt(w.var(axis=0, ddof=1).sum()) / np.linalg.norm(w.mean(axis=0)) for w in windows
+    ]
+    assert found.order_spread == pytest.approx(np.mean(spread), rel=1e-4)
+
+
+def test_missing_parcels_are_left_out_and_their_coordinates_do_not_matter(encoder):
+    signal = series(40)
+    signal[:, [1, 4]] = np.nan
+    found = encode(encoder, signal)
+    expected = by_hand(encoder, np.nan_to_num(signal, nan=1e6), {0, 2, 3, 5}).mean(axis=0)
+    np.testing.assert_allclose(found.cls, expected, atol=5e-5)
+    assert found.n_parcels_left_out == 2
+
+
+def test_a_short_series_leaves_out_the_patches_it_does_not_fill(encoder):
+    signal = series(29)
+    found = encode(encoder, signal)
+    expected = by_hand(encoder, signal[:20], range(PARCELS)).mean(axis=0)
+    np.testing.assert_allclose(found.cls, expected, atol=5e-5)
+    assert (found.n_windows, found.n_patches_dropped) == (1, 2)
+
+
+def test_zero_padding_shows_the_encoder_zeros(encoder):
+    signal = series(29)
+    found = encode(encoder, signal, ModelOptions(**{**vars(RAW), "short_series": "zero-pad"}))
+    padded = np.vstack([signal, np.zeros((11, PARCELS))])
+    expected = by_hand(encoder, padded, range(PARCELS)).mean(axis=0)
+    np.testing.assert_allclose(found.cls, expected, atol=5e-5)
+    assert found.n_patches_dropped == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_volumes", "message"),
+    [
+        ({"short_series": "refuse"}, 39, "39 volumes, less than the window of 40"),
+        ({}, 9, "9 volumes, less than one patch of 10"),
+    ],
+)
+def test_a_series_that_is_too_short_is_refused(encoder, changes, n_volumes, message):
+    options = ModelOptions(**{**vars(RAW), **changes})
+    with pytest.raises(InputError, match=message):
+        encode(encoder, series(n_volumes), options)
+
+
+@pytest.mark.parametrize("window", [35, 50])
+def test_a_window_that_the_encoder_cannot_take_is_wrong_use(encoder, window):
+    with pytest.raises(UsageError, match="multiples of 10 up to 40"):
+        encode(encoder, series(80), ModelOptions(**{**vars(RAW), "window": window}))
+
+
+def test_the_same_seed_gives_the_same_features_and_another_seed_others(encoder):
+    signal = series(40)
+    first, again, other = (encode(encoder, signal, seed=s).cls for s in (1, 1, 2))
+    assert first.tobytes() == again.tobytes()
+    assert not np.allclose(first, other, atol=1e-7)
+
+
+def test_connectomes_are_merged_in_fishers_z_by_volumes():
+    a, b = np.array([[1, 0.8], [0.8, 1]]), np.array([[1, -0.2], [-0.2, 1]])
+    merged = merge_connectomes([(a, 300), (b, 100)])
+    expected = np.tanh(0.75 * np.arctanh(0.8) + 0.25 * np.arctanh(-0.2))
+    np.testing.assert_allclose(merged, [[1, expected], [expected, 1]])
+
+
+def test_an_edge_is_taken_from_the_runs_that_have_it_and_is_nan_where_none_has():
+    full = np.array([[1, 0.5, 0.3], [0.5, 1, 0.1], [0.3, 0.1, 1]])
+    holed = full.copy()
+    holed[1, :] = holed[:, 1] = np.nan
+    np.testing.assert_allclose(merge_connectomes([(full, 10), (holed, 90)]), full)
+    alone = merge_connectomes([(holed, 10)])
+    assert np.isnan(alone[1]).all()
+    assert np.isnan(alone[:, 1]).all()
+    np.testing.assert_allclose(alone[0, 2], 0.3)
+
+
+def test_parcels_with_the_same_series_stay_at_a_correlation_of_one():
+    np.testing.assert_allclose(merge_connectomes([(np.ones((2, 2)), 5), (np.ones((2, 2)), 7)]), 1)

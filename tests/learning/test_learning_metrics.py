@@ -1,0 +1,90 @@
+"""Metrics of weighted people against scikit-learn's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+from sklearn import metrics as reference
+from sklearn.linear_model import LogisticRegression
+
+from fmmtc_bidsapp.learning.metrics import METRICS, Scored
+
+REFERENCES = {
+    "auroc": lambda s, w: reference.roc_auc_score(s.y, s.score, sample_weight=w),
+    "average_precision": lambda s, w: reference.average_precision_score(
+        s.y, s.score, sample_weight=w
+    ),
+    "balanced_accuracy": lambda s, w: reference.balanced_accuracy_score(
+        s.y, s.positive, sample_weight=w
+    ),
+    "f1_macro": lambda s, w: reference.f1_score(s.y, s.positive, average="macro", sample_weight=w),
+    "mcc": lambda s, w: reference.matthews_corrcoef(s.y, s.positive, sample_weight=w),
+    "sensitivity": lambda s, w: reference.recall_score(s.y, s.positive, sample_weight=w),
+    "specificity": lambda s, w: reference.recall_score(
+        s.y, s.positive, pos_label=0, sample_weight=w
+    ),
+    "brier": lambda s, w: reference.brier_score_loss(s.y, s.probability, sample_weight=w),
+    "log_loss": lambda s, w: reference.log_loss(s.y, s.probability, sample_weight=w),
+    "brier_skill": lambda s, w: 1 - reference.brier_score_loss(s.y, s.probability) / 0.25,
+    "log_loss_skill": lambda s, w: reference.d2_log_loss_score(s.y, s.probability, sample_weight=w),
+}
+
+
+def scored_people(seed, n=40):
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.repeat([0, 1], n // 2))
+    # Two decimals make ties, which is where ranking metrics go wrong.
+    probability = np.round(expit(rng.normal(size=n) + y), 2).clip(0.01, 0.99)
+    return Scored(y, logit(probability), probability, probability >= 0.5, np.full(n, 0.5))
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_each_metric_equals_scikit_learns_for_any_weights(name):
+    scored = scored_people(1)
+    rng = np.random.default_rng(2)
+    weights = np.vstack([np.ones(40), rng.multinomial(40, np.full(40, 1 / 40), size=20)])
+    if name.endswith("_skill"):
+        weights = weights[:1]  # scikit-learn weighs the reference's prevalence, too
+    ours = METRICS[name].compute(scored, weights)
+    np.testing.assert_allclose(ours, [REFERENCES[name](scored, w) for w in weights], atol=1e-12)
+
+
+def test_every_metric_has_a_reference():
+    assert set(METRICS) - set(REFERENCES) == {"calibration_slope", "calibration_intercept"}
+
+
+def test_calibration_slope_and_intercept_are_those_of_a_logistic_regression():
+    scored = scored_people(3, n=200)
+    overconfident = expit(2 * logit(scored.probability) + 1)
+    scored = replace(scored, probability=overconfident)
+    x = logit(overconfident)
+    slope = LogisticRegression(C=np.inf, tol=1e-10).fit(x[:, None], scored.y).coef_[0, 0]
+    ones = np.ones((1, 200))
+    assert METRICS["calibration_slope"].compute(scored, ones)[0] == pytest.approx(slope, rel=1e-4)
+    shift = METRICS["calibration_intercept"].compute(scored, ones)[0]
+    assert expit(x + shift).mean() == pytest.approx(scored.y.mean(), abs=1e-9)
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+@pytest.mark.parametrize(
+    "name", ["auroc", "average_precision", "balanced_accuracy", "f1_macro", "mcc"]
+)
+def test_one_class_has_no_value_rather_than_chance(name, outcome):
+    scored = replace(scored_people(4), y=np.full(40, outcome))
+    assert np.isnan(METRICS[name].compute(scored, np.ones((1, 40)))[0])
+
+
+def test_a_slope_that_separation_would_send_to_infinity_has_no_value():
+    scored = scored_people(5)
+    perfect = replace(scored, probability=np.where(scored.y == 1, 0.8, 0.3))
+    assert np.isnan(METRICS["calibration_slope"].compute(perfect, np.ones((1, 40)))[0])
+    wrong = replace(scored, probability=np.where(scored.y == 1, 0.3, 0.8))
+    assert np.isnan(METRICS["calibration_slope"].compute(wrong, np.ones((1, 40)))[0])
+
+
+def test_one_confident_miss_costs_a_finite_log_loss():
+    scored = replace(scored_people(6), probability=np.zeros(40))
+    assert np.isfinite(METRICS["log_loss"].compute(scored, np.ones((1, 40)))[0])

@@ -1,0 +1,63 @@
+"""Folds of people."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.splits import check_strata, inner_folds, outer_folds
+
+STRATA = ("1|drug",) * 9 + ("0|drug",) * 10 + ("1|placebo",) * 17 + ("0|placebo",) * 20
+
+
+def test_everyone_is_tested_once_per_repeat_and_never_trained_on_at_once():
+    folds = outer_folds(STRATA, folds=5, repeats=3, seed=1)
+    assert len(folds) == 15
+    for repeat in range(3):
+        tested = np.concatenate([fold.test for fold in folds if fold.repeat == repeat])
+        assert sorted(tested) == list(range(len(STRATA)))
+    assert all(not set(fold.train) & set(fold.test) for fold in folds)
+
+
+def test_every_fold_holds_its_share_of_every_stratum():
+    for fold in outer_folds(STRATA, folds=5, repeats=2, seed=3):
+        found = Counter(STRATA[row] for row in fold.test)
+        assert all(abs(found[name] - size / 5) < 1 for name, size in Counter(STRATA).items())
+
+
+def test_repeats_and_seeds_have_splits_of_their_own_and_a_seed_always_the_same():
+    first, second = (outer_folds(STRATA, 5, 2, seed=7)[i].test.tolist() for i in (0, 5))
+    assert first != second
+    assert first == outer_folds(STRATA, 5, 2, seed=7)[0].test.tolist()
+    assert first != outer_folds(STRATA, 5, 2, seed=8)[0].test.tolist()
+
+
+def test_inner_folds_cover_the_training_people():
+    splits = inner_folds(STRATA, folds=3, seed=0)
+    assert sorted(np.concatenate([held_out for _, held_out in splits])) == list(range(len(STRATA)))
+
+
+def test_a_stratum_smaller_than_the_folds_is_named():
+    with pytest.raises(InputError, match=r"'1\|rare' has 3 people.*need 5"):
+        outer_folds((*STRATA, *("1|rare",) * 3), folds=5, repeats=1, seed=0)
+
+
+@pytest.mark.parametrize(("size", "passes"), [(3, False), (4, False), (5, True)])
+def test_a_stratum_must_last_for_the_inner_folds_of_the_worst_outer_fold(size, passes):
+    # With 3 folds a test fold takes 2 of 4 or of 5 people: 2 or 3 are left for 3 inner folds.
+    strata = ("0",) * 20 + ("1",) * size
+    if passes:
+        check_strata(strata, folds=3, inner=3)
+        for fold in outer_folds(strata, 3, 1, seed=0):
+            inner_folds([strata[row] for row in fold.train], 3, seed=0)
+    else:
+        with pytest.raises(InputError, match="need 5"):
+            check_strata(strata, folds=3, inner=3)
+
+
+def test_one_outcome_only_is_refused():
+    with pytest.raises(InputError, match="same outcome"):
+        outer_folds(("1|a",) * 10 + ("1|b",) * 10, folds=2, repeats=1, seed=0)

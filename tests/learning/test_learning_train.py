@@ -1,0 +1,232 @@
+"""Training of the network, on networks and matrices small enough for a test."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold, restore_model
+from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.learning.prepare import fit_preparation
+from fmmtc_bidsapp.learning.train import FmmTcLearner, split_batches
+from fmmtc_bidsapp.model.resnet import ResNetSize
+from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
+from fmmtc_bidsapp.records import Examples, Fold
+
+PARCELS, HIDDEN = 16, 8
+SETUP = Setup(
+    train=TrainOptions(epochs=6, inner_folds=2, batch_size=4, learning_rate=5e-3),
+    model=ModelOptions(encoder="random"),
+    device=torch.device("cpu"),
+    dtype=torch.float32,
+    resnet=ResNetSize(hidden_sizes=(4, 8), depths=(1, 1)),
+)
+EVALUATION = EvaluationOptions()
+
+
+def cohort(n=24, in_cls=0.0, in_fc=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.tile([0, 1], n // 2))
+    series = rng.normal(size=(n, 60, PARCELS))
+    shared = in_fc * y[:, None, None] * rng.normal(size=(n, 60, 1))
+    series[:, :, :6] += shared
+    cls = 16 + 0.01 * rng.normal(size=(n, HIDDEN))
+    cls += 0.01 * in_cls * y[:, None]
+    return Examples(
+        keys=tuple(f"sub-{i:02d}" for i in range(n)),
+        cls=cls,
+        fc=np.stack([np.corrcoef(each.T) for each in series]).astype(np.float32),
+        y=y,
+        strata=tuple(map(str, y)),
+    )
+
+
+def fold_of(examples, n_train=16):
+    rows = np.arange(len(examples.keys))
+    return Fold(repeat=0, fold=0, train=rows[:n_train], test=rows[n_train:])
+
+
+def ticker():
+    return None
+
+
+@pytest.mark.parametrize(("n", "size"), [(9, 8), (17, 8), (8, 8), (3, 8), (25, 4)])
+def test_batches_hold_everyone_once_and_nobody_alone(n, size):
+    batches = split_batches(np.arange(n), size)
+    np.testing.assert_array_equal(np.concatenate(batches), np.arange(n))
+    assert max(map(len, batches)) <= size
+    assert min(map(len, batches)) >= 2
+
+
+def test_preparation_learns_from_training_rows_alone():
+    examples = cohort()
+    changed = replace(examples, cls=examples.cls.copy(), fc=examples.fc.copy())
+    changed.cls[20:] = 1e6
+    changed.fc[20:] = 1e6
+    first, second = (fit_preparation(each, np.arange(20)) for each in (examples, changed))
+    for name in ("cls_mean", "cls_sd", "edge_mean"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_features_are_standardised_however_small_their_spread():
+    examples = cohort()
+    scaled = fit_preparation(examples, np.arange(24)).cls(examples.cls)
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-4)
+
+
+def test_a_missing_edge_takes_the_training_mean_and_one_that_nobody_has_the_overall_mean():
+    examples = cohort()
+    fc = examples.fc.copy()
+    fc[3, 0, 1] = np.nan
+    fc[:, 2, 5] = np.nan
+    rows = np.arange(20)
+    preparation = fit_preparation(replace(examples, fc=fc), rows)
+    filled = preparation.fc(fc)
+    assert filled[3, 0, 1] == pytest.approx(np.delete(examples.fc[:20, 0, 1], 3).mean(), abs=1e-6)
+    off_diagonal = fc[rows][:, ~np.eye(PARCELS, dtype=bool)]
+    assert filled[7, 2, 5] == pytest.approx(np.nanmean(off_diagonal), abs=1e-6)
+    np.testing.assert_array_equal(filled[~np.isnan(fc)], fc[~np.isnan(fc)])
+
+
+def test_a_cohort_without_a_single_edge_is_refused():
+    examples = cohort()
+    empty = replace(examples, fc=np.full_like(examples.fc, np.nan))
+    with pytest.raises(InputError, match="None of the 16 training connectomes"):
+        fit_preparation(empty, np.arange(16))
+
+
+@pytest.mark.parametrize("where", ["in_cls", "in_fc"])
+def test_an_effect_in_either_stream_is_found(where):
+    examples = cohort(n=48, **{where: 4.0})
+    predictions = fit_fold("fmmtc", examples, fold_of(examples, 32), SETUP, EVALUATION, seed=1)
+    assert roc_auc_score(examples.y[32:], predictions.logit) > 0.85
+
+
+def test_training_and_evaluation_mode_agree_on_the_training_rows():
+    examples = cohort(n=32, in_fc=1.0)
+    rows = np.arange(32)
+    fitted = FmmTcLearner(SETUP).fit(examples, rows, 6, 1, ticker)
+    evaluated = fitted.logits(examples.cls, examples.fc)
+    fitted.network.train()
+    with torch.no_grad():
+        trained = fitted.network(
+            torch.as_tensor(fitted.preparation.cls(examples.cls)),
+            torch.as_tensor(fitted.preparation.fc(examples.fc)),
+        ).numpy()
+    in_train, in_eval = (roc_auc_score(examples.y, each) for each in (trained, evaluated))
+    assert in_train > 0.9
+    assert in_eval == pytest.approx(in_train, abs=0.05)
+
+
+def test_a_shorter_training_is_the_beginning_of_a_longer_one():
+    examples = cohort(in_fc=1.0)
+    rows, others = np.arange(16), np.arange(16, 24)
+    learner = FmmTcLearner(SETUP)
+    path = learner.path(examples, rows, others, 3, ticker)
+    fitted = learner.fit(examples, rows, 4, 3, ticker)
+    np.testing.assert_allclose(
+        fitted.logits(examples.cls[others], examples.fc[others]), path.logits[3], rtol=1e-5
+    )
+
+
+def test_the_inner_folds_choose_the_epoch_with_the_least_validation_loss():
+    examples = cohort(in_fc=1.0)
+    predictions = fit_fold("fmmtc", examples, fold_of(examples), SETUP, EVALUATION, seed=1)
+    assert len(predictions.validation_loss) == 6
+    assert predictions.epoch == predictions.validation_loss.argmin() + 1
+    assert len(predictions.train_loss) == predictions.epoch
+
+
+def test_an_untrained_network_starts_from_the_share_of_positives():
+    examples = cohort()
+    few = replace(examples, y=(np.arange(24) < 3).astype(int))
+    slow = replace(SETUP, train=replace(SETUP.train, learning_rate=1e-6))
+    fitted = FmmTcLearner(slow).fit(few, np.arange(24), 1, 0, ticker)
+    assert fitted.network.get_parameter("head.bias").item() == pytest.approx(
+        np.log(3 / 21), abs=1e-3
+    )
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
+    examples = cohort(in_fc=1.0)
+    runs = [
+        fit_fold("fmmtc", examples, fold_of(examples), SETUP, EVALUATION, seed=seed)
+        for seed in (1, 1, 2)
+    ]
+    assert runs[0].logit.tobytes() == runs[1].logit.tobytes()
+    assert runs[0].calibration == runs[1].calibration
+    assert runs[0].logit.tobytes() != runs[2].logit.tobytes()
+
+
+@pytest.mark.parametrize("name", ["fmmtc", "fc-logistic", "dummy"])
+def test_test_outcomes_are_never_read_and_test_inputs_change_no_training(name):
+    examples = cohort(in_fc=1.0)
+    fold = fold_of(examples)
+    unknown = examples.y.copy()
+    unknown[fold.test] = -1
+    strange = examples.fc.copy()
+    strange[fold.test[0]] = 0.0
+    blind = replace(examples, y=unknown, fc=strange)
+    honest, other = (
+        fit_fold(name, each, fold, SETUP, EVALUATION, seed=1) for each in (examples, blind)
+    )
+    assert honest.calibration == other.calibration
+    np.testing.assert_array_equal(honest.validation_loss, other.validation_loss)
+    # The first test person is predicted in a batch of their own neighbours only.
+    np.testing.assert_allclose(honest.logit[4:], other.logit[4:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["fmmtc", "fc-logistic", "dummy"])
+def test_a_model_restored_from_its_tensors_and_json_predicts_the_same(name):
+    examples = cohort(in_fc=1.0)
+    model = fit_final(name, examples, SETUP, EVALUATION, seed=1)
+    tensors = {key: value.clone() for key, value in model.tensors().items()}
+    description = json.loads(json.dumps(model.description()))
+    assert {key: list(value.shape) for key, value in tensors.items()} == description["tensors"]
+    restored = restore_model(tensors, description, SETUP)
+    np.testing.assert_array_equal(
+        restored.logits(examples.cls, examples.fc), model.logits(examples.cls, examples.fc)
+    )
+    assert (restored.calibration, restored.epoch) == (model.calibration, model.epoch)
+
+
+def test_imputed_edges_are_counted_once_per_person_and_edge():
+    examples = cohort()
+    fc = examples.fc.copy()
+    fc[2, 4] = fc[2, :, 4] = np.nan
+    fc[20, 4] = fc[20, :, 4] = fc[20, 5] = fc[20, :, 5] = np.nan
+    predictions = fit_fold(
+        "dummy", replace(examples, fc=fc), fold_of(examples), SETUP, EVALUATION, seed=1
+    )
+    assert predictions.notes == {"edges_imputed_train": 15, "edges_imputed_test": 15 + 14}
+
+
+def test_every_epoch_is_reported():
+    examples = cohort()
+    seen = []
+    predictions = fit_fold(
+        "fmmtc",
+        examples,
+        fold_of(examples),
+        SETUP,
+        EVALUATION,
+        seed=1,
+        tick=lambda: seen.append(None),
+    )
+    assert len(seen) == 2 * 6 + predictions.epoch
+
+
+def test_bfloat16_predicts_what_float32_does():
+    examples = cohort(n=48, in_fc=4.0)
+    fitted = FmmTcLearner(SETUP).fit(examples, np.arange(48), 6, 1, ticker)
+    half = replace(fitted, setup=replace(SETUP, dtype=torch.bfloat16))
+    exact, rounded = (each.logits(examples.cls, examples.fc) for each in (fitted, half))
+    assert rounded.tobytes() != exact.tobytes()
+    np.testing.assert_allclose(rounded, exact, atol=0.05 * exact.std())
