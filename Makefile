@@ -7,7 +7,6 @@ SHARED ?= $(or $(FMMTC_SHARED),../shared)
 DEMO ?= demo
 TRIAL ?= $(SHARED)/data/stages.tar.xz
 TRIAL_DIR ?= trial
-NPROCS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 TORCH := 2.13.0
 

@@ -84,9 +84,7 @@ def parcel_means(folder: str, dtype: str) -> Callable[[], None]:
     index = np.arange(1, N_PARCELS + 1)
 
     def run() -> None:
-        means = parcellate.parcel_means(
-            image, labels, index, mask=mask, min_coverage=0, n_atlas_voxels=None
-        )
+        means = parcellate.parcel_means(image, labels, index, mask=mask, min_coverage=0)
         np.save(Path(folder, f"{dtype}_parcel_means.npy"), means.signal)
 
     return run

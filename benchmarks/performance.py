@@ -37,7 +37,7 @@ def _script(name: str) -> list[str]:
 
 
 def tables_of(printed: str) -> str:
-    """What a benchmark printed, without its lines of progress."""
+    """Leave the lines of progress out of what a benchmark printed."""
     lines = printed.splitlines()
     first = next(i for i, line in enumerate(lines) if line and not line[0].isdigit())
     return "\n".join(lines[first:]).strip()

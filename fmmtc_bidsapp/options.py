@@ -49,7 +49,8 @@ class ParcelOptions:
 
     atlas: str = "A424"
     """Atlas: A424, or the path of a label image (or of the folder that holds it) with a table of
-    the same name ending in .tsv that has the columns index and name."""
+    the same name ending in .tsv that has the columns index and name. At the group level: the label
+    of the atlas whose series are read, where there are several."""
 
     min_coverage: float = 0.5
     """Smallest share of a parcel's voxels that must hold data; a parcel below it becomes n/a."""
@@ -106,8 +107,8 @@ class ModelOptions:
     weights (the paper's "without pre-training")."""
 
     encoder_weights: str | None = None
-    """Folder with BrainLM's config.json and pytorch_model.bin; by default the one that
-    fmmtc-tools fetch brainlm put into the cache."""
+    """Folder with BrainLM's config.json and pytorch_model.bin; by default brainlm/old_13M in the
+    cache (FMMTC_CACHE_DIR)."""
 
     normalisation: str = _one_of("scan", "scan", "zscore", "none")
     """Scale of the series the encoder sees: scan centres each parcel and divides the scan by its

@@ -2,13 +2,14 @@
 
 A plan is written unchanged as the run's ``plan.toml``. The configuration hash says whether two
 runs would compute the same thing: it covers the options, the digests of the files they name and
-the minor version, but no label, path, resource or choice of people.
+the minor version, but no path, resource or choice of people.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,8 +38,11 @@ __all__ = [
 _NAMED_FILES = frozenset({"atlas", "encoder_weights"})
 """Options that name a file: the file's digest enters the hash, its path does not."""
 
-_PEOPLE_AND_PLACE = frozenset({"device", "desc"})
-"""Options that choose where to compute or which files to read, not what is computed."""
+_PEOPLE = frozenset({"participants"})
+"""More people under one label are a larger analysis, not another configuration."""
+
+_PLACE = frozenset({"device"})
+"""Options that choose where to compute, not what is computed."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Selection:
     tasks: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     space: str = "auto"
+    atlas: str | None = None
+    """Label of the atlas whose series the group level reads; None for the only one there is."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,11 @@ class ParticipantPlan:
     parcel: ParcelOptions = field(default_factory=ParcelOptions)
     denoise: DenoiseOptions = field(default_factory=DenoiseOptions)
 
+    @property
+    def workspace(self) -> Path:
+        """Where the nodes of this dataset and output compute."""
+        return _workspace(self)
+
     def configuration_hash(self, *, atlas_digest: str) -> str:
         """Hash of what decides the numbers in the series and matrices."""
         return configuration_hash(self.parcel, self.denoise, digests={"atlas": atlas_digest})
@@ -108,10 +119,16 @@ class GroupPlan:
     """The bundle that ``apply`` reads."""
     cohort: CohortOptions = field(default_factory=CohortOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
+    model_flags: tuple[str, ...] = ()
+    """Model options that the user set; ``apply`` refuses those that contradict the bundle."""
     train: TrainOptions = field(default_factory=TrainOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
 
     def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9A-Za-z]+", self.label):
+            raise UsageError(f"--label is {self.label!r}; it stands in names: letters and digits.")
+        if self.random_seed < 0:
+            raise UsageError(f"--random-seed is {self.random_seed}; it must be 0 or more.")
         if self.analysis == "train" and self.cohort.target is None:
             raise UsageError(
                 "--analysis train needs --target COLUMN: the column of the participants table to "
@@ -122,6 +139,11 @@ class GroupPlan:
                 "--analysis apply needs --model DIR: a models/<label> folder that --analysis "
                 "train wrote."
             )
+
+    @property
+    def workspace(self) -> Path:
+        """Where the nodes of this dataset and output compute."""
+        return _workspace(self)
 
     @property
     def series_dir(self) -> Path:
@@ -140,6 +162,7 @@ class GroupPlan:
             self.model,
             self.train,
             self.evaluation,
+            self.selection,
             digests={**digests, "analysis": self.analysis, "seed": str(self.random_seed)},
         )
 
@@ -157,11 +180,23 @@ def configuration_hash(*options: Any, digests: Mapping[str, str]) -> str:
     values: dict[str, Any] = {}
     for each in options:
         values |= asdict(each)
-    for name in _NAMED_FILES | _PEOPLE_AND_PLACE:
+    for name in _NAMED_FILES | _PLACE | _PEOPLE:
         values.pop(name, None)
     minor_version = ".".join(__version__.split(".")[:2])
     text = json.dumps([values, dict(digests), minor_version], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _workspace(plan: ParticipantPlan | GroupPlan) -> Path:
+    """Name a folder that no other version, dataset or output shares.
+
+    nipype's cache hashes the inputs of a node, not our code; and two datasets with one work
+    directory would otherwise have nodes, and so folders, of the same name.
+    """
+    places = [plan.bids_dir, plan.output_dir, *sorted(plan.derivatives.values())]
+    text = "\n".join(str(path.resolve()) for path in places)
+    key = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return plan.resources.work_dir / f"fmmtc_{__version__}" / key
 
 
 def plan_table(plan: ParticipantPlan | GroupPlan) -> dict[str, Any]:

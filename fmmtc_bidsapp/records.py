@@ -62,12 +62,14 @@ class BoldRun:
     """BIDS entities by their short key (``sub``, ``ses``, ``task``, …) without ``space``,
     ``res``, ``desc``: those of the raw run."""
     bold: Path
-    mask: Path | None
+    mask: Path
     confounds: Path | None
     space: str
     tr_s: float | None
     """Repetition time of the sidecar in seconds; None where no sidecar gives one."""
     res: str | None = None
+    start_time_s: float | None = None
+    """Acquisition time of a volume's reference slice, where the sidecar gives it."""
 
     @property
     def participant_id(self) -> str:
@@ -298,7 +300,7 @@ class MetricRow:
     metric: str
     """``auroc``, ``average_precision``, ``balanced_accuracy``, ``f1_macro``, ``mcc``,
     ``sensitivity``, ``specificity``, ``brier``, ``brier_skill``, ``log_loss``,
-    ``log_loss_skill``, ``calibration_slope``, ``calibration_intercept``."""
+    ``log_loss_skill``, ``calibration_slope``, ``calibration_intercept``, ``calibration_error``."""
     mean: float
     """Mean of the within-fold values over folds and repeats: the headline."""
     mean_low: float

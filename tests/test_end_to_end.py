@@ -174,16 +174,21 @@ def test_a_bundle_holds_no_pickle(
     }
 
 
-def test_a_second_run_changes_no_byte(
+def state(path: Path) -> tuple[int, bytes]:
+    return path.stat().st_mtime_ns, path.read_bytes()
+
+
+def test_a_second_run_elsewhere_gives_the_same_bytes_and_rewrites_nothing(
     train_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path
 ) -> None:
     out, _ = train_run
-    files = [path for path in sorted(out.rglob("*")) if path.is_file() and "log" not in path.parts]
-    before = {path: path.read_bytes() for path in files}
+    logs = {"log", "logs"}
+    files = [p for p in sorted(out.rglob("*")) if p.is_file() and not logs & set(p.parts)]
+    before = {path: state(path) for path in files}
     fresh = out.with_name("fresh")
     done = run(bids, out, "group", *TRAIN.split(), "-w", fresh, "--nprocs", "1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [path.name for path in files if path.read_bytes() != before[path]] == []
+    assert [path.name for path in files if state(path) != before[path]] == []
 
 
 def test_another_configuration_under_the_same_label_is_refused(
@@ -201,7 +206,7 @@ def test_a_bundle_predicts_new_people_and_refuses_other_parcels(
     train_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path, tmp_path: Path
 ) -> None:
     out, _ = train_run
-    bundle = out / "models/fmmtc"
+    bundle = os.path.relpath(out / "models/fmmtc")
     apply = ["--analysis", "apply", "--model", bundle, "-w", tmp_path / "work"]
     applied = tmp_path / "applied"
     parcels = f"parcels={out}"
@@ -247,6 +252,11 @@ def _annex_pointer(study: Path) -> str:
     return "datalad get"
 
 
+def _no_mask(study: Path) -> str:
+    image_of(study, "sub-02", "brain_mask.nii.gz").unlink()
+    return "desc-brain_mask"
+
+
 def _mask_on_another_grid(study: Path) -> str:
     path = image_of(study, "sub-02", "brain_mask.nii.gz")
     image = nib.load(path)
@@ -267,6 +277,7 @@ def _short_confounds(study: Path) -> str:
         _text_named_gz,
         _dangling_link,
         _annex_pointer,
+        _no_mask,
         _mask_on_another_grid,
         _short_confounds,
     ],
@@ -284,6 +295,18 @@ def test_one_bad_input_is_explained_and_the_others_finish(
     assert words in lines["sub-02"]
     assert not list((out / "sub-02").rglob("*.tsv"))
     assert len(list((out / "sub-03").rglob("*_timeseries.tsv"))) == 1
+
+
+def test_results_of_an_older_run_do_not_outlive_a_failure(
+    study: Path, atlas: Path, tmp_path: Path
+) -> None:
+    out, work = tmp_path / "out", tmp_path / "work"
+    assert run(study, out, "participant", "--atlas", atlas, "-w", work).returncode == 0
+    _truncate(study)
+    assert run(study, out, "participant", "--atlas", atlas, "-w", work).returncode == 1
+    assert not list((out / "sub-02").rglob("*_qc.tsv"))
+    assert len(list(out.rglob("*_qc.tsv"))) == 2
+    assert "No run finished" in (out / "sub-02.html").read_text()
 
 
 def test_when_everyone_is_unusable_nothing_is_written(
@@ -367,6 +390,14 @@ def _no_weights(out: Path) -> Sequence[str | Path]:
     return ("--target", "Response", "--where", "type=patient", "--encoder", "brainlm")
 
 
+def _bad_label(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Response", "--label", "../evil")
+
+
+def _work_dir_inside_the_input(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Response", "-w", out / "work")
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
@@ -376,6 +407,8 @@ def _no_weights(out: Path) -> Sequence[str | Path]:
         (_too_many_folds, 65, "folds"),
         (_no_cuda, 2, "cuda:9"),
         (_no_weights, 69, "--encoder-weights"),
+        (_bad_label, 2, "--label"),
+        (_work_dir_inside_the_input, 2, "--work-dir"),
     ],
 )
 def test_a_group_run_that_cannot_start_says_why(

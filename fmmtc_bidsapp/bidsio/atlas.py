@@ -150,7 +150,8 @@ def _read_table(path: Path) -> pd.DataFrame:
 def _column(table: pd.DataFrame, name: str) -> tuple[str, ...]:
     if name not in table:
         return ("n/a",) * len(table)
-    return tuple("n/a" if pd.isna(value) else str(value) for value in table[name])
+    # One space between words, as in every file that is written.
+    return tuple("n/a" if pd.isna(value) else " ".join(str(value).split()) for value in table[name])
 
 
 def _coordinates(table: pd.DataFrame, path: Path) -> NDArray[np.float64] | None:

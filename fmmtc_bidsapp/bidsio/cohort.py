@@ -50,6 +50,8 @@ def read_cohort(
     tasks: Sequence[str],
     smallest_class: int,
     runs: Sequence[str] = (),
+    atlas: str | None = None,
+    space: str = "auto",
 ) -> Cohort:
     """Join the series of a derivative dataset with the participants table.
 
@@ -63,6 +65,8 @@ def read_cohort(
         Target, filters, cleaning. Without a target every ``y`` is None.
     participants, sessions, tasks, runs
         Labels to keep, all when empty.
+    atlas, space
+        Of the series to read, where there are several.
     smallest_class
         Fewest people each outcome must have; not looked at without a target.
 

@@ -14,7 +14,7 @@ from fmmtc_bidsapp.bidsio.atomic import write_json, write_text
 from fmmtc_bidsapp.bidsio.names import dataset_description
 from fmmtc_bidsapp.errors import OutputError, UsageError
 
-__all__ = ["check_output_dir", "prepare_output"]
+__all__ = ["check_output_dir", "check_work_dir", "prepare_output"]
 
 PROGRAM = "fmmtc_bidsapp"
 BIDS_VERSION = "1.11.1"
@@ -65,6 +65,22 @@ def check_output_dir(output_dir: Path, inputs: Sequence[Path]) -> None:
             )
 
 
+def check_work_dir(work_dir: Path, inputs: Sequence[Path]) -> None:
+    """Refuse a work directory inside an input dataset.
+
+    Raises
+    ------
+    UsageError
+        If it lies in one; nothing is ever written into an input.
+    """
+    for root in inputs:
+        if work_dir.resolve().is_relative_to(root.resolve()):
+            raise UsageError(
+                f"The work directory {work_dir} lies inside the input {root}, which is never "
+                "written to. Choose another with --work-dir."
+            )
+
+
 def prepare_output(
     output_dir: Path,
     *,
@@ -102,8 +118,7 @@ def prepare_output(
         with SoftFileLock(lock, timeout=LOCK_TIMEOUT_S):
             existing = _read_own(output_dir)
             hashes = _joined_hashes(existing, desc, config_hash, output_dir)
-            links = dict(existing.get("DatasetLinks", {}))
-            links |= {name: root.resolve().as_uri() for name, root in sources.items()}
+            links = _joined_links(existing, sources, output_dir)
             write_json(dataset_description(output_dir), _description(version, hashes, links))
             write_text(output_dir / ".bidsignore", _bidsignore(hashes))
     except Timeout as error:
@@ -154,6 +169,21 @@ def _joined_hashes(
 def _bidsignore(labels: Iterable[str]) -> str:
     per_label = (line.format(desc) for desc in sorted(labels) for line in _UNNAMED_PER_LABEL)
     return "".join(f"{line}\n" for line in (*_UNNAMED_IN_BIDS, *per_label))
+
+
+def _joined_links(
+    existing: Mapping[str, Any], sources: Mapping[str, Path], output_dir: Path
+) -> dict[str, str]:
+    """Add the sources of this run; the pointers in earlier sidecars must stay true."""
+    links: dict[str, str] = dict(existing.get("DatasetLinks", {}))
+    for name, root in sources.items():
+        link = root.resolve().as_uri()
+        if links.setdefault(name, link) != link:
+            raise UsageError(
+                f"{output_dir} was made from {links[name]}, this run reads {link} as {name!r}. "
+                "Give this one an output folder of its own."
+            )
+    return links
 
 
 def _description(

@@ -20,7 +20,6 @@ from fmmtc_bidsapp.records import BoldRun, Exclusion
 __all__ = ["content_problem", "find_bold_runs", "find_fmriprep"]
 
 _GRID = ("space", "res", "den", "cohort")
-_ATLAS_SPACE = "MNI152NLin6Asym"
 _NATIVE = "native"
 
 Grid = tuple[str, str | None]
@@ -53,7 +52,7 @@ def find_bold_runs(
     fmriprep_dir
         Root of fMRIPrep's derivatives (20.0 and later).
     space
-        ``MNI152NLin6Asym``, ``MNI152NLin2009cAsym``, or ``auto`` for the space of the A424 atlas.
+        TemplateFlow identifier of the space the images must be in: the atlas's.
     participants, sessions, tasks, runs
         Labels to keep, all when empty.
 
@@ -75,12 +74,11 @@ def find_bold_runs(
         raise InputError(
             f"{fmriprep_dir} holds no BOLD run (asked for: {query}). Check the labels."
         )
-    wanted = _ATLAS_SPACE if space == "auto" else space
     selected = []
     exclusions = absent_participants(fmriprep_dir, query, (files.entities for files in found))
     for files in found:
         try:
-            selected.append(_select(files, wanted, fmriprep_dir))
+            selected.append(_select(files, space, fmriprep_dir))
         except InputError as error:
             exclusions.append(_exclude(files.entities, str(error)))
     return selected, exclusions
@@ -146,12 +144,27 @@ def _select(files: _Files, space: str, root: Path) -> BoldRun:
         )
     grid = _choose_grid(files, space)
     bold, mask, confounds = files.bold[grid], files.mask.get(grid), files.confounds
+    if mask is None:
+        raise InputError(
+            f"the mask of {bold.name} (desc-brain_mask in the same space and resolution) is "
+            "missing: run fMRIPrep again"
+        )
     for what, path in (("image", bold), ("mask", mask), ("confounds", confounds)):
         problem = None if path is None else content_problem(path)
         if problem is not None:
             raise InputError(f"{what} {problem}")
-    tr_s = repetition_time_s(read_sidecar(bold, root), bold)
-    return BoldRun(files.entities, bold, mask, confounds, space, tr_s, grid[1])
+    sidecar = read_sidecar(bold, root)
+    start_s = sidecar.get("StartTime")
+    return BoldRun(
+        files.entities,
+        bold,
+        mask,
+        confounds,
+        space,
+        repetition_time_s(sidecar, bold),
+        grid[1],
+        float(start_s) if isinstance(start_s, int | float) else None,
+    )
 
 
 def _choose_grid(files: _Files, space: str) -> Grid:

@@ -22,6 +22,7 @@ __all__ = [
     "build_name",
     "bundle_dir",
     "dataset_description",
+    "outcomes_log",
     "parcel_table_patterns",
     "parse_name",
     "participant_report",
@@ -247,6 +248,11 @@ def participant_report(output_dir: Path, participant_id: str) -> Path:
 def run_log_dir(output_dir: Path, participant_id: str, run_id: str) -> Path:
     """Name the folder with the plan and crash files of one run of the program."""
     return output_dir / participant_id / "log" / run_id
+
+
+def outcomes_log(output_dir: Path, run_id: str) -> Path:
+    """Name the table of how everyone ended in one run of the program."""
+    return output_dir / "logs" / f"{run_id}_outcomes.tsv"
 
 
 def bundle_dir(output_dir: Path, label: str) -> Path:

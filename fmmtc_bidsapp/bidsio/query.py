@@ -77,7 +77,9 @@ def absent_participants(
     present = {identity(entities)[0] for entities in found}
     folders = (path.name for path in root.glob("sub-*") if path.is_dir())
     return [
-        Exclusion(participant_id, None, "find", f"no such file in the dataset (asked for: {query})")
+        Exclusion(
+            participant_id, None, "absent", f"nothing of theirs is there (asked for: {query})"
+        )
         for participant_id in query.participant_ids() or sorted(folders)
         if participant_id not in present
     ]

@@ -27,7 +27,7 @@ from fmmtc_bidsapp.records import Exclusion, SeriesFile
 
 __all__ = ["ParcelTable", "find_series", "read_parcel_table"]
 
-NO_DESC = "(none)"
+NO_DESC = NO_SPACE = "(none)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,10 @@ class _Candidate:
         return self.name.entities.get("atlas") or self.name.entities["seg"]
 
     @property
+    def space(self) -> str:
+        return self.name.entities.get("space", NO_SPACE)
+
+    @property
     def desc(self) -> str:
         return self.name.entities.get("desc", NO_DESC)
 
@@ -64,6 +68,7 @@ def find_series(
     desc: str | None,
     runs: Sequence[str] = (),
     atlas: str | None = None,
+    space: str = "auto",
 ) -> tuple[list[SeriesFile], list[Exclusion]]:
     """List the parcel series of a derivative dataset.
 
@@ -77,6 +82,8 @@ def find_series(
         Which cleaning's files. Without it: those without a ``desc-``, or the only one there is.
     atlas
         Which atlas's files. Without it: the only one there is.
+    space
+        Which space's files; ``auto`` for the only one there is.
 
     Returns
     -------
@@ -97,6 +104,8 @@ def find_series(
     if not selected:
         raise InputError(f"{folder} holds no parcel series (asked for: {query}). Check the labels.")
     chosen = _choose(selected, "atlas", atlas, lambda each: each.atlas)
+    wanted_space = None if space == "auto" else space
+    chosen = _choose(chosen, "space", wanted_space, lambda each: each.space)
     if desc is None and any(each.desc == NO_DESC for each in chosen):
         desc = NO_DESC
     chosen = _choose(chosen, "desc", desc, lambda each: each.desc)
@@ -140,7 +149,7 @@ def _choose(
 
 
 def _refuse_doubles(found: Iterable[_Candidate]) -> None:
-    """Refuse a run in two spaces or resolutions: it would count twice."""
+    """Refuse a run in two resolutions: it would count twice."""
     grid = {"space", "res", "den", "cohort"}
     keys = Counter(
         frozenset(item for item in each.name.entities.items() if item[0] not in grid)
@@ -149,9 +158,7 @@ def _refuse_doubles(found: Iterable[_Candidate]) -> None:
     key, count = keys.most_common(1)[0]
     if count > 1:
         run = build_name(dict(key), "timeseries", ".tsv")
-        raise UsageError(
-            f"{run} is there in {count} spaces or resolutions; keep one of them in the folder."
-        )
+        raise UsageError(f"{run} is there in {count} resolutions; keep one of them in the folder.")
 
 
 def _describe(candidate: _Candidate, root: Path) -> SeriesFile:
@@ -161,6 +168,11 @@ def _describe(candidate: _Candidate, root: Path) -> SeriesFile:
         raise InputError(f"series {problem}")
     sidecar = read_sidecar(path, root)
     quality = _read_quality(path, entities)
+    if not quality and "AtlasDigest" in sidecar:
+        raise InputError(
+            f"{path.name} has no quality table, which is written last: the run failed or was "
+            "killed. Run the participant level again"
+        )
     return SeriesFile(
         path=path,
         entities=entities,

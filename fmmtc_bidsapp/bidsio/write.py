@@ -19,13 +19,14 @@ from fmmtc_bidsapp.bidsio.atomic import (
     write_text,
     write_tsv,
 )
-from fmmtc_bidsapp.bidsio.dataset import check_output_dir, prepare_output
+from fmmtc_bidsapp.bidsio.dataset import check_output_dir, check_work_dir, prepare_output
 from fmmtc_bidsapp.bidsio.names import RunFiles, atlas_description, atlas_files, bids_uri
 from fmmtc_bidsapp.records import Atlas, Connectome, ParcelSeries, RunQuality
 
 __all__ = [
     "atomic_path",
     "check_output_dir",
+    "check_work_dir",
     "prepare_output",
     "write_atlas",
     "write_bytes",
@@ -107,7 +108,6 @@ def _write_series(
         "Description": "Mean signal of the parcels that hold data; a column per parcel.",
         "Sources": [],
         **timing,
-        "StartTime": 0.0,
         "Units": "arbitrary",
         "SoftwareFilters": MISSING,
         "ConfoundRegressors": [],

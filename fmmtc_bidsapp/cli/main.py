@@ -42,6 +42,8 @@ _GROUP_OPTIONS = {
     "group level: judging": EvaluationOptions,
 }
 _GROUP_ONLY = ("analysis", "model", "label", "participants", "random_seed")
+_BOTH_LEVELS = ("atlas",)
+"""Options of one level that choose among the files of the other."""
 _LABELS = {"train": "fmmtc", "apply": "applied"}
 _EXIT_INTERRUPTED = 130
 _EXIT_OUR_FAULT = 70
@@ -116,12 +118,12 @@ def _name_and_path(text: str) -> tuple[str, Path]:
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("run")
-    n_cpus = os.cpu_count() or 1
+    n_cpus = _n_cpus()
     for flags, kind, text in (
         (
             ("--nprocs", "--nthreads", "--n-cpus"),
             int,
-            f"processes at once (default: {n_cpus}, all of this machine)",
+            f"processes at once (default: {n_cpus}, all this process may use)",
         ),
         (("--omp-nthreads",), int, "threads of one process (default: 1)"),
         (("--mem-mb", "--mem"), _megabytes, "memory of all processes: MB, or 8G (default: 90 %%)"),
@@ -136,6 +138,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--notrack", action="store_true", help="accepted; nothing is ever tracked")
     run.add_argument("-v", "--verbose", action="count", default=0, help="say more; repeatable")
+
+
+def _n_cpus() -> int:
+    """Count the processors this process may use: on a cluster fewer than the node has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _megabytes(text: str) -> float:
@@ -193,13 +202,19 @@ def plan_from(argv: Sequence[str] | None = None) -> ParticipantPlan | GroupPlan:
         analysis=analysis,
         label=values.get("label", _LABELS[analysis]),
         random_seed=values.get("random_seed", 0),
-        participants=values.get("participants"),
-        model_dir=values.get("model"),
+        participants=_absolute(values.get("participants")),
+        model_dir=_absolute(values.get("model")),
         cohort=CohortOptions(**given(CohortOptions, values)),
         model=ModelOptions(**given(ModelOptions, values)),
+        model_flags=tuple(given(ModelOptions, values)),
         train=TrainOptions(**given(TrainOptions, values)),
         evaluation=EvaluationOptions(**given(EvaluationOptions, values)),
     )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """Spell a path so that it means the same in the folder of a node."""
+    return None if path is None else path.absolute()
 
 
 def _refuse_other_level(values: dict[str, Any]) -> None:
@@ -207,6 +222,7 @@ def _refuse_other_level(values: dict[str, Any]) -> None:
     level = values["level"]
     tables = _GROUP_OPTIONS if level == "participant" else _PARTICIPANT_OPTIONS
     foreign = [name for options in tables.values() for name in given(options, values)]
+    foreign = [name for name in foreign if name not in _BOTH_LEVELS]
     if level == "participant":
         foreign += [name for name in _GROUP_ONLY if name in values]
     if foreign:
@@ -218,7 +234,7 @@ def _resources(values: dict[str, Any]) -> Resources:
     memory_mb = values.get("mem_mb")
     return Resources(
         work_dir=Path(values.get("work_dir", "work")).absolute(),
-        n_procs=values.get("nprocs", os.cpu_count() or 1),
+        n_procs=values.get("nprocs", _n_cpus()),
         omp_nthreads=values.get("omp_nthreads", 1),
         memory_gb=None if memory_mb is None else memory_mb / 1000,
         stop_on_first_crash=values.get("stop_on_first_crash", False),
@@ -233,6 +249,7 @@ def _selection(values: dict[str, Any]) -> Selection:
         tasks=tuple(values.get("tasks_chosen", ())),
         runs=tuple(values.get("runs_chosen", ())),
         space=values.get("space", "auto"),
+        atlas=values.get("atlas"),
     )
 
 
@@ -241,6 +258,8 @@ def _run(argv: Sequence[str] | None) -> int:
     # Read by the numerical libraries when they are imported, and inherited by every worker.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(plan.resources.omp_nthreads)
+    # Without it CUDA's matrix products are not the same twice.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if isinstance(plan, ParticipantPlan):
         from fmmtc_bidsapp.participant.run import run_participant
 

@@ -9,25 +9,28 @@ from typing import Any
 
 from scipy.special import expit
 
-from fmmtc_bidsapp.bidsio.cohort import Cohort, read_cohort
+from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.engine import Outcome, error_code, node_file, run_workflow
-from fmmtc_bidsapp.errors import AppError, ModelFileError
+from fmmtc_bidsapp.engine import Outcome, node_file, raise_failure, run_workflow
+from fmmtc_bidsapp.errors import ModelFileError
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import Bundle, check_fits, read_bundle
-from fmmtc_bidsapp.group.encoding import Encoded, EncoderChoice, encode
+from fmmtc_bidsapp.group.choice import EncoderChoice, require_repetition_times
+from fmmtc_bidsapp.group.encoding import Encoded, encode
 from fmmtc_bidsapp.group.exchange import load_arrays
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
-from fmmtc_bidsapp.group.start import announce, prepare, with_weights_folder
+from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
 from fmmtc_bidsapp.group.workflow import predict_workflow
 from fmmtc_bidsapp.learning.calibrate import apply_calibration
+from fmmtc_bidsapp.learning.experiments import MAIN_MODEL, MODELS
 from fmmtc_bidsapp.learning.outcomes import PredictionRow
-from fmmtc_bidsapp.options import CohortOptions, ModelOptions
+from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan
 
 __all__ = ["apply"]
 
-_NO_FOLD = -1
+_UNKNOWN = -1
+"""Outcome, fold and repeat of people that no fold has tested."""
 
 
 def apply(plan: GroupPlan) -> list[Outcome]:
@@ -40,30 +43,32 @@ def apply(plan: GroupPlan) -> list[Outcome]:
     """
     device = check_device(plan.train.device)
     bundle = read_bundle(Path(str(plan.model_dir)))
-    cohort = _read_cohort(plan)
-    check_fits(bundle, cohort, plan.model)
+    cohort = read_people(plan, replace(plan.cohort, target=None), smallest_class=0)
+    check_fits(bundle, cohort, plan.model, plan.model_flags)
     model = _model_options(plan, bundle)
+    require_repetition_times(cohort.people, model)
     digest = _check_encoder(model, bundle)
-    encoder = EncoderChoice(model, bundle.seed, digest, bundle.coordinates_mm, device)
-    crash_dir = prepare(plan, {"bundle": bundle.digest, "atlas": str(cohort.atlas_digest)})
+    encoder = EncoderChoice(
+        model, bundle.seed, digest, bundle.coordinates_mm, device, bundle.precision
+    )
+    crash_dir = prepare(plan, cohort, {"bundle": bundle.digest})
     announce(plan, cohort, "")
 
     encoded = encode(plan, cohort, encoder, crash_dir)
     workflow = predict_workflow(
         plan,
         encoded.examples_file,
-        model,
-        bundle_digest=bundle.digest,
+        bundle,
         device=device,
         crash_dir=crash_dir,
     )
-    failures = run_workflow(workflow, plan.resources, title="predict")
+    failures = run_workflow(workflow, plan.resources, title="predict").failures
     if failures:
-        raise AppError(f"The bundle could not be applied: {failures[0].message}")
+        raise_failure(failures[0], "The bundle could not be applied")
     arrays, _ = load_arrays(node_file(workflow, "predict", "logits.npz"))
 
     files = GroupFiles(plan.output_dir, plan.label)
-    results.write_cohort(files, cohort, (*cohort.exclusions, *encoded.exclusions))
+    results.write_cohort(files, cohort, len(encoded.people), encoded.exclusions)
     results.write_predictions(
         files,
         encoded.people,
@@ -71,30 +76,7 @@ def apply(plan: GroupPlan) -> list[Outcome]:
         out_of_distribution=_out_of_distribution(encoded, bundle),
         about=_about(plan, cohort, encoded, bundle, device),
     )
-    lost = [
-        Outcome(each.participant_id, "failed", each.reason, error_code(failure.error))
-        for each, failure in zip(encoded.exclusions, encoded.failures, strict=True)
-    ]
-    return [Outcome(f"{len(encoded.people)} people", "done"), *lost]
-
-
-def _read_cohort(plan: GroupPlan) -> Cohort:
-    """Read who is to be predicted; the table is needed only to choose among them."""
-    choosing = CohortOptions(
-        where=plan.cohort.where,
-        desc=plan.cohort.desc,
-        keep_unusable=plan.cohort.keep_unusable,
-    )
-    return read_cohort(
-        plan.series_dir,
-        plan.participants_table if choosing.where else None,
-        choosing,
-        participants=plan.selection.participants,
-        sessions=plan.selection.sessions,
-        tasks=plan.selection.tasks,
-        runs=plan.selection.runs,
-        smallest_class=0,
-    )
+    return [Outcome(f"{len(encoded.people)} people", "done"), *encoded.outcomes]
 
 
 def _model_options(plan: GroupPlan, bundle: Bundle) -> ModelOptions:
@@ -120,15 +102,15 @@ def _rows(logits: Any, encoded: Encoded, bundle: Bundle) -> list[PredictionRow]:
     return [
         PredictionRow(
             key=key,
-            model="fmmtc",
-            y_true=_NO_FOLD,
+            model=MAIN_MODEL,
+            y_true=_UNKNOWN,
             logit=float(logits[i]),
             probability_raw=float(expit(logits[i])),
             probability=float(probability[i]),
             y_pred=int(probability[i] >= threshold),
             threshold=threshold,
-            fold=_NO_FOLD,
-            repeat=_NO_FOLD,
+            fold=_UNKNOWN,
+            repeat=_UNKNOWN,
         )
         for i, key in enumerate(encoded.examples.keys)
     ]
@@ -136,10 +118,10 @@ def _rows(logits: Any, encoded: Encoded, bundle: Bundle) -> list[PredictionRow]:
 
 def _out_of_distribution(encoded: Encoded, bundle: Bundle) -> Mapping[str, str]:
     reasons: dict[str, str] = {}
-    for person, about in zip(encoded.people, encoded.about, strict=True):
+    for person, volumes in zip(encoded.people, encoded.n_volumes, strict=True):
         found = [
             reason
-            for run, n_volumes in zip(person.runs, about["n_volumes"], strict=True)
+            for run, n_volumes in zip(person.runs, volumes, strict=True)
             for reason in bundle.training_range.outside(run.tr_s, n_volumes, run.mean_fd_mm)
         ]
         if found:
@@ -163,7 +145,7 @@ def _about(
         "EncoderDigest": bundle.encoder_digest,
         "Device": device,
         "Precision": encoded.about[0]["precision"],
-        "MainModel": "fmmtc",
-        "ModelNames": {"fmmtc": "FMM_TC"},
+        "MainModel": MAIN_MODEL,
+        "ModelNames": {MAIN_MODEL: MODELS[MAIN_MODEL].title},
         "Options": asdict(plan.cohort) | asdict(bundle.model),
     }

@@ -34,6 +34,7 @@ __all__ = [
     "read_bundle",
     "save_bundle_model",
     "training_range",
+    "withdraw_bundle",
     "write_bundle",
 ]
 
@@ -44,20 +45,26 @@ _TENSORS = "model.safetensors"
 _DESCRIPTION = "description.json"
 
 
+_TR_TOLERANCE_S = 0.001
+
+
+def _within(value: float, limits: tuple[float, float], tolerance: float) -> bool:
+    return limits[0] - tolerance <= value <= limits[1] + tolerance
+
+
 @dataclass(frozen=True)
 class TrainingRange:
     """What the scans of the training people were like; outside of it a prediction is flagged."""
 
-    tr_s: tuple[float, ...]
+    tr_s: tuple[float, float] | None
     n_volumes: tuple[int, int]
     mean_fd_mm: tuple[float, float] | None
 
     def outside(self, tr_s: float | None, n_volumes: int, mean_fd_mm: float | None) -> list[str]:
         """Say in which respects a scan lies outside."""
         reasons = []
-        if tr_s is not None and self.tr_s and tr_s not in self.tr_s:
-            known = ", ".join(f"{each:g}" for each in self.tr_s)
-            reasons.append(f"TR {tr_s:g} s, trained on {known} s")
+        if tr_s is not None and self.tr_s and not _within(tr_s, self.tr_s, _TR_TOLERANCE_S):
+            reasons.append(f"TR {tr_s:g} s, trained on {self.tr_s[0]:g} to {self.tr_s[1]:g} s")
         if not self.n_volumes[0] <= n_volumes <= self.n_volumes[1]:
             reasons.append(
                 f"{n_volumes} volumes, trained on {self.n_volumes[0]} to {self.n_volumes[1]}"
@@ -81,6 +88,8 @@ class Bundle:
     seed: int
     """Seed of the random encoder and of the token orders."""
     encoder_digest: str
+    precision: str
+    """Arithmetic of the encoder: features of another would be shifted."""
     atlas_label: str | None
     atlas_digest: str | None
     parcels: tuple[str, ...]
@@ -109,6 +118,8 @@ def write_bundle(
     model: ModelOptions,
     seed: int,
     encoder_digest: str,
+    precision: str,
+    n_people: int,
     training_range: TrainingRange,
     target: str,
     positive_value: str,
@@ -123,11 +134,13 @@ def write_bundle(
     tensors, description
         From `save_bundle_model`.
     cohort
-        The people it was trained on; only their atlas and number are kept.
+        For the atlas of its series.
     coordinates_mm
         (parcel, 3) what the encoder was told.
-    model, seed, encoder_digest
+    model, seed, encoder_digest, precision
         What a series goes through before the network.
+    n_people
+        How many it was trained on.
     training_range
         What the scans were like.
     target, positive_value
@@ -144,6 +157,7 @@ def write_bundle(
             "options": _without_paths(model),
             "seed": seed,
             "encoder_digest": encoder_digest,
+            "precision": precision,
             "atlas": cohort.atlas_label,
             "atlas_digest": cohort.atlas_digest,
             "parcels": list(cohort.parcels),
@@ -157,15 +171,22 @@ def write_bundle(
             "version": __version__,
             "target": target,
             "positive_value": positive_value,
-            "n_people": len(cohort.people),
+            "n_people": n_people,
             "training_range": asdict(training_range),
             "sha256": file_digest(tensors),
             "network": about,
         },
     )
     write_text(folder / "MODEL_CARD.md", card)
-    with atomic_path(folder / _TENSORS) as partial:
-        shutil.copyfile(tensors, partial)
+    kept = folder / _TENSORS
+    if not kept.is_file() or file_digest(kept) != file_digest(tensors):
+        with atomic_path(kept) as partial:
+            shutil.copyfile(tensors, partial)
+
+
+def withdraw_bundle(folder: Path) -> None:
+    """Take the tensors of an older run away, so that no bundle belies the written figures."""
+    (folder / _TENSORS).unlink(missing_ok=True)
 
 
 def _without_paths(model: ModelOptions) -> dict[str, Any]:
@@ -204,6 +225,7 @@ def read_bundle(folder: Path) -> Bundle:
             model=ModelOptions(**preprocessing["options"]),
             seed=preprocessing["seed"],
             encoder_digest=preprocessing["encoder_digest"],
+            precision=preprocessing["precision"],
             atlas_label=preprocessing["atlas"],
             atlas_digest=preprocessing["atlas_digest"],
             parcels=tuple(preprocessing["parcels"]),
@@ -212,7 +234,7 @@ def read_bundle(folder: Path) -> Bundle:
                 **{name: value for name, value in calibration.items() if name != "prevalence"}
             ),
             training_range=TrainingRange(
-                tuple(ranges["tr_s"]),
+                None if ranges["tr_s"] is None else tuple(ranges["tr_s"]),
                 tuple(ranges["n_volumes"]),
                 None if ranges["mean_fd_mm"] is None else tuple(ranges["mean_fd_mm"]),
             ),
@@ -240,8 +262,17 @@ def load_bundle_model(folder: Path, setup: Setup) -> FittedModel:
     return restore_model(tensors, description | {"calibration": calibration}, setup)
 
 
-def check_fits(bundle: Bundle, cohort: Cohort, asked: ModelOptions) -> None:
+def check_fits(bundle: Bundle, cohort: Cohort, asked: ModelOptions, flags: Sequence[str]) -> None:
     """Refuse to apply a bundle to series it was not made for.
+
+    Parameters
+    ----------
+    bundle, cohort
+        What is applied, and to whom.
+    asked
+        Model options of the command.
+    flags
+        Names of those that the user gave.
 
     Raises
     ------
@@ -250,11 +281,11 @@ def check_fits(bundle: Bundle, cohort: Cohort, asked: ModelOptions) -> None:
     InputError
         When the series have another atlas, other parcels or another order of them.
     """
-    defaults, own = _without_paths(ModelOptions()), _without_paths(bundle.model)
-    for name, value in _without_paths(asked).items():
-        if value not in (defaults[name], own[name]):
+    own, other = _without_paths(bundle.model), _without_paths(asked)
+    for name in flags:
+        if name in own and own[name] != other[name]:
             raise UsageError(
-                f"--{name.replace('_', '-')} is {value}, but the bundle {bundle.folder} was "
+                f"--{name.replace('_', '-')} is {other[name]}, but the bundle {bundle.folder} was "
                 f"trained with {own[name]}; leave the flag out."
             )
     problem = _atlas_problem(bundle, cohort)
@@ -298,7 +329,7 @@ def training_range(
 ) -> TrainingRange:
     """Sum up the scans of the training people."""
     return TrainingRange(
-        tr_s=tuple(sorted(set(tr_s))),
+        tr_s=(min(tr_s), max(tr_s)) if tr_s else None,
         n_volumes=(min(n_volumes), max(n_volumes)),
         mean_fd_mm=(min(mean_fd_mm), max(mean_fd_mm)) if mean_fd_mm else None,
     )

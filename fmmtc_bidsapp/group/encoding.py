@@ -2,83 +2,66 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.engine import NodeFailure, node_file, run_workflow
-from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.engine import (
+    NodeFailure,
+    Outcome,
+    error_code,
+    make_folder,
+    node_file,
+    node_name,
+    raise_failure,
+    run_workflow,
+)
+from fmmtc_bidsapp.group.choice import EncoderChoice
 from fmmtc_bidsapp.group.exchange import load_arrays, save_examples
-from fmmtc_bidsapp.group.workflow import encode_workflow, node_name
-from fmmtc_bidsapp.options import ModelOptions
+from fmmtc_bidsapp.group.workflow import encode_workflow
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Exclusion, Floats, Person
 
-__all__ = ["Encoded", "EncoderChoice", "coordinates", "encode"]
-
-
-@dataclass(frozen=True, eq=False)
-class EncoderChoice:
-    """The encoder and what it is told."""
-
-    options: ModelOptions
-    seed: int
-    """Of random weights and of the token orders."""
-    digest: str
-    """Of its weights."""
-    coordinates_mm: Floats
-    """(parcel, 3)"""
-    device: str
+__all__ = ["Encoded", "encode", "stratum"]
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """The people whose scans the encoder could read."""
+    """The people whose scans the encoder could read, each with the runs that it could."""
 
     people: tuple[Person, ...]
     examples: Examples
     examples_file: Path
     about: tuple[Mapping[str, Any], ...]
     """Of each person: volumes, windows, what was left out, spread over token orders."""
-    failures: tuple[NodeFailure, ...]
     exclusions: tuple[Exclusion, ...]
-    """One for each failure."""
+    outcomes: tuple[Outcome, ...]
+    """Of those who are not among the people."""
+
+    @property
+    def n_volumes(self) -> list[list[int]]:
+        """By person, the volumes of each run."""
+        return [list(each["n_volumes"].values()) for each in self.about]
+
+    def total(self, count: str) -> int:
+        """Sum a count over people."""
+        return sum(each[count] for each in self.about)
+
+    @property
+    def order_spread(self) -> float | None:
+        """Mean spread of the encoder's output over token orders; None with one order."""
+        known = [each["order_spread"] for each in self.about if each["order_spread"] is not None]
+        return float(np.mean(known)) if known else None
 
 
-def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats, str]:
-    """Choose what the encoder is told of where the parcels are.
-
-    Returns
-    -------
-    coordinates : array
-        (parcel, 3) in mm; zeros for a random encoder on an atlas without coordinates.
-    notice : str
-        What a reader must know of it; empty where there is nothing to say.
-
-    Raises
-    ------
-    InputError
-        When pre-trained weights meet an atlas without coordinates, or series without a TR.
-    """
-    atlas = cohort.atlas_label
-    if options.encoder == "brainlm" and cohort.coordinates_mm is None:
-        raise InputError(
-            f"The atlas {atlas} has no coordinates (columns x, y, z of its dseg.tsv), and the "
-            "pre-trained encoder needs them. Add them, or use --encoder random."
-        )
-    if options.encoder == "brainlm" and not cohort.tr_s:
-        raise InputError(
-            "No sidecar gives the repetition time of the series, and the pre-trained encoder was "
-            "trained on known ones. Add RepetitionTime, or use --encoder random."
-        )
-    if cohort.coordinates_mm is not None:
-        return cohort.coordinates_mm, ""
-    notice = f"The atlas {atlas} has no coordinates: the random encoder was told zeros."
-    return np.zeros((len(cohort.parcels), 3)), notice
+def stratum(person: Person) -> str:
+    """Label that folds are balanced on: the outcome, then the ``--stratify-by`` columns."""
+    return "|".join((str(person.y), *person.strata))
 
 
 def encode(plan: GroupPlan, cohort: Cohort, encoder: EncoderChoice, crash_dir: Path) -> Encoded:
@@ -86,56 +69,79 @@ def encode(plan: GroupPlan, cohort: Cohort, encoder: EncoderChoice, crash_dir: P
 
     Raises
     ------
-    InputError
-        When nobody can be encoded.
+    AppError
+        When nobody can be encoded: the first failure's.
     """
-    scratch = plan.resources.work_dir / "group" / plan.label
-    scratch.mkdir(parents=True, exist_ok=True)
-    xyz_file = scratch / "coordinates.npy"
-    np.save(xyz_file, encoder.coordinates_mm)
-    workflow = encode_workflow(
-        plan,
-        cohort.people,
-        encoder.options,
-        xyz_mm=xyz_file,
-        encoder_digest=encoder.digest,
-        seed=encoder.seed,
-        device=encoder.device,
-        crash_dir=crash_dir,
-    )
-    failures = run_workflow(workflow, plan.resources, title="encode")
-    broken = {failure.node.split(".")[-1]: failure for failure in failures}
-    people = [each for each in cohort.people if node_name(each.key) not in broken]
-    if not people:
-        raise InputError(f"No scan could be encoded; the first reason: {failures[0].message}")
-    files = [node_file(workflow, node_name(each.key), "encoded.npz") for each in people]
-    examples, about = _gather(people, files)
-    examples_file = scratch / "examples.npz"
+    xyz_file = _keep_coordinates(plan, encoder.coordinates_mm)
+    workflow = encode_workflow(plan, cohort.people, encoder, xyz_file, crash_dir)
+    results = run_workflow(workflow, plan.resources, title="encode")
+    done = [each for each in cohort.people if node_name(each.key) in results.done]
+    if not done:
+        raise_failure(results.failures[0], "No scan could be encoded")
+    files = [node_file(workflow, node_name(each.key), "encoded.npz") for each in done]
+    loaded = [load_arrays(path) for path in files]
+    about = [about for _, about in loaded]
+    people = [_with_kept_runs(person, each) for person, each in zip(done, about, strict=True)]
+    examples = _join(people, [arrays for arrays, _ in loaded])
+    examples_file = plan.workspace / f"arrays_{plan.label}" / "examples.npz"
+    make_folder(examples_file.parent)
     save_examples(examples_file, examples)
+    lost = [each for each in cohort.people if each not in done]
+    outcomes = [_outcome(each, results.failures) for each in lost]
     return Encoded(
         people=tuple(people),
         examples=examples,
         examples_file=examples_file,
         about=tuple(about),
-        failures=tuple(failures),
-        exclusions=tuple(
-            Exclusion(each.participant_id, each.session_id, "encode", failure.message)
-            for each in cohort.people
-            if (failure := broken.get(node_name(each.key)))
+        exclusions=(
+            *_excluded_people(lost, outcomes),
+            *(each for p, a in zip(done, about, strict=True) for each in _excluded_runs(p, a)),
         ),
+        outcomes=tuple(outcomes),
     )
 
 
-def _gather(
-    people: Sequence[Person], files: Sequence[Path]
-) -> tuple[Examples, list[dict[str, Any]]]:
-    loaded = [load_arrays(path) for path in files]
-    y = [-1 if person.y is None else person.y for person in people]
-    examples = Examples(
+def _keep_coordinates(plan: GroupPlan, xyz_mm: Floats) -> Path:
+    """Write the coordinates under a name that follows their values, as nipype hashes both."""
+    digest = hashlib.sha256(xyz_mm.tobytes()).hexdigest()[:12]
+    make_folder(plan.workspace)
+    path = plan.workspace / f"coordinates_{digest}.npy"
+    np.save(path, xyz_mm)
+    return path
+
+
+def _with_kept_runs(person: Person, about: Mapping[str, Any]) -> Person:
+    return replace(
+        person, runs=tuple(run for run in person.runs if run.path.name in about["n_volumes"])
+    )
+
+
+def _outcome(person: Person, failures: Sequence[NodeFailure]) -> Outcome:
+    own = [each for each in failures if each.node == node_name(person.key)]
+    if not own:
+        return Outcome(person.key, "skipped", "not started: another failed first", code=1)
+    return Outcome(person.key, "failed", own[0].message, error_code(own[0].error))
+
+
+def _excluded_people(lost: Sequence[Person], outcomes: Sequence[Outcome]) -> list[Exclusion]:
+    return [
+        Exclusion(person.participant_id, person.session_id, "encode", outcome.detail)
+        for person, outcome in zip(lost, outcomes, strict=True)
+    ]
+
+
+def _excluded_runs(person: Person, about: Mapping[str, Any]) -> list[Exclusion]:
+    return [
+        Exclusion(person.participant_id, person.session_id, "encode", f"{name}: {reason}")
+        for name, reason in about["left_out"].items()
+    ]
+
+
+def _join(people: Sequence[Person], arrays: Sequence[Mapping[str, Any]]) -> Examples:
+    return Examples(
         keys=tuple(person.key for person in people),
-        cls=np.stack([arrays["cls"] for arrays, _ in loaded]),
-        fc=np.stack([arrays["fc"] for arrays, _ in loaded]),
-        y=np.array(y, dtype=np.int64),
-        strata=tuple("|".join((str(y[i]), *each.strata)) for i, each in enumerate(people)),
+        cls=np.stack([each["cls"] for each in arrays]),
+        fc=np.stack([each["fc"] for each in arrays]),
+        y=np.array([-1 if person.y is None else person.y for person in people], dtype=np.int64),
+        strata=tuple(stratum(each) for each in people),
     )
-    return examples, [about for _, about in loaded]

@@ -23,16 +23,25 @@ from nipype.interfaces.base import (
 from fmmtc_bidsapp.bidsio.read import read_series
 from fmmtc_bidsapp.group.bundle import load_bundle_model, save_bundle_model
 from fmmtc_bidsapp.group.exchange import load_examples, save_arrays, save_fold
+from fmmtc_bidsapp.group.person import encode_person
 from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold
-from fmmtc_bidsapp.learning.features import encode_series, merge_connectomes
 from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.model.device import resolve_device, resolve_precision
+from fmmtc_bidsapp.model.device import make_deterministic, resolve_device, resolve_precision
 from fmmtc_bidsapp.model.encoder import build_encoder, weights_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Fold
-from fmmtc_bidsapp.signals.connectivity import correlate
+from fmmtc_bidsapp.reports.group import write_group_report
+from fmmtc_bidsapp.reports.methods import write_citation
 
-__all__ = ["Encode", "FitFinal", "FitFold", "Predict", "check_device", "check_encoder"]
+__all__ = [
+    "Encode",
+    "FitFinal",
+    "FitFold",
+    "Predict",
+    "Report",
+    "check_device",
+    "check_encoder",
+]
 
 
 def check_device(name: str) -> str:
@@ -56,38 +65,53 @@ def check_encoder(options: ModelOptions, seed: int) -> str:
     """
     # This process is forked later: a pool of threads made here would hang in the children.
     torch.set_num_threads(1)
-    return weights_digest(build_encoder(options.encoder, _folder(options), seed))
-
-
-def _folder(options: ModelOptions) -> Path | None:
-    return None if options.encoder_weights is None else Path(options.encoder_weights)
+    return weights_digest(build_encoder(options.encoder, Path(str(options.encoder_weights)), seed))
 
 
 class _ComputeInput(BaseInterfaceInputSpec):
     """What every node that computes with torch is told."""
 
-    options = traits.Str(mandatory=True, desc="train, model and evaluation options as JSON")
+    model_options = traits.Str(mandatory=True, desc="ModelOptions as JSON")
     seed = traits.Int(mandatory=True)
     device = traits.Str(mandatory=True)
+    use_gpu = traits.Bool(mandatory=True, desc="nipype runs one such node at a time")
+    precision = traits.Str(mandatory=True)
     threads = traits.Int(mandatory=True)
 
 
-def _setup(inputs: Any) -> Setup:
-    """Read the options, and hold torch to the threads of the plan."""
+class _TrainInput(_ComputeInput):
+    """What nodes that train are told besides."""
+
+    examples = File(exists=True, mandatory=True)
+    model = traits.Str(mandatory=True)
+    train_options = traits.Str(mandatory=True, desc="TrainOptions as JSON")
+    evaluation_options = traits.Str(mandatory=True, desc="EvaluationOptions as JSON")
+
+
+def _start(inputs: Any) -> tuple[torch.device, torch.dtype]:
+    """Hold torch to the plan's threads and to the same bytes for the same seed."""
     torch.set_num_threads(inputs.threads)
-    options = json.loads(inputs.options)
-    train, model = TrainOptions(**options["train"]), ModelOptions(**options["model"])
     device = resolve_device(inputs.device)
-    return Setup(train, model, device, resolve_precision(train.precision, device))
+    make_deterministic(device)
+    return device, resolve_precision(inputs.precision, device)
 
 
-def _evaluation(inputs: Any) -> EvaluationOptions:
-    return EvaluationOptions(**json.loads(inputs.options)["evaluation"])
+def _setup(inputs: Any, train: TrainOptions) -> Setup:
+    device, dtype = _start(inputs)
+    return Setup(train, ModelOptions(**json.loads(inputs.model_options)), device, dtype)
+
+
+def _training(inputs: Any) -> tuple[Setup, EvaluationOptions]:
+    train = TrainOptions(**json.loads(inputs.train_options))
+    evaluation = EvaluationOptions(**json.loads(inputs.evaluation_options))
+    return _setup(inputs, train), evaluation
 
 
 class _EncodeInput(_ComputeInput):
     series = InputMultiObject(File(exists=True), mandatory=True, desc="one file per run")
     xyz_mm = File(exists=True, mandatory=True, desc="(parcel, 3) coordinates")
+    # The digest says what the weights are, wherever they lie.
+    weights = traits.Str(mandatory=True, nohash=True, desc="folder of pre-trained weights")
     encoder_digest = traits.Str(mandatory=True)
 
 
@@ -102,41 +126,26 @@ class Encode(SimpleInterface):
     output_spec = _EncodeOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        setup = _setup(self.inputs)
-        encoder = build_encoder(setup.model.encoder, _folder(setup.model), self.inputs.seed)
-        encoder.to(setup.device)
-        runs = [read_series(Path(path)) for path in self.inputs.series]
-        scans = [
-            encode_series(
-                encoder,
-                run.signal,
-                np.load(self.inputs.xyz_mm),
-                setup.model,
-                seed=self.inputs.seed,
-                device=setup.device,
-                dtype=setup.dtype,
-            )
-            for run in runs
-        ]
-        fc = merge_connectomes([(correlate(run.signal), len(run.signal)) for run in runs])
-        self._results["encoded"] = save_arrays(
-            Path(runtime.cwd) / "encoded.npz",
-            {"cls": np.mean([scan.cls for scan in scans], axis=0), "fc": fc.astype(np.float32)},
-            {
-                "n_volumes": [len(run.signal) for run in runs],
-                "n_windows": sum(scan.n_windows for scan in scans),
-                "n_patches_dropped": sum(scan.n_patches_dropped for scan in scans),
-                "n_parcels_left_out": max(scan.n_parcels_left_out for scan in scans),
-                "order_spread": float(np.mean([scan.order_spread for scan in scans])),
-                "precision": str(setup.dtype).removeprefix("torch."),
-            },
+        device, dtype = _start(self.inputs)
+        options = ModelOptions(**json.loads(self.inputs.model_options))
+        weights = Path(self.inputs.weights)
+        encoder = build_encoder(options.encoder, weights, self.inputs.seed).to(device)
+        person = encode_person(
+            encoder,
+            [(Path(path).name, read_series(Path(path)).signal) for path in self.inputs.series],
+            np.load(self.inputs.xyz_mm),
+            options,
+            seed=self.inputs.seed,
+            device=device,
+            dtype=dtype,
         )
+        about = {**person.about, "precision": str(dtype).removeprefix("torch.")}
+        arrays = {"cls": person.cls, "fc": person.fc}
+        self._results["encoded"] = save_arrays(Path(runtime.cwd) / "encoded.npz", arrays, about)
         return runtime
 
 
-class _FitFoldInput(_ComputeInput):
-    examples = File(exists=True, mandatory=True)
-    model = traits.Str(mandatory=True)
+class _FitFoldInput(_TrainInput):
     fold = traits.Str(mandatory=True, desc="repeat, fold, train and test rows as JSON")
 
 
@@ -153,21 +162,17 @@ class FitFold(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         split = json.loads(self.inputs.fold)
         rows = {name: np.array(split[name], dtype=np.int64) for name in ("train", "test")}
+        setup, evaluation = _training(self.inputs)
         predictions = fit_fold(
             self.inputs.model,
             load_examples(self.inputs.examples),
             Fold(split["repeat"], split["fold"], rows["train"], rows["test"]),
-            _setup(self.inputs),
-            _evaluation(self.inputs),
+            setup,
+            evaluation,
             seed=self.inputs.seed,
         )
         self._results["predictions"] = save_fold(Path(runtime.cwd) / "fold.npz", predictions)
         return runtime
-
-
-class _FitFinalInput(_ComputeInput):
-    examples = File(exists=True, mandatory=True)
-    model = traits.Str(mandatory=True)
 
 
 class _FitFinalOutput(TraitedSpec):
@@ -178,15 +183,16 @@ class _FitFinalOutput(TraitedSpec):
 class FitFinal(SimpleInterface):
     """The same procedure on everyone: what a bundle keeps."""
 
-    input_spec = _FitFinalInput
+    input_spec = _TrainInput
     output_spec = _FitFinalOutput
 
     def _run_interface(self, runtime: Any) -> Any:
+        setup, evaluation = _training(self.inputs)
         model = fit_final(
             self.inputs.model,
             load_examples(self.inputs.examples),
-            _setup(self.inputs),
-            _evaluation(self.inputs),
+            setup,
+            evaluation,
             seed=self.inputs.seed,
         )
         tensors, description = save_bundle_model(Path(runtime.cwd), model)
@@ -213,10 +219,33 @@ class Predict(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         examples = load_examples(self.inputs.examples)
-        model = load_bundle_model(Path(self.inputs.bundle), _setup(self.inputs))
+        setup = _setup(self.inputs, TrainOptions())
+        model = load_bundle_model(Path(self.inputs.bundle), setup)
         self._results["logits"] = save_arrays(
             Path(runtime.cwd) / "logits.npz",
             {"logits": model.logits(examples.cls, examples.fc)},
             {"keys": examples.keys},
         )
+        return runtime
+
+
+class _ReportInput(BaseInterfaceInputSpec):
+    output_dir = traits.Str(mandatory=True, hash_files=False)
+    label = traits.Str(mandatory=True)
+
+
+class _ReportOutput(TraitedSpec):
+    report = File(exists=True)
+
+
+class Report(SimpleInterface):
+    """The group's HTML report, and what to cite, from the written files."""
+
+    input_spec = _ReportInput
+    output_spec = _ReportOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        output_dir = Path(self.inputs.output_dir)
+        write_citation(output_dir)
+        self._results["report"] = str(write_group_report(output_dir, self.inputs.label))
         return runtime

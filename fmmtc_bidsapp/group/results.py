@@ -90,14 +90,26 @@ def _table(rows: Sequence[Any], kind: type) -> dict[str, list[Any]]:
     return {each.name: [getattr(row, each.name) for row in rows] for each in fields(kind)}
 
 
-def write_cohort(files: GroupFiles, cohort: Cohort, exclusions: Sequence[Exclusion]) -> None:
-    """Write how many people each step left, and who was left out and why."""
-    steps = {
-        "step": [name for name, _ in cohort.eligibility],
-        "n": [count for _, count in cohort.eligibility],
-    }
-    _write(files.eligibility, steps, {})
-    _write(files.exclusions, _table(exclusions, Exclusion), {})
+def write_cohort(
+    files: GroupFiles, cohort: Cohort, n_encoded: int, exclusions: Sequence[Exclusion]
+) -> None:
+    """Write how many people each step left, and who was left out and why.
+
+    Parameters
+    ----------
+    files
+        Names of the group's files.
+    cohort
+        The people before encoding, with the exclusions so far.
+    n_encoded
+        People that the encoder left.
+    exclusions
+        Those of the encoder.
+    """
+    steps = [*cohort.eligibility, ("encoded", n_encoded)]
+    columns = {"step": [name for name, _ in steps], "n": [count for _, count in steps]}
+    _write(files.eligibility, columns, {})
+    _write(files.exclusions, _table([*cohort.exclusions, *exclusions], Exclusion), {})
 
 
 def write_folds(files: GroupFiles, people: Sequence[Person], folds: Sequence[Fold]) -> None:

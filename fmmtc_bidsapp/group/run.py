@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.bidsio.write import check_output_dir
-from fmmtc_bidsapp.engine import Outcome, exit_code, print_outcomes
+from fmmtc_bidsapp.bidsio.names import GroupFiles, outcomes_log
+from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir, write_tsv
+from fmmtc_bidsapp.engine import (
+    Outcome,
+    error_code,
+    exit_code,
+    outcome_columns,
+    print_outcomes,
+    run_workflow,
+)
 from fmmtc_bidsapp.group.apply import apply
 from fmmtc_bidsapp.group.train import train
+from fmmtc_bidsapp.group.workflow import report_workflow
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.reports.group import write_group_report
-from fmmtc_bidsapp.reports.methods import write_citation
 
 __all__ = ["run_group"]
 
@@ -36,11 +42,21 @@ def run_group(plan: GroupPlan) -> int:
     AppError
         When nothing can be started.
     """
-    check_output_dir(plan.output_dir, [plan.bids_dir, *plan.derivatives.values()])
-    outcomes = _ANALYSES[plan.analysis](plan)
-    write_citation(plan.output_dir)
-    report = write_group_report(plan.output_dir, plan.label)
-    print(f"Predictions: {GroupFiles(plan.output_dir, plan.label).predictions}")
-    print(f"Report:      {report}")
+    inputs = [plan.bids_dir, *plan.derivatives.values()]
+    check_output_dir(plan.output_dir, inputs)
+    check_work_dir(plan.resources.work_dir, inputs)
+    outcomes = [*_ANALYSES[plan.analysis](plan), *_report(plan)]
+    files = GroupFiles(plan.output_dir, plan.label)
+    print(f"Predictions: {files.predictions}")
+    print(f"Report:      {files.report}")
     print_outcomes(outcomes, title=f"Group level, {plan.output_dir}")
+    write_tsv(outcomes_log(plan.output_dir, plan.run_id), outcome_columns(outcomes))
     return exit_code(outcomes)
+
+
+def _report(plan: GroupPlan) -> list[Outcome]:
+    """Write the report; one that fails is listed and takes no result with it."""
+    log_dir = GroupFiles(plan.output_dir, plan.label).log_dir(plan.run_id)
+    workflow = report_workflow(plan, log_dir)
+    failures = run_workflow(workflow, plan.resources, title="report").failures
+    return [Outcome("report", "failed", each.message, error_code(each.error)) for each in failures]

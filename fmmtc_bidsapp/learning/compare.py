@@ -9,8 +9,8 @@ from scipy.stats import t
 
 from fmmtc_bidsapp.learning.intervals import corrected_interval
 from fmmtc_bidsapp.learning.metrics import METRICS, Metric
-from fmmtc_bidsapp.learning.outcomes import score_fold
-from fmmtc_bidsapp.records import ComparisonRow, Floats, FoldPredictions, Ints
+from fmmtc_bidsapp.learning.outcomes import fold_values
+from fmmtc_bidsapp.records import ComparisonRow, FoldPredictions, Ints
 
 __all__ = ["compare"]
 
@@ -52,7 +52,7 @@ def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[
 def _row(
     name: str, metric: Metric, ours: list[FoldPredictions], theirs: list[FoldPredictions], y: Ints
 ) -> ComparisonRow:
-    difference = _values(metric, ours, y) - _values(metric, theirs, y)
+    difference = fold_values(metric, ours, y) - fold_values(metric, theirs, y)
     low, high = corrected_interval(
         difference,
         n_train=float(np.mean([len(each.fold.train) for each in ours])),
@@ -61,11 +61,6 @@ def _row(
     known = difference[~np.isnan(difference)]
     mean = float(known.mean()) if len(known) else float("nan")
     return ComparisonRow(theirs[0].model, name, mean, low, high, _p(mean, low, high, len(known)))
-
-
-def _values(metric: Metric, folds: list[FoldPredictions], y: Ints) -> Floats:
-    scored = [score_fold(each, y) for each in folds]
-    return np.array([metric.compute(each, np.ones((1, len(each.y))))[0] for each in scored])
 
 
 def _p(mean: float, low: float, high: float, k: int) -> float:

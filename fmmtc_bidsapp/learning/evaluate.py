@@ -13,8 +13,8 @@ from fmmtc_bidsapp.learning.intervals import (
     bootstrap_weights,
     corrected_interval,
 )
-from fmmtc_bidsapp.learning.metrics import METRICS, Metric, Scored
-from fmmtc_bidsapp.learning.outcomes import before_calibration, pool, score_fold
+from fmmtc_bidsapp.learning.metrics import CALIBRATION_BINS, METRICS, Metric, Scored
+from fmmtc_bidsapp.learning.outcomes import before_calibration, fold_values, pool, score_fold
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
     CalibrationBin,
@@ -27,8 +27,6 @@ from fmmtc_bidsapp.records import (
 )
 
 __all__ = ["evaluate"]
-
-_BINS = 5
 
 
 def evaluate(
@@ -80,7 +78,7 @@ def _metric_row(
     model: str, name: str, folds: list[FoldPredictions], y: Ints, weights: Floats
 ) -> MetricRow:
     metric = METRICS[name]
-    values = _fold_values(metric, folds, y)
+    values = fold_values(metric, folds, y)
     low, high = corrected_interval(
         values,
         n_train=float(np.mean([len(each.fold.train) for each in folds])),
@@ -100,14 +98,6 @@ def _metric_row(
         pooled_low=float(np.quantile(drawn, 0.025)) if len(drawn) else float("nan"),
         pooled_high=float(np.quantile(drawn, 0.975)) if len(drawn) else float("nan"),
     )
-
-
-def _fold_values(metric: Metric, folds: list[FoldPredictions], y: Ints) -> Floats:
-    """Metric of each fold alone, (fold,); NaN where it has none."""
-    if not metric.within_fold:
-        return np.full(len(folds), np.nan)
-    scored = [score_fold(each, y) for each in folds]
-    return np.array([metric.compute(each, np.ones((1, len(each.y))))[0] for each in scored])
 
 
 def _pooled(
@@ -148,7 +138,7 @@ def _bins(model: str, stage: str, scored: Scored, repeats: int) -> list[Calibrat
     """Five bins of equal mass; a person predicted in several repeats counts once."""
     order = np.argsort(scored.probability, kind="stable")
     points = []
-    for rows in np.array_split(order, min(_BINS, len(order))):
+    for rows in np.array_split(order, min(CALIBRATION_BINS, len(order))):
         share = float(scored.y[rows].mean())
         n = max(1, round(len(rows) / repeats))
         interval = binomtest(round(share * n), n).proportion_ci(method="wilson")

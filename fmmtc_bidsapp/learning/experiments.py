@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.calibrate import fit_calibration
-from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup, Tick
+from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup
 from fmmtc_bidsapp.learning.linear import DummyLearner, FcLogisticLearner
 from fmmtc_bidsapp.learning.seeds import derive_seed
 from fmmtc_bidsapp.learning.splits import inner_folds
@@ -19,14 +19,28 @@ from fmmtc_bidsapp.learning.train import FmmTcLearner
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldPredictions, Ints
 
-__all__ = ["MODELS", "FittedModel", "fit_final", "fit_fold", "restore_model"]
+__all__ = ["MAIN_MODEL", "MODELS", "FittedModel", "Model", "fit_final", "fit_fold", "restore_model"]
 
-MODELS: Mapping[str, type[Learner]] = {
-    "fmmtc": FmmTcLearner,
-    "fc-logistic": FcLogisticLearner,
-    "dummy": DummyLearner,
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the table of models."""
+
+    learner: type[Learner]
+    title: str
+    """As a reader calls it."""
+    is_network: bool = False
+
+
+MAIN_MODEL = "fmmtc"
+"""The model that the others stand beside."""
+
+MODELS: Mapping[str, Model] = {
+    MAIN_MODEL: Model(FmmTcLearner, "FMM_TC", is_network=True),
+    "fc-logistic": Model(FcLogisticLearner, "FC logistic"),
+    "dummy": Model(DummyLearner, "Dummy (prevalence)"),
 }
-"""Learner by the name of its flag and of its rows in every table."""
+"""What is fitted, by the name of its flag and of its rows in every table."""
 
 _SPLIT, _INNER, _REFIT = range(3)
 
@@ -86,7 +100,7 @@ def restore_model(
     """
     return FittedModel(
         name=description["model"],
-        fitted=MODELS[description["model"]](setup).restore(tensors, description["fitted"]),
+        fitted=MODELS[description["model"]].learner(setup).restore(tensors, description["fitted"]),
         calibration=Calibration(**description["calibration"]),
         prevalence=description["prevalence"],
         epoch=description["epoch"],
@@ -102,7 +116,6 @@ def fit_fold(
     evaluation: EvaluationOptions,
     *,
     seed: int,
-    tick: Tick = lambda: None,
 ) -> FoldPredictions:
     """Run the whole procedure on the training rows of a fold and predict its test rows.
 
@@ -120,15 +133,13 @@ def fit_fold(
         Calibration and threshold.
     seed : int
         Seed of the run; the fold draws its own from it.
-    tick : callable
-        Called after every epoch of every training.
 
     Returns
     -------
     FoldPredictions
     """
     own_seed = derive_seed(seed, fold.repeat, fold.fold)
-    model = _fit_nested(name, examples, fold.train, setup, evaluation, own_seed, tick)
+    model = _fit_nested(name, examples, fold.train, setup, evaluation, own_seed)
     return FoldPredictions(
         model=name,
         fold=fold,
@@ -152,13 +163,12 @@ def fit_final(
     evaluation: EvaluationOptions,
     *,
     seed: int,
-    tick: Tick = lambda: None,
 ) -> FittedModel:
     """Run the same procedure on everyone: the model to keep.
 
     Parameters
     ----------
-    name, examples, setup, evaluation, seed, tick
+    name, examples, setup, evaluation, seed
         As in `fit_fold`.
 
     Returns
@@ -166,7 +176,7 @@ def fit_final(
     FittedModel
     """
     everyone = np.arange(len(examples.keys))
-    return _fit_nested(name, examples, everyone, setup, evaluation, derive_seed(seed), tick)
+    return _fit_nested(name, examples, everyone, setup, evaluation, derive_seed(seed))
 
 
 def _fit_nested(
@@ -176,14 +186,13 @@ def _fit_nested(
     setup: Setup,
     evaluation: EvaluationOptions,
     seed: int,
-    tick: Tick,
 ) -> FittedModel:
     """Inner folds choose the epoch and fit the calibration; one training on all rows follows."""
-    learner = MODELS[name](setup)
+    learner = MODELS[name].learner(setup)
     strata = [examples.strata[row] for row in rows]
     splits = inner_folds(strata, setup.train.inner_folds, derive_seed(seed, _SPLIT))
     paths = [
-        learner.path(examples, rows[fit], rows[held_out], derive_seed(seed, _INNER, i), tick)
+        learner.path(examples, rows[fit], rows[held_out], derive_seed(seed, _INNER, i))
         for i, (fit, held_out) in enumerate(splits)
     ]
     validation_loss = np.mean([path.loss for path in paths], axis=0)
@@ -199,7 +208,7 @@ def _fit_nested(
     )
     return FittedModel(
         name=name,
-        fitted=learner.fit(examples, rows, best + 1, derive_seed(seed, _REFIT), tick),
+        fitted=learner.fit(examples, rows, best + 1, derive_seed(seed, _REFIT)),
         calibration=calibration,
         prevalence=prevalence,
         epoch=best + 1,

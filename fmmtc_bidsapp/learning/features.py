@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.device import autocast
-from fmmtc_bidsapp.model.tokens import kept_tokens, token_orders
+from fmmtc_bidsapp.model.tokens import token_orders
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
 
@@ -138,8 +138,8 @@ def encode_series(
 ) -> EncodedScan:
     """Encode one scan: the mean CLS token over its windows and over seeded token orders.
 
-    The token orders depend on the seed and the number of parcels alone, so that people are
-    comparable.
+    The token orders are those of a full window and depend on the seed and the number of parcels
+    alone, so that people are comparable; tokens that someone lacks are left out of them.
 
     Parameters
     ----------
@@ -179,7 +179,9 @@ def encode_series(
     )
     length = min(len(filled), options.window)
     windows = [filled[at : at + length] for at in window_starts(len(filled), options.window)]
-    orders = _shared_orders(has_data, length // patch, options.token_orders, seed)
+    orders = _shared_orders(
+        has_data, length // patch, options.window // patch, options.token_orders, seed
+    )
     xyz = torch.as_tensor(xyz_mm, dtype=torch.float32)
     encoded = np.stack(
         [_encode_window(encoder, each, xyz, orders, device, dtype) for each in windows]
@@ -229,12 +231,17 @@ _SHORT_SERIES: dict[str, Callable[[Floats, int, int], Floats]] = {
 
 
 def _shared_orders(
-    has_data: NDArray[np.bool_], n_patches: int, n_orders: int, seed: int
+    has_data: NDArray[np.bool_], n_patches: int, n_window_patches: int, n_orders: int, seed: int
 ) -> torch.Tensor:
-    """(order, kept): permutations of all tokens, without those of parcels that lack data."""
-    orders = token_orders(len(has_data) * n_patches, n_orders, torch.Generator().manual_seed(seed))
-    kept = kept_tokens(torch.as_tensor(has_data), n_patches)
-    return orders[torch.isin(orders, kept)].view(n_orders, len(kept))
+    """(order, kept): orders of the tokens of a full window, without those that are not there.
+
+    So two people have the tokens they share in the same order, whatever else one of them lacks.
+    """
+    n_tokens = len(has_data) * n_window_patches
+    orders = token_orders(n_tokens, n_orders, torch.Generator().manual_seed(seed))
+    parcel, patch = orders // n_window_patches, orders % n_window_patches
+    there = torch.as_tensor(has_data)[parcel] & (patch < n_patches)
+    return (parcel * n_patches + patch)[there].view(n_orders, -1)
 
 
 @torch.inference_mode()

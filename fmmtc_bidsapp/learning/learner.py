@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,10 +14,7 @@ from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
-__all__ = ["Fitted", "Learner", "Setup", "Tick", "ValidationPath", "mean_cross_entropy"]
-
-Tick = Callable[[], None]
-"""Called after every epoch."""
+__all__ = ["Fitted", "Learner", "Setup", "ValidationPath", "mean_cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -64,12 +61,10 @@ class Learner(Protocol):
 
     def __init__(self, setup: Setup) -> None: ...
 
-    def path(
-        self, examples: Examples, train: Ints, validation: Ints, seed: int, tick: Tick
-    ) -> ValidationPath:
+    def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
         """Train on some rows to the last epoch and follow other rows on the way."""
 
-    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int, tick: Tick) -> Fitted:
+    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> Fitted:
         """Train on the rows and stop after `epoch` epochs of the same schedule."""
 
     def restore(

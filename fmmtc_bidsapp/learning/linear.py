@@ -18,7 +18,6 @@ from sklearn.linear_model import LogisticRegression
 from fmmtc_bidsapp.learning.learner import (
     Fitted,
     Setup,
-    Tick,
     ValidationPath,
     mean_cross_entropy,
 )
@@ -40,14 +39,12 @@ class _WithoutEpochs(ABC):
         self.setup = setup
 
     @abstractmethod
-    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int, tick: Tick) -> Fitted:
+    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> Fitted:
         """Train on the rows."""
 
-    def path(
-        self, examples: Examples, train: Ints, validation: Ints, seed: int, tick: Tick
-    ) -> ValidationPath:
+    def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
         """Train once and predict the validation rows."""
-        fitted = self.fit(examples, train, 1, seed, tick)
+        fitted = self.fit(examples, train, 1, seed)
         logits = fitted.logits(examples.cls[validation], examples.fc[validation])
         loss = mean_cross_entropy(logits, examples.y[validation])
         return ValidationPath(logits=logits[None], loss=np.array([loss]))
@@ -76,11 +73,10 @@ class FittedDummy:
 class DummyLearner(_WithoutEpochs):
     """What can be said without looking at the brain."""
 
-    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int, tick: Tick) -> FittedDummy:
+    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedDummy:
         """Count the positives among the rows."""
         intercept = float(logit(examples.y[rows].mean()))
         loss = mean_cross_entropy(np.full(len(rows), intercept), examples.y[rows])
-        tick()
         return FittedDummy(intercept, np.array([loss]))
 
     def restore(
@@ -127,9 +123,7 @@ class FcLogisticLearner(_WithoutEpochs):
     for 90,000 edges.
     """
 
-    def fit(
-        self, examples: Examples, rows: Ints, epoch: int, seed: int, tick: Tick
-    ) -> FittedFcLogistic:
+    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedFcLogistic:
         """Fit on the rows."""
         edge_mean = fit_edge_means(examples.fc, rows)
         z = _fisher_z(examples.fc[rows], edge_mean)
@@ -142,7 +136,6 @@ class FcLogisticLearner(_WithoutEpochs):
         weights = (model.coef_[0] @ span.components_) / scale
         intercept = float(model.intercept_[0] - mean @ weights)
         loss = mean_cross_entropy(z @ weights + intercept, examples.y[rows])
-        tick()
         return FittedFcLogistic(weights, intercept, edge_mean, np.array([loss]))
 
     def restore(

@@ -15,7 +15,7 @@ from scipy.special import expit, logit, xlogy
 
 from fmmtc_bidsapp.records import Floats, Ints
 
-__all__ = ["METRICS", "Metric", "Scored"]
+__all__ = ["CALIBRATION_BINS", "METRICS", "Metric", "Scored"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +174,19 @@ def _calibration_intercept(scored: Scored, weights: Floats) -> Floats:
     return np.where((share > 0) & (share < 1), shift, np.nan)
 
 
+def _calibration_error(scored: Scored, weights: Floats) -> Floats:
+    """Average the gap between probability and outcome over bins of equal mass.
+
+    Naeini et al. 2015, PMC4410090, with bins of equal mass in place of equal width.
+    """
+    order = np.argsort(scored.probability, kind="stable")
+    errors = np.zeros(len(weights))
+    for rows in np.array_split(order, min(CALIBRATION_BINS, len(order))):
+        gap = weights[:, rows] @ (scored.probability[rows] - scored.y[rows])
+        errors += np.abs(gap)
+    return _ratio(errors, weights.sum(axis=1))
+
+
 def _logistic(design: Floats, offset: Floats, y: Ints, weights: Floats) -> Floats:
     """Newton's method for all draws; (parameter, person) -> (draw, parameter), NaN if it fails."""
     beta = np.zeros((len(weights), len(design)))
@@ -188,6 +201,8 @@ def _logistic(design: Floats, offset: Floats, y: Ints, weights: Floats) -> Float
             break
     return np.where(np.abs(step).max(axis=1, keepdims=True) < 1e-6, beta, np.nan)
 
+
+CALIBRATION_BINS = 5
 
 METRICS: dict[str, Metric] = {
     "auroc": Metric(_auroc),
@@ -206,5 +221,6 @@ METRICS: dict[str, Metric] = {
     "calibration_intercept": Metric(
         _calibration_intercept, low=-np.inf, high=np.inf, within_fold=False
     ),
+    "calibration_error": Metric(_calibration_error, within_fold=False),
 }
 """Metric by the name it has in ``_metrics.tsv``."""

@@ -9,10 +9,17 @@ import numpy as np
 from scipy.special import expit
 
 from fmmtc_bidsapp.learning.calibrate import apply_calibration
-from fmmtc_bidsapp.learning.metrics import Scored
-from fmmtc_bidsapp.records import Examples, FoldPredictions, Ints
+from fmmtc_bidsapp.learning.metrics import Metric, Scored
+from fmmtc_bidsapp.records import Examples, Floats, FoldPredictions, Ints
 
-__all__ = ["PredictionRow", "before_calibration", "pool", "prediction_rows", "score_fold"]
+__all__ = [
+    "PredictionRow",
+    "before_calibration",
+    "fold_values",
+    "pool",
+    "prediction_rows",
+    "score_fold",
+]
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,14 @@ def score_fold(predictions: FoldPredictions, y: Ints) -> Scored:
         positive=probability >= predictions.calibration.threshold,
         prevalence=np.full(len(probability), predictions.prevalence),
     )
+
+
+def fold_values(metric: Metric, folds: Sequence[FoldPredictions], y: Ints) -> Floats:
+    """Metric of each fold alone, (fold,); NaN where it has none."""
+    if not metric.within_fold:
+        return np.full(len(folds), np.nan)
+    scored = [score_fold(each, y) for each in folds]
+    return np.array([metric.compute(each, np.ones((1, len(each.y))))[0] for each in scored])
 
 
 def pool(folds: Sequence[Scored]) -> Scored:

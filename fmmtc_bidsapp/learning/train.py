@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fmmtc_bidsapp.learning.learner import Setup, Tick, ValidationPath, mean_cross_entropy
+from fmmtc_bidsapp.learning.learner import Setup, ValidationPath, mean_cross_entropy
 from fmmtc_bidsapp.learning.prepare import Preparation, fit_preparation
 from fmmtc_bidsapp.learning.seeds import derive_seed
 from fmmtc_bidsapp.model.device import autocast
@@ -78,26 +78,20 @@ class FmmTcLearner:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
 
-    def path(
-        self, examples: Examples, train: Ints, validation: Ints, seed: int, tick: Tick
-    ) -> ValidationPath:
+    def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
         """Train to the last epoch and predict the validation rows after each."""
         training = _Training(self.setup, examples, train, seed)
         logits = []
         for _ in training.epochs():
             fitted = training.evaluable(np.array([]))
             logits.append(fitted.logits(examples.cls[validation], examples.fc[validation]))
-            tick()
         loss = [mean_cross_entropy(each, examples.y[validation]) for each in logits]
         return ValidationPath(logits=np.array(logits), loss=np.array(loss))
 
-    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int, tick: Tick) -> FittedFmmTc:
+    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedFmmTc:
         """Train on the rows for some epochs of the schedule."""
         training = _Training(self.setup, examples, rows, seed)
-        losses = []
-        for loss in islice(training.epochs(), epoch):
-            losses.append(loss)
-            tick()
+        losses = list(islice(training.epochs(), epoch))
         return training.evaluable(np.array(losses))
 
     def restore(

@@ -8,7 +8,7 @@ import torch
 
 from fmmtc_bidsapp.errors import UsageError
 
-__all__ = ["autocast", "resolve_device", "resolve_precision"]
+__all__ = ["autocast", "make_deterministic", "resolve_device", "resolve_precision"]
 
 _BFLOAT16_CAPABILITY = (8, 0)
 """CUDA compute capability (Ampere) from which bfloat16 runs on tensor cores."""
@@ -46,6 +46,17 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Make CUDA compute the same bytes for the same seed, and float32 mean float32 there.
+
+    An operation that has no such form warns and goes on.
+    """
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

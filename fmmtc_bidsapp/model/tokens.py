@@ -1,28 +1,10 @@
-"""Which tokens BrainLM is shown, and in what order."""
+"""In what order BrainLM is shown its tokens."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["kept_tokens", "token_orders"]
-
-
-def kept_tokens(has_data: torch.Tensor, n_patches: int) -> torch.Tensor:
-    """List the tokens of the parcels that have data, parcel by parcel.
-
-    Parameters
-    ----------
-    has_data
-        (parcel,) boolean
-    n_patches
-        Patches in the window.
-
-    Returns
-    -------
-    torch.Tensor
-        (kept,) token numbers ``parcel * n_patches + patch``.
-    """
-    return has_data.repeat_interleave(n_patches).nonzero().squeeze(1)
+__all__ = ["token_orders"]
 
 
 def token_orders(n_tokens: int, n_orders: int, generator: torch.Generator) -> torch.Tensor:
@@ -31,7 +13,7 @@ def token_orders(n_tokens: int, n_orders: int, generator: torch.Generator) -> to
     Returns
     -------
     torch.Tensor
-        (n_orders, n_tokens); index a list of kept tokens with it to shuffle that list.
+        (n_orders, n_tokens)
     """
     return torch.stack(
         [

@@ -9,6 +9,7 @@ stated by a digest.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ __all__ = ["Connect", "Parcellate", "Report", "WriteRun"]
 
 class _ParcellateInput(BaseInterfaceInputSpec):
     bold = File(exists=True, mandatory=True)
-    mask = File(exists=True)
+    mask = File(exists=True, mandatory=True)
     atlas = traits.Str(mandatory=True, hash_files=False, desc="path of the label image")
     atlas_digest = traits.Str(mandatory=True)
     min_coverage = traits.Float(mandatory=True)
@@ -60,14 +61,12 @@ class Parcellate(SimpleInterface):
         bold = Path(self.inputs.bold)
         grid = read_grid(bold)
         labels, resampled = labels_on_grid(atlas.image, grid)
-        mask = read_mask(Path(self.inputs.mask), grid) if self.inputs.mask else None
         means = parcel_means(
             bold,
             labels,
             atlas.index,
-            mask=mask,
+            mask=read_mask(Path(self.inputs.mask), grid),
             min_coverage=self.inputs.min_coverage,
-            n_atlas_voxels=None,
         )
         self._results["means"] = _save_means(means, Path(runtime.cwd) / "means.npz")
         self._results["resampled"] = resampled
@@ -111,7 +110,7 @@ class _WriteRunInput(BaseInterfaceInputSpec):
     means = File(exists=True, mandatory=True)
     matrix = File(exists=True, mandatory=True)
     resampled = traits.Bool(mandatory=True)
-    run = traits.Str(mandatory=True, desc="entities, space, res and tr_s of the run as JSON")
+    run = traits.Str(mandatory=True, desc="entities, space, res and times of the run as JSON")
     bold = traits.Str(mandatory=True, hash_files=False, desc="path of the source image")
     source_dir = traits.Str(mandatory=True, hash_files=False, desc="root of its dataset")
     confounds = File(exists=True)
@@ -159,7 +158,8 @@ class WriteRun(SimpleInterface):
             ParcelSeries(means.signal, atlas.names, tr_s, means.coverage),
             Connectome(matrix, atlas.names, "correlation"),
             quality,
-            {
+            _start_time(run)
+            | {
                 "Sources": [source],
                 "AtlasDigest": atlas.digest,
                 "AtlasSpace": atlas.space,
@@ -170,6 +170,10 @@ class WriteRun(SimpleInterface):
         )
         self._results["timeseries"] = str(files.timeseries)
         return runtime
+
+
+def _start_time(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {} if run["start_time_s"] is None else {"StartTime": run["start_time_s"]}
 
 
 def _read_fd_mm(confounds: Any, n_volumes: int) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,26 @@ import tomli_w
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
 from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
-from fmmtc_bidsapp.bidsio.names import run_log_dir
-from fmmtc_bidsapp.bidsio.write import check_output_dir, prepare_output, write_atlas, write_text
+from fmmtc_bidsapp.bidsio.names import RunFiles, outcomes_log, run_log_dir
+from fmmtc_bidsapp.bidsio.write import (
+    check_output_dir,
+    check_work_dir,
+    prepare_output,
+    write_atlas,
+    write_text,
+    write_tsv,
+)
 from fmmtc_bidsapp.engine import (
     NodeFailure,
     Outcome,
     error_code,
     exit_code,
+    node_name,
+    outcome_columns,
     print_outcomes,
     run_workflow,
 )
-from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.participant.workflow import report_workflow, run_name, runs_workflow
 from fmmtc_bidsapp.plan import ParticipantPlan, plan_table
 from fmmtc_bidsapp.records import Atlas, BoldRun, Exclusion
@@ -42,10 +50,6 @@ class _Problem:
     message: str
     code: int
     crash_file: Path | None = None
-
-    @property
-    def status(self) -> str:
-        return "skipped" if self.crash_file is None else "failed"
 
 
 def run_participant(plan: ParticipantPlan) -> int:
@@ -68,37 +72,49 @@ def run_participant(plan: ParticipantPlan) -> int:
     """
     fmriprep_dir = find_fmriprep(plan.bids_dir, plan.derivatives)
     check_output_dir(plan.output_dir, [plan.bids_dir, fmriprep_dir])
+    check_work_dir(plan.resources.work_dir, [plan.bids_dir, fmriprep_dir])
     atlas = resolve_atlas(plan.parcel.atlas)
+    _require_space(plan, atlas)
     runs, exclusions = find_bold_runs(
         fmriprep_dir,
-        space=plan.selection.space,
+        space=atlas.space,
         participants=plan.selection.participants,
         sessions=plan.selection.sessions,
         tasks=plan.selection.tasks,
         runs=plan.selection.runs,
     )
-    problems = [_excluded(each) for each in exclusions]
-    problems += [_in_other_space(run, atlas) for run in runs if run.space != atlas.space]
-    runs = [run for run in runs if run.space == atlas.space]
+    problems = [_excluded(each, plan.selection.participants) for each in exclusions]
     if not runs:
         return _close(plan, set(), problems)
     _prepare(plan, runs, atlas, fmriprep_dir)
     crash_dir = plan.resources.work_dir / "crash" / plan.run_id
     workflow = runs_workflow(plan, runs, atlas, fmriprep_dir, crash_dir)
-    failures = run_workflow(workflow, plan.resources, title="runs")
-    failed = [_failed(each, runs) for each in failures]
+    results = run_workflow(workflow, plan.resources, title="runs")
+    failed = [_failed(each, runs) for each in results.failures]
     problems += failed
-    done = [run for run in runs if run_name(run) not in {each.what for each in failed}]
+    done = [run for run in runs if f"{run_name(run)}.write" in results.done]
+    broken = {each.what for each in failed}
+    _withdraw(plan, [run for run in runs if run_name(run) in broken], atlas)
+    problems += [_not_started(r) for r in runs if r not in done and run_name(r) not in broken]
     _write_dataset_files(plan, done, atlas)
     reported = sorted({run.participant_id for run in runs})
     texts = {
         who: [(p.what, p.message) for p in problems if p.participant_id == who] for who in reported
     }
     reports = report_workflow(plan, reported, texts, crash_dir)
-    failures = run_workflow(reports, plan.resources, title="reports")
-    problems += [_report_failed(each, reported) for each in failures]
+    report_results = run_workflow(reports, plan.resources, title="reports")
+    problems += [_report_failed(each, reported) for each in report_results.failures]
     _keep_crash_files(plan, problems)
     return _close(plan, {run.participant_id for run in done}, problems)
+
+
+def _require_space(plan: ParticipantPlan, atlas: Atlas) -> None:
+    if plan.selection.space not in ("auto", atlas.space):
+        raise UsageError(
+            f"--space is {plan.selection.space}, but the atlas {atlas.label} is drawn in "
+            f"{atlas.space}, and resampling is not registration. Leave --space out, or name an "
+            "atlas in that space with --atlas."
+        )
 
 
 def _prepare(plan: ParticipantPlan, runs: Sequence[BoldRun], atlas: Atlas, source: Path) -> None:
@@ -120,6 +136,22 @@ def _prepare(plan: ParticipantPlan, runs: Sequence[BoldRun], atlas: Atlas, sourc
     print(f"Atlas {atlas.label}: {atlas.title}", flush=True)
 
 
+def _files(plan: ParticipantPlan, run: BoldRun, atlas: Atlas) -> RunFiles:
+    desc = plan.denoise.denoise_strategy
+    return RunFiles(plan.output_dir, run.entities, run.space, atlas.label, desc, run.res)
+
+
+def _withdraw(plan: ParticipantPlan, failed: Sequence[BoldRun], atlas: Atlas) -> None:
+    """Take the quality tables of failed runs away: results of an older run must not count."""
+    for run in failed:
+        _files(plan, run, atlas).qc.unlink(missing_ok=True)
+
+
+def _not_started(run: BoldRun) -> _Problem:
+    message = "not started, because another run failed first (--stop-on-first-crash)"
+    return _Problem(run.participant_id, run_name(run), message, InputError.exit_code)
+
+
 def _write_dataset_files(plan: ParticipantPlan, done: Sequence[BoldRun], atlas: Atlas) -> None:
     """Write what belongs to the dataset: the labels as they were used, and what to cite."""
     grids = {(run.space, run.res): run for run in reversed(done)}
@@ -132,30 +164,23 @@ def _write_dataset_files(plan: ParticipantPlan, done: Sequence[BoldRun], atlas: 
         write_citation(plan.output_dir)
 
 
-def _excluded(exclusion: Exclusion) -> _Problem:
-    code = InputError.exit_code
+def _excluded(exclusion: Exclusion, asked: Sequence[str]) -> _Problem:
+    """Count a participant without any run as a failure only where they were asked for."""
+    absent = exclusion.stage == "absent" and not asked
+    code = 0 if absent else InputError.exit_code
     return _Problem(exclusion.participant_id, exclusion.stage, exclusion.reason, code)
 
 
-def _in_other_space(run: BoldRun, atlas: Atlas) -> _Problem:
-    message = (
-        f"The image is in {run.space}, the atlas {atlas.label} in {atlas.space}; resampling is not "
-        f"registration. Run fMRIPrep with --output-spaces {atlas.space}:res-2."
-    )
-    return _Problem(run.participant_id, run_name(run), message, InputError.exit_code)
-
-
 def _failed(failure: NodeFailure, runs: Sequence[BoldRun]) -> _Problem:
-    """Trace a crash of ``participant.<run>.<node>`` back to the run."""
-    name = failure.node.split(".")[1]
+    """Trace a crash of ``<run>.<node>`` back to the run."""
+    name = failure.node.split(".")[0]
     run = next(run for run in runs if run_name(run) == name)
     code = error_code(failure.error)
     return _Problem(run.participant_id, name, failure.message, code, failure.crash_file)
 
 
 def _report_failed(failure: NodeFailure, participants: Sequence[str]) -> _Problem:
-    name = failure.node.split(".")[1]
-    who = next(each for each in participants if each.replace("-", "_").replace("+", "") == name)
+    who = next(each for each in participants if node_name(each) == failure.node)
     return _Problem(who, "report", failure.message, error_code(failure.error), failure.crash_file)
 
 
@@ -164,19 +189,26 @@ def _keep_crash_files(plan: ParticipantPlan, problems: Sequence[_Problem]) -> No
     for problem in problems:
         if problem.crash_file is not None:
             log_dir = run_log_dir(plan.output_dir, problem.participant_id, plan.run_id)
-            shutil.copy(problem.crash_file, log_dir / problem.crash_file.name)
+            text = problem.crash_file.read_text(encoding="utf-8")
+            write_text(log_dir / problem.crash_file.name, text)
 
 
 def _close(plan: ParticipantPlan, done: set[str], problems: Sequence[_Problem]) -> int:
-    """Print how everyone ended; a participant is done when nothing of theirs was left out."""
-    outcomes = []
-    for who in sorted(done | {each.participant_id for each in problems}):
-        own = [each for each in problems if each.participant_id == who]
-        status = next(
-            (each.status for each in own if each.crash_file), own[0].status if own else "done"
-        )
-        why = "; ".join(f"{each.what}: {each.message}" for each in own)
-        outcomes.append(Outcome(who, status, why, own[0].code if own else 0))
+    """Say how everyone ended, on the terminal and in the log."""
+    everyone = sorted(done | {each.participant_id for each in problems})
+    outcomes = [_outcome(who, [p for p in problems if p.participant_id == who]) for who in everyone]
     print_outcomes(outcomes, title=f"Participant level, {plan.output_dir}")
     code = exit_code(outcomes)
-    return 1 if done and code else code
+    if not done:
+        return code or InputError.exit_code
+    write_tsv(outcomes_log(plan.output_dir, plan.run_id), outcome_columns(outcomes))
+    return min(code, 1)
+
+
+def _outcome(participant_id: str, problems: Sequence[_Problem]) -> Outcome:
+    """Sum up one participant, who is done when nothing of theirs was left out."""
+    if not problems:
+        return Outcome(participant_id, "done")
+    status = "failed" if any(each.crash_file for each in problems) else "skipped"
+    why = "; ".join(f"{each.what}: {each.message}" for each in problems)
+    return Outcome(participant_id, status, why, max(each.code for each in problems))

@@ -9,7 +9,7 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from fmmtc_bidsapp.engine import new_workflow
+from fmmtc_bidsapp.engine import new_workflow, node_name
 from fmmtc_bidsapp.participant.nodes import Connect, Parcellate, Report, WriteRun
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import Atlas, BoldRun
@@ -26,15 +26,14 @@ _REPORT_GB = 0.6
 
 def run_name(run: BoldRun) -> str:
     """Name of the run's nodes: its entities in letters, digits and underscores."""
-    parts = [f"{key}_{value}" for key, value in run.entities.items()]
-    return "_".join(parts).replace("-", "").replace("+", "")
+    return node_name("_".join(f"{key}_{value}" for key, value in run.entities.items()))
 
 
 def runs_workflow(
     plan: ParticipantPlan, runs: Sequence[BoldRun], atlas: Atlas, source_dir: Path, crash_dir: Path
 ) -> Any:
     """Build find-to-file for every run; runs share no edge, so one failure stops no other."""
-    workflow = new_workflow("participant", plan.resources, crash_dir)
+    workflow = new_workflow("participant", plan, crash_dir)
     workflow.add_nodes([_run_workflow(plan, run, atlas, source_dir) for run in runs])
     return workflow
 
@@ -48,7 +47,7 @@ def _run_workflow(
         "min_coverage": plan.parcel.min_coverage,
     }
     parcellate = pe.Node(
-        Parcellate(bold=str(run.bold), **parcels),
+        Parcellate(bold=str(run.bold), mask=str(run.mask), **parcels),
         name="parcellate",
         mem_gb=_PARCELLATE_GB,
     )
@@ -66,8 +65,6 @@ def _run_workflow(
         mem_gb=_WRITE_GB,
         overwrite=True,
     )
-    if run.mask is not None:
-        parcellate.inputs.mask = str(run.mask)
     if run.confounds is not None:
         write.inputs.confounds = str(run.confounds)
     workflow = pe.Workflow(name=run_name(run))
@@ -84,7 +81,13 @@ def _run_workflow(
 def _description(run: BoldRun) -> dict[str, Any]:
     """Say what a run is in values that JSON keeps."""
     entities = dict(run.entities)
-    return {"entities": entities, "space": run.space, "res": run.res, "tr_s": run.tr_s}
+    return {
+        "entities": entities,
+        "space": run.space,
+        "res": run.res,
+        "tr_s": run.tr_s,
+        "start_time_s": run.start_time_s,
+    }
 
 
 def report_workflow(
@@ -106,13 +109,13 @@ def report_workflow(
     crash_dir
         Where crash files go.
     """
-    workflow = new_workflow("reports", plan.resources, crash_dir)
+    workflow = new_workflow("reports", plan, crash_dir)
     for participant in participants:
         report = Report(
             output_dir=str(plan.output_dir),
             participant_id=participant,
             problems=json.dumps(problems.get(participant, [])),
         )
-        name = participant.replace("-", "_").replace("+", "")
+        name = node_name(participant)
         workflow.add_nodes([pe.Node(report, name=name, mem_gb=_REPORT_GB, overwrite=True)])
     return workflow

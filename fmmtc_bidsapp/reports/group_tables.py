@@ -38,8 +38,9 @@ METRICS = (
     _Metric("brier_skill", "Brier skill", "Against the training share of positives; 0 is no gain"),
     _Metric("log_loss", "Log loss", "Smaller is better"),
     _Metric("log_loss_skill", "Log loss skill", "As the Brier skill"),
-    _Metric("calibration_slope", "Calibration slope", "Ideal 1; below 1 is over-confident"),
-    _Metric("calibration_intercept", "Calibration intercept", "Ideal 0"),
+    _Metric("calibration_slope", "Calibration slope", "Of all folds together; ideal 1"),
+    _Metric("calibration_intercept", "Calibration intercept", "Of all folds together; ideal 0"),
+    _Metric("calibration_error", "Calibration error", "Of all folds together, five bins; ideal 0"),
 )
 
 _PERSON = ["participant_id", "session_id"]
@@ -74,9 +75,11 @@ def metric_rows(metrics: pd.DataFrame, names: Mapping[str, str]) -> list[dict[st
 
 
 def _cell(row: Mapping[Any, Any]) -> dict[str, str]:
+    # A fold alone is too small for some metrics; what they have is the pooled value.
+    shown = "pooled" if pd.isna(row.get("mean")) else "mean"
     return {
-        "mean": number(row.get("mean")),
-        "interval": interval(row.get("mean_low"), row.get("mean_high")),
+        "mean": number(row.get(shown)),
+        "interval": interval(row.get(f"{shown}_low"), row.get(f"{shown}_high")),
         "pooled": number(row.get("pooled")),
         "pooled_interval": interval(row.get("pooled_low"), row.get("pooled_high")),
         "fold_sd": number(row.get("fold_sd")),

@@ -14,7 +14,16 @@ from fmmtc_bidsapp.errors import InputError
 __all__ = ["finished_runs", "participants", "program_version", "read_json", "read_table"]
 
 _OWN_ENTITIES = ("space", "atlas", "res", "stat", "desc")
-_LABELS = ("participant_id", "session_id", "fold", "repeat")
+_LABELS = (
+    "participant_id",
+    "session_id",
+    "fold",
+    "repeat",
+    "name",
+    "Node",
+    "network",
+    "subnetwork",
+)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -98,7 +107,7 @@ def finished_runs(output_dir: Path, participant_id: str) -> list[RunFiles]:
     list of RunFiles
         In the order of their names.
     """
-    series = sorted((output_dir / participant_id).glob("**/func/*_stat-mean_*_timeseries.tsv"))
+    series = sorted((output_dir / participant_id).glob("**/func/sub-*_stat-mean_*_timeseries.tsv"))
     runs = [_run_of(output_dir, path) for path in series]
     return [run for run in runs if run.qc.exists()]
 

@@ -30,7 +30,7 @@ class ParcelMeans:
     signal: Floats
     """(time, parcel) mean over the used voxels; NaN throughout where there are too few."""
     coverage: Floats
-    """(parcel,) used voxels as a share of the parcel's voxels in the atlas."""
+    """(parcel,) used voxels as a share of the parcel's voxels on the grid of the image."""
     n_voxels_used: Ints
     """(parcel,)"""
     n_voxels_constant: int
@@ -79,7 +79,6 @@ def parcel_means(
     *,
     mask: Bools | None,
     min_coverage: float,
-    n_atlas_voxels: NDArray[np.integer[Any]] | None,
 ) -> ParcelMeans:
     """Average a 4D image over the voxels of each parcel, reading it once, volume by volume.
 
@@ -98,8 +97,6 @@ def parcel_means(
         (x, y, z) True inside the brain, on the image's own grid; None takes every voxel.
     min_coverage
         Smallest share of a parcel's voxels that must be used; a parcel below it becomes NaN.
-    n_atlas_voxels
-        (parcel,) voxels that coverage is measured against; None counts ``labels``.
 
     Raises
     ------
@@ -114,8 +111,6 @@ def parcel_means(
         _require_shape(info, mask, "brain mask")
 
     labelled = _labelled_voxels(labels, index)
-    if n_atlas_voxels is None:
-        n_atlas_voxels = np.bincount(labelled.parcel, minlength=len(index))
     inside = labelled if mask is None else labelled.keep(mask.ravel(order="F")[labelled.where])
     voxels, seen = inside, _read(info, inside, len(index))
     if not seen.finite.all():
@@ -126,7 +121,7 @@ def parcel_means(
         voxels,
         seen,
         n_voxels_nonfinite=len(inside.where) - len(voxels.where),
-        n_atlas_voxels=np.asarray(n_atlas_voxels),
+        n_labelled=np.bincount(labelled.parcel, minlength=len(index)),
         min_coverage=min_coverage,
     )
 
@@ -185,10 +180,10 @@ def _summarise(
     seen: _Pass,
     *,
     n_voxels_nonfinite: int,
-    n_atlas_voxels: NDArray[np.integer[Any]],
+    n_labelled: NDArray[np.integer[Any]],
     min_coverage: float,
 ) -> ParcelMeans:
-    n_parcels = len(n_atlas_voxels)
+    n_parcels = len(n_labelled)
     used = voxels.keep(seen.varies)
     n_finite = np.bincount(voxels.parcel, minlength=n_parcels)
     n_used = np.bincount(used.parcel, minlength=n_parcels)
@@ -198,7 +193,7 @@ def _summarise(
         stored = (first + seen.change) / n_used
     # The mean is linear, so scaling it equals scaling every voxel.
     signal = info.slope * stored + info.intercept
-    coverage = np.divide(n_used, n_atlas_voxels, out=np.zeros(n_parcels), where=n_atlas_voxels > 0)
+    coverage = np.divide(n_used, n_labelled, out=np.zeros(n_parcels), where=n_labelled > 0)
     low_coverage = coverage < min_coverage
     signal[:, low_coverage] = np.nan
     return ParcelMeans(

@@ -16,12 +16,10 @@ from fmmtc_bidsapp.signals.volumes import ImageInfo, iterate_volumes, read_info
 
 __all__ = [
     "Grid",
-    "count_voxels",
     "labels_on_grid",
     "read_grid",
     "read_labels",
     "read_mask",
-    "same_grid",
 ]
 
 # Headers store float32, so equal grids differ a little; a voxel is off by this much at most.
@@ -53,11 +51,6 @@ def read_grid(image: Path) -> Grid:
         The file is not a readable NIfTI image.
     """
     return _grid(read_info(image))
-
-
-def same_grid(a: Grid, b: Grid) -> bool:
-    """Return whether two images have the same voxels in the same storage order."""
-    return a.shape == b.shape and _agree(_voxel_map(a, b), np.eye(4), b)
 
 
 def read_labels(image: Path) -> Labels:
@@ -141,15 +134,6 @@ def read_mask(image: Path, grid: Grid) -> NDArray[np.bool_]:
     if not inside.any():
         raise InputError(f"{image} has no voxel above 0. Run fMRIPrep again for this run.")
     return inside
-
-
-def count_voxels(
-    labels: NDArray[np.integer[Any]], index: NDArray[np.integer[Any]]
-) -> NDArray[np.int64]:
-    """Return the number of voxels (parcel,) that carry each label of ``index``."""
-    values, counts = np.unique(labels, return_counts=True)
-    found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    return np.array([found.get(value, 0) for value in index.tolist()], dtype=np.int64)
 
 
 def _grid(info: ImageInfo) -> Grid:

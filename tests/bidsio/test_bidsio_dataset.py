@@ -34,7 +34,7 @@ def test_another_label_joins_the_dataset(tmp_path):
 
 def test_another_configuration_under_the_same_label_is_refused_with_both_hashes(tmp_path):
     prepare(tmp_path)
-    with pytest.raises(UsageError, match=r"desc-none.*aaa.*bbb"):
+    with pytest.raises(UsageError, match=r"none.*aaa.*bbb"):
         prepare(tmp_path, config_hash="bbb")
 
 

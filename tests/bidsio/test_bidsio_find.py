@@ -11,7 +11,7 @@ from fmmtc_bidsapp.errors import InputError, UsageError
 SPACE = "MNI152NLin6Asym"
 
 
-def find(root, *, space="auto", participants=(), sessions=(), tasks=(), runs=()):
+def find(root, *, space=SPACE, participants=(), sessions=(), tasks=(), runs=()):
     return find_bold_runs(
         root, space=space, participants=participants, sessions=sessions, tasks=tasks, runs=runs
     )
@@ -38,10 +38,18 @@ def test_a_run_comes_with_its_own_mask_confounds_and_repetition_time(fmriprep):
 def test_mask_and_confounds_of_another_acquisition_are_never_taken(fmriprep):
     plain = run_files("sub-01/func/sub-01_task-rest")
     other = run_files("sub-01/func/sub-01_task-rest_acq-mb")
-    runs, _ = find(fmriprep(plain[0], *other))
+    runs, _ = find(fmriprep(plain[0], plain[1], *other))
     without, with_acq = sorted(runs, key=lambda run: len(run.entities))
-    assert (without.mask, without.confounds) == (None, None)
+    assert (without.mask.name, without.confounds) == (Path(plain[1]).name, None)
     assert with_acq.mask.name == Path(other[1]).name
+
+
+def test_a_run_without_its_own_mask_is_excluded_and_the_mask_named(fmriprep):
+    plain = run_files("sub-01/func/sub-01_task-rest")
+    other = run_files("sub-01/func/sub-01_task-rest_acq-mb")
+    (run,), (exclusion,) = find(fmriprep(plain[0], *other))
+    assert run.entities["acq"] == "mb"
+    assert "desc-brain_mask" in exclusion.reason
 
 
 def test_confounds_under_their_name_of_fmriprep_20_0_are_found(fmriprep):

@@ -7,9 +7,15 @@ from fmmtc_bidsapp.bidsio.read import find_series, read_parcel_table
 from fmmtc_bidsapp.errors import InputError, UsageError
 
 
-def find(root, *, desc=None, participants=(), sessions=(), tasks=(), atlas=None):
+def find(root, *, desc=None, participants=(), sessions=(), tasks=(), atlas=None, space="auto"):
     return find_series(
-        root, participants=participants, sessions=sessions, tasks=tasks, desc=desc, atlas=atlas
+        root,
+        participants=participants,
+        sessions=sessions,
+        tasks=tasks,
+        desc=desc,
+        atlas=atlas,
+        space=space,
     )
 
 
@@ -97,8 +103,19 @@ def test_several_atlases_need_a_choice(tmp_path):
 
 def test_a_run_in_two_spaces_is_not_counted_twice(tmp_path):
     other = XCPD.replace("MNI152NLin2009cAsym", "fsLR")
-    with pytest.raises(UsageError, match="2 spaces"):
-        find(add(tmp_path, f"{XCPD}_timeseries.tsv", f"{other}_timeseries.tsv"))
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv", f"{other}_timeseries.tsv")
+    with pytest.raises(UsageError, match=r"MNI152NLin2009cAsym, fsLR: choose --space"):
+        find(root)
+    (series,), _ = find(root, space="MNI152NLin2009cAsym")
+    assert series.entities["space"] == "MNI152NLin2009cAsym"
+
+
+def test_a_series_of_ours_without_its_quality_table_is_unfinished(tmp_path):
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv")
+    (root / f"{XCPD}_timeseries.json").write_text('{"AtlasDigest": "d"}')
+    found, (exclusion,) = find(root)
+    assert not found
+    assert "no quality table" in exclusion.reason
 
 
 def test_a_series_that_was_not_fetched_is_an_exclusion(tmp_path):

@@ -134,7 +134,7 @@ def test_the_sidecar_of_a_series_has_numbers_as_numbers_and_names_missing_parcel
     assert sidecar["MissingParcels"] == ["R_MST"]
     assert sidecar["MeanFramewiseDisplacement"] == 0.125
     assert sidecar["AtlasDigest"] == "00"
-    keys = "Description Sources SamplingFrequency RepetitionTime StartTime Units SoftwareFilters "
+    keys = "Description Sources SamplingFrequency RepetitionTime Units SoftwareFilters "
     keys += "ConfoundRegressors NumberOfVolumes NumberOfVolumesRetained NumberOfDummyVolumes "
     keys += "Interpolated MeanFramewiseDisplacement Atlas AtlasDigest AtlasSpace MissingParcels"
     assert set(keys.split()) <= set(sidecar)

@@ -18,6 +18,7 @@ from fmmtc_bidsapp.group.bundle import (
     load_bundle_model,
     read_bundle,
     save_bundle_model,
+    withdraw_bundle,
     write_bundle,
 )
 from fmmtc_bidsapp.learning.experiments import fit_final
@@ -27,7 +28,7 @@ from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 
 PARCELS = tuple(f"P{i}" for i in range(12))
-RANGE = TrainingRange(tr_s=(2.0,), n_volumes=(120, 150), mean_fd_mm=(0.05, 0.3))
+RANGE = TrainingRange(tr_s=(2.0, 2.5), n_volumes=(120, 150), mean_fd_mm=(0.05, 0.3))
 SETUP = Setup(
     train=TrainOptions(epochs=2, inner_folds=2, batch_size=4),
     model=ModelOptions(encoder="random"),
@@ -80,6 +81,8 @@ def folder(model, tmp_path: Path) -> Path:
         model=SETUP.model,
         seed=4,
         encoder_digest="e1",
+        precision="float32",
+        n_people=12,
         training_range=RANGE,
         target="Response",
         positive_value="1",
@@ -139,17 +142,28 @@ def test_series_of_another_atlas_are_refused(
     folder: Path, changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        check_fits(read_bundle(folder), cohort(**changes), ModelOptions())
+        check_fits(read_bundle(folder), cohort(**changes), ModelOptions(), ())
 
 
 def test_a_flag_that_contradicts_the_bundle_is_refused_and_one_that_agrees_is_not(
     folder: Path,
 ) -> None:
     bundle = read_bundle(folder)
-    check_fits(bundle, cohort(), ModelOptions(encoder="random"))
-    check_fits(bundle, cohort(), ModelOptions(encoder_weights="/elsewhere"))
+    check_fits(bundle, cohort(), ModelOptions(encoder="random"), ["encoder"])
+    check_fits(bundle, cohort(), ModelOptions(encoder_weights="/x"), ["encoder_weights"])
+    check_fits(bundle, cohort(), ModelOptions(window=100), [])
     with pytest.raises(UsageError, match="--window is 100"):
-        check_fits(bundle, cohort(), ModelOptions(window=100))
+        check_fits(bundle, cohort(), ModelOptions(window=100), ["window"])
+    shorter = replace(bundle, model=replace(bundle.model, window=100))
+    with pytest.raises(UsageError, match="--window is 200"):
+        check_fits(shorter, cohort(), ModelOptions(), ["window"])
+
+
+def test_a_withdrawn_bundle_cannot_be_read(folder: Path) -> None:
+    withdraw_bundle(folder)
+    withdraw_bundle(folder)
+    with pytest.raises(ModelFileError, match="absent"):
+        read_bundle(folder)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +171,9 @@ def test_a_flag_that_contradicts_the_bundle_is_refused_and_one_that_agrees_is_no
     [
         ((2.0, 130, 0.1), None),
         ((None, 130, None), None),
-        ((0.8, 130, 0.1), "TR 0.8 s, trained on 2 s"),
+        ((2.0000001, 130, 0.1), None),
+        ((2.2, 130, 0.1), None),
+        ((0.8, 130, 0.1), "TR 0.8 s, trained on 2 to 2.5 s"),
         ((2.0, 300, 0.1), "300 volumes, trained on 120 to 150"),
         ((2.0, 130, 0.9), "mean FD 0.90 mm"),
     ],

@@ -53,13 +53,20 @@ def encode(encoder, signal, options=RAW, seed=5):
 
 
 def by_hand(encoder, window, parcels, n_orders=3, seed=5):
-    """Orders drawn for all tokens, then shown without the parcels that are left out."""
-    n_patches = len(window) // 10
+    """Orders drawn for a full window, then shown without the tokens that are not there."""
+    n_patches, n_window_patches = len(window) // 10, 4
     generator = torch.Generator().manual_seed(seed)
     outputs = []
     for _ in range(n_orders):
-        order = torch.randperm(PARCELS * n_patches, generator=generator)
-        kept = torch.tensor([token for token in order.tolist() if token // n_patches in parcels])
+        order = torch.randperm(PARCELS * n_window_patches, generator=generator)
+        tokens = [divmod(token, n_window_patches) for token in order.tolist()]
+        kept = torch.tensor(
+            [
+                parcel * n_patches + patch
+                for parcel, patch in tokens
+                if parcel in parcels and patch < n_patches
+            ]
+        )
         signal = torch.tensor(window.T, dtype=torch.float32)[None]
         xyz = torch.tensor(XYZ, dtype=torch.float32)[None]
         outputs.append(encoder(signal, xyz, kept[None])[0].numpy())

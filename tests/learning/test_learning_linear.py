@@ -51,7 +51,7 @@ def cross_validate(name, examples, seed):
 
 def test_fc_logistic_is_the_logistic_regression_on_all_scaled_edges():
     examples = cohort(30, seed=0)
-    fitted = FcLogisticLearner(SETUP).fit(examples, np.arange(20), 1, 0, lambda: None)
+    fitted = FcLogisticLearner(SETUP).fit(examples, np.arange(20), 1, 0)
     upper = np.triu_indices(PARCELS, k=1)
     z = np.arctanh(examples.fc[:, upper[0], upper[1]].astype(float))
     scaled = (z - z[:20].mean(axis=0)) / z[:20].std(axis=0) / np.sqrt(z.shape[1])

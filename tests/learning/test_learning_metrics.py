@@ -53,7 +53,20 @@ def test_each_metric_equals_scikit_learns_for_any_weights(name):
 
 
 def test_every_metric_has_a_reference():
-    assert set(METRICS) - set(REFERENCES) == {"calibration_slope", "calibration_intercept"}
+    own_tests = {"calibration_slope", "calibration_intercept", "calibration_error"}
+    assert set(METRICS) - set(REFERENCES) == own_tests
+
+
+def test_the_calibration_error_is_the_mean_gap_of_five_bins_of_equal_mass():
+    scored = scored_people(4, n=50)
+    by_hand = 0.0
+    people = zip(scored.probability, scored.y, strict=True)
+    ranked = sorted(people, key=lambda person: person[0])
+    for i in range(0, 50, 10):
+        probability, y = zip(*ranked[i : i + 10], strict=True)
+        by_hand += abs(np.mean(probability) - np.mean(y)) / 5
+    found = METRICS["calibration_error"].compute(scored, np.ones((1, 50)))
+    assert found[0] == pytest.approx(by_hand)
 
 
 def test_calibration_slope_and_intercept_are_those_of_a_logistic_regression():

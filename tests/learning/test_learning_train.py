@@ -52,10 +52,6 @@ def fold_of(examples, n_train=16):
     return Fold(repeat=0, fold=0, train=rows[:n_train], test=rows[n_train:])
 
 
-def ticker():
-    return None
-
-
 @pytest.mark.parametrize(("n", "size"), [(9, 8), (17, 8), (8, 8), (3, 8), (25, 4)])
 def test_batches_hold_everyone_once_and_nobody_alone(n, size):
     batches = split_batches(np.arange(n), size)
@@ -112,7 +108,7 @@ def test_an_effect_in_either_stream_is_found(where):
 def test_training_and_evaluation_mode_agree_on_the_training_rows():
     examples = cohort(n=32, in_fc=1.0)
     rows = np.arange(32)
-    fitted = FmmTcLearner(SETUP).fit(examples, rows, 6, 1, ticker)
+    fitted = FmmTcLearner(SETUP).fit(examples, rows, 6, 1)
     evaluated = fitted.logits(examples.cls, examples.fc)
     fitted.network.train()
     with torch.no_grad():
@@ -129,8 +125,8 @@ def test_a_shorter_training_is_the_beginning_of_a_longer_one():
     examples = cohort(in_fc=1.0)
     rows, others = np.arange(16), np.arange(16, 24)
     learner = FmmTcLearner(SETUP)
-    path = learner.path(examples, rows, others, 3, ticker)
-    fitted = learner.fit(examples, rows, 4, 3, ticker)
+    path = learner.path(examples, rows, others, 3)
+    fitted = learner.fit(examples, rows, 4, 3)
     np.testing.assert_allclose(
         fitted.logits(examples.cls[others], examples.fc[others]), path.logits[3], rtol=1e-5
     )
@@ -148,7 +144,7 @@ def test_an_untrained_network_starts_from_the_share_of_positives():
     examples = cohort()
     few = replace(examples, y=(np.arange(24) < 3).astype(int))
     slow = replace(SETUP, train=replace(SETUP.train, learning_rate=1e-6))
-    fitted = FmmTcLearner(slow).fit(few, np.arange(24), 1, 0, ticker)
+    fitted = FmmTcLearner(slow).fit(few, np.arange(24), 1, 0)
     assert fitted.network.get_parameter("head.bias").item() == pytest.approx(
         np.log(3 / 21), abs=1e-3
     )
@@ -208,24 +204,9 @@ def test_imputed_edges_are_counted_once_per_person_and_edge():
     assert predictions.notes == {"edges_imputed_train": 15, "edges_imputed_test": 15 + 14}
 
 
-def test_every_epoch_is_reported():
-    examples = cohort()
-    seen = []
-    predictions = fit_fold(
-        "fmmtc",
-        examples,
-        fold_of(examples),
-        SETUP,
-        EVALUATION,
-        seed=1,
-        tick=lambda: seen.append(None),
-    )
-    assert len(seen) == 2 * 6 + predictions.epoch
-
-
 def test_bfloat16_predicts_what_float32_does():
     examples = cohort(n=48, in_fc=4.0)
-    fitted = FmmTcLearner(SETUP).fit(examples, np.arange(48), 6, 1, ticker)
+    fitted = FmmTcLearner(SETUP).fit(examples, np.arange(48), 6, 1)
     half = replace(fitted, setup=replace(SETUP, dtype=torch.bfloat16))
     exact, rounded = (each.logits(examples.cls, examples.fc) for each in (fitted, half))
     assert rounded.tobytes() != exact.tobytes()

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fmmtc_bidsapp.model.tokens import kept_tokens, token_orders
-
-
-def test_kept_tokens_are_all_patches_of_the_parcels_with_data() -> None:
-    kept = kept_tokens(torch.tensor([False, True, False, True]), n_patches=3)
-    assert kept.tolist() == [3, 4, 5, 9, 10, 11]
+from fmmtc_bidsapp.model.tokens import token_orders
 
 
 def test_every_order_is_a_permutation_of_its_own() -> None:

@@ -47,10 +47,8 @@ def save(path, data, *, endian="<", scaling=None):
     return path
 
 
-def ours(path, labels, mask=None, min_coverage=0.0, n_atlas_voxels=None):
-    return parcel_means(
-        path, labels, INDEX, mask=mask, min_coverage=min_coverage, n_atlas_voxels=n_atlas_voxels
-    )
+def ours(path, labels, mask=None, min_coverage=0.0):
+    return parcel_means(path, labels, INDEX, mask=mask, min_coverage=min_coverage)
 
 
 def nilearn_means(path, labels, mask=None):
@@ -180,12 +178,6 @@ def test_a_parcel_below_the_smallest_coverage_is_missing(tmp_path, rng, labels):
     exactly = ours(path, labels, mask, min_coverage=strict.coverage[0])
     assert not exactly.low_coverage.any()
     assert np.isfinite(exactly.signal).all()
-
-
-def test_coverage_is_measured_against_the_atlas_where_it_is_given(tmp_path, rng, labels):
-    path = save(tmp_path / "bold.nii.gz", make_series(rng))
-    found = ours(path, labels, n_atlas_voxels=np.full(N_PARCELS, 1000))
-    np.testing.assert_allclose(found.coverage, found.n_voxels_used / 1000)
 
 
 def test_a_parcel_without_a_voxel_on_the_grid_has_coverage_zero(tmp_path, rng, labels):
