@@ -9,15 +9,16 @@ from __future__ import annotations
 import builtins
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import nipype
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 from rich.console import Console
@@ -162,8 +163,7 @@ def run_workflow(workflow: Any, resources: Resources, *, title: str) -> NodeResu
     if resources.memory_gb is not None:
         arguments["memory_gb"] = resources.memory_gb
     n_nodes = len(workflow.list_node_names())
-    lock = FileLock(Path(workflow.base_dir) / f"{workflow.name}.lock")
-    with lock, _NodeProgress(title, n_nodes) as progress:
+    with _alone(workflow), _NodeProgress(title, n_nodes) as progress:
         try:
             workflow.run(plugin=_Workers(arguments | {"status_callback": progress}))
         except RuntimeError as error:
@@ -172,6 +172,21 @@ def run_workflow(workflow: Any, resources: Resources, *, title: str) -> NodeResu
                 raise errors.AppError(f"The workflow {title} ended early: {error}") from error
     crashes = sorted(set(crash_dir.glob("crash-*.txt")) - before)
     return NodeResults(frozenset(progress.finished), tuple(_read_crash(path) for path in crashes))
+
+
+@contextmanager
+def _alone(workflow: Any) -> Iterator[None]:
+    """Wait until no other run works on nodes of the same names in the same workspace."""
+    lock = FileLock(Path(workflow.base_dir, f"{workflow.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"Another run works in {workflow.base_dir}; waiting for it to finish.", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _quiet_nipype(verbose: int) -> None:

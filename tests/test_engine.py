@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine as pe
 
@@ -146,3 +148,21 @@ def test_an_exception_that_is_not_ours_is_a_fault_of_ours() -> None:
 def test_the_closing_table_is_plain_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     print_outcomes([Outcome("sub-01", "skipped", "no [bold] image")], title="End")
     assert capsys.readouterr().out == "End\n  sub-01: skipped: no [bold] image\n"
+
+
+def test_a_second_run_in_the_same_workspace_waits_for_the_first(
+    plan: ParticipantPlan, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    workflow = _chains([8], plan, tmp_path / "log")
+    held, done = threading.Event(), threading.Event()
+
+    def first_run() -> None:
+        with FileLock(plan.workspace / "chains.lock"):
+            held.set()
+            done.wait(0.5)
+
+    threading.Thread(target=first_run).start()
+    held.wait()
+    results = run_workflow(workflow, plan.resources, title="chains")
+    assert results.done == {"first_8", "second_8"}
+    assert "waiting for it" in capfd.readouterr().out
