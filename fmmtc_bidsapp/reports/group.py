@@ -246,6 +246,11 @@ def _about(analysis: _Analysis) -> list[tuple[str, str]]:
         "Normalisation": "Normalisation",
         "Device": "Computed on",
         "Precision": "Arithmetic",
+        "NumberOfWindows": "Windows encoded",
+        "PatchesLeftOut": "Patches that short series do not fill",
+        "ParcelsLeftOut": "Parcels without data, over people",
+        "EdgesImputed": "Edges filled from the training people",
+        "OrderSpread": "Relative spread over token orders",
     }
     told = [(name, str(analysis.about[key])) for key, name in keys.items() if key in analysis.about]
     return [("Program", f"fmmtc_bidsapp {version}"), ("Label", analysis.files.label), *told]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from fmmtc_bidsapp.bidsio import sidecar
 from fmmtc_bidsapp.bidsio.names import RunFiles, dataset_description, parse_name
 from fmmtc_bidsapp.errors import InputError
 
@@ -78,13 +78,7 @@ def read_json(path: Path) -> dict[str, Any]:
     InputError
         If the file is not JSON.
     """
-    if not path.exists():
-        return {}
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}). Delete it and run again.") from error
-    return content
+    return sidecar.read_json(path) if path.exists() else {}
 
 
 def participants(output_dir: Path) -> list[str]:
