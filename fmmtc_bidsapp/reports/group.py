@@ -252,5 +252,9 @@ def _about(analysis: _Analysis) -> list[tuple[str, str]]:
         "EdgesImputed": "Edges filled from the training people",
         "OrderSpread": "Relative spread over token orders",
     }
-    told = [(name, str(analysis.about[key])) for key, name in keys.items() if key in analysis.about]
+    told = [
+        (name, f"{value:.3g}" if isinstance(value, float) else str(value))
+        for key, name in keys.items()
+        if (value := analysis.about.get(key)) is not None
+    ]
     return [("Program", f"fmmtc_bidsapp {version}"), ("Label", analysis.files.label), *told]
