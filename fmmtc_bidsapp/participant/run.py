@@ -88,22 +88,10 @@ def run_participant(plan: ParticipantPlan) -> int:
         return _close(plan, set(), problems)
     _prepare(plan, runs, atlas, fmriprep_dir)
     crash_dir = plan.resources.work_dir / "crash" / plan.run_id
-    workflow = runs_workflow(plan, runs, atlas, fmriprep_dir, crash_dir)
-    results = run_workflow(workflow, plan.resources, title="runs")
-    failed = [_failed(each, runs) for each in results.failures]
-    problems += failed
-    done = [run for run in runs if f"{run_name(run)}.write" in results.done]
-    broken = {each.what for each in failed}
-    _withdraw(plan, [run for run in runs if run_name(run) in broken], atlas)
-    problems += [_not_started(r) for r in runs if r not in done and run_name(r) not in broken]
+    done, unfinished = _compute(plan, runs, atlas, fmriprep_dir, crash_dir)
+    problems += unfinished
     _write_dataset_files(plan, done, atlas)
-    reported = sorted({run.participant_id for run in runs})
-    texts = {
-        who: [(p.what, p.message) for p in problems if p.participant_id == who] for who in reported
-    }
-    reports = report_workflow(plan, reported, texts, crash_dir)
-    report_results = run_workflow(reports, plan.resources, title="reports")
-    problems += [_report_failed(each, reported) for each in report_results.failures]
+    problems += _report(plan, runs, problems, crash_dir)
     _keep_crash_files(plan, problems)
     return _close(plan, {run.participant_id for run in done}, problems)
 
@@ -134,6 +122,34 @@ def _prepare(plan: ParticipantPlan, runs: Sequence[BoldRun], atlas: Atlas, sourc
         f"fmmtc {__version__}: {len(runs)} runs of {len(participants)} participants from {source}"
     )
     print(f"Atlas {atlas.label}: {atlas.title}", flush=True)
+
+
+def _compute(
+    plan: ParticipantPlan, runs: Sequence[BoldRun], atlas: Atlas, source: Path, crash_dir: Path
+) -> tuple[list[BoldRun], list[_Problem]]:
+    """Take every run from image to files; returns those that are done, and what is not."""
+    workflow = runs_workflow(plan, runs, atlas, source, crash_dir)
+    results = run_workflow(workflow, plan.resources, title="runs")
+    done = [run for run in runs if f"{run_name(run)}.write" in results.done]
+    failed = [_failed(each, runs) for each in results.failures]
+    broken = {each.what for each in failed}
+    _withdraw(plan, [run for run in runs if run_name(run) in broken], atlas)
+    rest = [run for run in runs if run not in done and run_name(run) not in broken]
+    return done, [*failed, *(_not_started(run) for run in rest)]
+
+
+def _report(
+    plan: ParticipantPlan, runs: Sequence[BoldRun], problems: Sequence[_Problem], crash_dir: Path
+) -> list[_Problem]:
+    """Write a report for everyone who had a run, with what failed; returns reports that did."""
+    participants = sorted({run.participant_id for run in runs})
+    texts = {
+        who: [(each.what, each.message) for each in problems if each.participant_id == who]
+        for who in participants
+    }
+    workflow = report_workflow(plan, participants, texts, crash_dir)
+    results = run_workflow(workflow, plan.resources, title="reports")
+    return [_report_failed(each, participants) for each in results.failures]
 
 
 def _files(plan: ParticipantPlan, run: BoldRun, atlas: Atlas) -> RunFiles:
