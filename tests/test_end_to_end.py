@@ -367,7 +367,7 @@ def test_without_the_atlas_the_command_that_fetches_it_is_named(
 
 
 def _no_such_column(out: Path) -> Sequence[str | Path]:
-    return ("--target", "Responce")
+    return ("--target", "NoSuchColumn")
 
 
 def _one_class(out: Path) -> Sequence[str | Path]:
