@@ -20,6 +20,7 @@ from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.write import atomic_path, write_json, write_text
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
+from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.experiments import FittedModel, restore_model
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.model.checkpoint import file_digest, load_tensors, save_tensors
@@ -28,12 +29,10 @@ from fmmtc_bidsapp.records import Calibration, Floats
 
 __all__ = [
     "Bundle",
-    "TrainingRange",
     "check_fits",
     "load_bundle_model",
     "read_bundle",
     "save_bundle_model",
-    "training_range",
     "withdraw_bundle",
     "write_bundle",
 ]
@@ -43,37 +42,6 @@ FORMAT = 1
 
 _TENSORS = "model.safetensors"
 _DESCRIPTION = "description.json"
-
-
-_TR_TOLERANCE_S = 0.001
-
-
-def _within(value: float, limits: tuple[float, float], tolerance: float) -> bool:
-    return limits[0] - tolerance <= value <= limits[1] + tolerance
-
-
-@dataclass(frozen=True)
-class TrainingRange:
-    """What the scans of the training people were like; outside of it a prediction is flagged."""
-
-    tr_s: tuple[float, float] | None
-    n_volumes: tuple[int, int]
-    mean_fd_mm: tuple[float, float] | None
-
-    def outside(self, tr_s: float | None, n_volumes: int, mean_fd_mm: float | None) -> list[str]:
-        """Say in which respects a scan lies outside."""
-        reasons = []
-        if tr_s is not None and self.tr_s and not _within(tr_s, self.tr_s, _TR_TOLERANCE_S):
-            reasons.append(f"TR {tr_s:g} s, trained on {self.tr_s[0]:g} to {self.tr_s[1]:g} s")
-        if not self.n_volumes[0] <= n_volumes <= self.n_volumes[1]:
-            reasons.append(
-                f"{n_volumes} volumes, trained on {self.n_volumes[0]} to {self.n_volumes[1]}"
-            )
-        if mean_fd_mm is not None and self.mean_fd_mm and mean_fd_mm > self.mean_fd_mm[1]:
-            reasons.append(
-                f"mean FD {mean_fd_mm:.2f} mm, trained on up to {self.mean_fd_mm[1]:.2f} mm"
-            )
-        return reasons
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,14 +290,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ModelFileError(f"{path} holds no JSON object; copy the whole bundle again.")
     return dict(content)
-
-
-def training_range(
-    tr_s: Sequence[float], n_volumes: Sequence[int], mean_fd_mm: Sequence[float]
-) -> TrainingRange:
-    """Sum up the scans of the training people."""
-    return TrainingRange(
-        tr_s=(min(tr_s), max(tr_s)) if tr_s else None,
-        n_volumes=(min(n_volumes), max(n_volumes)),
-        mean_fd_mm=(min(mean_fd_mm), max(mean_fd_mm)) if mean_fd_mm else None,
-    )

@@ -19,17 +19,13 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.group import results
-from fmmtc_bidsapp.group.bundle import (
-    TrainingRange,
-    training_range,
-    withdraw_bundle,
-    write_bundle,
-)
+from fmmtc_bidsapp.group.bundle import withdraw_bundle, write_bundle
 from fmmtc_bidsapp.group.card import model_card
 from fmmtc_bidsapp.group.choice import EncoderChoice, coordinates, require_repetition_times
 from fmmtc_bidsapp.group.encoding import Encoded, encode, stratum
 from fmmtc_bidsapp.group.exchange import load_fold
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
+from fmmtc_bidsapp.group.ranges import TrainingRange, training_range
 from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
 from fmmtc_bidsapp.group.workflow import FINAL, fit_name, fit_workflow
 from fmmtc_bidsapp.learning.compare import compare

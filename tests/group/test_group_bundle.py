@@ -13,7 +13,6 @@ import torch
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.bundle import (
-    TrainingRange,
     check_fits,
     load_bundle_model,
     read_bundle,
@@ -21,6 +20,7 @@ from fmmtc_bidsapp.group.bundle import (
     withdraw_bundle,
     write_bundle,
 )
+from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.experiments import fit_final
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.model.resnet import ResNetSize
