@@ -56,6 +56,8 @@ class Selection:
     space: str = "auto"
     atlas: str | None = None
     """Label of the atlas whose series the group level reads; None for the only one there is."""
+    bids_filter_file: Path | None = None
+    """BIDS filter file of the participant level; it narrows down what the labels leave."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Resources:
     memory_gb: float | None = None
     """Memory all nodes may take together; None for nine tenths of the machine's."""
     stop_on_first_crash: bool = False
+    bids_database_dir: Path | None = None
+    """Folder that keeps pybids' index of the input; None for none on disk."""
     verbose: int = 0
 
     def __post_init__(self) -> None:

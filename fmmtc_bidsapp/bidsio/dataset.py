@@ -65,8 +65,17 @@ def check_output_dir(output_dir: Path, inputs: Sequence[Path]) -> None:
             )
 
 
-def check_work_dir(work_dir: Path, inputs: Sequence[Path]) -> None:
-    """Refuse a work directory inside an input dataset.
+def check_work_dir(work_dir: Path, inputs: Sequence[Path], *, flag: str = "--work-dir") -> None:
+    """Refuse a folder of ours inside an input dataset.
+
+    Parameters
+    ----------
+    work_dir
+        Where scratch files are to be written.
+    inputs
+        Roots of the datasets that are read.
+    flag
+        How the user names the folder, for the message.
 
     Raises
     ------
@@ -76,8 +85,8 @@ def check_work_dir(work_dir: Path, inputs: Sequence[Path]) -> None:
     for root in inputs:
         if work_dir.resolve().is_relative_to(root.resolve()):
             raise UsageError(
-                f"The work directory {work_dir} lies inside the input {root}, which is never "
-                "written to. Choose another with --work-dir."
+                f"{flag} {work_dir} lies inside the input {root}, which is never written to. "
+                "Choose another folder."
             )
 
 

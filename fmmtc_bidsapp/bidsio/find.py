@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids.layout import BIDSLayout, BIDSLayoutIndexer
-
 from fmmtc_bidsapp.bidsio.content import content_problem
+from fmmtc_bidsapp.bidsio.filters import read_filter
+from fmmtc_bidsapp.bidsio.index import index_run_files
 from fmmtc_bidsapp.bidsio.locate import find_fmriprep
 from fmmtc_bidsapp.bidsio.names import ParsedName, parse_name
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity, run_title
@@ -19,7 +18,8 @@ from fmmtc_bidsapp.records import BoldRun, Exclusion
 
 __all__ = ["content_problem", "find_bold_runs", "find_fmriprep"]
 
-_GRID = ("space", "res", "den", "cohort")
+_NOT_OF_THE_RUN = ("space", "res", "den", "cohort", "label", "desc")
+_RAW = {"datatype": "func", "suffix": "bold"}
 _NATIVE = "native"
 
 Grid = tuple[str, str | None]
@@ -44,17 +44,23 @@ def find_bold_runs(
     sessions: Sequence[str],
     tasks: Sequence[str],
     runs: Sequence[str],
+    filter_file: Path | None = None,
+    database_dir: Path | None = None,
 ) -> tuple[list[BoldRun], list[Exclusion]]:
     """List the preprocessed BOLD runs, each with its own mask and confounds.
 
     Parameters
     ----------
     fmriprep_dir
-        Root of fMRIPrep's derivatives (20.0 and later).
+        Root of the derivatives of any fMRIPrep since 1.0.
     space
         TemplateFlow identifier of the space the images must be in: the atlas's.
     participants, sessions, tasks, runs
         Labels to keep, all when empty.
+    filter_file
+        BIDS filter file whose ``bold`` must hold as well.
+    database_dir
+        Folder that keeps pybids' index for a later call; None for none on disk.
 
     Returns
     -------
@@ -67,9 +73,15 @@ def find_bold_runs(
     ------
     InputError
         If no run is selected at all.
+    UsageError
+        If the filter file is not one.
+    OutputError
+        If the database cannot be kept.
     """
-    query = Query(participants, sessions, tasks, runs)
-    found = [files for files in _group(_paths(fmriprep_dir, query)) if query.admits(files.entities)]
+    filters = {} if filter_file is None else read_filter(filter_file)
+    query = Query(participants, sessions, tasks, runs, filters)
+    paths = index_run_files(fmriprep_dir, query.participant_ids(), database_dir)
+    found = [files for files in _group(paths) if query.admits({**files.entities, **_RAW})]
     if not found:
         raise InputError(
             f"{fmriprep_dir} holds no BOLD run (asked for: {query}). Check the labels."
@@ -84,38 +96,23 @@ def find_bold_runs(
     return selected, exclusions
 
 
-def _paths(root: Path, query: Query) -> list[Path]:
-    asked = "|".join(re.escape(each.removeprefix("sub-")) for each in query.participant_ids())
-    ignore = [re.compile(r"/(figures|log|logs|anat|dwi|fmap|sourcedata|code|\.[^/]+)(/|$)")]
-    if asked:
-        ignore.append(re.compile(rf"^/sub-(?!({asked})(/|$))"))
-    # Metadata is read run by run: one broken JSON would end the index of the whole dataset.
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
-    layout = BIDSLayout(root, validate=False, is_derivative=True, indexer=indexer)
-    found: list[str] = layout.get(
-        suffix=["bold", "mask", "timeseries", "regressors"],
-        extension=[".nii", ".nii.gz", ".tsv"],
-        datatype="func",
-        return_type="filename",
-    )
-    return [Path(path) for path in sorted(found)]
-
-
 def _group(paths: Iterable[Path]) -> list[_Files]:
     """Gather the files of each run: those whose other entities are equal, absent ones too."""
     groups: dict[tuple[tuple[str, str], ...], _Files] = {}
     for path, name in _named(paths):
-        desc = name.entities.get("desc")
-        run = {k: v for k, v in name.entities.items() if k not in (*_GRID, "desc")}
+        run = {k: v for k, v in name.entities.items() if k not in _NOT_OF_THE_RUN}
         files = groups.setdefault(tuple(run.items()), _Files(run))
         grid = (name.entities.get("space", _NATIVE), name.entities.get("res"))
-        match name.suffix, desc:
+        match name.suffix, name.entities.get("desc") or name.entities.get("label"):
             case "bold", "preproc":
                 files.bold[grid] = path
             case "mask", "brain":
                 files.mask[grid] = path
             case (("timeseries" | "regressors"), "confounds"):
                 files.confounds = path
+            case "timeseries", None:
+                # Before there was a desc; the name that has one comes first.
+                files.confounds = files.confounds or path
     return [files for key, files in sorted(groups.items()) if not _is_echo(key, groups)]
 
 
@@ -170,9 +167,10 @@ def _select(files: _Files, space: str, root: Path) -> BoldRun:
 def _choose_grid(files: _Files, space: str) -> Grid:
     grids = [grid for grid in files.bold if grid[0] == space]
     if not grids:
-        there = ", ".join(sorted({grid[0] for grid in files.bold})) or "no space"
+        others = ", ".join(sorted({grid[0] for grid in files.bold}))
+        there = f"only in {others}" if others else "nor in any other space"
         raise InputError(
-            f"no desc-preproc BOLD in {space}, only in {there}: run fMRIPrep with "
+            f"no desc-preproc BOLD in {space}, {there}: run fMRIPrep with "
             f"--output-spaces {space}:res-2"
         )
     # The atlas has 2 mm voxels, so that resolution is taken where there are several.

@@ -28,7 +28,8 @@ def find_fmriprep(bids_dir: Path, derivatives: Mapping[str, Path]) -> Path:
     -------
     Path
         ``derivatives["fmriprep"]``, else ``bids_dir`` when fMRIPrep made it, else the one folder
-        ``bids_dir/derivatives/fmriprep*``.
+        ``bids_dir/derivatives/fmriprep*``; of each the subfolder ``fmriprep`` when that has the
+        participants, as in the layout of versions before 21.
 
     Raises
     ------
@@ -40,12 +41,14 @@ def find_fmriprep(bids_dir: Path, derivatives: Mapping[str, Path]) -> Path:
     if not bids_dir.is_dir():
         raise UsageError(f"There is no folder {bids_dir}.")
     if _is_fmriprep(bids_dir):
-        return bids_dir
-    inside = _below(bids_dir)
+        return _below_output(bids_dir)
+    inside = [_below_output(folder) for folder in _below(bids_dir)]
     if len(inside) == 1:
         return inside[0]
     if inside:
         raise UsageError(f"{bids_dir} has several fMRIPrep folders: {_listed(inside)}. {_HOW}")
+    if _below_output(bids_dir) != bids_dir:
+        return _below_output(bids_dir)
     raise UsageError(
         f"{bids_dir} is not fMRIPrep's and holds no derivatives/fmriprep*. {_HOW}"
         + (_hint(bids_dir))
@@ -55,9 +58,20 @@ def find_fmriprep(bids_dir: Path, derivatives: Mapping[str, Path]) -> Path:
 def _checked(path: Path) -> Path:
     if not path.is_dir():
         raise UsageError(f"There is no folder {path} (--derivatives fmriprep=).")
-    if _is_fmriprep(path) or any(path.glob("sub-*/")):
+    path = _below_output(path)
+    if _is_fmriprep(path) or _has_participants(path):
         return path
     raise UsageError(f"{path} holds no fMRIPrep derivatives: no sub-* folders.{_hint(path)}")
+
+
+def _below_output(folder: Path) -> Path:
+    """Enter the ``fmriprep/`` that older versions made beside ``freesurfer/``."""
+    legacy = folder / "fmriprep"
+    return legacy if _has_participants(legacy) and not _has_participants(folder) else folder
+
+
+def _has_participants(folder: Path) -> bool:
+    return any(path.is_dir() for path in folder.glob("sub-*"))
 
 
 def _is_fmriprep(folder: Path) -> bool:

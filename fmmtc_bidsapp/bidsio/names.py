@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = [
     "ATLAS_IMAGE_PATTERNS",
     "ENTITY_ORDER",
+    "RUN_SUFFIXES",
     "SERIES_PATTERNS",
     "GroupFiles",
     "ParsedName",
@@ -44,6 +46,18 @@ SERIES_PATTERNS = tuple(f"{level}/func/sub-*_timeseries.tsv" for level in ("sub-
 ATLAS_IMAGE_PATTERNS = ("atlas-*_dseg.nii.gz", "*_atlas-*_dseg.nii.gz")
 """Globs of the label image in a personal atlas's folder."""
 
+_BEFORE_1_2: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "preproc": ("bold", "preproc"),
+        "brainmask": ("mask", "brain"),
+        "confounds": ("timeseries", "confounds"),
+    }
+)
+"""How fMRIPrep 1.0 and 1.1 ended a name with ``_bold_`` inside: suffix and desc of today."""
+
+RUN_SUFFIXES = ("bold", "mask", "timeseries", "regressors", *_BEFORE_1_2)
+"""Ends of the images and tables that fMRIPrep of any version writes for a run."""
+
 _ENTITY = re.compile(r"([a-z]+)-([0-9A-Za-z+]+)")
 _SUFFIX = re.compile(r"[0-9A-Za-z]+")
 
@@ -60,6 +74,9 @@ class ParsedName:
 
 def parse_name(path: str | Path) -> ParsedName:
     """Split a BIDS file name into entities, suffix and extension.
+
+    A name of fMRIPrep 1.0 or 1.1 (``_bold_space-T1w_preproc``) is split as it is spelled since
+    (``_space-T1w_desc-preproc_bold``).
 
     Parameters
     ----------
@@ -78,7 +95,7 @@ def parse_name(path: str | Path) -> ParsedName:
     """
     name = Path(path).name
     stem, dot, extension = name.partition(".")
-    *parts, suffix = stem.split("_")
+    parts, suffix = _as_since_1_2(*stem.split("_"))
     entities: dict[str, str] = {}
     for part in parts:
         match = _ENTITY.fullmatch(part)
@@ -90,6 +107,18 @@ def parse_name(path: str | Path) -> ParsedName:
     if not _SUFFIX.fullmatch(suffix):
         raise InputError(f"{name} is not a BIDS name: it ends in {suffix!r}, not in a suffix.")
     return ParsedName(entities, suffix, dot + extension)
+
+
+def _as_since_1_2(*words: str) -> tuple[list[str], str]:
+    *parts, suffix = words
+    if "bold" not in parts or suffix not in _BEFORE_1_2:
+        return parts, suffix
+    parts.remove("bold")
+    suffix, desc = _BEFORE_1_2[suffix]
+    if any(part.startswith("variant-") for part in parts):
+        # The AROMA image was a variant of preproc; now it has a desc of its own.
+        return [part.replace("variant-", "desc-") for part in parts], suffix
+    return [*parts, f"desc-{desc}"], suffix
 
 
 def build_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:

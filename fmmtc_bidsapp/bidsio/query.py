@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from fmmtc_bidsapp.bidsio.filters import ANY
 from fmmtc_bidsapp.records import Exclusion
 
 __all__ = ["Query", "absent_participants", "identity", "run_title"]
@@ -19,40 +20,48 @@ class Query:
     sessions: Sequence[str]
     tasks: Sequence[str]
     runs: Sequence[str]
+    filters: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    """Values of a filter file by short entity key, which must hold as well."""
 
     def admits(self, entities: Mapping[str, str]) -> bool:
         """Say whether a file with these entities is one of those asked for."""
-        return all(
-            not wanted or _normal(key, entities.get(key, "")) in wanted
-            for key, wanted in self._wanted().items()
-        )
+        return all(_meets(key, entities.get(key), wanted) for key, wanted in self._wanted())
 
     def participant_ids(self) -> list[str]:
-        """List the participants asked for, with their prefix."""
-        return [f"sub-{label}" for label in sorted(self._wanted()["sub"])]
+        """List the participants asked for, with their prefix; empty for all."""
+        named = [wanted for key, wanted in self._wanted() if key == "sub" and ANY not in wanted]
+        labels = set.intersection(*map(set, named)) if named else set()
+        return [f"sub-{label}" for label in sorted(filter(None, labels))]
 
     def __str__(self) -> str:
         parts = [
-            f"{key} {' '.join(sorted(labels))}" for key, labels in self._wanted().items() if labels
+            f"{key} {' '.join('(absent)' if each is None else each for each in wanted)}"
+            for key, wanted in self._wanted()
         ]
         return ", ".join(parts) or "all"
 
-    def _wanted(self) -> dict[str, set[str]]:
-        lists = {
-            "sub": self.participants,
-            "ses": self.sessions,
-            "task": self.tasks,
-            "run": self.runs,
-        }
-        return {
-            key: {_normal(key, label.removeprefix(f"{key}-")) for label in labels}
-            for key, labels in lists.items()
-        }
+    def _wanted(self) -> list[tuple[str, list[str | None]]]:
+        """List what was asked for, entity by entity: all must hold."""
+        lists = [
+            ("sub", self.participants),
+            ("ses", self.sessions),
+            ("task", self.tasks),
+            ("run", self.runs),
+            *self.filters.items(),
+        ]
+        return [(key, [_normal(key, each) for each in labels]) for key, labels in lists if labels]
 
 
-def _normal(key: str, label: str) -> str:
+def _meets(key: str, value: str | None, wanted: Sequence[str | None]) -> bool:
+    return _normal(key, value) in wanted or (value is not None and ANY in wanted)
+
+
+def _normal(key: str, label: str | None) -> str | None:
+    if label is None:
+        return None
+    bare = label.removeprefix(f"{key}-")
     # BIDS calls run an index: run-1 and run-01 are the same.
-    return label.lstrip("0") if key == "run" else label
+    return bare.lstrip("0") or "0" if key == "run" else bare
 
 
 def absent_participants(

@@ -42,6 +42,7 @@ _GROUP_OPTIONS = {
     "group level: judging": EvaluationOptions,
 }
 _GROUP_ONLY = ("analysis", "model", "label", "participants", "random_seed")
+_PARTICIPANT_ONLY = ("bids_filter_file", "bids_database_dir")
 _BOTH_LEVELS = ("atlas",)
 """Options of one level that choose among the files of the other."""
 _LABELS = {"train": "fmmtc", "apply": "applied"}
@@ -97,6 +98,14 @@ def _add_choosing(parser: argparse.ArgumentParser) -> None:
         help="space of the images; auto takes MNI152NLin6Asym (default: auto)",
     )
     choose.add_argument(
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        default=_ABSENT,
+        help='JSON such as {"bold": {"session": "1", "acquisition": null, "run": "*"}}; null is '
+        "absent, * any value; the labels above must hold as well (participant level)",
+    )
+    choose.add_argument(
         "-d",
         "--derivatives",
         "--datasets",
@@ -128,6 +137,12 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         (("--omp-nthreads",), int, "threads of one process (default: 1)"),
         (("--mem-mb", "--mem"), _megabytes, "memory of all processes: MB, or 8G (default: 90 %%)"),
         (("-w", "--work-dir"), Path, "scratch space, kept for a later run (default: ./work)"),
+        (
+            ("--bids-database-dir",),
+            Path,
+            "keep pybids' index of the derivatives here for a later run; delete it when files are "
+            "added (default: none is kept; participant level)",
+        ),
     ):
         run.add_argument(*flags, type=kind, default=_ABSENT, help=text)
     run.add_argument(
@@ -223,8 +238,8 @@ def _refuse_other_level(values: dict[str, Any]) -> None:
     tables = _GROUP_OPTIONS if level == "participant" else _PARTICIPANT_OPTIONS
     foreign = [name for options in tables.values() for name in given(options, values)]
     foreign = [name for name in foreign if name not in _BOTH_LEVELS]
-    if level == "participant":
-        foreign += [name for name in _GROUP_ONLY if name in values]
+    only_elsewhere = _GROUP_ONLY if level == "participant" else _PARTICIPANT_ONLY
+    foreign += [name for name in only_elsewhere if name in values]
     if foreign:
         flags = ", ".join("--" + name.replace("_", "-") for name in foreign)
         raise UsageError(f"{flags} has no meaning at the {level} level; leave it out.")
@@ -238,6 +253,7 @@ def _resources(values: dict[str, Any]) -> Resources:
         omp_nthreads=values.get("omp_nthreads", 1),
         memory_gb=None if memory_mb is None else memory_mb / 1000,
         stop_on_first_crash=values.get("stop_on_first_crash", False),
+        bids_database_dir=_absolute(values.get("bids_database_dir")),
         verbose=values["verbose"],
     )
 
@@ -250,6 +266,7 @@ def _selection(values: dict[str, Any]) -> Selection:
         runs=tuple(values.get("runs_chosen", ())),
         space=values.get("space", "auto"),
         atlas=values.get("atlas"),
+        bids_filter_file=_absolute(values.get("bids_filter_file")),
     )
 
 

@@ -71,8 +71,11 @@ def run_participant(plan: ParticipantPlan) -> int:
         When nothing can be started: no fMRIPrep derivatives, no atlas, no place to write.
     """
     fmriprep_dir = find_fmriprep(plan.bids_dir, plan.derivatives)
-    check_output_dir(plan.output_dir, [plan.bids_dir, fmriprep_dir])
-    check_work_dir(plan.resources.work_dir, [plan.bids_dir, fmriprep_dir])
+    inputs = [plan.bids_dir, fmriprep_dir]
+    check_output_dir(plan.output_dir, inputs)
+    check_work_dir(plan.resources.work_dir, inputs)
+    if plan.resources.bids_database_dir is not None:
+        check_work_dir(plan.resources.bids_database_dir, inputs, flag="--bids-database-dir")
     atlas = resolve_atlas(plan.parcel.atlas)
     _require_space(plan, atlas)
     runs, exclusions = find_bold_runs(
@@ -82,6 +85,8 @@ def run_participant(plan: ParticipantPlan) -> int:
         sessions=plan.selection.sessions,
         tasks=plan.selection.tasks,
         runs=plan.selection.runs,
+        filter_file=plan.selection.bids_filter_file,
+        database_dir=plan.resources.bids_database_dir,
     )
     problems = [_excluded(each, plan.selection.participants) for each in exclusions]
     if not runs:

@@ -1,19 +1,38 @@
 import json
+import shutil
 import tarfile
 import time
 from pathlib import Path
 
 import pytest
+from bids.layout import BIDSLayoutIndexer
 
 from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
-from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.errors import InputError, OutputError, UsageError
 
 SPACE = "MNI152NLin6Asym"
 
 
-def find(root, *, space=SPACE, participants=(), sessions=(), tasks=(), runs=()):
+def find(
+    root,
+    *,
+    space=SPACE,
+    participants=(),
+    sessions=(),
+    tasks=(),
+    runs=(),
+    filter_file=None,
+    database_dir=None,
+):
     return find_bold_runs(
-        root, space=space, participants=participants, sessions=sessions, tasks=tasks, runs=runs
+        root,
+        space=space,
+        participants=participants,
+        sessions=sessions,
+        tasks=tasks,
+        runs=runs,
+        filter_file=filter_file,
+        database_dir=database_dir,
     )
 
 
@@ -171,33 +190,158 @@ def test_leftovers_with_names_that_are_not_bids_do_no_harm(fmriprep):
     assert (len(runs), exclusions) == (1, [])
 
 
+def test_files_of_fmriprep_1_0_make_a_run_and_its_aroma_image_does_not(fmriprep):
+    stem = f"sub-01/func/sub-01_task-rest_run-01_bold_space-{SPACE}"
+    mask, confounds = (
+        f"{stem}_brainmask.nii.gz",
+        "sub-01/func/sub-01_task-rest_run-01_bold_confounds.tsv",
+    )
+    aroma = f"{stem}_variant-smoothAROMAnonaggr_preproc.nii.gz"
+    root = fmriprep(f"{stem}_preproc.nii.gz", mask, confounds, aroma)
+    (run,), exclusions = find(root)
+    assert exclusions == []
+    assert run.bold == root / f"{stem}_preproc.nii.gz"
+    assert (run.mask, run.confounds) == (root / mask, root / confounds)
+    assert dict(run.entities) == {"sub": "01", "task": "rest", "run": "01"}
+    assert run.tr_s == 2.0
+
+
+def test_named_confounds_are_preferred_to_a_bare_table(fmriprep):
+    names = run_files("sub-01/func/sub-01_task-rest")
+    (run,), _ = find(fmriprep(*names, "sub-01/func/sub-01_task-rest_timeseries.tsv"))
+    assert run.confounds.name == Path(names[2]).name
+
+
+def test_every_entity_tells_runs_apart(fmriprep):
+    extra = ("", "_acq-mb", "_ce-gad", "_rec-norm", "_dir-AP", "_run-1", "_acq-mb_dir-AP_run-1")
+    stems = [f"sub-01/func/sub-01_task-rest{each}" for each in extra]
+    runs, _ = find(fmriprep(*(name for stem in stems for name in run_files(stem))))
+    assert len(runs) == len(stems)
+    for run in runs:
+        stem = run.bold.name.partition("_space")[0]
+        assert run.mask.name.partition("_space")[0] == stem
+        assert run.confounds.name.partition("_desc")[0] == stem
+
+
+def test_derivatives_nested_in_the_dataset_are_not_looked_into(fmriprep):
+    nested = run_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(
+        *nested,
+        *(f"derivatives/fmriprep/{name}" for name in nested),
+        *(f"fmripost-aroma/{name}" for name in run_files("sub-02/func/sub-02_task-rest")),
+    )
+    (run,), exclusions = find(root)
+    assert (run.participant_id, exclusions) == ("sub-01", [])
+
+
+@pytest.fixture
+def sessions_and_runs(fmriprep):
+    """Two participants with two sessions of a plain run and one of each acquisition and run."""
+    return fmriprep(
+        *(
+            name
+            for sub in ("01", "02")
+            for ses in ("1", "2")
+            for rest in ("", "_acq-mb", "_acq-mb_run-01", "_acq-se_run-02")
+            for name in run_files(f"sub-{sub}/ses-{ses}/func/sub-{sub}_ses-{ses}_task-rest{rest}")
+        )
+    )
+
+
 @pytest.mark.parametrize(
-    "listing",
+    ("bold", "expected"),
     [
-        "ds005699_24.1.1_res-02.txt",
-        "fmriprep-ci_20.2.8_ds210_outputs.txt",
-        "ds003745_21.0.2.txt",
-        "physiopy_20.2.3_cifti_sessions.txt",
+        ({}, 16),
+        ({"session": "1"}, 8),
+        ({"session": "ses-1", "acquisition": None}, 2),
+        ({"acquisition": "*"}, 12),
+        ({"run": "*"}, 8),
+        ({"run": None}, 8),
+        ({"run": 1}, 4),
+        ({"run": ["01", "2"], "session": "2"}, 4),
+        ({"acquisition": ["se", None]}, 8),
+        ({"subject": "02", "datatype": "func", "suffix": "bold", "task": "rest"}, 8),
     ],
 )
-def test_every_bold_run_of_a_real_tree_is_found_or_excluded(shared, tmp_path, listing):
-    lines = (shared / "data" / "trees" / listing).read_text().splitlines()
-    names = [
-        line.removesuffix(" @") for line in lines if "/func/" in line and "figures" not in line
-    ]
-    for name in names:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}")
-    root = next(path.parent for path in sorted(tmp_path.rglob("sub-*")) if path.is_dir())
-    confounds = {
-        name.partition("_desc-confounds")[0] for name in names if "_desc-confounds_" in name
-    }
-    runs, exclusions = find(root)
-    assert len(runs) + len([each for each in exclusions if "task-" in each.reason]) == len(
-        confounds
+def test_a_filter_file_keeps_the_runs_it_describes(sessions_and_runs, tmp_path, bold, expected):
+    file = tmp_path / "filter.json"
+    file.write_text(json.dumps({"bold": bold}))
+    runs, _ = find(sessions_and_runs, filter_file=file)
+    assert len(runs) == expected
+
+
+def test_labels_and_a_filter_file_must_both_hold(sessions_and_runs, tmp_path):
+    file = tmp_path / "filter.json"
+    file.write_text('{"bold": {"acquisition": null}}')
+    (run,), _ = find(sessions_and_runs, participants=["01"], sessions=["2"], filter_file=file)
+    assert dict(run.entities) == {"sub": "01", "ses": "2", "task": "rest"}
+
+
+def test_a_filter_file_that_selects_nothing_is_echoed(sessions_and_runs, tmp_path):
+    file = tmp_path / "filter.json"
+    file.write_text('{"bold": {"direction": "*", "acquisition": null, "run": [1, 2]}}')
+    with pytest.raises(InputError, match=r"dir \*, acq \(absent\), run 1 2"):
+        find(sessions_and_runs, filter_file=file)
+
+
+def test_only_the_folders_of_the_participants_asked_for_are_read(fmriprep, monkeypatch):
+    root = fmriprep(
+        *run_files("sub-01/func/sub-01_task-rest"), *run_files("sub-010/func/sub-010_task-rest")
     )
-    assert all(run.confounds is not None and run.mask is not None for run in runs)
+    seen = []
+    own = BIDSLayoutIndexer._index_dir
+
+    def index_dir(self, path, config, force=None):
+        seen.append(Path(path.path).relative_to(root).as_posix())
+        return own(self, path, config, force)
+
+    monkeypatch.setattr(BIDSLayoutIndexer, "_index_dir", index_dir)
+    find(root, participants=["01"])
+    assert seen == [".", "sub-01", "sub-01/func"]
+
+
+def test_no_database_is_left_anywhere_by_default(fmriprep, tmp_path):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
+    before = sorted(tmp_path.rglob("*"))
+    find(root)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_database_is_made_once_and_read_again(fmriprep, tmp_path, monkeypatch):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
+    before = sorted(root.rglob("*"))
+    first = find(root, database_dir=tmp_path / "db")
+    assert sorted(root.rglob("*")) == before
+    monkeypatch.setattr(BIDSLayoutIndexer, "__call__", None)
+    assert find(root, database_dir=tmp_path / "db") == first
+
+
+def test_a_database_of_one_participant_or_dataset_does_not_answer_for_another(fmriprep, tmp_path):
+    names = [*run_files("sub-01/func/sub-01_task-rest"), *run_files("sub-02/func/sub-02_task-rest")]
+    root = fmriprep(*names)
+    for label in ("01", "02"):
+        (run,), _ = find(root, participants=[label], database_dir=tmp_path / "db")
+        assert run.participant_id == f"sub-{label}"
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    runs, _ = find(other, database_dir=tmp_path / "db")
+    assert [run.bold.is_relative_to(other) for run in runs] == [True, True]
+
+
+def test_a_broken_database_names_itself(fmriprep, tmp_path):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
+    find(root, database_dir=tmp_path / "db")
+    (database,) = (tmp_path / "db").rglob("*.sqlite")
+    database.write_text("broken")
+    with pytest.raises(OutputError, match=r"db.* cannot be made or read .*Delete it"):
+        find(root, database_dir=tmp_path / "db")
+
+
+def test_a_database_that_cannot_be_written_is_an_output_error(fmriprep, tmp_path):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="bids-database-dir"):
+        find(root, database_dir=tmp_path / "file" / "db")
 
 
 def unpack(archive, folder):
@@ -242,6 +386,15 @@ def test_an_fmriprep_dataset_given_as_input_is_itself(tmp_path):
 def test_the_only_folder_below_derivatives_is_taken(tmp_path):
     inside = describe(tmp_path / "derivatives" / "fmriprep-24.1.1", "fMRIPrep")
     assert find_fmriprep(tmp_path, {}) == inside
+
+
+@pytest.mark.parametrize("given", ["", "out", "named"])
+def test_the_fmriprep_subfolder_of_an_older_version_is_entered(tmp_path, given):
+    out = tmp_path / ("derivatives/fmriprep-1.5" if given == "" else "out")
+    legacy = describe(out / "fmriprep", "fMRIPrep")
+    (legacy / "sub-01").mkdir()
+    bids_dir = out if given == "out" else tmp_path
+    assert find_fmriprep(bids_dir, {"fmriprep": out} if given == "named" else {}) == legacy
 
 
 def test_several_folders_below_derivatives_need_a_choice(tmp_path):

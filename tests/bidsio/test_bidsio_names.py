@@ -35,6 +35,27 @@ def test_entities_stand_in_the_order_of_the_bids_schema():
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("bold_space-T1w_preproc.nii.gz", "space-T1w_desc-preproc_bold.nii.gz"),
+        ("bold_space-T1w_brainmask.nii.gz", "space-T1w_desc-brain_mask.nii.gz"),
+        ("bold_confounds.tsv", "desc-confounds_timeseries.tsv"),
+        (
+            "bold_space-T1w_variant-smoothAROMAnonaggr_preproc.nii.gz",
+            "space-T1w_desc-smoothAROMAnonaggr_bold.nii.gz",
+        ),
+    ],
+)
+def test_a_name_of_fmriprep_1_0_means_the_same_as_its_name_of_today(old, new):
+    run = "sub-01_ses-2_task-rest_run-01"
+    assert parse_name(f"{run}_{old}") == parse_name(f"{run}_{new}")
+
+
+def test_a_name_without_bold_inside_is_not_taken_for_an_old_one():
+    assert parse_name("sub-01_space-T1w_preproc.nii.gz").suffix == "preproc"
+
+
+@pytest.mark.parametrize(
     "name", ["sub-01_sub-02_bold.nii", "sub-01_rest_bold.nii", "sub-_bold.nii", "sub-01.html", ""]
 )
 def test_a_malformed_name_is_refused(name):

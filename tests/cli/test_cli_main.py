@@ -73,6 +73,13 @@ def test_both_spellings_and_prefixes_give_the_same_plan() -> None:
     assert plans[0].parcel == plans[1].parcel  # type: ignore[union-attr]
 
 
+def test_the_filter_file_and_the_database_reach_the_plan_as_absolute_paths() -> None:
+    flags = ["--bids-filter-file", "f.json", "--bids_database_dir", "db"]
+    plan = plan_from(["in", "out", "participant", *flags])
+    assert plan.selection.bids_filter_file == Path("f.json").absolute()
+    assert plan.resources.bids_database_dir == Path("db").absolute()
+
+
 def test_the_group_flags_reach_the_plan() -> None:
     argv = "in out group --target Response --where type=patient study=2 --where a=b --folds 3"
     plan = plan_from([*argv.split(), "--derivatives", "parcels=p", "--mem", "8G"])
@@ -95,6 +102,8 @@ def test_the_group_flags_reach_the_plan() -> None:
         (["group", "--target", "y", "--folds", "1"], "--folds"),
         (["participant", "--min-coverage", "2"], "--min-coverage"),
         (["participant", "--nprocs", "0"], "--nprocs"),
+        (["group", "--target", "y", "--bids-filter-file", "f"], "--bids-filter-file has no mean"),
+        (["group", "--target", "y", "--bids-database-dir", "d"], "--bids-database-dir has no mean"),
     ],
 )
 def test_wrong_use_ends_with_2_and_names_the_flag(

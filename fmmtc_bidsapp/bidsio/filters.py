@@ -1,0 +1,84 @@
+"""BIDS filter files: which runs to take, in the words of fMRIPrep's ``--bids-filter-file``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from fmmtc_bidsapp.bidsio.sidecar import read_json
+from fmmtc_bidsapp.errors import InputError, UsageError
+
+__all__ = ["ANY", "read_filter"]
+
+ANY = "*"
+"""Any value, but the entity must be there."""
+
+_KEYS = ("bold",)
+_ENTITIES: Mapping[str, str] = MappingProxyType(
+    {
+        "datatype": "datatype",
+        "suffix": "suffix",
+        "subject": "sub",
+        "session": "ses",
+        "task": "task",
+        "acquisition": "acq",
+        "ceagent": "ce",
+        "reconstruction": "rec",
+        "direction": "dir",
+        "run": "run",
+    }
+)
+"""pybids' names of what tells raw runs apart, and how file names abbreviate them."""
+
+
+def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
+    """Read a BIDS filter file.
+
+    Parameters
+    ----------
+    path
+        JSON such as ``{"bold": {"session": "1", "acquisition": null, "run": "*"}}``: null for an
+        entity that must be absent, ``"*"`` for one that must be there, lists for alternatives.
+
+    Returns
+    -------
+    dict
+        Short entity key (``ses``) to the values it may have, None for absent.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, or has a key, entity or value that is not one of those.
+    """
+    try:
+        content = read_json(path)
+    except InputError as error:
+        raise UsageError(f"--bids-filter-file: {error}") from error
+    _refuse_unknown(path, "key", content, _KEYS)
+    bold = content.get("bold", {})
+    if not isinstance(bold, dict):
+        raise UsageError(f'{path}: "bold" is {bold!r}; it must be an object of entities.')
+    _refuse_unknown(path, "entity", bold, _ENTITIES)
+    return {_ENTITIES[name]: _values(path, name, value) for name, value in bold.items()}
+
+
+def _refuse_unknown(
+    path: Path, what: str, found: Mapping[str, Any], known: Mapping[str, str] | tuple[str, ...]
+) -> None:
+    unknown = ", ".join(sorted(set(found) - set(known)))
+    if unknown:
+        raise UsageError(
+            f"{path} has the unknown {what} {unknown}; those allowed are {', '.join(known)}."
+        )
+
+
+def _values(path: Path, name: str, value: Any) -> tuple[str | None, ...]:
+    values = value if isinstance(value, list) else [value]
+    wrong = [each for each in values if isinstance(each, bool | float | dict | list)]
+    if wrong or not values:
+        raise UsageError(
+            f'{path}: {name} is {value!r}; it must be a label, null, "*", or a list of them.'
+        )
+    return tuple(None if each is None else str(each) for each in values)
