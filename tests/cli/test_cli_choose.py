@@ -38,7 +38,7 @@ def argv(tmp_path: Path) -> list[str]:
     [
         ('{"bold": {"session": "1"}}', 65, "ses-1_task-rest"),
         ('{"bold": {"session": "3"}}', 65, "asked for: ses 3"),
-        ('{"bold": {"sesion": "1"}}', 2, "those allowed are datatype, suffix, subject, session"),
+        ('{"bold": {"season": "1"}}', 2, "those allowed are datatype, suffix, subject, session"),
         ('{"anat": {}}', 2, "those allowed are bold"),
     ],
 )
