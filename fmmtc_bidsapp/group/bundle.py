@@ -30,6 +30,7 @@ from fmmtc_bidsapp.records import Calibration, Floats
 __all__ = [
     "Bundle",
     "check_fits",
+    "fitted_files",
     "load_bundle_model",
     "read_bundle",
     "save_bundle_model",
@@ -76,60 +77,44 @@ def save_bundle_model(folder: Path, model: FittedModel) -> tuple[Path, Path]:
     return tensors, description
 
 
+def fitted_files(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Find the tensors, and read the description, that `save_bundle_model` left in a folder."""
+    return folder / _TENSORS, _read_json(folder / _DESCRIPTION)
+
+
 def write_bundle(
-    folder: Path,
-    tensors: Path,
-    description: Path,
-    *,
-    cohort: Cohort,
-    coordinates_mm: Floats,
-    model: ModelOptions,
-    seed: int,
-    encoder_digest: str,
-    precision: str,
-    n_people: int,
-    training_range: TrainingRange,
-    target: str,
-    positive_value: str,
-    card: str,
+    bundle: Bundle, tensors: Path, description: Mapping[str, Any], *, n_people: int, card: str
 ) -> None:
     """Write a bundle, its tensors last, so that a folder with tensors is whole.
 
     Parameters
     ----------
-    folder
-        ``models/<label>``.
-    tensors, description
-        From `save_bundle_model`.
-    cohort
-        For the atlas of its series.
-    coordinates_mm
-        (parcel, 3) what the encoder was told.
-    model, seed, encoder_digest, precision
-        What a series goes through before the network.
+    bundle
+        What is to be read back.
+    tensors
+        The file that ``bundle.digest`` is of.
+    description
+        Of the fitted model.
     n_people
         How many it was trained on.
-    training_range
-        What the scans were like.
-    target, positive_value
-        What a probability means.
     card
         Text of ``MODEL_CARD.md``.
     """
-    about = json.loads(description.read_text(encoding="utf-8"))
-    calibration = about.pop("calibration")
-    write_json(folder / "calibration.json", calibration | {"prevalence": about["prevalence"]})
+    folder = bundle.folder
+    network = {name: value for name, value in description.items() if name != "calibration"}
+    prevalence = {"prevalence": description["prevalence"]}
+    write_json(folder / "calibration.json", asdict(bundle.calibration) | prevalence)
     write_json(
         folder / "preprocessing.json",
         {
-            "options": _without_paths(model),
-            "seed": seed,
-            "encoder_digest": encoder_digest,
-            "precision": precision,
-            "atlas": cohort.atlas_label,
-            "atlas_digest": cohort.atlas_digest,
-            "parcels": list(cohort.parcels),
-            "coordinates_mm": coordinates_mm.tolist(),
+            "options": _without_paths(bundle.model),
+            "seed": bundle.seed,
+            "encoder_digest": bundle.encoder_digest,
+            "precision": bundle.precision,
+            "atlas": bundle.atlas_label,
+            "atlas_digest": bundle.atlas_digest,
+            "parcels": list(bundle.parcels),
+            "coordinates_mm": bundle.coordinates_mm.tolist(),
         },
     )
     write_json(
@@ -137,17 +122,17 @@ def write_bundle(
         {
             "format": FORMAT,
             "version": __version__,
-            "target": target,
-            "positive_value": positive_value,
+            "target": bundle.target,
+            "positive_value": bundle.positive_value,
             "n_people": n_people,
-            "training_range": asdict(training_range),
-            "sha256": file_digest(tensors),
-            "network": about,
+            "training_range": asdict(bundle.training_range),
+            "sha256": bundle.digest,
+            "network": network,
         },
     )
     write_text(folder / "MODEL_CARD.md", card)
     kept = folder / _TENSORS
-    if not kept.is_file() or file_digest(kept) != file_digest(tensors):
+    if not kept.is_file() or file_digest(kept) != bundle.digest:
         with atomic_path(kept) as partial:
             shutil.copyfile(tensors, partial)
 

@@ -11,7 +11,6 @@ from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import (
     NodeFailure,
-    NodeResults,
     Outcome,
     error_code,
     node_file,
@@ -19,7 +18,7 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.group import results
-from fmmtc_bidsapp.group.bundle import withdraw_bundle, write_bundle
+from fmmtc_bidsapp.group.bundle import Bundle, fitted_files, withdraw_bundle, write_bundle
 from fmmtc_bidsapp.group.card import model_card
 from fmmtc_bidsapp.group.choice import EncoderChoice, coordinates, require_repetition_times
 from fmmtc_bidsapp.group.encoding import Encoded, encode, stratum
@@ -33,8 +32,9 @@ from fmmtc_bidsapp.learning.evaluate import evaluate
 from fmmtc_bidsapp.learning.experiments import MAIN_MODEL, MODELS
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
 from fmmtc_bidsapp.learning.splits import check_strata, outer_folds
+from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Evaluation, FoldPredictions, Person
+from fmmtc_bidsapp.records import Calibration, Evaluation, FoldPredictions, Person
 
 __all__ = ["train"]
 
@@ -97,7 +97,7 @@ def _check_strata(plan: GroupPlan, people: Sequence[Person]) -> None:
 
 def _fit(
     plan: GroupPlan, encoded: Encoded, device: str, crash_dir: Path
-) -> tuple[list[FoldPredictions], list[NodeFailure], Path | None]:
+) -> tuple[list[FoldPredictions], Sequence[NodeFailure], Path | None]:
     """Fit every model on every fold; returns predictions, failures, and the final fit's folder."""
     options = plan.train
     folds = outer_folds(encoded.examples.strata, options.folds, options.repeats, plan.random_seed)
@@ -110,17 +110,15 @@ def _fit(
         device=device,
         crash_dir=crash_dir,
     )
-    done, failures = _nodes(run_workflow(workflow, plan.resources, title="folds"))
+    nodes = run_workflow(workflow, plan.resources, title="folds")
     fits = [fit_name(model, fold) for model in MODELS for fold in folds]
-    predictions = [load_fold(node_file(workflow, fit, "fold.npz")) for fit in fits if fit in done]
+    predictions = [
+        load_fold(node_file(workflow, fit, "fold.npz")) for fit in fits if fit in nodes.done
+    ]
     if not any(each.model == MAIN_MODEL for each in predictions):
-        raise_failure(failures[0], f"{MAIN_MODEL} could not be fitted on any fold")
-    final = node_file(workflow, FINAL, "") if FINAL in done else None
-    return predictions, failures, final
-
-
-def _nodes(results: NodeResults) -> tuple[frozenset[str], list[NodeFailure]]:
-    return results.done, list(results.failures)
+        raise_failure(nodes.failures[0], f"{MAIN_MODEL} could not be fitted on any fold")
+    final = node_file(workflow, FINAL, "") if FINAL in nodes.done else None
+    return predictions, nodes.failures, final
 
 
 def _about(
@@ -168,22 +166,25 @@ def _keep_bundle(
     evaluation: Evaluation,
     about: Mapping[str, Any],
 ) -> None:
-    write_bundle(
-        files.bundle_dir,
-        final / "model.safetensors",
-        final / "description.json",
-        cohort=cohort,
-        coordinates_mm=encoder.coordinates_mm,
+    tensors, description = fitted_files(final)
+    bundle = Bundle(
+        folder=files.bundle_dir,
+        digest=file_digest(tensors),
         model=plan.model,
         seed=encoder.seed,
         encoder_digest=encoder.digest,
         precision=about["Precision"],
-        n_people=len(encoded.people),
+        atlas_label=cohort.atlas_label,
+        atlas_digest=cohort.atlas_digest,
+        parcels=cohort.parcels,
+        coordinates_mm=encoder.coordinates_mm,
+        calibration=Calibration(**description["calibration"]),
         training_range=_range(encoded),
         target=about["Target"],
         positive_value=about["PositiveValue"],
-        card=model_card(about, evaluation.metrics, MAIN_MODEL, evaluation.verdict),
     )
+    card = model_card(about, evaluation.metrics, MAIN_MODEL, evaluation.verdict)
+    write_bundle(bundle, tensors, description, n_people=len(encoded.people), card=card)
 
 
 def _range(encoded: Encoded) -> TrainingRange:

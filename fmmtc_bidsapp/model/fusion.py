@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 
 __all__ = ["FUSIONS", "Concat", "Fusion"]
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module, ABC):
     """Two feature vectors of one width to one vector of ``out_width``.
 
     Parameters
@@ -23,9 +25,9 @@ class Fusion(nn.Module):
         super().__init__()
         self.out_width = width
 
+    @abstractmethod
     def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
         """(batch, width), (batch, width) -> (batch, out_width)."""
-        raise NotImplementedError
 
 
 class Concat(Fusion):

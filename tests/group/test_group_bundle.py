@@ -13,7 +13,9 @@ import torch
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.bundle import (
+    Bundle,
     check_fits,
+    fitted_files,
     load_bundle_model,
     read_bundle,
     save_bundle_model,
@@ -23,6 +25,7 @@ from fmmtc_bidsapp.group.bundle import (
 from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.experiments import fit_final
 from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.model.resnet import ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
@@ -71,23 +74,25 @@ def model():
 def folder(model, tmp_path: Path) -> Path:
     node = tmp_path / "node"
     node.mkdir()
-    tensors, description = save_bundle_model(node, model)
-    write_bundle(
-        tmp_path / "bundle",
-        tensors,
-        description,
-        cohort=cohort(),
-        coordinates_mm=np.arange(36.0).reshape(12, 3),
+    save_bundle_model(node, model)
+    tensors, description = fitted_files(node)
+    bundle = Bundle(
+        folder=tmp_path / "bundle",
+        digest=file_digest(tensors),
         model=SETUP.model,
         seed=4,
         encoder_digest="e1",
         precision="float32",
-        n_people=12,
+        atlas_label="Twelve",
+        atlas_digest="d1",
+        parcels=PARCELS,
+        coordinates_mm=np.arange(36.0).reshape(12, 3),
+        calibration=model.calibration,
         training_range=RANGE,
         target="Response",
         positive_value="1",
-        card="# card\n",
     )
+    write_bundle(bundle, tensors, description, n_people=12, card="# card\n")
     return tmp_path / "bundle"
 
 
