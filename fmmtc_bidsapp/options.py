@@ -18,6 +18,7 @@ __all__ = [
     "EvaluationOptions",
     "ModelOptions",
     "ParcelOptions",
+    "ProtocolOptions",
     "TrainOptions",
 ]
 
@@ -87,6 +88,14 @@ class CohortOptions:
     stratify_by: tuple[str, ...] = ()
     """Columns that, together with the target, every fold should hold in equal shares."""
 
+    group_by: str | None = None
+    """Column of sites or families that no split may cut: whoever shares a value is tested
+    together."""
+
+    covariates: tuple[str, ...] = ()
+    """Columns that the covariates-only baseline predicts from, to show what the brain adds to them;
+    a column that gives the outcome away is refused."""
+
     desc: str | None = None
     """Which cleaning strategy's series to read (the desc- of their names); needed when there are
     several."""
@@ -99,7 +108,14 @@ class CohortOptions:
 class ModelOptions:
     """What the network is made of and what it is shown."""
 
-    fusion: str = _one_of("concat", "concat")
+    fusion: str = _one_of(
+        "concat",
+        "concat",
+        "sum",
+        "cross-attention",
+        "bidirectional-cross-attention",
+        "mixture-of-experts",
+    )
     """How the series and the connectivity features meet (Table 1 of the paper)."""
 
     encoder: str = _one_of("brainlm", "brainlm", "random")
@@ -173,8 +189,9 @@ class EvaluationOptions:
     bootstrap: int = 2000
     """Bootstrap draws (participants, within class) behind the pooled intervals."""
 
-    calibration: str = _one_of("sigmoid", "sigmoid", "temperature", "none")
-    """Map from the network's output to a probability, fitted on inner out-of-fold outputs."""
+    calibration: str = _one_of("sigmoid", "sigmoid", "temperature", "isotonic", "none")
+    """Map from the network's output to a probability, fitted on inner out-of-fold outputs; isotonic
+    needs 200 people."""
 
     threshold: str = _one_of("0.5", "0.5", "tuned")
     """Probability from which a person counts as positive: 0.5, or the one with the best balanced
@@ -183,3 +200,42 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_positive(self, "bootstrap")
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """What is fitted and how it is put to the test; nothing here changes a single fit."""
+
+    network: tuple[str, ...] = ("fmmtc",)
+    """Models to judge; svm, ridge, knn and xgboost are fitted on each of --features. The dummy,
+    covariates-only, motion-only and FC-logistic baselines are always added."""
+
+    features: tuple[str, ...] = ("fc",)
+    """What svm, ridge, knn and xgboost see: ts, fc, pca-ts, pca-fc, encoder, fused."""
+
+    subset_by: str | None = None
+    """Column of arms or drugs: performance within each, and their difference."""
+
+    selection: str = _one_of("nested", "nested", "last-epoch", "best-on-test")
+    """What chooses the epoch: nested, the inner folds; or, shown beside it, last-epoch, nothing,
+    and best-on-test, the test fold itself (the published protocol, optimistic)."""
+
+    permutations: str = "auto"
+    """Shuffles of the outcome behind the verdict: a number, or auto: 999 for models without epochs,
+    for networks 99 on CUDA and 0 on a CPU."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        if self.permutations != "auto" and not self.permutations.isdecimal():
+            raise UsageError(
+                f"--permutations is {self.permutations!r}; it must be auto or a whole number from "
+                "0 on."
+            )
+
+    def n_permutations(self, *, is_network: bool, device: str) -> int:
+        """Count the shuffles that one model is put to."""
+        if self.permutations != "auto":
+            return int(self.permutations)
+        if not is_network:
+            return 999
+        return 99 if device.startswith("cuda") else 0

@@ -6,8 +6,9 @@ A record holds arrays in the axis order its docstring names. Missing data is NaN
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = [
+    "ArmDifference",
+    "ArmRow",
     "Atlas",
     "BoldRun",
     "Calibration",
@@ -22,13 +25,17 @@ __all__ = [
     "ComparisonRow",
     "Connectome",
     "Curve",
+    "Duplicate",
     "Evaluation",
     "Examples",
     "Exclusion",
     "Fold",
     "FoldPredictions",
+    "Leak",
     "MetricRow",
+    "OptimismRow",
     "ParcelSeries",
+    "PermutationTest",
     "Person",
     "RunQuality",
     "SeriesFile",
@@ -224,24 +231,59 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """What the networks see of a cohort: one row per person."""
+    """What the models see of a cohort: one row per person.
+
+    A source that the cohort lacks has no columns (``cls``, ``fc``) or is None.
+    """
 
     keys: tuple[str, ...]
     cls: Floats
-    """(person, hidden) encoder output, mean over runs, windows and token orders."""
+    """(person, hidden) encoder output, mean over runs, windows and token orders; hidden is 0 where
+    nothing was encoded."""
     fc: NDArray[np.float32]
     """(person, parcel, parcel) correlation, NaN at edges of missing parcels."""
     y: Ints
     """(person,) 0 or 1; -1 where the outcome is unknown."""
     strata: tuple[str, ...]
     """(person,) label that folds are balanced on (the outcome and ``--stratify-by``)."""
+    series: NDArray[np.float32] | None = None
+    """(person, parcel, window) first fixed window, normalised; NaN where a parcel is missing."""
+    covariates: Floats | None = None
+    """(person, column) numbers, and categories as one column a level; NaN where missing."""
+    covariate_names: tuple[str, ...] = ()
+    """(column,) ``age``, or ``drug=placebo`` for a level."""
+    mean_fd_mm: Floats | None = None
+    """(person,) mean framewise displacement over runs; NaN where unknown."""
+    groups: tuple[str, ...] | None = None
+    """(person,) site or family that no split may cut (``--group-by``)."""
 
     def __post_init__(self) -> None:
         n = len(self.keys)
         _require(len(set(self.keys)) == n, "A person appears twice in the cohort.")
-        for name in ("cls", "fc", "y", "strata"):
-            found = len(getattr(self, name))
+        for name in _PER_PERSON:
+            value = getattr(self, name)
+            found = n if value is None else len(value)
             _require(found == n, f"{name} has {found} rows for {n} people.")
+        columns = 0 if self.covariates is None else self.covariates.shape[1]
+        _require(
+            columns == len(self.covariate_names),
+            f"{columns} covariate columns have {len(self.covariate_names)} names.",
+        )
+
+    def take(self, rows: Ints) -> Examples:
+        """Return the people of some rows, in that order."""
+        taken = {name: _take(getattr(self, name), rows) for name in _PER_PERSON}
+        return replace(self, keys=_take(self.keys, rows), **taken)
+
+
+_PER_PERSON = ("cls", "fc", "y", "strata", "series", "covariates", "mean_fd_mm", "groups")
+"""Fields of `Examples` with one row a person, besides the keys."""
+
+
+def _take(values: Any, rows: Ints) -> Any:
+    if values is None:
+        return None
+    return tuple(values[row] for row in rows) if isinstance(values, tuple) else values[rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,13 +304,20 @@ class Fold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Map from a logit to a probability: ``expit(slope * logit + intercept)``."""
+    """Map from a logit to a probability: ``expit(slope * logit + intercept)``, or the knots."""
 
     method: str
     slope: float
     intercept: float
     threshold: float
     """Probability from which a person counts as positive."""
+    knots: tuple[tuple[float, float], ...] = ()
+    """(logit, probability) points that ``isotonic`` joins by straight lines; else none."""
+
+    def __post_init__(self) -> None:
+        # JSON knows lists alone; what was written and read back must equal what was written.
+        points = tuple((float(x), float(p)) for x, p in self.knots)
+        object.__setattr__(self, "knots", points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,6 +339,9 @@ class FoldPredictions:
     """(epoch,) of the refit"""
     notes: Mapping[str, float] = field(default_factory=dict)
     """Counts worth reporting, such as imputed edges."""
+    selection: str = "nested"
+    """``nested``, or of the published protocol ``best-on-test`` (optimistic: the epoch was chosen
+    on these very rows) or ``last-epoch``."""
 
 
 @dataclass(frozen=True)
@@ -351,6 +403,88 @@ class Evaluation:
     """One sentence; without a permutation run it says ``not tested``."""
     expected_half_width: float
     """Half width of the 95 % interval of an AUROC at this sample size (Hanley-McNeil)."""
+    tests: tuple[PermutationTest, ...] = ()
+    """Of every model; empty without a permutation run."""
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """Whether a model predicts better than with shuffled outcomes."""
+
+    model: str
+    auroc: float
+    """The headline: mean of the within-fold values over folds and repeats."""
+    n_permutations: int
+    """Shuffles that the p is of; 0 where the model was not tested."""
+    p: float
+    """(b + 1) / (m + 1); NaN where the model was not tested."""
+    p_adjusted: float
+    """The same against the best of all tested models in each shuffle."""
+    verdict: str
+    """``evidence of prediction``, ``no evidence of prediction`` or ``not tested``."""
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One metric of one model among the people of one arm, pooled over folds."""
+
+    model: str
+    metric: str
+    arm: str
+    n: int
+    n_positive: int
+    value: float
+    low: float
+    high: float
+    """95 % bootstrap interval (participants within class and arm), given these fits."""
+
+
+@dataclass(frozen=True)
+class ArmDifference:
+    """One arm's metric minus another's."""
+
+    model: str
+    metric: str
+    arm: str
+    other: str
+    difference: float
+    low: float
+    high: float
+    """95 % bootstrap interval; the arms hold different people, drawn independently."""
+
+
+@dataclass(frozen=True)
+class OptimismRow:
+    """What choosing the epoch on the test fold adds to a metric."""
+
+    model: str
+    metric: str
+    nested: float
+    """Mean over folds of the honest procedure."""
+    last_epoch: float
+    """Mean over folds without any choice of epoch."""
+    best_on_test: float
+    """Mean over folds with the epoch chosen on the test fold: optimistic."""
+    gap: float
+    """``best_on_test`` minus ``nested``."""
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Two people whose connectomes are the same scan for all one can tell."""
+
+    first: str
+    second: str
+    correlation: float
+    """Over the edges that both have."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A covariate that gives the outcome away."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)

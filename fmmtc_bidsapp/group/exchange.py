@@ -37,7 +37,14 @@ def load_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
 def save_examples(path: Path, examples: Examples) -> str:
     """Write what the networks see of a cohort."""
     arrays = {"cls": examples.cls, "fc": examples.fc, "y": examples.y}
-    return save_arrays(path, arrays, {"keys": examples.keys, "strata": examples.strata})
+    given = {name: getattr(examples, name) for name in _OPTIONAL}
+    arrays |= {name: array for name, array in given.items() if array is not None}
+    names = ("keys", "strata", "covariate_names", "groups")
+    return save_arrays(path, arrays, {name: getattr(examples, name) for name in names})
+
+
+_OPTIONAL = ("series", "covariates", "mean_fd_mm")
+"""Arrays that a cohort may lack."""
 
 
 def load_examples(path: str | Path) -> Examples:
@@ -49,6 +56,9 @@ def load_examples(path: str | Path) -> Examples:
         fc=arrays["fc"],
         y=arrays["y"],
         strata=tuple(about["strata"]),
+        covariate_names=tuple(about["covariate_names"]),
+        groups=None if about["groups"] is None else tuple(about["groups"]),
+        **{name: arrays.get(name) for name in _OPTIONAL},
     )
 
 
@@ -70,6 +80,7 @@ def save_fold(path: Path, predictions: FoldPredictions) -> str:
         "prevalence": predictions.prevalence,
         "epoch": predictions.epoch,
         "notes": dict(predictions.notes),
+        "selection": predictions.selection,
     }
     return save_arrays(path, arrays, about)
 
@@ -87,4 +98,5 @@ def load_fold(path: str | Path) -> FoldPredictions:
         validation_loss=arrays["validation_loss"],
         train_loss=arrays["train_loss"],
         notes=about["notes"],
+        selection=about["selection"],
     )

@@ -223,7 +223,7 @@ class Predict(SimpleInterface):
         model = load_bundle_model(Path(self.inputs.bundle), setup)
         self._results["logits"] = save_arrays(
             Path(runtime.cwd) / "logits.npz",
-            {"logits": model.logits(examples.cls, examples.fc)},
+            {"logits": model.logits(examples)},
             {"keys": examples.keys},
         )
         return runtime

@@ -30,6 +30,7 @@ from fmmtc_bidsapp.group.workflow import FINAL, fit_name, fit_workflow
 from fmmtc_bidsapp.learning.compare import compare
 from fmmtc_bidsapp.learning.evaluate import evaluate
 from fmmtc_bidsapp.learning.experiments import MAIN_MODEL, MODELS
+from fmmtc_bidsapp.learning.models import baselines
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
 from fmmtc_bidsapp.learning.splits import check_strata, outer_folds
 from fmmtc_bidsapp.model.checkpoint import file_digest
@@ -101,17 +102,18 @@ def _fit(
     """Fit every model on every fold; returns predictions, failures, and the final fit's folder."""
     options = plan.train
     folds = outer_folds(encoded.examples.strata, options.folds, options.repeats, plan.random_seed)
+    models = [MAIN_MODEL, *baselines(encoded.examples)]
     workflow = fit_workflow(
         plan,
         encoded.examples_file,
         folds,
-        list(MODELS),
+        models,
         main=MAIN_MODEL,
         device=device,
         crash_dir=crash_dir,
     )
     nodes = run_workflow(workflow, plan.resources, title="folds")
-    fits = [fit_name(model, fold) for model in MODELS for fold in folds]
+    fits = [fit_name(model, fold) for model in models for fold in folds]
     predictions = [
         load_fold(node_file(workflow, fit, "fold.npz")) for fit in fits if fit in nodes.done
     ]

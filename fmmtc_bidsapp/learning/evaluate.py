@@ -24,13 +24,18 @@ from fmmtc_bidsapp.records import (
     FoldPredictions,
     Ints,
     MetricRow,
+    PermutationTest,
 )
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    predictions: Sequence[FoldPredictions], y: Ints, options: EvaluationOptions, seed: int
+    predictions: Sequence[FoldPredictions],
+    y: Ints,
+    options: EvaluationOptions,
+    seed: int,
+    tests: Sequence[PermutationTest] = (),
 ) -> Evaluation:
     """Judge the out-of-fold predictions of all models of one run.
 
@@ -44,6 +49,8 @@ def evaluate(
         Number of bootstrap draws.
     seed : int
         Seed of the bootstrap; all models are judged on the same draws.
+    tests : sequence of PermutationTest
+        Of the permutation run, where there was one.
 
     Returns
     -------
@@ -64,8 +71,9 @@ def evaluate(
         calibration=tuple(
             point for model, folds in models.items() for point in _reliability(model, folds, y)
         ),
-        verdict=_verdict(y, half_width),
+        verdict=_verdict(tests, y, half_width),
         expected_half_width=half_width,
+        tests=tuple(tests),
     )
 
 
@@ -156,10 +164,28 @@ def _bins(model: str, stage: str, scored: Scored, repeats: int) -> list[Calibrat
     return points
 
 
-def _verdict(y: Ints, half_width: float) -> str:
+def _verdict(tests: Sequence[PermutationTest], y: Ints, half_width: float) -> str:
+    width = (
+        f"With {int((y == 1).sum())} positive and {int((y == 0).sum())} negative outcomes, an "
+        f"AUROC of 0.5 would be measured with a 95 % interval of about ± {half_width:.2f}."
+    )
+    tested = [each for each in tests if each.n_permutations]
+    if not tested:
+        return (
+            "not tested: no permutation run was made, so these figures do not say whether any "
+            f"model predicts better than chance. {width}"
+        )
+    found = [each for each in tested if each.verdict == "evidence of prediction"]
+    best = min(found or tested, key=lambda each: each.p_adjusted)
+    named = [
+        f"{each.model} (AUROC {each.auroc:.2f}, adjusted p = {each.p_adjusted:.3f})"
+        for each in found or [best]
+    ]
+    untested = [each.model for each in tests if not each.n_permutations]
+    left_out = f" Not tested: {', '.join(untested)}." if untested else ""
+    if found:
+        return f"evidence of prediction: {', '.join(named)}.{left_out} {width}"
     return (
-        "not tested: no permutation run was made, so these figures do not say whether any model "
-        f"predicts better than chance. With {int((y == 1).sum())} positive and "
-        f"{int((y == 0).sum())} negative outcomes, an AUROC of 0.5 would be measured with a 95 % "
-        f"interval of about ± {half_width:.2f}."
+        f"no evidence of prediction in {len(tested)} tested models; the smallest adjusted p is "
+        f"that of {named[0]}.{left_out} {width}"
     )

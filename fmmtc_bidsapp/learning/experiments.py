@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,39 +10,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.learning.calibrate import fit_calibration
-from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup
-from fmmtc_bidsapp.learning.linear import DummyLearner, FcLogisticLearner
+from fmmtc_bidsapp.learning.calibrate import check_calibration, fit_calibration
+from fmmtc_bidsapp.learning.learner import Fitted, Setup
+from fmmtc_bidsapp.learning.models import MAIN_MODEL, MODELS, check_needs
 from fmmtc_bidsapp.learning.seeds import derive_seed
-from fmmtc_bidsapp.learning.splits import inner_folds
-from fmmtc_bidsapp.learning.train import FmmTcLearner
-from fmmtc_bidsapp.options import EvaluationOptions
+from fmmtc_bidsapp.learning.splits import inner_folds, outer_folds
+from fmmtc_bidsapp.options import EvaluationOptions, TrainOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldPredictions, Ints
 
-__all__ = ["MAIN_MODEL", "MODELS", "FittedModel", "Model", "fit_final", "fit_fold", "restore_model"]
+__all__ = [
+    "MAIN_MODEL",
+    "MODELS",
+    "FittedModel",
+    "fit_final",
+    "fit_fold",
+    "refit_seed",
+    "rehearse_splits",
+    "restore_model",
+]
 
-
-@dataclass(frozen=True)
-class Model:
-    """A row of the table of models."""
-
-    learner: type[Learner]
-    title: str
-    """As a reader calls it."""
-    is_network: bool = False
-
-
-MAIN_MODEL = "fmmtc"
-"""The model that the others stand beside."""
-
-MODELS: Mapping[str, Model] = {
-    MAIN_MODEL: Model(FmmTcLearner, "FMM_TC", is_network=True),
-    "fc-logistic": Model(FcLogisticLearner, "FC logistic"),
-    "dummy": Model(DummyLearner, "Dummy (prevalence)"),
-}
-"""What is fitted, by the name of its flag and of its rows in every table."""
 
 _SPLIT, _INNER, _REFIT = range(3)
+
+
+def refit_seed(seed: int, fold: Fold) -> int:
+    """Seed with which `fit_fold` trains on all training rows of a fold."""
+    return derive_seed(derive_seed(seed, fold.repeat, fold.fold), _REFIT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +52,9 @@ class FittedModel:
     validation_loss: Floats
     """(epoch,) mean over inner folds"""
 
-    def logits(self, cls: Floats, fc: NDArray[np.float32]) -> Floats:
-        """Predict people, (person, hidden), (person, parcel, parcel) -> (person,)."""
-        return self.fitted.logits(cls, fc)
+    def logits(self, people: Examples) -> Floats:
+        """Predict people, -> (person,)."""
+        return self.fitted.logits(people)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything learnt, by name."""
@@ -143,7 +136,7 @@ def fit_fold(
     return FoldPredictions(
         model=name,
         fold=fold,
-        logit=model.logits(examples.cls[fold.test], examples.fc[fold.test]),
+        logit=model.logits(examples.take(fold.test)),
         calibration=model.calibration,
         prevalence=model.prevalence,
         epoch=model.epoch,
@@ -188,9 +181,10 @@ def _fit_nested(
     seed: int,
 ) -> FittedModel:
     """Inner folds choose the epoch and fit the calibration; one training on all rows follows."""
+    check_needs([name], examples)
+    check_calibration(evaluation.calibration, len(examples.keys))
     learner = MODELS[name].learner(setup)
-    strata = [examples.strata[row] for row in rows]
-    splits = inner_folds(strata, setup.train.inner_folds, derive_seed(seed, _SPLIT))
+    splits = _inner(examples.strata, examples.groups, rows, setup.train.inner_folds, seed)
     paths = [
         learner.path(examples, rows[fit], rows[held_out], derive_seed(seed, _INNER, i))
         for i, (fit, held_out) in enumerate(splits)
@@ -214,6 +208,44 @@ def _fit_nested(
         epoch=best + 1,
         validation_loss=validation_loss,
     )
+
+
+def rehearse_splits(
+    strata: Sequence[str], groups: Sequence[str] | None, train: TrainOptions, seed: int
+) -> None:
+    """Make every split that a run will make, and throw them away.
+
+    Groups can be too few or too lopsided for an inner fold in ways that no count foretells; found
+    here, that costs nobody a night of encoding.
+
+    Parameters
+    ----------
+    strata, groups
+        (person,) as in `fmmtc_bidsapp.records.Examples`.
+    train : TrainOptions
+        Outer folds, repeats and inner folds.
+    seed : int
+        Seed of the run.
+
+    Raises
+    ------
+    InputError
+        With the split that fails, and what to do.
+    """
+    everyone = np.arange(len(strata))
+    outer = [
+        (fold.train, derive_seed(seed, fold.repeat, fold.fold))
+        for fold in outer_folds(strata, train.folds, train.repeats, seed, groups)
+    ]
+    for rows, own_seed in [*outer, (everyone, derive_seed(seed))]:
+        _inner(strata, groups, rows, train.inner_folds, own_seed)
+
+
+def _inner(
+    strata: Sequence[str], groups: Sequence[str] | None, rows: Ints, folds: int, seed: int
+) -> list[tuple[Ints, Ints]]:
+    own = None if groups is None else [groups[row] for row in rows]
+    return inner_folds([strata[row] for row in rows], folds, derive_seed(seed, _SPLIT), own)
 
 
 def _missing_edges(fc: NDArray[np.float32], rows: Ints) -> float:

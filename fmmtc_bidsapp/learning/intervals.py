@@ -64,12 +64,12 @@ def auroc_half_width(n_positive: int, n_negative: int, auroc: float = 0.5) -> fl
 
 
 def bootstrap_weights(y: Ints, draws: int, rng: np.random.Generator) -> Floats:
-    """How often each person is drawn, with both classes kept at their size.
+    """How often each person is drawn, with every class kept at its size.
 
     Parameters
     ----------
     y : array of int
-        (person,) 0 or 1.
+        (person,) class: the outcome, or a number for each outcome of each arm.
     draws : int
         Number of bootstrap samples.
     rng : numpy.random.Generator
@@ -81,8 +81,7 @@ def bootstrap_weights(y: Ints, draws: int, rng: np.random.Generator) -> Floats:
         (draw, person)
     """
     weights = np.zeros((draws, len(y)))
-    for label in (0, 1):
+    for label in np.unique(y):
         rows = np.flatnonzero(y == label)
-        if len(rows):
-            weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), draws)
+        weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), draws)
     return weights

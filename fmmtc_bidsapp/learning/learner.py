@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
@@ -46,8 +45,8 @@ class Fitted(Protocol):
     def train_loss(self) -> Floats:
         """Mean loss of every epoch, (epoch,)."""
 
-    def logits(self, cls: Floats, fc: NDArray[np.float32]) -> Floats:
-        """(person, hidden), (person, parcel, parcel) -> (person,)."""
+    def logits(self, people: Examples) -> Floats:
+        """Predict people, whose outcomes are not read, -> (person,)."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything learnt, by name."""

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, xlogy
+from scipy.stats import rankdata
 
 from fmmtc_bidsapp.records import Floats, Ints
 
-__all__ = ["CALIBRATION_BINS", "METRICS", "Metric", "Scored"]
+__all__ = ["CALIBRATION_BINS", "DECISION_METRICS", "METRICS", "Metric", "Scored", "shuffled_aurocs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,35 +86,67 @@ def _confusion(scored: Scored, weights: Floats) -> tuple[Floats, Floats, Floats,
     return tp, fp, fn, tn
 
 
-def _sensitivity(scored: Scored, weights: Floats) -> Floats:
-    tp, _, fn, _ = _confusion(scored, weights)
+def _sensitivity(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     return _ratio(tp, tp + fn)
 
 
-def _specificity(scored: Scored, weights: Floats) -> Floats:
-    _, fp, _, tn = _confusion(scored, weights)
+def _specificity(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     return _ratio(tn, tn + fp)
 
 
-def _balanced_accuracy(scored: Scored, weights: Floats) -> Floats:
-    return (_sensitivity(scored, weights) + _specificity(scored, weights)) / 2
+def _balanced_accuracy(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
+    return (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2
 
 
-def _f1_macro(scored: Scored, weights: Floats) -> Floats:
-    tp, fp, fn, tn = _confusion(scored, weights)
+def _f1_macro(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     both_classes = (tp + fn > 0) & (tn + fp > 0)
     f1 = (_ratio(2 * tp, 2 * tp + fp + fn) + _ratio(2 * tn, 2 * tn + fp + fn)) / 2
     return np.where(both_classes, f1, np.nan)
 
 
-def _mcc(scored: Scored, weights: Floats) -> Floats:
-    tp, fp, fn, tn = _confusion(scored, weights)
+def _mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     classes, decisions = (tp + fn) * (tn + fp), (tp + fp) * (tn + fn)
     # All decisions alike: 0, as scikit-learn has it. One class only: undefined.
     safe = np.where(decisions > 0, decisions, 1.0)
     return np.where(
         classes > 0, (tp * tn - fp * fn) / np.sqrt(np.maximum(classes, 1) * safe), np.nan
     )
+
+
+DECISION_METRICS: dict[str, Callable[[Floats, Floats, Floats, Floats], Floats]] = {
+    "balanced_accuracy": _balanced_accuracy,
+    "f1_macro": _f1_macro,
+    "mcc": _mcc,
+    "sensitivity": _sensitivity,
+    "specificity": _specificity,
+}
+"""Metrics of true and false positives, false and true negatives, each (draw,) -> (draw,)."""
+
+
+def _decided(name: str) -> Compute:
+    return lambda scored, weights: DECISION_METRICS[name](*_confusion(scored, weights))
+
+
+def shuffled_aurocs(logits: Floats, labels: Ints) -> Floats:
+    """AUROC of many predictions, each of its own outcomes.
+
+    Parameters
+    ----------
+    logits : array
+        (permutation, person)
+    labels : array of int
+        (permutation, person) 0 or 1.
+
+    Returns
+    -------
+    array
+        (permutation,), NaN where all outcomes are the same.
+    """
+    ranks = rankdata(logits, axis=1)
+    positive = labels.sum(axis=1).astype(float)
+    negative = labels.shape[1] - positive
+    won = (ranks * labels).sum(axis=1) - positive * (positive + 1) / 2
+    return _ratio(won, positive * negative)
 
 
 def _mean(losses: Floats, weights: Floats) -> Floats:
@@ -207,11 +240,11 @@ CALIBRATION_BINS = 5
 METRICS: dict[str, Metric] = {
     "auroc": Metric(_auroc),
     "average_precision": Metric(_average_precision),
-    "balanced_accuracy": Metric(_balanced_accuracy),
-    "f1_macro": Metric(_f1_macro),
-    "mcc": Metric(_mcc, low=-1.0),
-    "sensitivity": Metric(_sensitivity),
-    "specificity": Metric(_specificity),
+    "balanced_accuracy": Metric(_decided("balanced_accuracy")),
+    "f1_macro": Metric(_decided("f1_macro")),
+    "mcc": Metric(_decided("mcc"), low=-1.0),
+    "sensitivity": Metric(_decided("sensitivity")),
+    "specificity": Metric(_decided("specificity")),
     "brier": Metric(_loss(_squared)),
     "brier_skill": Metric(_skill(_squared), low=-np.inf),
     "log_loss": Metric(_loss(_logarithmic), high=np.inf),

@@ -108,5 +108,5 @@ def pool(folds: Sequence[Scored]) -> Scored:
 
 def before_calibration(predictions: FoldPredictions) -> FoldPredictions:
     """Predictions with the network's own probabilities, ``expit(logit)``."""
-    own = replace(predictions.calibration, method="none", slope=1.0, intercept=0.0)
+    own = replace(predictions.calibration, method="none", slope=1.0, intercept=0.0, knots=())
     return replace(predictions, calibration=own)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import logit
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -28,8 +27,6 @@ _LAST_LEARNING_RATE = 1e-7
 _EVALUATION_BATCH = 4
 """Small batches estimate BatchNorm's statistics as training saw them, and bound the memory."""
 
-_Matrices = NDArray[np.float32]
-
 
 @dataclass(frozen=True, eq=False)
 class FittedFmmTc:
@@ -40,17 +37,24 @@ class FittedFmmTc:
     setup: Setup
     train_loss: Floats
 
+    def logits(self, people: Examples) -> Floats:
+        """Predict people, -> (person,)."""
+        return self._batchwise(self.network, people)
+
+    def fused(self, people: Examples) -> Floats:
+        """Compute what the head reads, the paper's R_TC, -> (person, feature)."""
+        return self._batchwise(self.network.features, people)
+
     @torch.no_grad()
-    def logits(self, cls: Floats, fc: _Matrices) -> Floats:
-        """(person, hidden), (person, parcel, parcel) -> (person,)."""
+    def _batchwise(self, compute: Callable[..., torch.Tensor], people: Examples) -> Floats:
         self.network.eval()
         device = self.setup.device
         batches = []
-        for rows in split_batches(np.arange(len(cls)), _EVALUATION_BATCH):
-            x_cls = torch.as_tensor(self.preparation.cls(cls[rows]), device=device)
-            x_fc = torch.as_tensor(self.preparation.fc(fc[rows]), device=device)
+        for rows in split_batches(np.arange(len(people.keys)), _EVALUATION_BATCH):
+            x_cls = torch.as_tensor(self.preparation.cls(people.cls[rows]), device=device)
+            x_fc = torch.as_tensor(self.preparation.fc(people.fc[rows]), device=device)
             with autocast(device, self.setup.dtype):
-                batches.append(self.network(x_cls, x_fc).double().cpu().numpy())
+                batches.append(compute(x_cls, x_fc).double().cpu().numpy())
         return np.concatenate(batches)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -80,13 +84,16 @@ class FmmTcLearner:
 
     def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
         """Train to the last epoch and predict the validation rows after each."""
-        training = _Training(self.setup, examples, train, seed)
-        logits = []
-        for _ in training.epochs():
-            fitted = training.evaluable(np.array([]))
-            logits.append(fitted.logits(examples.cls[validation], examples.fc[validation]))
-        loss = [mean_cross_entropy(each, examples.y[validation]) for each in logits]
+        people = examples.take(validation)
+        logits = [fitted.logits(people) for fitted in self.trained(examples, train, seed)]
+        loss = [mean_cross_entropy(each, people.y) for each in logits]
         return ValidationPath(logits=np.array(logits), loss=np.array(loss))
+
+    def trained(self, examples: Examples, rows: Ints, seed: int) -> Iterator[FittedFmmTc]:
+        """Train to the last epoch; yields the network after each, good until the next is asked."""
+        training = _Training(self.setup, examples, rows, seed)
+        for _ in training.epochs():
+            yield training.evaluable(np.array([]))
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedFmmTc:
         """Train on the rows for some epochs of the schedule."""

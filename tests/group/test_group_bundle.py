@@ -99,9 +99,7 @@ def folder(model, tmp_path: Path) -> Path:
 def test_what_is_read_back_predicts_the_same_to_the_bit(folder: Path, model) -> None:
     people = examples()
     restored = load_bundle_model(folder, SETUP)
-    np.testing.assert_array_equal(
-        restored.logits(people.cls, people.fc), model.logits(people.cls, people.fc)
-    )
+    np.testing.assert_array_equal(restored.logits(people), model.logits(people))
     bundle = read_bundle(folder)
     assert bundle.calibration == model.calibration
     assert bundle.training_range == RANGE

@@ -109,7 +109,7 @@ def test_training_and_evaluation_mode_agree_on_the_training_rows():
     examples = cohort(n=32, in_fc=1.0)
     rows = np.arange(32)
     fitted = FmmTcLearner(SETUP).fit(examples, rows, 6, 1)
-    evaluated = fitted.logits(examples.cls, examples.fc)
+    evaluated = fitted.logits(examples)
     fitted.network.train()
     with torch.no_grad():
         trained = fitted.network(
@@ -127,9 +127,7 @@ def test_a_shorter_training_is_the_beginning_of_a_longer_one():
     learner = FmmTcLearner(SETUP)
     path = learner.path(examples, rows, others, 3)
     fitted = learner.fit(examples, rows, 4, 3)
-    np.testing.assert_allclose(
-        fitted.logits(examples.cls[others], examples.fc[others]), path.logits[3], rtol=1e-5
-    )
+    np.testing.assert_allclose(fitted.logits(examples.take(others)), path.logits[3], rtol=1e-5)
 
 
 def test_the_inner_folds_choose_the_epoch_with_the_least_validation_loss():
@@ -187,9 +185,7 @@ def test_a_model_restored_from_its_tensors_and_json_predicts_the_same(name):
     description = json.loads(json.dumps(model.description()))
     assert {key: list(value.shape) for key, value in tensors.items()} == description["tensors"]
     restored = restore_model(tensors, description, SETUP)
-    np.testing.assert_array_equal(
-        restored.logits(examples.cls, examples.fc), model.logits(examples.cls, examples.fc)
-    )
+    np.testing.assert_array_equal(restored.logits(examples), model.logits(examples))
     assert (restored.calibration, restored.epoch) == (model.calibration, model.epoch)
 
 
@@ -208,6 +204,6 @@ def test_bfloat16_predicts_what_float32_does():
     examples = cohort(n=48, in_fc=4.0)
     fitted = FmmTcLearner(SETUP).fit(examples, np.arange(48), 6, 1)
     half = replace(fitted, setup=replace(SETUP, dtype=torch.bfloat16))
-    exact, rounded = (each.logits(examples.cls, examples.fc) for each in (fitted, half))
+    exact, rounded = (each.logits(examples) for each in (fitted, half))
     assert rounded.tobytes() != exact.tobytes()
     np.testing.assert_allclose(rounded, exact, atol=0.05 * exact.std())

@@ -1,0 +1,127 @@
+"""The published protocol beside the honest one: the epoch chosen on the test fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sklearn.metrics import matthews_corrcoef
+
+from fmmtc_bidsapp.learning.experiments import refit_seed
+from fmmtc_bidsapp.learning.learner import Setup, ValidationPath
+from fmmtc_bidsapp.learning.metrics import METRICS
+from fmmtc_bidsapp.learning.models import MODELS, check_needs
+from fmmtc_bidsapp.learning.outcomes import fold_values
+from fmmtc_bidsapp.records import (
+    Calibration,
+    Examples,
+    Fold,
+    FoldPredictions,
+    Ints,
+    OptimismRow,
+)
+
+__all__ = ["BEST_ON_TEST", "LAST_EPOCH", "fit_published", "optimism_rows"]
+
+BEST_ON_TEST = "best-on-test"
+LAST_EPOCH = "last-epoch"
+
+_COMPARED = ("mcc", "auroc", "balanced_accuracy", "f1_macro")
+_AS_IT_IS = Calibration(method="none", slope=1.0, intercept=0.0, threshold=0.5)
+
+
+def fit_published(
+    name: str, examples: Examples, fold: Fold, setup: Setup, *, seed: int
+) -> dict[str, FoldPredictions]:
+    """Train once on the training rows, and look at the test rows after every epoch.
+
+    This is the protocol of the authors' code, kept to show what it adds: nothing it returns says
+    how a model would do on new people, but for the last epoch, which nobody chose.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+    examples : Examples
+        The cohort. **The outcomes of the test rows are read.**
+    fold : Fold
+        Rows to train on, and rows to choose on and predict.
+    setup : Setup
+        How to train.
+    seed : int
+        Seed of the run, as in `fit_fold`.
+
+    Returns
+    -------
+    dict of str to FoldPredictions
+        ``best-on-test``, the epoch with the highest MCC of the test rows, and ``last-epoch``, both
+        without calibration, decided at a probability of 0.5.
+    """
+    check_needs([name], examples)
+    # The network that `fit_fold` trains in the end, judged otherwise.
+    path = MODELS[name].learner(setup).path(examples, fold.train, fold.test, refit_seed(seed, fold))
+    y = examples.y[fold.test]
+    mcc = [matthews_corrcoef(y, logits >= 0) for logits in path.logits]
+    epochs = {BEST_ON_TEST: int(np.argmax(mcc)), LAST_EPOCH: len(mcc) - 1}
+    return {
+        selection: _at(name, examples, fold, path, epoch, selection)
+        for selection, epoch in epochs.items()
+    }
+
+
+def _at(
+    name: str, examples: Examples, fold: Fold, path: ValidationPath, epoch: int, selection: str
+) -> FoldPredictions:
+    return FoldPredictions(
+        model=name,
+        fold=fold,
+        logit=path.logits[epoch],
+        calibration=_AS_IT_IS,
+        prevalence=float(examples.y[fold.train].mean()),
+        epoch=epoch + 1,
+        validation_loss=path.loss,
+        train_loss=np.zeros(0),
+        selection=selection,
+    )
+
+
+def optimism_rows(
+    nested: Sequence[FoldPredictions],
+    published: Sequence[Mapping[str, FoldPredictions]],
+    y: Ints,
+) -> tuple[OptimismRow, ...]:
+    """Set both protocols side by side.
+
+    Parameters
+    ----------
+    nested : sequence of FoldPredictions
+        Of `fit_fold`, for any number of models.
+    published : sequence of mapping
+        Of `fit_published`, on the same folds.
+    y : array of int
+        (person,) outcomes of the cohort.
+
+    Returns
+    -------
+    tuple of OptimismRow
+        For every model and metric, in the order of `published`.
+    """
+    rows = []
+    for model in dict.fromkeys(each[LAST_EPOCH].model for each in published):
+        own = [each for each in published if each[LAST_EPOCH].model == model]
+        protocols = {
+            "nested": [each for each in nested if each.model == model],
+            LAST_EPOCH: [each[LAST_EPOCH] for each in own],
+            BEST_ON_TEST: [each[BEST_ON_TEST] for each in own],
+        }
+        for metric in _COMPARED:
+            means = {name: _mean(metric, folds, y) for name, folds in protocols.items()}
+            best, honest = means[BEST_ON_TEST], means["nested"]
+            rows.append(OptimismRow(model, metric, honest, means[LAST_EPOCH], best, best - honest))
+    return tuple(rows)
+
+
+def _mean(metric: str, folds: Sequence[FoldPredictions], y: Ints) -> float:
+    values = fold_values(METRICS[metric], folds, y)
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

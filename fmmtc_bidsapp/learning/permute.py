@@ -1,0 +1,255 @@
+"""Is there anything there at all? The whole supervised procedure on shuffled outcomes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.experiments import fit_fold, refit_seed
+from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.learning.linear import ColumnsLearner
+from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
+from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.options import EvaluationOptions
+from fmmtc_bidsapp.records import Examples, Floats, Fold, Ints, PermutationTest
+
+__all__ = [
+    "estimate_seconds",
+    "headline",
+    "judge_permutations",
+    "permuted_aurocs",
+    "permuted_labels",
+    "shuffle_cells",
+]
+
+_LEVEL = 0.05
+_BASELINE = "covariates"
+_SAME = 1e-9
+"""AUROCs of two ways to add the same numbers up differ by less; of people, by more."""
+
+
+def shuffle_cells(examples: Examples, folds: Sequence[Fold]) -> tuple[str, ...]:
+    """Name for each person those they may exchange the outcome with.
+
+    These are the people of the same ``--stratify-by`` stratum and the same ``--group-by`` group
+    who are tested in the same fold of the first repeat. So shuffled outcomes are spread over the
+    folds as evenly as the real ones were when the folds were drawn, and with one repeat the test is
+    exact; were folds kept and outcomes shuffled across them, folds of lopsided outcomes would
+    widen what is taken for chance.
+
+    Parameters
+    ----------
+    examples : Examples
+        The cohort.
+    folds : sequence of Fold
+        All outer folds.
+
+    Returns
+    -------
+    tuple of str
+        (person,)
+    """
+    first = min(each.repeat for each in folds)
+    fold_of = {row: each.fold for each in folds if each.repeat == first for row in each.test}
+    groups = examples.groups or ("",) * len(examples.keys)
+    return tuple(
+        f"{_beside_outcome(stratum)}|{group}|{fold_of[row]}"
+        for row, (stratum, group) in enumerate(zip(examples.strata, groups, strict=True))
+    )
+
+
+def permuted_labels(y: Ints, cells: Sequence[str], permutations: int, seed: int) -> Ints:
+    """Shuffle outcomes within cells.
+
+    Parameters
+    ----------
+    y : array of int
+        (person,) outcomes.
+    cells : sequence of str
+        (person,) of `shuffle_cells`.
+    permutations : int
+        How often.
+    seed : int
+        The first shuffles of a longer run are those of a shorter one.
+
+    Returns
+    -------
+    array of int
+        (permutation, person)
+
+    Raises
+    ------
+    InputError
+        When fewer different arrangements exist than a p of 0.05 needs.
+    """
+    cell = np.unique(np.asarray(cells), return_inverse=True)[1]
+    members = [np.flatnonzero(cell == each) for each in range(cell.max() + 1)]
+    arrangements = sum(
+        math.log(math.comb(len(rows), int(y[rows].sum()))) for rows in members if len(rows)
+    )
+    if permutations and arrangements < math.log(1 / _LEVEL) - _SAME:
+        raise InputError(
+            f"Outcomes can be shuffled within strata, groups and folds in only "
+            f"{round(math.exp(arrangements))} ways, too few for a p of {_LEVEL}. Use fewer "
+            "--stratify-by columns, larger --group-by groups, or --permutations 0."
+        )
+    rng = np.random.default_rng(seed)
+    shuffled = np.tile(y, (permutations, 1))
+    for labels in shuffled:
+        for rows in members:
+            labels[rows] = rng.permutation(labels[rows])
+    return shuffled
+
+
+def permuted_aurocs(
+    name: str,
+    examples: Examples,
+    fold: Fold,
+    labels: Ints,
+    setup: Setup,
+    evaluation: EvaluationOptions,
+    *,
+    seed: int,
+) -> Floats:
+    """Run a model on one fold once a shuffle of the outcomes.
+
+    A network goes through everything anew, inner folds included. A model without epochs has nothing
+    that its inner folds choose but the calibration, which changes no rank; so it is only trained,
+    on features that are made once.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+    examples : Examples
+        The cohort.
+    fold : Fold
+        Rows to train on and rows to predict.
+    labels : array of int
+        (permutation, person) of `permuted_labels`.
+    setup, evaluation, seed
+        As in `fit_fold`: every shuffle trains with the seed of the real run.
+
+    Returns
+    -------
+    array
+        (permutation,) AUROC of the test rows; NaN where they have one outcome.
+    """
+    learner = MODELS[name].learner(setup)
+    if isinstance(learner, ColumnsLearner):
+        own_seed = refit_seed(seed, fold)
+        logits = learner.shuffled(examples, fold.train, fold.test, labels, own_seed)
+    else:
+        logits = np.array(
+            [
+                fit_fold(
+                    name, _with_outcomes(examples, y), fold, setup, evaluation, seed=seed
+                ).logit
+                for y in labels
+            ]
+        ).reshape(len(labels), len(fold.test))
+    return shuffled_aurocs(logits, labels[:, fold.test])
+
+
+def headline(aurocs: Floats) -> Floats:
+    """Mean of the folds that have a value, (fold, permutation) -> (permutation,)."""
+    known = ~np.isnan(aurocs)
+    total: Floats = np.where(known, aurocs, 0.0).sum(axis=0) / known.sum(axis=0)
+    return total
+
+
+def judge_permutations(
+    observed: Mapping[str, float], permuted: Mapping[str, Floats]
+) -> tuple[PermutationTest, ...]:
+    """Say of every model whether there is evidence that it predicts.
+
+    Parameters
+    ----------
+    observed : mapping of str to float
+        The headline AUROC of every model.
+    permuted : mapping of str to array
+        (permutation,) headline AUROC of every tested model on the shuffles of `permuted_labels`,
+        from the first on; models may have different numbers of them.
+
+    Returns
+    -------
+    tuple of PermutationTest
+        In the order of `observed`. The adjusted p compares with the best of all tested models
+        [1]_, over the shuffles that all of them were run on. Evidence needs an adjusted p of 0.05
+        or less and an AUROC above that of the covariates alone (above 0.5 where there are none).
+
+    References
+    ----------
+    .. [1] Westfall & Young (1993), Resampling-based multiple testing, Wiley.
+    """
+    tested = [name for name in observed if len(permuted.get(name, ()))]
+    common = min((len(permuted[name]) for name in tested), default=0)
+    best = np.max([permuted[name][:common] for name in tested], axis=0) if tested else np.zeros(0)
+    tests = []
+    for name, auroc in observed.items():
+        least = 0.5 if name == _BASELINE else observed.get(_BASELINE, 0.5)
+        own = permuted.get(name, np.zeros(0))
+        adjusted = _p(auroc, best) if len(own) else float("nan")
+        tests.append(
+            PermutationTest(
+                model=name,
+                auroc=auroc,
+                n_permutations=len(own),
+                p=_p(auroc, own) if len(own) else float("nan"),
+                p_adjusted=adjusted,
+                verdict=_word(adjusted, auroc > max(least, 0.5)),
+            )
+        )
+    return tuple(tests)
+
+
+def estimate_seconds(
+    fit_s: Mapping[str, float], permutations: Mapping[str, int], n_folds: int, n_procs: int
+) -> float:
+    """Estimate how long a permutation run takes.
+
+    Parameters
+    ----------
+    fit_s : mapping of str to float
+        Seconds that one shuffle of one fold takes, by model.
+    permutations : mapping of str to int
+        Shuffles by model.
+    n_folds : int
+        Outer folds of all repeats.
+    n_procs : int
+        Processes at once; a model and fold is one task.
+
+    Returns
+    -------
+    float
+        Never less than the longest task.
+    """
+    tasks = [fit_s[name] * count for name, count in permutations.items()]
+    return max(sum(tasks) * n_folds / n_procs, max(tasks, default=0.0))
+
+
+def _p(observed: float, permuted: Floats) -> float:
+    return float((1 + (permuted >= observed - _SAME).sum()) / (1 + len(permuted)))
+
+
+def _word(p_adjusted: float, above_baseline: bool) -> str:
+    if np.isnan(p_adjusted):
+        return "not tested"
+    found = p_adjusted <= _LEVEL and above_baseline
+    return "evidence of prediction" if found else "no evidence of prediction"
+
+
+def _beside_outcome(stratum: str) -> str:
+    return stratum.partition("|")[2]
+
+
+def _with_outcomes(examples: Examples, y: Ints) -> Examples:
+    strata = tuple(
+        "|".join((str(outcome), *stratum.split("|")[1:]))
+        for outcome, stratum in zip(y, examples.strata, strict=True)
+    )
+    return replace(examples, y=y, strata=strata)
