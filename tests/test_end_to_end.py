@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from bids_schema import validate
+from nilearn import signal
+from small_study import write_block_atlas
 
 from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
 from fmmtc_bidsapp.bidsio.names import GroupFiles, RunFiles
@@ -36,26 +38,6 @@ def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[s
     command = [sys.executable, "-m", "fmmtc_bidsapp", *map(str, words)]
     environ = {**os.environ, "FMMTC_CACHE_DIR": "/nonexistent", **environment}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-
-
-def write_block_atlas(folder: Path, n_parcels: int = 24) -> Path:
-    """A small personal atlas: blocks of the middle of the MNI grid in six networks."""
-    labels = np.zeros((46, 55, 46), dtype=np.float32)
-    block = labels[10:34, 10:46, 12:36].reshape(24, 36, 24)
-    block[:] = (np.arange(24)[:, None, None] // 12) * (n_parcels // 2) + 1
-    block += (np.arange(36)[None, :, None] // 12) * (n_parcels // 6)
-    block += np.arange(24)[None, None, :] // 6
-    affine = np.diag([-4.0, 4.0, 4.0, 1.0])
-    affine[:3, 3] = (90, -126, -72)
-    image = folder / "tpl-MNI152NLin6Asym_atlas-Blocks_dseg.nii.gz"
-    nib.save(nib.Nifti1Image(labels, affine), image)
-    index = np.unique(labels[labels > 0]).astype(int)
-    centres = [nib.affines.apply_affine(affine, np.argwhere(labels == i).mean(0)) for i in index]
-    table = pd.DataFrame({"index": index, "name": [f"Block{i:02}" for i in index]})
-    table["network"] = [f"Net{i % 6}" for i in index]
-    table[["x", "y", "z"]] = np.round(centres, 3)
-    table.to_csv(image.with_name(image.name.replace(".nii.gz", ".tsv")), sep="\t", index=False)
-    return image
 
 
 @pytest.fixture(scope="session")
@@ -117,9 +99,10 @@ def test_the_written_series_are_the_planted_ones(
 ) -> None:
     out, _ = participant_run
     files = RunFiles(
-        out, {"sub": "05", "task": "rest"}, "MNI152NLin6Asym", "Blocks", "none", res=None
+        out, {"sub": "05", "task": "rest"}, "MNI152NLin6Asym", "Blocks", "simple", res=None
     )
-    written = read_series(files.timeseries).signal
+    written = read_series(files.uncleaned).signal
+    cleaned = read_series(files.timeseries).signal
     matrix = read_relmat(files.relmat).matrix
     data = np.asarray(nib.load(image_of(bids, "sub-05")).dataobj, dtype=np.float64)
     mask = np.asarray(nib.load(image_of(bids, "sub-05", "brain_mask.nii.gz")).dataobj) > 0
@@ -127,7 +110,10 @@ def test_the_written_series_are_the_planted_ones(
     labels = np.asarray(used.dataobj)
     brute = np.stack([data[mask & (labels == i)].mean(0) for i in range(1, 25)], axis=1)
     np.testing.assert_allclose(written, brute, rtol=1e-9)
-    np.testing.assert_allclose(matrix, np.corrcoef(brute.T), atol=1e-10)
+    confounds = pd.read_csv(files.design, sep="\t").to_numpy()
+    expected = signal.clean(brute, confounds=confounds, detrend=True, standardize=None)
+    np.testing.assert_allclose(cleaned, expected, atol=1e-8)
+    np.testing.assert_allclose(matrix, np.corrcoef(expected.T), atol=1e-8)
 
 
 def test_both_levels_leave_a_valid_bids_dataset(
@@ -294,7 +280,7 @@ def test_one_bad_input_is_explained_and_the_others_finish(
     assert lines["sub-03"].endswith("done")
     assert words in lines["sub-02"]
     assert not list((out / "sub-02").rglob("*.tsv"))
-    assert len(list((out / "sub-03").rglob("*_timeseries.tsv"))) == 1
+    assert len(list((out / "sub-03").rglob("*_timeseries.tsv"))) == 2
 
 
 def test_results_of_an_older_run_do_not_outlive_a_failure(
@@ -337,7 +323,7 @@ def test_an_atlas_whose_image_lacks_labels_gives_missing_parcels(
         *("-w", tmp_path / "work", "--participant-label", "01"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (series,) = out.rglob("*_timeseries.tsv")
+    series, _ = sorted(out.rglob("*_timeseries.tsv"))
     table = pd.read_csv(series, sep="\t", na_values="n/a")
     assert list(table.columns[table.isna().all()]) == ["Block07"]
     assert json.loads(series.with_suffix(".json").read_text())["MissingParcels"] == ["Block07"]
