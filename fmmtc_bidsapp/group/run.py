@@ -26,9 +26,6 @@ from fmmtc_bidsapp.plan import GroupPlan
 __all__ = ["run_group"]
 
 _QUALITY_ONLY = "qc"
-_ANALYSES: Mapping[str, Callable[[GroupPlan], list[Outcome]]] = {"train": train, "apply": apply}
-
-
 def run_group(plan: GroupPlan) -> int:
     """Run the group level.
 
@@ -50,15 +47,27 @@ def run_group(plan: GroupPlan) -> int:
     inputs = [plan.bids_dir, *plan.derivatives.values()]
     check_output_dir(plan.output_dir, inputs)
     check_work_dir(plan.resources.work_dir, inputs)
-    outcomes = _quality(plan)
-    if plan.analysis != _QUALITY_ONLY:
-        outcomes += [*_ANALYSES[plan.analysis](plan), *_report(plan)]
-        files = GroupFiles(plan.output_dir, plan.label)
-        print(f"Predictions: {files.predictions}")
-        print(f"Report:      {files.report}")
+    outcomes = _ANALYSES[plan.analysis](plan)
     print_outcomes(outcomes, title=f"Group level, {plan.output_dir}")
     write_tsv(outcomes_log(plan.output_dir, plan.run_id), outcome_columns(outcomes))
     return exit_code(outcomes)
+
+
+def _train(plan: GroupPlan) -> list[Outcome]:
+    return _and_report(plan, train(plan))
+
+
+def _apply(plan: GroupPlan) -> list[Outcome]:
+    return _and_report(plan, apply(plan))
+
+
+def _and_report(plan: GroupPlan, analysed: list[Outcome]) -> list[Outcome]:
+    """Follow an analysis up; what is wrong with one is told before quality takes its minutes."""
+    outcomes = [*analysed, *_quality(plan), *_report(plan)]
+    files = GroupFiles(plan.output_dir, plan.label)
+    print(f"Predictions: {files.predictions}")
+    print(f"Report:      {files.report}")
+    return outcomes
 
 
 def _quality(plan: GroupPlan) -> list[Outcome]:
@@ -84,3 +93,10 @@ def _report(plan: GroupPlan) -> list[Outcome]:
     workflow = report_workflow(plan, log_dir)
     failures = run_workflow(workflow, plan.resources, title="report").failures
     return [Outcome("report", "failed", each.message, error_code(each.error)) for each in failures]
+
+
+_ANALYSES: Mapping[str, Callable[[GroupPlan], list[Outcome]]] = {
+    "train": _train,
+    "apply": _apply,
+    _QUALITY_ONLY: _quality,
+}
