@@ -26,6 +26,8 @@ from fmmtc_bidsapp.plan import GroupPlan
 __all__ = ["run_group"]
 
 _QUALITY_ONLY = "qc"
+
+
 def run_group(plan: GroupPlan) -> int:
     """Run the group level.
 
