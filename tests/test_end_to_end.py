@@ -291,6 +291,8 @@ def test_bad_inputs_stop_nobody_else(
     for who in ("sub-01", "sub-09"):
         assert f"{who}: done" in done.stdout
         assert len(list((out / who).rglob("*_timeseries.tsv"))) == 2
+    assert validate(out, extended=True) == []
+    assert validate(out, extended=False) == []
 
 
 @pytest.mark.parametrize("who", SPOILS)
