@@ -21,6 +21,7 @@ RUN python3 -m venv /opt/fmmtc \
 RUN mkdir -p /home/fmmtc /cache && chmod 1777 /home/fmmtc /cache
 ENV HOME=/home/fmmtc \
     FMMTC_CACHE_DIR=/cache \
+    TEMPLATEFLOW_HOME=/cache/templateflow \
     MPLCONFIGDIR=/tmp/matplotlib \
     FMMTC_CONTAINER=fmmtc_bidsapp
 WORKDIR /tmp

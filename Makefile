@@ -10,7 +10,8 @@ TRIAL_DIR ?= trial
 
 TORCH := 2.13.0
 
-.PHONY: help install demo trial test slow-test lock lint format bench recovery clean
+.PHONY: help install demo trial test slow-test browser-test lock lint format bench scaling \
+    recovery clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +51,12 @@ test: $(STAMP)  ## the default tests: no network, no GPU, within 8 minutes
 slow-test: $(STAMP)  ## tests that train for minutes
 	$(BIN)/python -m pytest -m slow
 
+browser-test: $(STAMP)  ## open the reports in headless Chromium, installed where it can be
+	@command -v chromium >/dev/null || { apt-get update && \
+	    apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; } || \
+	    { echo "Chromium is not here and cannot be installed; nothing was tested."; exit 69; }
+	$(BIN)/python -m pytest -m browser
+
 lock:  ## write requirements/constraints.txt anew from an empty environment
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install --quiet "torch==$(TORCH)" ".[test,lint]"
@@ -70,7 +77,10 @@ format: $(STAMP)  ## apply ruff's formatting and fixes
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)  ## measure speed and memory, into docs/performance.md
-	$(BIN)/python benchmarks/performance.py parcellate encode train_step
+	$(BIN)/python benchmarks/performance.py parcellate participant encode train_step
+
+scaling: $(STAMP)  ## a thousand tiny runs (half an hour), into docs/performance.md
+	$(BIN)/python benchmarks/performance.py scaling
 
 recovery: $(STAMP)  ## recovery of planted effects (most of an hour), into docs/performance.md
 	$(BIN)/python benchmarks/performance.py recovery

@@ -75,16 +75,21 @@ def decompress(folder: str, dtype: str) -> Callable[[], int]:
 def parcel_means(folder: str, dtype: str) -> Callable[[], None]:
     import numpy as np
 
-    from fmmtc_bidsapp.signals import parcellate, space
+    from fmmtc_bidsapp.signals import parcellate, placement, space
 
     image = Path(folder, f"{dtype}.nii.gz")
     grid = space.read_grid(image)
-    labels, _ = space.labels_on_grid(Path(folder, "labels.nii.gz"), grid)
     mask = space.read_mask(Path(folder, "mask.nii.gz"), grid)
-    index = np.arange(1, N_PARCELS + 1)
+    placed = placement.place_parcels(
+        Path(folder, "labels.nii.gz"),
+        np.arange(1, N_PARCELS + 1),
+        grid,
+        target="data",
+        transform=None,
+    )
 
     def run() -> None:
-        means = parcellate.parcel_means(image, labels, index, mask=mask, min_coverage=0)
+        means = parcellate.parcel_means(image, placed, mask=mask, min_coverage=0)
         np.save(Path(folder, f"{dtype}_parcel_means.npy"), means.signal)
 
     return run

@@ -16,6 +16,8 @@ FOLDER = Path(__file__).resolve().parent
 PAGE = FOLDER.parent / "docs" / "performance.md"
 COMMANDS: dict[str, list[str]] = {
     "parcellate": ["parcellate.py"],
+    "participant": ["participant.py"],
+    "scaling": ["scaling.py"],
     "encode": ["encode.py"],
     "train_step": ["train_step.py"],
     "recovery": ["recovery.py", "--results", "recovery.jsonl"],
@@ -23,7 +25,10 @@ COMMANDS: dict[str, list[str]] = {
 
 
 def main() -> None:
-    for name in sys.argv[1:] or COMMANDS:
+    chosen = sys.argv[1:] or list(COMMANDS)
+    for name in chosen:
+        replace_section(PAGE.read_text(), name, "")
+    for name in chosen:
         done = subprocess.run(
             [sys.executable, *_script(name)], stdout=subprocess.PIPE, text=True, check=False
         )

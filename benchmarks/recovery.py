@@ -34,7 +34,7 @@ from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.model.device import resolve_device, resolve_precision
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
-from fmmtc_bidsapp.signals.connectivity import correlate
+from fmmtc_bidsapp.signals.connectivity import connect
 from fmmtc_bidsapp.simulate.options import SimulationOptions
 from fmmtc_bidsapp.simulate.truth import GroundTruth, simulate_cohort
 
@@ -180,9 +180,9 @@ def make_examples(truth: GroundTruth, setup: Setup) -> Examples:
     return Examples(
         keys=truth.participant_ids,
         cls=np.stack([scan.cls for scan in scans]),
-        fc=np.stack([correlate(series.astype(np.float64)) for series in truth.series]).astype(
-            np.float32
-        ),
+        fc=np.stack(
+            [connect(series.astype(np.float64), "correlation") for series in truth.series]
+        ).astype(np.float32),
         y=truth.y,
         strata=tuple(str(y) for y in truth.y),
     )

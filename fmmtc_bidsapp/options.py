@@ -13,7 +13,9 @@ from typing import Any
 from fmmtc_bidsapp.errors import UsageError
 
 __all__ = [
+    "STRATEGIES",
     "CohortOptions",
+    "ConnectivityOptions",
     "DenoiseOptions",
     "EvaluationOptions",
     "ModelOptions",
@@ -53,23 +55,104 @@ class ParcelOptions:
     the same name ending in .tsv that has the columns index and name. At the group level: the label
     of the atlas whose series are read, where there are several."""
 
+    file_format: str = _one_of("auto", "auto", "nifti", "cifti")
+    """Read NIfTI images or CIFTI dense series (fsLR 91k); auto takes NIfTI where a run has both."""
+
     min_coverage: float = 0.5
-    """Smallest share of a parcel's voxels that must hold data; a parcel below it becomes n/a."""
+    """Smallest share of a parcel's volume in the atlas that must hold data; a parcel below it
+    becomes n/a."""
+
+    resampling_target: str = _one_of("data", "data", "atlas")
+    """Where parcel and image meet: data carries the labels to the grid of the image, atlas looks
+    the image up at every voxel of the atlas (the nearest voxel either way)."""
 
     def __post_init__(self) -> None:
+        _check_choices(self)
         if not 0 <= self.min_coverage <= 1:
             raise UsageError(f"--min-coverage is {self.min_coverage}; it must lie in 0 to 1.")
 
 
+STRATEGIES = ("simple", "none", "simpleGSR", "p36", "acompcor", "scrubbing", "aroma")
+"""Names of the cleaning strategies this program brings."""
+
+
 @dataclass(frozen=True)
 class DenoiseOptions:
-    """How parcel series are cleaned."""
+    """How parcel series are cleaned; a setting left out is the strategy's own."""
 
-    denoise_strategy: str = _one_of("none", "none")
-    """Cleaning of the parcel series: none writes the parcel means as they are (the paper's)."""
+    denoise_strategy: str = "simple"
+    """Cleaning of the parcel series: simple (24 motion parameters, white matter, CSF, cosines),
+    none (the paper's), simpleGSR, p36, acompcor, scrubbing, aroma, or the path of a .yml in XCP-D's
+    form. The uncleaned series is written beside it in any case."""
+
+    fd_threshold: float | None = None
+    """Censor volumes with more framewise displacement than this, in mm; 0 censors none."""
+
+    dvars_threshold: float | None = None
+    """Censor volumes with more standardised DVARS than this; 0 censors none."""
+
+    low_pass: float | None = None
+    """Highest frequency that is kept, in Hz; 0 switches the filter off."""
+
+    high_pass: float | None = None
+    """Lowest frequency that is kept, in Hz; 0 switches the filter off."""
+
+    dummy_scans: str = "auto"
+    """Volumes dropped at the start: a number, or auto for those that fMRIPrep calls non-steady."""
+
+    min_volumes: int = 50
+    """Retained volumes below which a run is written but marked unusable."""
+
+    min_dof: int = 20
+    """Degrees of freedom left after cleaning below which a run is written but marked unusable."""
+
+    def __post_init__(self) -> None:
+        for name in ("fd_threshold", "dvars_threshold", "low_pass", "high_pass"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be 0 or more.")
+        if self.dummy_scans != "auto" and not self.dummy_scans.isdecimal():
+            raise UsageError(f"--dummy-scans is {self.dummy_scans!r}; give auto or a number.")
+        if self.low_pass and self.high_pass and self.low_pass <= self.high_pass:
+            raise UsageError(
+                f"--low-pass is {self.low_pass} Hz and --high-pass {self.high_pass} Hz: nothing "
+                "lies between them."
+            )
+        for name in ("min_volumes", "min_dof"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be 1 or more.")
+        if self.denoise_strategy == "none" and self._own():
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in self._own())
+            raise UsageError(f"{flags} has no meaning with --denoise-strategy none; leave it out.")
+
+    def _own(self) -> list[str]:
+        names = ("fd_threshold", "dvars_threshold", "low_pass", "high_pass")
+        own = [name for name in names if getattr(self, name) is not None]
+        return own if self.dummy_scans == "auto" else [*own, "dummy_scans"]
+
+
+@dataclass(frozen=True)
+class ConnectivityOptions:
+    """How parcel series become a matrix."""
+
+    fc_measure: str = _one_of(
+        "correlation", "correlation", "partial-correlation", "covariance", "precision"
+    )
+    """Functional connectivity between parcels (nilearn's kinds)."""
+
+    fisher_z: bool = False
+    """Write Fisher's z of the coefficients (correlation and partial correlation only)."""
+
+    combine_runs: bool = False
+    """Also write one matrix over the runs of a task, the mean weighted by retained volumes (of
+    Fisher's z for correlations)."""
 
     def __post_init__(self) -> None:
         _check_choices(self)
+        if self.fisher_z and self.fc_measure not in ("correlation", "partial-correlation"):
+            raise UsageError(
+                f"--fisher-z needs coefficients within -1 and 1; --fc-measure is {self.fc_measure}."
+            )
 
 
 @dataclass(frozen=True)
@@ -97,8 +180,8 @@ class CohortOptions:
     a column that gives the outcome away is refused."""
 
     desc: str | None = None
-    """Which cleaning strategy's series to read (the desc- of their names); needed when there are
-    several."""
+    """Which cleaning's series to read (the desc- of their names); needed when there are several. At
+    the participant level: the name to write under (default: the strategy's)."""
 
     keep_unusable: bool = False
     """Keep runs whose quality table says usable = false."""

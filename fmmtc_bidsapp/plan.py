@@ -19,6 +19,7 @@ from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.options import (
     CohortOptions,
+    ConnectivityOptions,
     DenoiseOptions,
     EvaluationOptions,
     ModelOptions,
@@ -35,7 +36,7 @@ __all__ = [
     "plan_table",
 ]
 
-_NAMED_FILES = frozenset({"atlas", "encoder_weights"})
+_NAMED_FILES = frozenset({"atlas", "encoder_weights", "denoise_strategy"})
 """Options that name a file: the file's digest enters the hash, its path does not."""
 
 _PEOPLE = frozenset({"participants"})
@@ -43,6 +44,9 @@ _PEOPLE = frozenset({"participants"})
 
 _PLACE = frozenset({"device"})
 """Options that choose where to compute, not what is computed."""
+
+_MORE = frozenset({"combine_runs", "file_format"})
+"""Options that write other files and change none: grayordinates have names of their own."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,12 @@ class Resources:
     stop_on_first_crash: bool = False
     bids_database_dir: Path | None = None
     """Folder that keeps pybids' index of the input; None for none on disk."""
+    plugin_file: Path | None = None
+    """YAML file with nipype's ``plugin`` and ``plugin_args``; None for local processes."""
+    clean_workdir: bool = False
+    """Whether the workspace is removed once everything is done."""
+    resource_monitor: bool = False
+    write_graph: bool = False
     verbose: int = 0
 
     def __post_init__(self) -> None:
@@ -91,15 +101,45 @@ class ParticipantPlan:
     selection: Selection = field(default_factory=Selection)
     parcel: ParcelOptions = field(default_factory=ParcelOptions)
     denoise: DenoiseOptions = field(default_factory=DenoiseOptions)
+    connectivity: ConnectivityOptions = field(default_factory=ConnectivityOptions)
+    desc: str | None = None
+    """Name the files are written under; None for the strategy's own."""
+    mode: str = "run"
+    """``run``; ``dry-run`` says what would be done; ``reports-only`` and ``boilerplate-only`` write
+    reports and methods text anew from what is there."""
+
+    def __post_init__(self) -> None:
+        if self.desc is not None and not re.fullmatch("[0-9A-Za-z]+", self.desc):
+            raise UsageError(f"--desc is {self.desc!r}; it stands in names: letters and digits.")
+        taken = {"confounds"} | ({"none"} if self.denoise.denoise_strategy != "none" else set())
+        if self.desc is not None and self.desc.casefold() in taken:
+            raise UsageError(
+                f"--desc is {self.desc!r}, which names other files: desc-none is the uncleaned "
+                "series, desc-confounds fMRIPrep's table. Choose another name."
+            )
+        if self.connectivity.combine_runs and self.selection.runs:
+            raise UsageError(
+                "--combine-runs is over all runs of a task; leave --run-id out, or combine later."
+            )
 
     @property
     def workspace(self) -> Path:
         """Where the nodes of this dataset and output compute."""
         return _workspace(self)
 
-    def configuration_hash(self, *, atlas_digest: str) -> str:
-        """Hash of what decides the numbers in the series and matrices."""
-        return configuration_hash(self.parcel, self.denoise, digests={"atlas": atlas_digest})
+    def configuration_hash(self, digests: Mapping[str, str]) -> str:
+        """Hash of what decides the numbers in the series and matrices.
+
+        Parameters
+        ----------
+        digests
+            Of the atlas, and of the cleaning strategy in full.
+        """
+        return configuration_hash(self.parcel, self.denoise, self.connectivity, digests=digests)
+
+    def means_hash(self, *, atlas_digest: str) -> str:
+        """Hash of what decides the uncleaned series, which all cleanings of a dataset share."""
+        return configuration_hash(self.parcel, digests={"atlas": atlas_digest})
 
 
 @dataclass(frozen=True)
@@ -111,7 +151,7 @@ class GroupPlan:
     run_id: str
     resources: Resources
     analysis: str
-    """``train`` or ``apply``."""
+    """``train``, ``apply`` or ``qc``."""
     label: str
     """Name of the result in ``group_desc-<label>_…`` and ``models/<label>``."""
     random_seed: int = 0
@@ -184,7 +224,7 @@ def configuration_hash(*options: Any, digests: Mapping[str, str]) -> str:
     values: dict[str, Any] = {}
     for each in options:
         values |= asdict(each)
-    for name in _NAMED_FILES | _PLACE | _PEOPLE:
+    for name in _NAMED_FILES | _PLACE | _PEOPLE | _MORE:
         values.pop(name, None)
     minor_version = ".".join(__version__.split(".")[:2])
     text = json.dumps([values, dict(digests), minor_version], sort_keys=True)

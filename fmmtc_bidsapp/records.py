@@ -22,6 +22,7 @@ __all__ = [
     "BoldRun",
     "Calibration",
     "CalibrationBin",
+    "CleanedSeries",
     "ComparisonRow",
     "Connectome",
     "Curve",
@@ -37,8 +38,10 @@ __all__ = [
     "ParcelSeries",
     "PermutationTest",
     "Person",
+    "Regressor",
     "RunQuality",
     "SeriesFile",
+    "Strategy",
 ]
 
 Floats = NDArray[np.float64]
@@ -67,21 +70,33 @@ class BoldRun:
 
     entities: Mapping[str, str]
     """BIDS entities by their short key (``sub``, ``ses``, ``task``, …) without ``space``,
-    ``res``, ``desc``: those of the raw run."""
+    ``res``, ``den``, ``desc``: those of the raw run."""
     bold: Path
-    mask: Path
+    mask: Path | None
+    """Brain mask on the image's grid; None for a CIFTI image, which has none."""
     confounds: Path | None
     space: str
     tr_s: float | None
     """Repetition time of the sidecar in seconds; None where no sidecar gives one."""
     res: str | None = None
+    den: str | None = None
+    """Density of a CIFTI image's surfaces, ``91k``."""
     start_time_s: float | None = None
     """Acquisition time of a volume's reference slice, where the sidecar gives it."""
+    boldref: Path | None = None
+    """Reference volume in the same space and resolution, where there is one with content."""
+    aroma: Path | None = None
+    """fMRIPost-AROMA's table of components of this run, where a dataset of it was given."""
 
     @property
     def participant_id(self) -> str:
         """The label with its prefix, ``sub-01``."""
         return f"sub-{self.entities['sub']}"
+
+    @property
+    def file_format(self) -> str:
+        """``nifti`` or ``cifti``."""
+        return "cifti" if self.bold.name.endswith(".dtseries.nii") else "nifti"
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +120,8 @@ class Atlas:
     """TemplateFlow identifier of the template the labels are drawn in."""
     digest: str
     """sha256 over the label image and the table."""
+    dlabel: Path | None = None
+    """The same parcels on 91k grayordinates, where there is such a file."""
     description: str = ""
     licence: str = ""
     source: str = ""
@@ -163,7 +180,9 @@ class Connectome:
     """(parcel, parcel)"""
     parcels: tuple[str, ...]
     measure: str
-    """nilearn's name (``correlation``)."""
+    """nilearn's name with hyphens (``partial-correlation``)."""
+    fisher_z: bool = False
+    """Whether the values are Fisher's z of the coefficients."""
 
     def __post_init__(self) -> None:
         n = len(self.parcels)
@@ -174,25 +193,172 @@ class Connectome:
 
 
 @dataclass(frozen=True)
-class RunQuality:
-    """What one run is worth, in numbers; field names are the columns of ``_qc.tsv``."""
+class Regressor:
+    """Columns of a confounds table that a strategy takes: one of several spellings."""
 
-    n_volumes: int
-    tr_s: float | None
-    mean_fd_mm: float | None
-    max_fd_mm: float | None
-    n_parcels: int
-    n_parcels_missing: int
-    n_parcels_low_coverage: int
-    n_parcels_zero_variance: int
-    coverage_min: float | None
-    coverage_median: float | None
-    n_voxels_nonfinite: int
-    n_voxels_constant: int
-    fc_mean: float | None
-    atlas_resampled: bool
-    usable: bool
-    reasons: str = "n/a"
+    title: str
+    """Plain words, ``the first five CSF components``."""
+    alternatives: tuple[tuple[str, ...], ...]
+    """Sets of patterns (regular expressions that must match a whole column name); the first set of
+    which every pattern finds a column is taken."""
+    optional: bool = False
+    """A short run has no cosine columns, for one."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to clean parcel series."""
+
+    name: str
+    """As in ``desc-``."""
+    title: str
+    regressors: tuple[Regressor, ...] = ()
+    detrend: bool = True
+    low_pass_hz: float | None = None
+    high_pass_hz: float | None = None
+    fd_threshold_mm: float | None = None
+    std_dvars_threshold: float | None = None
+    min_segment: int = 1
+    """Shortest stretch of volumes that is kept between censored ones."""
+    references: tuple[str, ...] = ()
+    """Keys of ``references.bib``."""
+
+    @property
+    def cleans(self) -> bool:
+        """Whether anything is done at all; the paper's ``none`` does nothing."""
+        return bool(self.regressors) or self.detrend or self.filters or self.censors
+
+    @property
+    def filters(self) -> bool:
+        """Whether frequencies are removed."""
+        return self.low_pass_hz is not None or self.high_pass_hz is not None
+
+    @property
+    def censors(self) -> bool:
+        """Whether volumes are left out for motion."""
+        return self.fd_threshold_mm is not None or self.std_dvars_threshold is not None
+
+
+@dataclass(frozen=True, eq=False)
+class CleanedSeries:
+    """Parcel series after cleaning, with everything that was done to them."""
+
+    signal: Floats
+    """(retained volume, parcel); a column is all NaN where the parcel has no data."""
+    fd_mm: Floats | None
+    """(time,) framewise displacement, NaN where it is not defined; None if unknown."""
+    std_dvars: Floats | None
+    """(time,) fMRIPrep's standardised DVARS; None if unknown."""
+    dummy: NDArray[np.bool_]
+    """(time,) volumes dropped at the start"""
+    censored: NDArray[np.bool_]
+    """(time,) volumes left out for motion, dummies not counted"""
+    design: Mapping[str, Floats] = field(default_factory=dict)
+    """(time,) each regressor as it was read and filled in, by column name"""
+    dof: int = 0
+    """Degrees of freedom left: retained volumes less the rank of everything removed."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know, such as columns that were computed or not there."""
+    low_pass_hz: float | None = None
+    """As applied: a strategy's low-pass beyond the Nyquist frequency is not."""
+    high_pass_hz: float | None = None
+
+    @property
+    def retained(self) -> NDArray[np.bool_]:
+        """(time,) volumes that are in ``signal``."""
+        return ~(self.dummy | self.censored)
+
+
+def _column(title: str, unit: str = "", meaning: str = "", digits: int = 0) -> Any:
+    return field(metadata={"title": title, "unit": unit, "meaning": meaning, "digits": digits})
+
+
+@dataclass(frozen=True)
+class RunQuality:
+    """What one run is worth, in numbers; field names are the columns of ``_qc.tsv``.
+
+    Those of XCP-D's ``linc_qc`` that apply keep its names; the metadata of a field is what the
+    reports and the table's sidecar say of it. None where a value cannot be had.
+    """
+
+    n_volumes: int = _column("Volumes", "", "Length of the run.")
+    tr_s: float | None = _column("Repetition time", "s", "Time between volumes.", 3)
+    tr_header_s: float | None = _column(
+        "Repetition time of the header", "s", "Used only where no sidecar gives one.", 3
+    )
+    num_dummy_volumes: int = _column("Dummy volumes", "", "Dropped at the start.")
+    num_censored_volumes: int = _column("Censored volumes", "", "Left out for motion.")
+    num_retained_volumes: int = _column("Retained volumes", "", "What the matrix rests on.")
+    retained_s: float | None = _column("Retained time", "s", "Retained volumes times TR.", 0)
+    n_regressors: int = _column("Regressors", "", "Columns of the design.")
+    dof: int = _column(
+        "Degrees of freedom", "", "Retained volumes less the rank of what was removed."
+    )
+    mean_fd: float | None = _column(
+        "Mean framewise displacement", "mm", "Head motion, on average.", 3
+    )
+    max_fd: float | None = _column("Largest framewise displacement", "mm", "The worst jump.", 2)
+    mean_fd_post_censoring: float | None = _column(
+        "Mean framewise displacement, retained", "mm", "Head motion in the retained volumes.", 3
+    )
+    mean_relative_rms: float | None = _column(
+        "Mean relative RMS", "mm", "fMRIPrep's rmsd, on average.", 3
+    )
+    max_relative_rms: float | None = _column(
+        "Largest relative RMS", "mm", "fMRIPrep's rmsd, at most.", 2
+    )
+    mean_dvars_initial: float | None = _column(
+        "Mean DVARS before", "", "RMS change of the parcel series from volume to volume.", 2
+    )
+    mean_dvars_final: float | None = _column(
+        "Mean DVARS after", "", "The same of the cleaned series, in retained volumes.", 2
+    )
+    fd_dvars_correlation_initial: float | None = _column(
+        "FD and DVARS, before", "", "Correlation of motion with signal change.", 2
+    )
+    fd_dvars_correlation_final: float | None = _column(
+        "FD and DVARS, after", "", "The same after cleaning; near 0 is good.", 2
+    )
+    parcel_tsnr_median: float | None = _column(
+        "Median parcel tSNR", "", "Mean over SD in time of the uncleaned series.", 1
+    )
+    parcel_tsnr_min: float | None = _column("Lowest parcel tSNR", "", "The worst parcel.", 1)
+    n_parcels: int = _column("Parcels in the atlas", "", "Columns of the series.")
+    n_parcels_missing: int = _column("Missing parcels", "", "Written as n/a throughout.")
+    n_parcels_low_coverage: int = _column(
+        "Parcels of low coverage", "", "Too few voxels held data."
+    )
+    n_parcels_zero_variance: int = _column("Parcels without variance", "", "Constant over the run.")
+    n_parcels_shrunk: int = _column(
+        "Parcels that shrank", "", "Lost a tenth or more of their volume on the way to the grid."
+    )
+    coverage_min: float | None = _column(
+        "Lowest coverage", "%", "Share of the atlas's volume with data, worst parcel."
+    )
+    coverage_median: float | None = _column(
+        "Median coverage", "%", "Share of the atlas's volume with data, typical parcel."
+    )
+    n_voxels_nonfinite: int = _column(
+        "Voxels with NaN or infinity", "", "Left out of their parcels."
+    )
+    n_voxels_constant: int = _column("Constant voxels", "", "Left out of their parcels.")
+    fc_mean: float | None = _column(
+        "Mean connectivity", "", "Mean over all parcel pairs of the matrix.", 3
+    )
+    norm_dice: float | None = _column(
+        "Mask and template, Dice", "", "Overlap of the brain mask with the template's.", 3
+    )
+    norm_correlation: float | None = _column(
+        "Mask and template, correlation", "", "Of the two masks, voxel by voxel.", 3
+    )
+    norm_overlap: float | None = _column(
+        "Mask and template, overlap", "", "Shared voxels over those of the smaller mask.", 3
+    )
+    atlas_resampling: str = _column(
+        "Atlas handling", "", "How labels and image came onto one grid."
+    )
+    usable: bool = _column("Usable", "", "Whether the group level takes the run.")
+    reasons: str = _column("Reasons", "", "Why not, or what to know.")
 
 
 @dataclass(frozen=True)

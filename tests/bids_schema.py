@@ -19,7 +19,7 @@ from typing import Any
 
 from bidsschematools.schema import load_schema
 
-_OWN_SUFFIXES = ("timeseries", "relmat", "qc")
+_OWN_SUFFIXES = ("timeseries", "relmat", "outliers", "design", "qc")
 _OPAQUE_AT_ROOT = ("group", "models")
 
 
@@ -32,12 +32,15 @@ def extended_schema() -> dict[str, Any]:
         schema["objects"]["suffixes"][suffix] = text
     files = schema["rules"]["files"]["deriv"]["imaging"]
     run = dict(files["func_volumetric"]["entities"])
-    run |= {"space": "required", "atlas": "required"}
+    volumes = run | {"description": "required"}
+    run |= {"space": "required", "atlas": "required", "density": "optional"}
     statistic = run | {"statistic": "required"}
     cleaned = statistic | {"description": "required"}
     files["own_timeseries"] = _rule(cleaned, "timeseries", [".tsv", ".json"])
     files["own_relmat"] = _rule(cleaned, "relmat", [".tsv", ".json"])
     files["own_coverage"] = _rule(statistic, "bold", [".tsv", ".json"])
+    for suffix in ("outliers", "design"):
+        files[f"own_{suffix}"] = _rule(volumes, suffix, [".tsv", ".json"])
     files["own_qc"] = _rule(run | {"description": "required"}, "qc", [".tsv"])
     _add_folders(schema)
     return schema

@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from bids_schema import validate
+from nilearn import signal
+from small_study import write_block_atlas
 
 from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
 from fmmtc_bidsapp.bidsio.names import GroupFiles, RunFiles
@@ -36,26 +38,6 @@ def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[s
     command = [sys.executable, "-m", "fmmtc_bidsapp", *map(str, words)]
     environ = {**os.environ, "FMMTC_CACHE_DIR": "/nonexistent", **environment}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-
-
-def write_block_atlas(folder: Path, n_parcels: int = 24) -> Path:
-    """A small personal atlas: blocks of the middle of the MNI grid in six networks."""
-    labels = np.zeros((46, 55, 46), dtype=np.float32)
-    block = labels[10:34, 10:46, 12:36].reshape(24, 36, 24)
-    block[:] = (np.arange(24)[:, None, None] // 12) * (n_parcels // 2) + 1
-    block += (np.arange(36)[None, :, None] // 12) * (n_parcels // 6)
-    block += np.arange(24)[None, None, :] // 6
-    affine = np.diag([-4.0, 4.0, 4.0, 1.0])
-    affine[:3, 3] = (90, -126, -72)
-    image = folder / "tpl-MNI152NLin6Asym_atlas-Blocks_dseg.nii.gz"
-    nib.save(nib.Nifti1Image(labels, affine), image)
-    index = np.unique(labels[labels > 0]).astype(int)
-    centres = [nib.affines.apply_affine(affine, np.argwhere(labels == i).mean(0)) for i in index]
-    table = pd.DataFrame({"index": index, "name": [f"Block{i:02}" for i in index]})
-    table["network"] = [f"Net{i % 6}" for i in index]
-    table[["x", "y", "z"]] = np.round(centres, 3)
-    table.to_csv(image.with_name(image.name.replace(".nii.gz", ".tsv")), sep="\t", index=False)
-    return image
 
 
 @pytest.fixture(scope="session")
@@ -90,8 +72,12 @@ def train_run(
 @pytest.fixture
 def study(bids: Path, tmp_path: Path) -> Path:
     """Three people of the study, to be spoiled."""
-    copy = tmp_path / "bids"
-    keep = {f"sub-{i:02}" for i in (1, 2, 3)}
+    return copy_of(bids, tmp_path / "bids", range(1, 4))
+
+
+def copy_of(bids: Path, copy: Path, numbers: range) -> Path:
+    """Copy some people of a study."""
+    keep = {f"sub-{number:02}" for number in numbers}
     names = {path.name for path in bids.rglob("sub-*") if path.is_dir()}
     shutil.copytree(bids, copy, ignore=shutil.ignore_patterns(*(names - keep)))
     return copy
@@ -117,9 +103,10 @@ def test_the_written_series_are_the_planted_ones(
 ) -> None:
     out, _ = participant_run
     files = RunFiles(
-        out, {"sub": "05", "task": "rest"}, "MNI152NLin6Asym", "Blocks", "none", res=None
+        out, {"sub": "05", "task": "rest"}, "MNI152NLin6Asym", "Blocks", "simple", res=None
     )
-    written = read_series(files.timeseries).signal
+    written = read_series(files.uncleaned).signal
+    cleaned = read_series(files.timeseries).signal
     matrix = read_relmat(files.relmat).matrix
     data = np.asarray(nib.load(image_of(bids, "sub-05")).dataobj, dtype=np.float64)
     mask = np.asarray(nib.load(image_of(bids, "sub-05", "brain_mask.nii.gz")).dataobj) > 0
@@ -127,7 +114,10 @@ def test_the_written_series_are_the_planted_ones(
     labels = np.asarray(used.dataobj)
     brute = np.stack([data[mask & (labels == i)].mean(0) for i in range(1, 25)], axis=1)
     np.testing.assert_allclose(written, brute, rtol=1e-9)
-    np.testing.assert_allclose(matrix, np.corrcoef(brute.T), atol=1e-10)
+    confounds = pd.read_csv(files.design, sep="\t").to_numpy()
+    expected = signal.clean(brute, confounds=confounds, detrend=True, standardize=None)
+    np.testing.assert_allclose(cleaned, expected, atol=1e-8)
+    np.testing.assert_allclose(matrix, np.corrcoef(expected.T), atol=1e-8)
 
 
 def test_both_levels_leave_a_valid_bids_dataset(
@@ -228,73 +218,91 @@ def test_a_bundle_predicts_new_people_and_refuses_other_parcels(
     assert (done.returncode, "another order" in done.stderr) == (65, True)
 
 
-def _truncate(study: Path) -> str:
-    path = image_of(study, "sub-02")
+def _truncate(study: Path, who: str) -> str:
+    path = image_of(study, who)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return "volumes"
 
 
-def _text_named_gz(study: Path) -> str:
-    image_of(study, "sub-02").write_text("this is no image\n" * 40)
+def _text_named_gz(study: Path, who: str) -> str:
+    image_of(study, who).write_text("this is no image\n" * 40)
     return "not compressed"
 
 
-def _dangling_link(study: Path) -> str:
-    path = image_of(study, "sub-02")
+def _dangling_link(study: Path, who: str) -> str:
+    path = image_of(study, who)
     path.unlink()
     path.symlink_to("../../.git/annex/objects/Kf/jW/MD5E-s128--fc6e.nii.gz/MD5E-s128--fc6e.nii.gz")
     return "datalad get"
 
 
-def _annex_pointer(study: Path) -> str:
+def _annex_pointer(study: Path, who: str) -> str:
     pointer = "/annex/objects/MD5E-s394112642--4b049f6b4bf07531684f58c4566.nii.gz\n"
-    image_of(study, "sub-02").write_text(pointer)
+    image_of(study, who).write_text(pointer)
     return "datalad get"
 
 
-def _no_mask(study: Path) -> str:
-    image_of(study, "sub-02", "brain_mask.nii.gz").unlink()
+def _no_mask(study: Path, who: str) -> str:
+    image_of(study, who, "brain_mask.nii.gz").unlink()
     return "desc-brain_mask"
 
 
-def _mask_on_another_grid(study: Path) -> str:
-    path = image_of(study, "sub-02", "brain_mask.nii.gz")
+def _mask_on_another_grid(study: Path, who: str) -> str:
+    path = image_of(study, who, "brain_mask.nii.gz")
     image = nib.load(path)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[:-1], image.affine), path)
     return "grid"
 
 
-def _short_confounds(study: Path) -> str:
-    path = image_of(study, "sub-02", "desc-confounds_timeseries.tsv")
+def _short_confounds(study: Path, who: str) -> str:
+    path = image_of(study, who, "desc-confounds_timeseries.tsv")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-7]))
     return "53"
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        _truncate,
-        _text_named_gz,
-        _dangling_link,
-        _annex_pointer,
-        _no_mask,
-        _mask_on_another_grid,
-        _short_confounds,
-    ],
-)
-def test_one_bad_input_is_explained_and_the_others_finish(
-    spoil: Callable[[Path], str], study: Path, atlas: Path, tmp_path: Path
+SPOILS = {
+    "sub-02": _truncate,
+    "sub-03": _text_named_gz,
+    "sub-04": _dangling_link,
+    "sub-05": _annex_pointer,
+    "sub-06": _no_mask,
+    "sub-07": _mask_on_another_grid,
+    "sub-08": _short_confounds,
+}
+
+
+@pytest.fixture(scope="module")
+def spoiled_run(
+    tmp_path_factory: pytest.TempPathFactory, bids: Path, atlas: Path
+) -> tuple[Path, subprocess.CompletedProcess[str], dict[str, str]]:
+    """Nine people of whom seven each have something bad of their own."""
+    place = tmp_path_factory.mktemp("spoiled")
+    study, out = copy_of(bids, place / "bids", range(1, 10)), place / "out"
+    words = {who: spoil(study, who) for who, spoil in SPOILS.items()}
+    done = run(study, out, "participant", "--atlas", atlas, "-w", place / "work")
+    return out, done, words
+
+
+def test_bad_inputs_stop_nobody_else(
+    spoiled_run: tuple[Path, subprocess.CompletedProcess[str], dict[str, str]],
 ) -> None:
-    words = spoil(study)
-    out = tmp_path / "out"
-    done = run(study, out, "participant", "--atlas", atlas, "-w", tmp_path / "work")
+    out, done, _ = spoiled_run
     assert done.returncode == 1, done.stdout + done.stderr
+    for who in ("sub-01", "sub-09"):
+        assert f"{who}: done" in done.stdout
+        assert len(list((out / who).rglob("*_timeseries.tsv"))) == 2
+    assert validate(out, extended=True) == []
+    assert validate(out, extended=False) == []
+
+
+@pytest.mark.parametrize("who", SPOILS)
+def test_a_bad_input_is_explained_and_leaves_no_table(
+    spoiled_run: tuple[Path, subprocess.CompletedProcess[str], dict[str, str]], who: str
+) -> None:
+    out, done, words = spoiled_run
     lines = {line.split(":")[0].strip(): line for line in done.stdout.splitlines()}
-    assert lines["sub-01"].endswith("done")
-    assert lines["sub-03"].endswith("done")
-    assert words in lines["sub-02"]
-    assert not list((out / "sub-02").rglob("*.tsv"))
-    assert len(list((out / "sub-03").rglob("*_timeseries.tsv"))) == 1
+    assert words[who] in lines[who]
+    assert not list((out / who).rglob("*.tsv"))
 
 
 def test_results_of_an_older_run_do_not_outlive_a_failure(
@@ -302,7 +310,7 @@ def test_results_of_an_older_run_do_not_outlive_a_failure(
 ) -> None:
     out, work = tmp_path / "out", tmp_path / "work"
     assert run(study, out, "participant", "--atlas", atlas, "-w", work).returncode == 0
-    _truncate(study)
+    _truncate(study, "sub-02")
     assert run(study, out, "participant", "--atlas", atlas, "-w", work).returncode == 1
     assert not list((out / "sub-02").rglob("*_qc.tsv"))
     assert len(list(out.rglob("*_qc.tsv"))) == 2
@@ -337,7 +345,7 @@ def test_an_atlas_whose_image_lacks_labels_gives_missing_parcels(
         *("-w", tmp_path / "work", "--participant-label", "01"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (series,) = out.rglob("*_timeseries.tsv")
+    series, _ = sorted(out.rglob("*_timeseries.tsv"))
     table = pd.read_csv(series, sep="\t", na_values="n/a")
     assert list(table.columns[table.isna().all()]) == ["Block07"]
     assert json.loads(series.with_suffix(".json").read_text())["MissingParcels"] == ["Block07"]

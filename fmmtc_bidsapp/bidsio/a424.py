@@ -1,4 +1,4 @@
-"""The A424 atlas: where its three files are, and how its table is repaired.
+"""The A424 atlas: where its files are, and how its table is repaired.
 
 The files are upstream's (GPL-3.0) and never part of this program: they are fetched from a pinned
 commit and held to pinned digests.
@@ -20,7 +20,19 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
 
-__all__ = ["IMAGE", "TABLE", "Parcels", "cache_dir", "fetch_atlas", "find_a424", "read_parcels"]
+__all__ = [
+    "DLABEL",
+    "IMAGE",
+    "TABLE",
+    "Parcels",
+    "cache_dir",
+    "check_dlabel",
+    "check_files",
+    "fetch_atlas",
+    "find_a424",
+    "how_to_get",
+    "read_parcels",
+]
 
 IMAGE = "A424+2mm.nii.gz"
 TABLE = "A424_Labels_AA-AAc_main_maps.csv"
@@ -32,6 +44,10 @@ SHA256: Mapping[str, str] = MappingProxyType(
         COORDINATES: "cdad8f8859c211b1400211ebbad455dedcc4399ac14fd614354fb71b110c892c",
     }
 )
+"""The files without which there is no A424."""
+DLABEL = "A424.dlabel.nii"
+"""The same parcels on the 91k grayordinates; only CIFTI series need it."""
+DLABEL_SHA256 = "aa44b971ff80d247f890365cbb5bc68583c84b37605bab04bc930dce8a263a1e"
 SOURCE = "https://github.com/emergelab/hierarchical-brain-networks"
 _COMMIT = "bbb460b7b476187072fd69de6a8a960f7d97ae89"
 _RAW = (
@@ -68,7 +84,7 @@ def find_a424() -> Path:
     Returns
     -------
     Path
-        The folder that holds the three files, their digests checked.
+        The folder that holds image, table and coordinates, their digests checked.
 
     Raises
     ------
@@ -91,7 +107,7 @@ def _cached() -> Path:
 
 
 def check_files(folder: Path) -> Path:
-    """Check that a folder holds A424's three files, unchanged.
+    """Check that a folder holds A424's image, table and coordinates, unchanged.
 
     Parameters
     ----------
@@ -113,14 +129,43 @@ def check_files(folder: Path) -> Path:
     for name, expected in SHA256.items():
         path = folder / name
         if not path.is_file():
-            raise MissingResourceError(f"{folder} lacks {name} of the A424 atlas. {_how()}")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != expected:
-            raise InputError(
-                f"{path} is not the A424 file this program knows: its sha256 is {found}, needed "
-                f"is {expected}. Delete it and run `fmmtc-tools fetch atlas`."
-            )
+            raise MissingResourceError(f"{folder} lacks {name} of the A424 atlas. {how_to_get()}")
+        _check_digest(path, expected)
     return folder
+
+
+def check_dlabel(folder: Path) -> Path | None:
+    """Look for A424 on grayordinates, and check that it is unchanged.
+
+    Parameters
+    ----------
+    folder
+        Where the other files are.
+
+    Returns
+    -------
+    Path or None
+        The ``.dlabel.nii`` file; None where it is absent, which only CIFTI series mind.
+
+    Raises
+    ------
+    InputError
+        If it is not the pinned file.
+    """
+    path = folder / DLABEL
+    if not path.is_file():
+        return None
+    _check_digest(path, DLABEL_SHA256)
+    return path
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise InputError(
+            f"{path} is not the A424 file this program knows: its sha256 is {found}, needed "
+            f"is {expected}. Delete it and run `fmmtc-tools fetch atlas`."
+        )
 
 
 def fetch_atlas() -> Path:
@@ -140,21 +185,22 @@ def fetch_atlas() -> Path:
     import pooch
 
     folder = _cached()
-    for name, digest in SHA256.items():
+    for name, digest in {**SHA256, DLABEL: DLABEL_SHA256}.items():
         try:
             pooch.retrieve(
                 _RAW + quote(name), known_hash=f"sha256:{digest}", fname=name, path=folder
             )
         except (OSError, ValueError) as error:
-            raise MissingResourceError(f"Cannot fetch {name} ({error}). {_how()}") from error
+            raise MissingResourceError(f"Cannot fetch {name} ({error}). {how_to_get()}") from error
     return folder
 
 
-def _how() -> str:
+def how_to_get() -> str:
+    """Say how the files come onto this machine."""
     return (
         "Run `fmmtc-tools fetch atlas` where there is a network and bring its cache folder "
         f"({_cached()}) here, or point {_FOLDER_VARIABLE} to a folder with "
-        f"{', '.join(SHA256)}."
+        f"{', '.join([*SHA256, DLABEL])}."
     )
 
 

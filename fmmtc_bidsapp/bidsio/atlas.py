@@ -7,11 +7,15 @@ import re
 import zlib
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.cifti2.cifti2 import Cifti2HeaderError, Cifti2Image
+from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio import a424
@@ -19,12 +23,22 @@ from fmmtc_bidsapp.bidsio.a424 import cache_dir, fetch_atlas
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.names import ATLAS_IMAGE_PATTERNS, parse_name
 from fmmtc_bidsapp.bidsio.sidecar import read_json
-from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
 from fmmtc_bidsapp.records import Atlas
 
-__all__ = ["cache_dir", "fetch_atlas", "resolve_atlas"]
+__all__ = ["cache_dir", "fetch_atlas", "require_dlabel", "resolve_atlas"]
 
 _LABEL = "A424"
+# nibabel takes what a header says as it is, so a damaged one ends in errors of Python's own: a size
+# that is NaN or infinite, an attribute that is not there, more bytes than there is memory.
+_UNREADABLE = (
+    *(ImageFileError, HeaderDataError, Cifti2HeaderError, ExpatError),
+    *(zlib.error, OSError, EOFError, MemoryError),
+    *(ValueError, ArithmeticError, LookupError, TypeError, AttributeError),
+)
+
+_LARGEST_LABEL = np.iinfo(np.int32).max
+_ROWS = "Node"
 _SPACE = re.compile(r"MNI\w+")
 
 
@@ -36,7 +50,8 @@ def resolve_atlas(atlas: str) -> Atlas:
     atlas
         ``A424``, the path of a label image with a table of the same name ending in ``.tsv``
         (columns ``index`` and ``name``; ``network``, ``subnetwork``, ``x``, ``y``, ``z`` if it
-        has them), or the folder that holds one.
+        has them), or the folder that holds one. The same parcels on grayordinates may lie beside
+        it under the same name ending in ``.dlabel.nii``.
 
     Returns
     -------
@@ -50,7 +65,8 @@ def resolve_atlas(atlas: str) -> Atlas:
     UsageError
         If there is no such file, or a personal atlas is labelled A424.
     InputError
-        If image or table cannot be read, or the image holds labels that the table does not name.
+        If image or table cannot be read, or the image (or its grayordinates) holds labels that the
+        table does not name or names otherwise.
     """
     if atlas == _LABEL:
         return _read_a424(a424.find_a424())
@@ -58,6 +74,44 @@ def resolve_atlas(atlas: str) -> Atlas:
     if _sha256(image.read_bytes()) == a424.SHA256[a424.IMAGE]:
         return _read_a424(a424.check_files(image.parent))
     return _read_personal(image)
+
+
+def require_dlabel(atlas: Atlas) -> Path:
+    """Name the atlas's parcels on grayordinates, which CIFTI series need.
+
+    Parameters
+    ----------
+    atlas
+        As `resolve_atlas` found it.
+
+    Returns
+    -------
+    Path
+        The ``.dlabel.nii`` file.
+
+    Raises
+    ------
+    MissingResourceError
+        If A424 is here without it: the command that fetches it.
+    UsageError
+        If a personal atlas has none.
+    """
+    if atlas.dlabel is not None:
+        return atlas.dlabel
+    if atlas.label == _LABEL:
+        raise MissingResourceError(
+            f"{atlas.image.parent} lacks {a424.DLABEL}, and CIFTI series need it. "
+            f"{a424.how_to_get()} Or read NIfTI images with --file-format nifti."
+        )
+    raise UsageError(
+        f"The atlas {atlas.label} has no parcels on grayordinates, and CIFTI series need them. Put "
+        f"{_beside(atlas.image, '.dlabel.nii').name} beside {atlas.image}, or read NIfTI images "
+        "with --file-format nifti."
+    )
+
+
+def _beside(image: Path, ending: str) -> Path:
+    return image.with_name(image.name.partition(".")[0] + ending)
 
 
 def _read_a424(folder: Path) -> Atlas:
@@ -73,7 +127,9 @@ def _read_a424(folder: Path) -> Atlas:
         subnetworks=parcels.subnetworks,
         coordinates_mm=parcels.coordinates_mm,
         space="MNI152NLin6Asym",
+        # The grayordinates are pinned too, so with or without them it is the same atlas.
         digest=_sha256(image.read_bytes() + table.read_bytes()),
+        dlabel=a424.check_dlabel(folder),
         description="360 cortical (HCP-MMP), 36 subcortical (Brainnetome) and 28 cerebellar (SUIT) "
         "parcels; networks AA-7 and AA-24.",
         licence="GPL-3.0",
@@ -98,8 +154,7 @@ def _image_of(path: Path) -> Path:
 
 
 def _read_personal(image: Path) -> Atlas:
-    stem = image.name.partition(".")[0]
-    table_path, sidecar_path = (image.with_name(stem + end) for end in (".tsv", ".json"))
+    table_path, sidecar_path = (_beside(image, ending) for ending in (".tsv", ".json"))
     entities = parse_name(image).entities
     label = entities.get("atlas", "")
     if not label:
@@ -110,19 +165,28 @@ def _read_personal(image: Path) -> Atlas:
         )
     table = _read_table(table_path)
     index = table["index"].to_numpy(np.int64)
-    _refuse_unnamed(image, index)
+    _refuse_unnamed(image, _labels_in(image), index)
+    names = _column(table, "name")
+    if _ROWS in names:
+        raise InputError(
+            f"{table_path} names a parcel {_ROWS}, as the column of a matrix that holds the names "
+            "of its rows. Give the parcel another name."
+        )
+    dlabel = _read_dlabel(_beside(image, ".dlabel.nii"), index, names)
+    files = [image, table_path, *([] if dlabel is None else [dlabel])]
     sidecar = read_json(sidecar_path) if sidecar_path.is_file() else {}
     return Atlas(
         label=label,
         title=str(sidecar.get("Name", label)),
         image=image,
         index=index,
-        names=_column(table, "name"),
+        names=names,
         networks=_column(table, "network"),
         subnetworks=_column(table, "subnetwork"),
         coordinates_mm=_coordinates(table, table_path),
         space=_space(dict(entities), sidecar, image),
-        digest=_sha256(image.read_bytes() + table_path.read_bytes()),
+        digest=_sha256(b"".join(path.read_bytes() for path in files)),
+        dlabel=dlabel,
         description=str(sidecar.get("Description", "")),
         licence=str(sidecar.get("License", "")),
         source=str(sidecar.get("Source", "")),
@@ -140,11 +204,14 @@ def _read_table(path: Path) -> pd.DataFrame:
     absent = [column for column in ("index", "name") if column not in table]
     if absent:
         raise InputError(f"{path} lacks the column {', '.join(absent)}.")
-    index = pd.to_numeric(table["index"], errors="coerce")
-    if index.isna().any() or (index % 1 != 0).any() or index.duplicated().any():
-        raise InputError(f"{path}: index must hold whole numbers, each once. Repair it.")
+    index = pd.to_numeric(table["index"], errors="coerce").astype(np.float64)
+    whole = (index % 1 == 0) & (index.abs() <= _LARGEST_LABEL)
+    if not whole.all() or index.duplicated().any():
+        raise InputError(
+            f"{path}: index must hold whole numbers up to {_LARGEST_LABEL}, each once. Repair it."
+        )
     # Background is no parcel, though some tables list it.
-    return table[index != 0]
+    return table.assign(index=index.astype(np.int64))[index != 0]
 
 
 def _column(table: pd.DataFrame, name: str) -> tuple[str, ...]:
@@ -178,11 +245,45 @@ def _space(entities: dict[str, str], sidecar: dict[str, Any], image: Path) -> st
     return match[0]
 
 
-def _refuse_unnamed(image: Path, index: NDArray[np.int64]) -> None:
-    labels = _labels_in(image)
+def _read_dlabel(path: Path, index: NDArray[np.int64], names: tuple[str, ...]) -> Path | None:
+    """Check that grayordinates, where there are any, hold the parcels of the table."""
+    if not path.exists() and not path.is_symlink():
+        return None
+    problem = content_problem(path)
+    if problem is not None:
+        raise UsageError(f"The atlas on grayordinates is {problem}")
+    values, titles = _grayordinates_in(path)
+    _refuse_unnamed(path, values, index)
+    named = dict(zip(names, index.tolist(), strict=True))
+    for value, title in titles.items():
+        # Spellings differ between tables, but one parcel's very name on another is a mix-up.
+        if named.get(title, value) != value:
+            raise InputError(
+                f"{path} calls label {value} {title!r}, which is parcel {named[title]} in the "
+                "table. Image, table and grayordinates must number the same parcels alike."
+            )
+    return path
+
+
+def _grayordinates_in(path: Path) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """Return the labels of a ``.dlabel.nii`` file, and the names its own table gives them."""
+    try:
+        loaded: Any = nib.load(path)
+        values = np.asanyarray(loaded.dataobj)
+        cifti = isinstance(loaded, Cifti2Image)
+        axes = [loaded.header.get_axis(n) for n in (0, 1)] if cifti else []
+    except _UNREADABLE as error:
+        raise InputError(f"{path} cannot be read ({error!r}). Get it anew.") from error
+    if [type(axis) for axis in axes] != [LabelAxis, BrainModelAxis] or len(axes[0]) != 1:
+        raise InputError(f"{path} is not one map of labels on grayordinates. Get a dlabel file.")
+    titles = {int(value): str(entry[0]) for value, entry in axes[0].label[0].items()}
+    return np.unique(values).astype(np.float64), titles
+
+
+def _refuse_unnamed(image: Path, labels: NDArray[np.float64], index: NDArray[np.int64]) -> None:
     if (labels % 1 != 0).any():
         raise InputError(f"{image} holds fractions; a label image holds whole numbers only.")
-    unnamed = sorted(set(labels.astype(int).tolist()) - {0, *index.tolist()})
+    unnamed = sorted(set(map(int, labels.tolist())) - {0, *index.tolist()})
     if unnamed:
         raise InputError(
             f"{image} holds labels its table does not name: {_shortened(unnamed)}. Add their rows."
@@ -193,8 +294,8 @@ def _labels_in(image: Path) -> NDArray[np.float64]:
     try:
         loaded: Any = nib.load(image)
         values = np.asanyarray(loaded.dataobj)
-    except (ImageFileError, OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{image} cannot be read ({error}). Get it anew.") from error
+    except _UNREADABLE as error:
+        raise InputError(f"{image} cannot be read ({error!r}). Get it anew.") from error
     if values.ndim != 3:
         raise InputError(f"{image} has {values.ndim} dimensions; a label image has 3.")
     return np.unique(values).astype(np.float64)

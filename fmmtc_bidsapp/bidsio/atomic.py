@@ -114,9 +114,14 @@ def write_tsv(path: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -
     OutputError
         If it cannot be written.
     """
+    write_bytes(path, tsv_bytes(columns))
+
+
+def tsv_bytes(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> bytes:
+    """Lay columns of equal length out as `write_tsv` writes them."""
     cells = [_cells(values) for values in columns.values()]
     lines = ["\t".join(columns), *("\t".join(row) for row in zip(*cells, strict=True))]
-    write_text(path, "\n".join(lines) + "\n")
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _cells(values: Sequence[Any] | NDArray[Any]) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 __all__ = ["content_problem"]
@@ -9,6 +10,8 @@ __all__ = ["content_problem"]
 # git-annex keeps pointers of unlocked files below 32 KiB; real images are larger, tables are not.
 _POINTER_LIMIT = 32 * 1024
 _POINTER_STARTS = (b"/annex/objects/", b"WORM-s", b"MD5E-s", b"SHA256E-s")
+# Where links cannot be made (Windows, some network drives) git writes where they point as text.
+_LINK_TARGET = re.compile(rb"(\.\./)*\.git/annex/objects/")
 
 
 def content_problem(path: Path) -> str | None:
@@ -33,8 +36,9 @@ def content_problem(path: Path) -> str | None:
         return f"empty: {path}"
     if size < _POINTER_LIMIT:
         with path.open("rb") as stream:
-            if stream.read(16).startswith(_POINTER_STARTS):
-                return _fetch(path)
+            start = stream.read(256)
+        if start.startswith(_POINTER_STARTS) or _LINK_TARGET.match(start):
+            return _fetch(path)
     return None
 
 

@@ -11,10 +11,30 @@ from typing import Any
 from filelock import SoftFileLock, Timeout
 
 from fmmtc_bidsapp.bidsio.atomic import write_json, write_text
-from fmmtc_bidsapp.bidsio.names import dataset_description
+from fmmtc_bidsapp.bidsio.names import (
+    STATISTICS,
+    UNCLEANED,
+    dataset_description,
+    results_patterns,
+)
 from fmmtc_bidsapp.errors import OutputError, UsageError
 
-__all__ = ["check_output_dir", "check_work_dir", "prepare_output"]
+__all__ = [
+    "PARCEL_MEANS",
+    "check_configuration",
+    "check_output_dir",
+    "check_work_dir",
+    "prepare_output",
+]
+
+PARCEL_MEANS = "parcel-means"
+"""What the uncleaned series are known by, which all cleanings of a dataset share."""
+
+_OTHERS = {PARCEL_MEANS: "parcel means"}
+_WAY_OUT = {
+    PARCEL_MEANS: "Another --atlas, --min-coverage or --resampling-target needs an output folder "
+    "of its own."
+}
 
 PROGRAM = "fmmtc_bidsapp"
 BIDS_VERSION = "1.11.1"
@@ -34,8 +54,16 @@ _UNNAMED_IN_BIDS = (
 _UNNAMED_PER_LABEL = (
     "*_stat-mean_desc-{}_timeseries.tsv",
     "*_stat-mean_desc-{}_timeseries.json",
-    "*_stat-pearsoncorrelation_desc-{}_relmat.tsv",
-    "*_stat-pearsoncorrelation_desc-{}_relmat.json",
+    *(
+        f"*_stat-{statistic}_desc-{{}}_relmat{extension}"
+        for statistic in STATISTICS.values()
+        for extension in (".tsv", ".json")
+    ),
+    *(
+        f"*_desc-{{}}_{suffix}{extension}"
+        for suffix in ("outliers", "design")
+        for extension in (".tsv", ".json")
+    ),
     "*_desc-{}_qc.tsv",
 )
 
@@ -90,6 +118,26 @@ def check_work_dir(work_dir: Path, inputs: Sequence[Path], *, flag: str = "--wor
             )
 
 
+def check_configuration(output_dir: Path, hashes: Mapping[str, str]) -> None:
+    """Refuse what `prepare_output` would refuse; nothing is written.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the dataset; it need not exist.
+    hashes
+        Hash of each configuration by what its files are known by.
+
+    Raises
+    ------
+    UsageError
+        As `prepare_output`.
+    """
+    existing = _read_own(output_dir)
+    for desc, config_hash in hashes.items():
+        _joined_hashes(existing, desc, config_hash, output_dir)
+
+
 def prepare_output(
     output_dir: Path,
     *,
@@ -107,7 +155,8 @@ def prepare_output(
     config_hash
         Hash of the options, atlas and weights of this run.
     desc
-        What its files are known by, a ``desc-`` or ``group-<label>``: one configuration each.
+        What its files are known by, a ``desc-``, ``group-<label>`` or `PARCEL_MEANS`: one
+        configuration each.
     sources
         Root of each dataset that is read, by its name in ``DatasetLinks``.
     version
@@ -166,17 +215,26 @@ def _joined_hashes(
     for each in existing.get("GeneratedBy", []):
         hashes |= each.get("ConfigurationHash", {})
     earlier = hashes.get(desc, config_hash)
-    if earlier != config_hash:
+    if earlier != config_hash and _has_results(output_dir, desc):
         raise UsageError(
-            f"{output_dir} holds results under {desc!r} of another configuration: theirs is "
-            f"{earlier}, this run's is {config_hash}. Give this run a label or an output folder "
-            "of its own."
+            f"{output_dir} holds {_OTHERS.get(desc, f'results under {desc!r}')} of another "
+            f"configuration: theirs is {earlier}, this run's is {config_hash}. "
+            f"{_WAY_OUT.get(desc, 'Give this run a label or an output folder of its own.')}"
         )
     return hashes | {desc: config_hash}
 
 
+def _has_results(output_dir: Path, desc: str) -> bool:
+    """Say whether a configuration was more than tried: what failed for everyone binds no one."""
+    return any(
+        next(output_dir.glob(pattern), None) is not None for pattern in results_patterns(desc)
+    )
+
+
 def _bidsignore(labels: Iterable[str]) -> str:
-    per_label = (line.format(desc) for desc in sorted(labels) for line in _UNNAMED_PER_LABEL)
+    # What is no desc- has a hyphen: group-<label> and the parcel means, which are desc-none.
+    descs = sorted({UNCLEANED, *(label for label in labels if label.isalnum())})
+    per_label = (line.format(desc) for desc in descs for line in _UNNAMED_PER_LABEL)
     return "".join(f"{line}\n" for line in (*_UNNAMED_IN_BIDS, *per_label))
 
 

@@ -67,16 +67,17 @@ def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
 def _refuse_unknown(
     path: Path, what: str, found: Mapping[str, Any], known: Mapping[str, str] | tuple[str, ...]
 ) -> None:
-    unknown = ", ".join(sorted(set(found) - set(known)))
+    unknown = sorted(set(found) - set(known))
     if unknown:
+        listed = ", ".join(each or '""' for each in unknown)
         raise UsageError(
-            f"{path} has the unknown {what} {unknown}; those allowed are {', '.join(known)}."
+            f"{path} has the unknown {what} {listed}; those allowed are {', '.join(known)}."
         )
 
 
 def _values(path: Path, name: str, value: Any) -> tuple[str | None, ...]:
     values = value if isinstance(value, list) else [value]
-    wrong = [each for each in values if isinstance(each, bool | float | dict | list)]
+    wrong = [each for each in values if isinstance(each, bool | float | dict | list) or each == ""]
     if wrong or not values:
         raise UsageError(
             f'{path}: {name} is {value!r}; it must be a label, null, "*", or a list of them.'

@@ -12,18 +12,24 @@ from fmmtc_bidsapp.bidsio.index import index_run_files
 from fmmtc_bidsapp.bidsio.locate import find_fmriprep
 from fmmtc_bidsapp.bidsio.names import ParsedName, parse_name
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity, run_title
-from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
-from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.bidsio.sidecar import finite_number, read_sidecar, repetition_time_s
+from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.records import BoldRun, Exclusion
 
-__all__ = ["content_problem", "find_bold_runs", "find_fmriprep"]
+__all__ = ["find_bold_runs", "find_fmriprep"]
 
 _NOT_OF_THE_RUN = ("space", "res", "den", "cohort", "label", "desc")
 _RAW = {"datatype": "func", "suffix": "bold"}
 _NATIVE = "native"
+_DENSE = ("fsLR", "91k")
+"""Space and density of the grayordinates that an atlas has."""
 
 Grid = tuple[str, str | None]
-"""Space and resolution."""
+"""Space and resolution, of grayordinates space and density."""
+
+Entity = tuple[str, str]
+Key = tuple[Entity, ...]
+"""Entities of the raw run."""
 
 
 @dataclass
@@ -33,19 +39,23 @@ class _Files:
     entities: Mapping[str, str]
     bold: dict[Grid, Path] = field(default_factory=dict)
     mask: dict[Grid, Path] = field(default_factory=dict)
+    boldref: dict[Grid, Path] = field(default_factory=dict)
+    dense: dict[Grid, Path] = field(default_factory=dict)
     confounds: Path | None = None
 
 
 def find_bold_runs(
     fmriprep_dir: Path,
     *,
-    space: str,
+    spaces: Sequence[str],
+    file_format: str,
     participants: Sequence[str],
     sessions: Sequence[str],
     tasks: Sequence[str],
     runs: Sequence[str],
     filter_file: Path | None = None,
     database_dir: Path | None = None,
+    aroma_dir: Path | None = None,
 ) -> tuple[list[BoldRun], list[Exclusion]]:
     """List the preprocessed BOLD runs, each with its own mask and confounds.
 
@@ -53,14 +63,22 @@ def find_bold_runs(
     ----------
     fmriprep_dir
         Root of the derivatives of any fMRIPrep since 1.0.
-    space
-        TemplateFlow identifier of the space the images must be in: the atlas's.
+    spaces
+        TemplateFlow identifiers, the preferred one first. Of each run the image in the first of
+        them that it has is taken, whether or not it was fetched, so that what is used does not
+        depend on what happens to be on this machine.
+    file_format
+        ``nifti``, ``cifti`` (fsLR 91k, whatever the spaces), or ``auto``: NIfTI where a run has it
+        in one of the spaces, else CIFTI.
     participants, sessions, tasks, runs
         Labels to keep, all when empty.
     filter_file
         BIDS filter file whose ``bold`` must hold as well.
     database_dir
         Folder that keeps pybids' index for a later call; None for none on disk.
+    aroma_dir
+        Root of fMRIPost-AROMA's derivatives, whose components a run gets where it has some; None
+        when they are not wanted.
 
     Returns
     -------
@@ -74,7 +92,7 @@ def find_bold_runs(
     InputError
         If no run is selected at all.
     UsageError
-        If the filter file is not one.
+        If the filter file is not one, or there is no such folder of fMRIPost-AROMA.
     OutputError
         If the database cannot be kept.
     """
@@ -86,11 +104,15 @@ def find_bold_runs(
         raise InputError(
             f"{fmriprep_dir} holds no BOLD run (asked for: {query}). Check the labels."
         )
+    aroma = {} if aroma_dir is None else _aroma(aroma_dir, query, database_dir)
     selected = []
     exclusions = absent_participants(fmriprep_dir, query, (files.entities for files in found))
     for files in found:
         try:
-            selected.append(_select(files, space, fmriprep_dir))
+            chosen = _choose(files, spaces, file_format)
+            table = aroma.get(frozenset(files.entities.items()))
+            _require_content(files, chosen, table, spaces)
+            selected.append(_read_run(files, chosen, table, fmriprep_dir))
         except InputError as error:
             exclusions.append(_exclude(files.entities, str(error)))
     return selected, exclusions
@@ -98,19 +120,24 @@ def find_bold_runs(
 
 def _group(paths: Iterable[Path]) -> list[_Files]:
     """Gather the files of each run: those whose other entities are equal, absent ones too."""
-    groups: dict[tuple[tuple[str, str], ...], _Files] = {}
+    groups: dict[Key, _Files] = {}
     for path, name in _named(paths):
-        run = {k: v for k, v in name.entities.items() if k not in _NOT_OF_THE_RUN}
-        files = groups.setdefault(tuple(run.items()), _Files(run))
-        grid = (name.entities.get("space", _NATIVE), name.entities.get("res"))
-        match name.suffix, name.entities.get("desc") or name.entities.get("label"):
-            case "bold", "preproc":
+        key = _run_of(name)
+        files = groups.setdefault(key, _Files(dict(key)))
+        entities = name.entities
+        grid = (entities.get("space", _NATIVE), entities.get("res"))
+        match name.suffix, name.extension, entities.get("desc") or entities.get("label"):
+            case "bold", ".dtseries.nii", (None | "preproc"):
+                files.dense[grid[0], entities.get("den")] = path
+            case "bold", (".nii" | ".nii.gz"), "preproc":
                 files.bold[grid] = path
-            case "mask", "brain":
+            case "mask", _, "brain":
                 files.mask[grid] = path
-            case (("timeseries" | "regressors"), "confounds"):
+            case "boldref", _, None:
+                files.boldref[grid] = path
+            case (("timeseries" | "regressors"), _, "confounds"):
                 files.confounds = path
-            case "timeseries", None:
+            case "timeseries", _, None:
                 # Before there was a desc; the name that has one comes first.
                 files.confounds = files.confounds or path
     return [files for key, files in sorted(groups.items()) if not _is_echo(key, groups)]
@@ -125,56 +152,116 @@ def _named(paths: Iterable[Path]) -> Iterator[tuple[Path, ParsedName]]:
             continue
 
 
-def _is_echo(
-    key: tuple[tuple[str, str], ...], groups: Mapping[tuple[tuple[str, str], ...], _Files]
-) -> bool:
+def _run_of(name: ParsedName) -> Key:
+    return tuple(item for item in name.entities.items() if item[0] not in _NOT_OF_THE_RUN)
+
+
+def _is_echo(key: Key, groups: Mapping[Key, _Files]) -> bool:
     """Say whether a file is an echo of a run that is there as a whole."""
     whole = tuple(item for item in key if item[0] != "echo")
     return whole != key and whole in groups
 
 
-def _select(files: _Files, space: str, root: Path) -> BoldRun:
-    """Choose the image of a run, and check that its files hold something."""
+def _aroma(root: Path, query: Query, database_dir: Path | None) -> dict[frozenset[Entity], Path]:
+    """Find fMRIPost-AROMA's table of components of each run."""
+    if not root.is_dir():
+        raise UsageError(f"There is no folder {root} of fMRIPost-AROMA. Check --derivatives.")
+    paths = index_run_files(root, query.participant_ids(), database_dir)
+    return {
+        frozenset(_run_of(name)): path
+        for path, name in _named(paths)
+        if (name.suffix, name.entities.get("desc")) == ("timeseries", "aroma")
+    }
+
+
+def _choose(files: _Files, spaces: Sequence[str], file_format: str) -> Grid:
+    """Choose the image of a run."""
     if "echo" in files.entities:
         raise InputError(
             "single echoes only, not combined: run fMRIPrep on all echoes of the run together"
         )
-    grid = _choose_grid(files, space)
-    bold, mask, confounds = files.bold[grid], files.mask.get(grid), files.confounds
-    if mask is None:
+    grids = [] if file_format == "cifti" else _grids(files, spaces)
+    if grids:
+        return grids[0]
+    if file_format != "nifti" and _DENSE in files.dense:
+        return _DENSE
+    raise InputError(_nothing(files, spaces, file_format))
+
+
+def _grids(files: _Files, spaces: Sequence[str]) -> list[Grid]:
+    """List a run's images in the wanted spaces, the best first."""
+    # The atlas has 2 mm voxels, so that resolution is taken where there are several.
+    wanted = [grid for grid in files.bold if grid[0] in spaces]
+    return sorted(
+        wanted,
+        key=lambda grid: (spaces.index(grid[0]), grid[1] not in ("2", "02"), grid[1] or ""),
+    )
+
+
+def _nothing(files: _Files, spaces: Sequence[str], file_format: str) -> str:
+    """Say what a run has instead of what is wanted, and which run of fMRIPrep would help."""
+    nifti = f"desc-preproc BOLD in {' or '.join(spaces)}"
+    cifti = "CIFTI of fsLR 91k"
+    wanted = {"nifti": nifti, "cifti": cifti}.get(file_format, f"{nifti}, nor {cifti}")
+    there = sorted({grid[0] for grid in files.bold})
+    there += sorted(f"CIFTI of {space} {den or 'unknown density'}" for space, den in files.dense)
+    only = f"only in {', '.join(there)}" if there else "nor in any other space"
+    flag = "--cifti-output 91k" if file_format == "cifti" else f"--output-spaces {spaces[0]}:res-2"
+    return f"no {wanted}, {only}: run fMRIPrep with {flag}"
+
+
+def _require_content(
+    files: _Files, chosen: Grid, aroma: Path | None, spaces: Sequence[str]
+) -> None:
+    """Refuse a run whose mask is missing, or of which a file was not fetched."""
+    bold, mask = _image(files, chosen), files.mask.get(chosen)
+    if mask is None and chosen != _DENSE:
         raise InputError(
             f"the mask of {bold.name} (desc-brain_mask in the same space and resolution) is "
             "missing: run fMRIPrep again"
         )
-    for what, path in (("image", bold), ("mask", mask), ("confounds", confounds)):
+    problem = content_problem(bold)
+    if problem is not None:
+        raise InputError(f"image {problem}{_instead(files, chosen, spaces)}")
+    others = {"mask": mask, "confounds": files.confounds, "AROMA components": aroma}
+    for what, path in others.items():
         problem = None if path is None else content_problem(path)
         if problem is not None:
             raise InputError(f"{what} {problem}")
+
+
+def _image(files: _Files, chosen: Grid) -> Path:
+    return files.dense[chosen] if chosen == _DENSE else files.bold[chosen]
+
+
+def _instead(files: _Files, chosen: Grid, spaces: Sequence[str]) -> str:
+    """Name a wanted space in which the image is here, though it is not the preferred one."""
+    for grid in _grids(files, spaces):
+        if grid[0] != chosen[0] and content_problem(files.bold[grid]) is None:
+            return f" (the one in {grid[0]} is here: choose it with --space {grid[0]})"
+    return ""
+
+
+def _read_run(files: _Files, chosen: Grid, aroma: Path | None, root: Path) -> BoldRun:
+    """Bring together the files of a run and what its sidecars say."""
+    space, detail = chosen
+    is_dense = chosen == _DENSE
+    bold, boldref = _image(files, chosen), files.boldref.get(chosen)
     sidecar = read_sidecar(bold, root)
-    start_s = sidecar.get("StartTime")
     return BoldRun(
-        files.entities,
-        bold,
-        mask,
-        confounds,
-        space,
-        repetition_time_s(sidecar, bold),
-        grid[1],
-        float(start_s) if isinstance(start_s, int | float) else None,
+        entities=files.entities,
+        bold=bold,
+        mask=files.mask.get(chosen),
+        confounds=files.confounds,
+        space=space,
+        tr_s=repetition_time_s(sidecar, bold),
+        res=None if is_dense else detail,
+        den=detail if is_dense else None,
+        start_time_s=finite_number(sidecar.get("StartTime")),
+        # It is for pictures only, so a run does without.
+        boldref=None if boldref is None or content_problem(boldref) else boldref,
+        aroma=aroma,
     )
-
-
-def _choose_grid(files: _Files, space: str) -> Grid:
-    grids = [grid for grid in files.bold if grid[0] == space]
-    if not grids:
-        others = ", ".join(sorted({grid[0] for grid in files.bold}))
-        there = f"only in {others}" if others else "nor in any other space"
-        raise InputError(
-            f"no desc-preproc BOLD in {space}, {there}: run fMRIPrep with "
-            f"--output-spaces {space}:res-2"
-        )
-    # The atlas has 2 mm voxels, so that resolution is taken where there are several.
-    return min(grids, key=lambda grid: (grid[1] not in ("2", "02"), grid[1] or ""))
 
 
 def _exclude(entities: Mapping[str, str], reason: str) -> Exclusion:

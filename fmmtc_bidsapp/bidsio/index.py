@@ -51,7 +51,7 @@ def index_run_files(
     layout = _index(root, ignore) if database_dir is None else _kept(database_dir, root, ignore)
     found: list[str] = layout.get(
         suffix=list(RUN_SUFFIXES),
-        extension=[".nii", ".nii.gz", ".tsv"],
+        extension=[".nii", ".nii.gz", ".dtseries.nii", ".tsv"],
         datatype="func",
         return_type="filename",
     )

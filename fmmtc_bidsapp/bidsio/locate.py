@@ -81,8 +81,13 @@ def _is_fmriprep(folder: Path) -> bool:
     except InputError:
         # Without a readable description nobody says that fMRIPrep made it.
         return False
-    makers = [*description.get("GeneratedBy", []), description.get("PipelineDescription", {})]
-    return any(str(maker.get("Name", "")).lower() == "fmriprep" for maker in makers)
+    made_by = description.get("GeneratedBy")
+    makers = [
+        *(made_by if isinstance(made_by, list) else []),
+        description.get("PipelineDescription"),
+    ]
+    names = [maker.get("Name") for maker in makers if isinstance(maker, dict)]
+    return any(str(name).lower() == "fmriprep" for name in names)
 
 
 def _below(bids_dir: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,8 +13,11 @@ from fmmtc_bidsapp.errors import InputError
 __all__ = [
     "ATLAS_IMAGE_PATTERNS",
     "ENTITY_ORDER",
+    "QUALITY_PATTERN",
     "RUN_SUFFIXES",
     "SERIES_PATTERNS",
+    "STATISTICS",
+    "UNCLEANED",
     "GroupFiles",
     "ParsedName",
     "RunFiles",
@@ -23,11 +26,16 @@ __all__ = [
     "bids_uri",
     "build_name",
     "bundle_dir",
+    "citation",
     "dataset_description",
+    "finished_dir",
+    "group_motion_connectivity",
+    "group_quality",
     "outcomes_log",
     "parcel_table_patterns",
     "parse_name",
     "participant_report",
+    "results_patterns",
     "run_log_dir",
 ]
 
@@ -43,6 +51,9 @@ ENTITY_ORDER: tuple[str, ...] = (
 SERIES_PATTERNS = tuple(f"{level}/func/sub-*_timeseries.tsv" for level in ("sub-*", "sub-*/ses-*"))
 """Globs of the parcel series that any program writes, among other time series."""
 
+QUALITY_PATTERN = "sub-*/**/func/sub-*_qc.tsv"
+"""Glob of the quality tables of a dataset of ours."""
+
 ATLAS_IMAGE_PATTERNS = ("atlas-*_dseg.nii.gz", "*_atlas-*_dseg.nii.gz")
 """Globs of the label image in a personal atlas's folder."""
 
@@ -55,7 +66,7 @@ _BEFORE_1_2: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """How fMRIPrep 1.0 and 1.1 ended a name with ``_bold_`` inside: suffix and desc of today."""
 
-RUN_SUFFIXES = ("bold", "mask", "timeseries", "regressors", *_BEFORE_1_2)
+RUN_SUFFIXES = ("bold", "boldref", "mask", "timeseries", "regressors", *_BEFORE_1_2)
 """Ends of the images and tables that fMRIPrep of any version writes for a run."""
 
 _ENTITY = re.compile(r"([a-z]+)-([0-9A-Za-z+]+)")
@@ -152,6 +163,20 @@ def build_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:
     return "_".join([*parts, suffix]) + extension
 
 
+UNCLEANED = "none"
+"""``desc-`` of the parcel means as they are, which stand beside every cleaned series."""
+
+STATISTICS: Mapping[str, str] = MappingProxyType(
+    {
+        "correlation": "pearsoncorrelation",
+        "partial-correlation": "partialcorrelation",
+        "covariance": "covariance",
+        "precision": "precision",
+    }
+)
+"""``stat-`` of a matrix, by the measure's name."""
+
+
 @dataclass(frozen=True)
 class RunFiles:
     """What is written for one run; a sidecar has the same name ending in ``.json``."""
@@ -162,7 +187,9 @@ class RunFiles:
     space: str
     atlas: str
     desc: str
-    res: str | None
+    res: str | None = None
+    den: str | None = None
+    measure: str = "correlation"
 
     @property
     def func_dir(self) -> Path:
@@ -172,28 +199,77 @@ class RunFiles:
 
     @property
     def timeseries(self) -> Path:
-        """Parcel means, one column per parcel."""
-        return self._path("timeseries", self._grid() | {"stat": "mean", "desc": self.desc})
+        """Cleaned parcel series, one column per parcel."""
+        return self._series(self.desc)
+
+    @property
+    def uncleaned(self) -> Path:
+        """Parcel means as they are; the same file as `timeseries` where nothing was cleaned."""
+        return self._series(UNCLEANED)
 
     @property
     def relmat(self) -> Path:
-        """Correlation matrix with a first column ``Node``."""
-        statistic = {"stat": "pearsoncorrelation", "desc": self.desc}
+        """Connectivity matrix with a first column ``Node``."""
+        statistic = {"stat": STATISTICS[self.measure], "desc": self.desc}
         return self._path("relmat", self._grid() | statistic)
 
     @property
     def coverage(self) -> Path:
-        """Share of each parcel's voxels that held data."""
+        """Share of each parcel's volume that held data."""
         return self._path("bold", self._grid() | {"stat": "coverage"})
+
+    @property
+    def outliers(self) -> Path:
+        """Motion of every volume, and which were left out."""
+        return self._path("outliers", {"desc": self.desc})
+
+    @property
+    def design(self) -> Path:
+        """Regressors of every volume."""
+        return self._path("design", {"desc": self.desc})
 
     @property
     def qc(self) -> Path:
         """Quality of the run in one row."""
         return self._path("qc", {"space": self.space, "atlas": self.atlas, "desc": self.desc})
 
+    def figure(self, kind: str) -> Path:
+        """Name a picture of the run: ``carpet`` and the like."""
+        entities = {"space": self.space, "atlas": self.atlas, "desc": self.desc}
+        name = build_name({**self.entities, **entities}, kind, ".svg")
+        return self.output_dir / f"sub-{self.entities['sub']}" / "figures" / name
+
+    def there(self) -> list[Path]:
+        """List the files of this run that exist, sidecars and pictures among them."""
+        tables = (
+            self.timeseries,
+            self.uncleaned,
+            self.relmat,
+            self.coverage,
+            self.outliers,
+            self.design,
+            self.qc,
+        )
+        named = dict.fromkeys(
+            path for table in tables for path in (table, table.with_suffix(".json"))
+        )
+        pictures = self.figure("*")
+        return [
+            *(path for path in named if path.is_file()),
+            *sorted(pictures.parent.glob(pictures.name)),
+        ]
+
+    def combined(self) -> RunFiles:
+        """Name the files that stand for all runs of the task together."""
+        whole = {key: value for key, value in self.entities.items() if key != "run"}
+        return replace(self, entities=whole)
+
     def _grid(self) -> dict[str, str]:
-        grid = {"space": self.space, "atlas": self.atlas}
-        return grid if self.res is None else grid | {"res": self.res}
+        grid = {"space": self.space, "atlas": self.atlas, "res": self.res, "den": self.den}
+        return {key: value for key, value in grid.items() if value is not None}
+
+    def _series(self, desc: str) -> Path:
+        return self._path("timeseries", self._grid() | {"stat": "mean", "desc": desc})
 
     def _path(self, suffix: str, extra: Mapping[str, str]) -> Path:
         return self.func_dir / build_name({**self.entities, **extra}, suffix, ".tsv")
@@ -269,6 +345,16 @@ class GroupFiles:
         return self.output_dir / "group" / f"group_desc-{self.label}_{suffix}{extension}"
 
 
+def group_quality(output_dir: Path) -> Path:
+    """Name the table of every run's quality."""
+    return output_dir / "group" / "group_qc.tsv"
+
+
+def group_motion_connectivity(output_dir: Path) -> Path:
+    """Name the table of QC-FC: how head motion goes with connectivity over people."""
+    return output_dir / "group" / "group_qcfc.tsv"
+
+
 def participant_report(output_dir: Path, participant_id: str) -> Path:
     """Name the HTML report of a participant (``sub-01``)."""
     return output_dir / f"{participant_id}.html"
@@ -284,13 +370,31 @@ def outcomes_log(output_dir: Path, run_id: str) -> Path:
     return output_dir / "logs" / f"{run_id}_outcomes.tsv"
 
 
+def citation(output_dir: Path) -> Path:
+    """Name the methods text of the dataset; its bibliography ends in ``.bib``."""
+    return output_dir / "logs" / "CITATION.md"
+
+
+def finished_dir(output_dir: Path) -> Path:
+    """Name the folder that says which runs and reports are finished."""
+    return output_dir / "logs" / "finished"
+
+
+def results_patterns(desc: str) -> tuple[str, ...]:
+    """List globs of what stands for finished work under a ``desc-`` or ``group-<label>``."""
+    if desc.startswith("group-"):
+        return (f"group/group_desc-{desc.removeprefix('group-')}_predictions.tsv",)
+    table = f"sub-*_desc-{desc}_qc.tsv" if desc.isalnum() else "sub-*_qc.tsv"
+    return (f"sub-*/func/{table}", f"sub-*/ses-*/func/{table}")
+
+
 def bundle_dir(output_dir: Path, label: str) -> Path:
     """Name the folder of the trained model with a label."""
     return output_dir / "models" / label
 
 
 def atlas_files(
-    output_dir: Path, space: str, label: str, res: str | None
+    output_dir: Path, space: str, label: str, res: str | None = None, den: str | None = None
 ) -> tuple[Path, Path, Path]:
     """Name the label image, its table and its sidecar, as used in a space.
 
@@ -298,20 +402,19 @@ def atlas_files(
     ----------
     output_dir
         Root of the derivative dataset.
-    space, label, res
+    space, label, res, den
         As in the names of the series that were made with it.
 
     Returns
     -------
     tuple of Path
-        ``.nii.gz``, ``.tsv`` and ``.json``.
+        ``.nii.gz`` (``.dlabel.nii`` for grayordinates), ``.tsv`` and ``.json``.
     """
-    entities = {"tpl": space, "atlas": label} | ({} if res is None else {"res": res})
+    named = {"tpl": space, "atlas": label, "res": res, "den": den}
+    entities = {key: value for key, value in named.items() if value is not None}
     folder = output_dir / f"tpl-{space}"
-    image, table, sidecar = (
-        folder / build_name(entities, "dseg", extension)
-        for extension in (".nii.gz", ".tsv", ".json")
-    )
+    extensions = (".nii.gz" if den is None else ".dlabel.nii", ".tsv", ".json")
+    image, table, sidecar = (folder / build_name(entities, "dseg", each) for each in extensions)
     return image, table, sidecar
 
 

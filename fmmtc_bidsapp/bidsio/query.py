@@ -61,7 +61,7 @@ def _normal(key: str, label: str | None) -> str | None:
         return None
     bare = label.removeprefix(f"{key}-")
     # BIDS calls run an index: run-1 and run-01 are the same.
-    return bare.lstrip("0") or "0" if key == "run" else bare
+    return bare.lstrip("0") or bare[:1] if key == "run" else bare
 
 
 def absent_participants(

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.content import content_problem
-from fmmtc_bidsapp.bidsio.names import parse_name
-from fmmtc_bidsapp.bidsio.series import ParcelTable, find_series, read_parcel_table
-from fmmtc_bidsapp.bidsio.sidecar import read_json, read_sidecar
+from fmmtc_bidsapp.bidsio.names import STATISTICS, parse_name
+from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Connectome, ParcelSeries
 
 __all__ = [
-    "ParcelTable",
-    "find_series",
+    "read_component_masks",
     "read_confounds",
-    "read_json",
     "read_parcel_names",
-    "read_parcel_table",
     "read_relmat",
+    "read_run_confounds",
     "read_series",
-    "read_sidecar",
 ]
 
 Floats = NDArray[np.float64]
 
+# Nothing that is measured; and squares of larger numbers could not be held.
+_LARGEST = 1e100
 _MISSING = frozenset({"n/a", "", "NaN", "nan", "NA"})
 _MEASURES = {
-    "pearsoncorrelation": "correlation",
+    **{statistic: measure for measure, statistic in STATISTICS.items()},
     "PearsonCorrelation": "correlation",
 }
 
@@ -64,6 +63,66 @@ def read_confounds(path: Path, n_volumes: int) -> dict[str, Floats]:
         )
     values = _numbers(path, rows)
     return {name: values[:, column] for column, name in enumerate(header)}
+
+
+def read_run_confounds(tables: Sequence[Path], n_volumes: int) -> dict[str, Floats] | None:
+    """Read all confounds of a run: fMRIPrep's table, and fMRIPost-AROMA's where there is one.
+
+    Parameters
+    ----------
+    tables
+        fMRIPrep's table first; none of a run that has none.
+    n_volumes
+        Volumes of the image they belong to.
+
+    Returns
+    -------
+    dict of str to (time,) array, or None
+        Columns by name; AROMA's components are those of the last table, as two decompositions of
+        one run do not belong in one design. None without a table.
+
+    Raises
+    ------
+    InputError
+        If a table cannot be read, or has another number of rows than the image has volumes.
+    """
+    if not tables:
+        return None
+    *before, last = (read_confounds(path, n_volumes) for path in tables)
+    kept = {
+        name: values
+        for table in before
+        for name, values in table.items()
+        if not name.casefold().startswith("aroma")
+    }
+    return kept | last
+
+
+def read_component_masks(path: Path) -> dict[str, str]:
+    """Read which tissue each CompCor component comes from.
+
+    Parameters
+    ----------
+    path
+        A confounds table; its sidecar has the same name ending in ``.json``.
+
+    Returns
+    -------
+    dict of str to str
+        ``CSF``, ``WM`` or ``combined`` by the name of the column; empty where no sidecar says so
+        (fMRIPrep before 1.4).
+
+    Raises
+    ------
+    InputError
+        If there is a sidecar that cannot be read.
+    """
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_symlink() and not sidecar.exists():
+        return {}
+    about = read_json(sidecar)
+    masks = {name: each.get("Mask") for name, each in about.items() if isinstance(each, dict)}
+    return {name: mask for name, mask in masks.items() if isinstance(mask, str)}
 
 
 def read_series(path: Path, *, tr_s: float | None = None) -> ParcelSeries:
@@ -112,7 +171,8 @@ def read_relmat(path: Path) -> Connectome:
     Returns
     -------
     Connectome
-        (parcel, parcel) in the order of the columns.
+        (parcel, parcel) in the order of the columns; coefficients unless its sidecar says that
+        they are Fisher's z.
 
     Raises
     ------
@@ -130,7 +190,14 @@ def read_relmat(path: Path) -> Connectome:
     matrix = _numbers(path, list(bodies))[[row_of[name] for name in columns]]
     entities = parse_name(path).entities
     statistic = entities.get("stat", entities.get("meas", "unknown"))
-    return Connectome(matrix, tuple(columns), _MEASURES.get(statistic, statistic))
+    sidecar = path.with_suffix(".json")
+    about = read_json(sidecar) if sidecar.is_file() else {}
+    return Connectome(
+        matrix,
+        tuple(columns),
+        _MEASURES.get(statistic, statistic),
+        fisher_z=about.get("FisherZ") is True,
+    )
 
 
 def _split(path: Path) -> tuple[tuple[str, ...], list[str]]:
@@ -167,8 +234,11 @@ def _numbers(path: Path, rows: list[str]) -> Floats:
             f"{path} holds text where a number is due ({error}). Numbers and n/a are allowed."
         ) from error
     values = np.array(flat, dtype=np.float64).reshape(len(rows), -1)
-    if np.isinf(values).any():
-        raise InputError(f"{path} holds infinite values. Numbers and n/a are allowed.")
+    if (np.abs(values) > _LARGEST).any():
+        raise InputError(
+            f"{path} holds values that are infinite, or beyond {_LARGEST:g}. Numbers and n/a are "
+            "allowed."
+        )
     return values
 
 

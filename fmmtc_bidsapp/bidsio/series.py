@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,22 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.names import (
     SERIES_PATTERNS,
+    UNCLEANED,
     ParsedName,
     build_name,
     parcel_table_patterns,
     parse_name,
 )
+from fmmtc_bidsapp.bidsio.quality import read_quality
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity
 from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.records import Exclusion, SeriesFile
+from fmmtc_bidsapp.records import Exclusion, RunQuality, SeriesFile
 
-__all__ = ["ParcelTable", "find_series", "read_parcel_table"]
+__all__ = ["ParcelTable", "find_series", "read_atlas_table", "read_parcel_table"]
 
 NO_DESC = NO_SPACE = "(none)"
+_NOT_OF_QUALITY = frozenset({"stat", "res", "den"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,18 @@ class _Candidate:
     def desc(self) -> str:
         return self.name.entities.get("desc", NO_DESC)
 
+    @property
+    def run(self) -> frozenset[tuple[str, str]]:
+        """What the series of a run share under all cleanings."""
+        return frozenset(item for item in self.name.entities.items() if item[0] != "desc")
+
+    @property
+    def quality(self) -> Path:
+        """Where our quality table of the series is, whose name has no statistic and no grid."""
+        entities = self.name.entities
+        kept = {key: value for key, value in entities.items() if key not in _NOT_OF_QUALITY}
+        return self.path.with_name(build_name(kept, "qc", ".tsv"))
+
 
 def find_series(
     folder: Path,
@@ -79,7 +94,8 @@ def find_series(
     participants, sessions, tasks, runs
         Labels to keep, all when empty.
     desc
-        Which cleaning's files. Without it: those without a ``desc-``, or the only one there is.
+        Which cleaning's files. Without it: those without a ``desc-``, or the only one there is,
+        the uncleaned series beside another cleaning's not counted.
     atlas
         Which atlas's files. Without it: the only one there is.
     space
@@ -108,12 +124,16 @@ def find_series(
     chosen = _choose(chosen, "space", wanted_space, lambda each: each.space)
     if desc is None and any(each.desc == NO_DESC for each in chosen):
         desc = NO_DESC
-    chosen = _choose(chosen, "desc", desc, lambda each: each.desc)
+    cleaned, companions = _apart(chosen) if desc is None else (chosen, _apart(chosen)[1])
+    chosen = _choose(cleaned, "desc", desc, lambda each: each.desc)
     _refuse_doubles(chosen)
-    series, exclusions = (
-        [],
-        absent_participants(folder, query, (each.name.entities for each in chosen)),
-    )
+    series = []
+    there = {each.run for each in chosen}
+    lone = [each for each in companions if each.run not in there]
+    exclusions = [
+        *absent_participants(folder, query, (each.name.entities for each in (*chosen, *lone))),
+        *(_unfinished(each, chosen[0].desc) for each in lone),
+    ]
     for each in chosen:
         try:
             series.append(_describe(each, folder))
@@ -148,6 +168,23 @@ def _choose(
     return [each for each in found if wanted in (None, value(each))]
 
 
+def _apart(found: list[_Candidate]) -> tuple[list[_Candidate], list[_Candidate]]:
+    """Set apart the uncleaned series that only stand beside cleaned ones."""
+    if {each.desc for each in found} <= {UNCLEANED}:
+        return found, []
+    alone = [each.desc == UNCLEANED and not each.quality.is_file() for each in found]
+    kept = [each for each, is_companion in zip(found, alone, strict=True) if not is_companion]
+    return kept, [each for each, is_companion in zip(found, alone, strict=True) if is_companion]
+
+
+def _unfinished(uncleaned: _Candidate, desc: str) -> Exclusion:
+    reason = (
+        f"{uncleaned.path.name} is there, but no series with desc {desc}: the run failed or was "
+        "killed. Run the participant level again"
+    )
+    return Exclusion(*identity(uncleaned.name.entities), "series", reason)
+
+
 def _refuse_doubles(found: Iterable[_Candidate]) -> None:
     """Refuse a run in two resolutions: it would count twice."""
     grid = {"space", "res", "den", "cohort"}
@@ -167,11 +204,12 @@ def _describe(candidate: _Candidate, root: Path) -> SeriesFile:
     if problem is not None:
         raise InputError(f"series {problem}")
     sidecar = read_sidecar(path, root)
-    quality = _read_quality(path, entities)
-    if not quality and "AtlasDigest" in sidecar:
+    quality = read_quality(candidate.quality) if candidate.quality.is_file() else None
+    if quality is None and "AtlasDigest" in sidecar:
         raise InputError(
             f"{path.name} has no quality table, which is written last: the run failed or was "
-            "killed. Run the participant level again"
+            "killed, or this is the uncleaned series beside a cleaned one. Run the participant "
+            "level again, for uncleaned series with --denoise-strategy none"
         )
     return SeriesFile(
         path=path,
@@ -180,24 +218,18 @@ def _describe(candidate: _Candidate, root: Path) -> SeriesFile:
         atlas_label=candidate.atlas,
         atlas_digest=sidecar.get("AtlasDigest"),
         desc=entities.get("desc"),
-        usable=bool(quality.get("usable", True)),
-        reasons=str(quality.get("reasons", "n/a")),
-        mean_fd_mm=_number(quality.get("mean_fd_mm", sidecar.get("MeanFramewiseDisplacement"))),
+        usable=quality is None or quality.usable,
+        reasons="n/a" if quality is None else quality.reasons,
+        mean_fd_mm=_mean_fd_mm(quality, sidecar),
         n_volumes_retained=_whole(sidecar.get("NumberOfVolumesRetained")),
     )
 
 
-def _read_quality(path: Path, entities: Any) -> dict[str, Any]:
-    """Read the one row of the quality table beside a series of ours; empty without one."""
-    kept = {key: value for key, value in entities.items() if key not in ("stat", "res")}
-    table = path.with_name(build_name(kept, "qc", ".tsv"))
-    if not table.is_file():
-        return {}
-    # n/a stays text here: a reason may be n/a.
-    rows = pd.read_csv(table, sep="\t", keep_default_na=False).to_dict("records")
-    if len(rows) != 1:
-        raise InputError(f"{table} has {len(rows)} rows where 1 is due. Write it anew.")
-    return {str(key): value for key, value in rows[0].items()}
+def _mean_fd_mm(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> float | None:
+    if quality is not None:
+        return quality.mean_fd
+    # giga_connectome tells it here.
+    return _number(sidecar.get("MeanFramewiseDisplacement"))
 
 
 def _number(value: object) -> float | None:
@@ -232,8 +264,14 @@ def read_parcel_table(folder: Path, series: SeriesFile) -> ParcelTable | None:
     InputError
         If the table is there but names no parcels.
     """
-    patterns = [] if series.atlas_label is None else parcel_table_patterns(series.atlas_label)
-    path = next((path for pattern in patterns for path in sorted(folder.glob(pattern))), None)
+    return None if series.atlas_label is None else read_atlas_table(folder, series.atlas_label)
+
+
+def read_atlas_table(folder: Path, label: str) -> ParcelTable | None:
+    """Read the table of an atlas by its label, as `read_parcel_table` does."""
+    path = next(
+        (path for glob in parcel_table_patterns(label) for path in sorted(folder.glob(glob))), None
+    )
     if path is None:
         return None
     table = pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False)

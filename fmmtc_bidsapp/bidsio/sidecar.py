@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.names import ParsedName, parse_name
 from fmmtc_bidsapp.errors import InputError
 
-__all__ = ["read_json", "read_sidecar", "repetition_time_s"]
+__all__ = ["finite_number", "read_json", "read_sidecar", "repetition_time_s"]
+
+_SHORTEST_TR_S, _LONGEST_TR_S = 0.001, 100.0
+"""Above the second the BIDS validator, too, takes a number for milliseconds."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -35,8 +39,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if problem is not None:
         raise InputError(f"JSON {problem}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+        if r"\ud" in text.lower():
+            # Half a character, as JSON can spell one, could be written to no file.
+            json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}). Repair it.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no JSON object. Repair it.")
@@ -73,7 +81,12 @@ def read_sidecar(path: Path, root: Path) -> dict[str, Any]:
 
 def _applicable(folder: Path, target: ParsedName) -> list[Path]:
     """Sort the JSONs of a folder that apply to a file from the general to the specific."""
-    candidates = [*folder.glob(f"{target.suffix}.json"), *folder.glob(f"*_{target.suffix}.json")]
+    # Beside a .dtseries.nii fMRIPrep has put a .json, a .dtseries.json or both.
+    endings = ("json", "dtseries.json") if target.extension == ".dtseries.nii" else ("json",)
+    names = [f"{target.suffix}.{ending}" for ending in endings]
+    candidates = [
+        path for each in names for path in (*folder.glob(each), *folder.glob(f"*_{each}"))
+    ]
     parsed = ((len(_entities(path)), path) for path in candidates if _applies(path, target))
     return [path for _, path in sorted(parsed)]
 
@@ -108,14 +121,37 @@ def repetition_time_s(sidecar: dict[str, Any], path: Path) -> float | None:
     Raises
     ------
     InputError
-        If it is there but no positive number.
+        If it is there but no number of seconds from 0.001 to 100.
     """
     value = sidecar.get("RepetitionTime")
     if value is None:
-        frequency_hz = sidecar.get("SamplingFrequency")
+        frequency_hz = finite_number(sidecar.get("SamplingFrequency"))
         # XCP-D writes the word "TR" here, which tells nothing.
-        numeric = isinstance(frequency_hz, int | float) and frequency_hz > 0
-        return 1 / frequency_hz if numeric and frequency_hz else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InputError(f"RepetitionTime of {path} is {value!r}; it must be seconds above 0.")
-    return float(value)
+        if frequency_hz is None or frequency_hz <= 0:
+            return None
+        value = 1 / frequency_hz
+    tr_s = finite_number(value)
+    if tr_s is None or not _SHORTEST_TR_S <= tr_s <= _LONGEST_TR_S:
+        raise InputError(
+            f"RepetitionTime of {path} is {value!r}; it must be a number of seconds, "
+            f"{_SHORTEST_TR_S:g} to {_LONGEST_TR_S:g}."
+        )
+    return tr_s
+
+
+def finite_number(value: Any) -> float | None:
+    """Take a number from JSON, which knows neither the largest one nor that true is none.
+
+    Parameters
+    ----------
+    value
+        Anything that JSON can hold.
+
+    Returns
+    -------
+    float or None
+        None for what is no number, or none that a float can hold.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= sys.float_info.max else None

@@ -10,13 +10,24 @@ import argparse
 import ast
 import inspect
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import cache
 from itertools import pairwise
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, NoReturn, get_args, get_type_hints
 
-__all__ = ["add_options", "given", "hyphenated", "label"]
+from fmmtc_bidsapp.errors import UsageError
+
+__all__ = ["Parser", "add_options", "given", "hyphenated", "label"]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, whose errors are ours: one line instead of pages of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would have printed."""
+        raise UsageError(f"{message}. All flags: {self.prog} --help")
 
 
 def hyphenated(argv: Sequence[str]) -> list[str]:
@@ -52,27 +63,53 @@ def _field_help(options: type) -> dict[str, str]:
     return texts
 
 
-def add_options(parser: argparse.ArgumentParser, title: str, options: type) -> None:
-    """Add a group of flags, one for each field of an options class."""
+def add_options(
+    parser: argparse.ArgumentParser,
+    title: str,
+    options: type,
+    *,
+    unset: str = "",
+    aliases: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Add a group of flags, one for each field of an options class.
+
+    Parameters
+    ----------
+    parser
+        Gets the flags.
+    title
+        Of the group in the help.
+    options
+        The class.
+    unset
+        What a default of None stands for, where the fields' own texts leave it to this.
+    aliases
+        Further flags by field: what users of other programs type.
+    """
     group = parser.add_argument_group(title)
     types = get_type_hints(options)
     for each in fields(options):
-        flag = f"--{each.name.replace('_', '-')}"
+        flags = [f"--{each.name.replace('_', '-')}", *(aliases or {}).get(each.name, ())]
         text = _field_help(options)[each.name].replace("%", "%%")
-        settings = _settings(each, types[each.name], text)
-        group.add_argument(flag, default=argparse.SUPPRESS, **settings)
+        settings = _settings(each, _without_none(types[each.name]), text, unset)
+        group.add_argument(*flags, default=argparse.SUPPRESS, **settings)
 
 
-def _settings(each: Field[Any], kind: Any, text: str) -> dict[str, Any]:
+def _without_none(kind: Any) -> Any:
+    """Take ``float`` out of ``float | None``."""
+    members = get_args(kind)
+    return members[0] if NoneType in members else kind
+
+
+def _settings(each: Field[Any], kind: Any, text: str, unset: str) -> dict[str, Any]:
     """Say in argparse's terms what a field is."""
     if kind is bool:
         return {"action": "store_true", "help": text}
     if kind == tuple[str, ...]:
         return {"nargs": "+", "action": "extend", "metavar": "VALUE", "help": text}
-    shown = "" if each.default in (None, MISSING) else f" (default: {each.default})"
-    settings: dict[str, Any] = {"help": text + shown, "type": kind if callable(kind) else str}
-    if kind not in (int, float):
-        settings["type"] = str
+    default = unset if each.default in (None, MISSING) else each.default
+    shown = f" (default: {default})" if default != "" else ""
+    settings: dict[str, Any] = {"help": text + shown, "type": kind}
     if each.metadata.get("choices"):
         settings["choices"] = each.metadata["choices"]
     else:

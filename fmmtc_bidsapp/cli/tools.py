@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fmmtc-tools {__version__}")
     tools = parser.add_subparsers(dest="tool", required=True, metavar="{simulate,fetch}")
     _add_simulate(tools.add_parser("simulate", help="write a dataset with a known ground truth"))
-    _add_fetch(tools.add_parser("fetch", help="download a file that is not ours to ship"))
+    _add_fetch(tools.add_parser("fetch", help="download files that are not ours to ship"))
     return parser
 
 
@@ -52,7 +52,12 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("atlas",), help="atlas: A424 (GPL-3.0), into the cache")
+    parser.add_argument(
+        "what",
+        choices=("atlas", "templates"),
+        help="atlas: A424 (GPL-3.0), into the cache; templates: the transforms between "
+        "MNI152NLin6Asym and MNI152NLin2009cAsym and their brain masks, into TEMPLATEFLOW_HOME",
+    )
 
 
 def _simulate(values: dict[str, object]) -> int:

@@ -11,13 +11,12 @@ from scipy.special import expit
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.engine import Outcome, node_file, raise_failure, run_workflow
+from fmmtc_bidsapp.engine import Outcome, load_arrays, node_file, raise_failure, run_workflow
 from fmmtc_bidsapp.errors import ModelFileError
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import Bundle, check_fits, read_bundle
 from fmmtc_bidsapp.group.choice import EncoderChoice, require_repetition_times
 from fmmtc_bidsapp.group.encoding import Encoded, encode
-from fmmtc_bidsapp.group.exchange import load_arrays
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
 from fmmtc_bidsapp.group.workflow import predict_workflow

@@ -15,6 +15,7 @@ from fmmtc_bidsapp.engine import (
     NodeFailure,
     Outcome,
     error_code,
+    load_arrays,
     make_folder,
     node_file,
     node_name,
@@ -22,7 +23,7 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.group.choice import EncoderChoice
-from fmmtc_bidsapp.group.exchange import load_arrays, save_examples
+from fmmtc_bidsapp.group.exchange import save_examples
 from fmmtc_bidsapp.group.workflow import encode_workflow
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Exclusion, Floats, Person

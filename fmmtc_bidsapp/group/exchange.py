@@ -1,37 +1,14 @@
-"""Arrays between nodes, as files in the work directory.
-
-A file of `numpy.savez` holds the arrays and, as one JSON text, whatever else belongs to them.
-"""
+"""Examples and predictions between nodes, as files in the work directory."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from fmmtc_bidsapp.engine import load_arrays, save_arrays
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
 
-__all__ = ["load_arrays", "load_examples", "load_fold", "save_arrays", "save_examples", "save_fold"]
-
-
-def save_arrays(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """Write arrays and a description; returns the path as text."""
-    content: dict[str, Any] = {**arrays, "about": np.array(json.dumps(dict(about)))}
-    np.savez(path, **content)
-    return str(path)
-
-
-def load_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read what `save_arrays` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files if name != "about"}
-        about: dict[str, Any] = json.loads(str(file["about"]))
-    return arrays, about
+__all__ = ["load_examples", "load_fold", "save_examples", "save_fold"]
 
 
 def save_examples(path: Path, examples: Examples) -> str:

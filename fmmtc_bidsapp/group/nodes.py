@@ -21,9 +21,11 @@ from nipype.interfaces.base import (
 )
 
 from fmmtc_bidsapp.bidsio.read import read_series
+from fmmtc_bidsapp.engine import save_arrays
 from fmmtc_bidsapp.group.bundle import load_bundle_model, save_bundle_model
-from fmmtc_bidsapp.group.exchange import load_examples, save_arrays, save_fold
+from fmmtc_bidsapp.group.exchange import load_examples, save_fold
 from fmmtc_bidsapp.group.person import encode_person
+from fmmtc_bidsapp.group.quality import write_quality
 from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.model.device import make_deterministic, resolve_device, resolve_precision
@@ -38,6 +40,7 @@ __all__ = [
     "FitFinal",
     "FitFold",
     "Predict",
+    "Quality",
     "Report",
     "check_device",
     "check_encoder",
@@ -226,6 +229,27 @@ class Predict(SimpleInterface):
             {"logits": model.logits(examples)},
             {"keys": examples.keys},
         )
+        return runtime
+
+
+class _QualityInput(BaseInterfaceInputSpec):
+    output_dir = traits.Str(mandatory=True, hash_files=False)
+
+
+class _QualityOutput(TraitedSpec):
+    summary = File(exists=True, desc="one line of text")
+
+
+class Quality(SimpleInterface):
+    """The quality of all runs, and QC-FC, from the written files."""
+
+    input_spec = _QualityInput
+    output_spec = _QualityOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        summary = Path(runtime.cwd) / "summary.txt"
+        summary.write_text(write_quality(Path(self.inputs.output_dir)), encoding="utf-8")
+        self._results["summary"] = str(summary)
         return runtime
 
 

@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.features import EncodedScan, encode_series, merge_connectomes
+from fmmtc_bidsapp.learning.features import EncodedScan, encode_series
 from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
-from fmmtc_bidsapp.signals.connectivity import correlate
+from fmmtc_bidsapp.signals.connectivity import combine, connect
 
 __all__ = ["EncodedPerson", "encode_person"]
+
+_MEASURE = "correlation"
+"""What the networks are shown, whatever the participant level wrote."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +74,20 @@ def encode_person(
             scan = encode_series(
                 encoder, series, xyz_mm, options, seed=seed, device=device, dtype=dtype
             )
-            kept[name] = (scan, correlate(series), len(series))
+            kept[name] = (scan, connect(series, _MEASURE), len(series))
         except InputError as error:
             left_out[name] = str(error)
     if not kept:
         raise InputError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
     scans = [scan for scan, _, _ in kept.values()]
-    fc = merge_connectomes([(matrix, n_volumes) for _, matrix, n_volumes in kept.values()])
+    _, matrices, n_volumes = zip(*kept.values(), strict=True)
+    fc = combine(matrices, n_volumes, _MEASURE)
     spreads = [scan.order_spread for scan in scans if not np.isnan(scan.order_spread)]
     return EncodedPerson(
         cls=np.mean([scan.cls for scan in scans], axis=0),
         fc=fc.astype(np.float32),
         about={
-            "n_volumes": {name: n_volumes for name, (_, _, n_volumes) in kept.items()},
+            "n_volumes": dict(zip(kept, n_volumes, strict=True)),
             "left_out": left_out,
             "n_windows": sum(scan.n_windows for scan in scans),
             "n_patches_dropped": sum(scan.n_patches_dropped for scan in scans),

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles, outcomes_log
+from fmmtc_bidsapp.bidsio.quality import has_quality
 from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir, write_tsv
 from fmmtc_bidsapp.engine import (
     Outcome,
     error_code,
     exit_code,
+    node_file,
     outcome_columns,
     print_outcomes,
     run_workflow,
 )
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.apply import apply
+from fmmtc_bidsapp.group.start import write_plan
 from fmmtc_bidsapp.group.train import train
-from fmmtc_bidsapp.group.workflow import report_workflow
+from fmmtc_bidsapp.group.workflow import quality_workflow, report_workflow
 from fmmtc_bidsapp.plan import GroupPlan
 
 __all__ = ["run_group"]
 
-_ANALYSES: Mapping[str, Callable[[GroupPlan], list[Outcome]]] = {"train": train, "apply": apply}
+_QUALITY_ONLY = "qc"
 
 
 def run_group(plan: GroupPlan) -> int:
@@ -45,13 +49,44 @@ def run_group(plan: GroupPlan) -> int:
     inputs = [plan.bids_dir, *plan.derivatives.values()]
     check_output_dir(plan.output_dir, inputs)
     check_work_dir(plan.resources.work_dir, inputs)
-    outcomes = [*_ANALYSES[plan.analysis](plan), *_report(plan)]
-    files = GroupFiles(plan.output_dir, plan.label)
-    print(f"Predictions: {files.predictions}")
-    print(f"Report:      {files.report}")
+    outcomes = _ANALYSES[plan.analysis](plan)
     print_outcomes(outcomes, title=f"Group level, {plan.output_dir}")
     write_tsv(outcomes_log(plan.output_dir, plan.run_id), outcome_columns(outcomes))
     return exit_code(outcomes)
+
+
+def _train(plan: GroupPlan) -> list[Outcome]:
+    return _and_report(plan, train(plan))
+
+
+def _apply(plan: GroupPlan) -> list[Outcome]:
+    return _and_report(plan, apply(plan))
+
+
+def _and_report(plan: GroupPlan, analysed: list[Outcome]) -> list[Outcome]:
+    """Follow an analysis up; what is wrong with one is told before quality takes its minutes."""
+    outcomes = [*analysed, *_quality(plan), *_report(plan)]
+    files = GroupFiles(plan.output_dir, plan.label)
+    print(f"Predictions: {files.predictions}")
+    print(f"Report:      {files.report}")
+    return outcomes
+
+
+def _quality(plan: GroupPlan) -> list[Outcome]:
+    """Write the quality of all runs; series of another program have no tables of ours."""
+    if plan.series_dir != plan.output_dir or not has_quality(plan.output_dir):
+        if plan.analysis == _QUALITY_ONLY:
+            raise InputError(
+                f"{plan.series_dir} holds no quality table of a run of ours. Run the participant "
+                "level into the output folder first, and leave --derivatives parcels= out."
+            )
+        return []
+    workflow = quality_workflow(plan, write_plan(plan))
+    failures = run_workflow(workflow, plan.resources, title="quality").failures
+    if not failures:
+        print(node_file(workflow, "quality", "summary.txt").read_text(encoding="utf-8"), flush=True)
+        return [Outcome("quality", "done")] if plan.analysis == _QUALITY_ONLY else []
+    return [Outcome("quality", "failed", each.message, error_code(each.error)) for each in failures]
 
 
 def _report(plan: GroupPlan) -> list[Outcome]:
@@ -60,3 +95,10 @@ def _report(plan: GroupPlan) -> list[Outcome]:
     workflow = report_workflow(plan, log_dir)
     failures = run_workflow(workflow, plan.resources, title="report").failures
     return [Outcome("report", "failed", each.message, error_code(each.error)) for each in failures]
+
+
+_ANALYSES: Mapping[str, Callable[[GroupPlan], list[Outcome]]] = {
+    "train": _train,
+    "apply": _apply,
+    _QUALITY_ONLY: _quality,
+}

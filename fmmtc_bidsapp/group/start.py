@@ -17,7 +17,7 @@ from fmmtc_bidsapp.bidsio.write import prepare_output, write_text
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan, plan_table
 
-__all__ = ["announce", "prepare", "read_people", "with_weights_folder"]
+__all__ = ["announce", "prepare", "read_people", "with_weights_folder", "write_plan"]
 
 
 def with_weights_folder(options: ModelOptions) -> ModelOptions:
@@ -54,6 +54,11 @@ def prepare(plan: GroupPlan, cohort: Cohort, digests: Mapping[str, str]) -> Path
         sources={} if plan.series_dir == plan.output_dir else {"parcels": plan.series_dir},
         version=__version__,
     )
+    return write_plan(plan)
+
+
+def write_plan(plan: GroupPlan) -> Path:
+    """Write the plan, and return the folder of crash files."""
     log_dir = GroupFiles(plan.output_dir, plan.label).log_dir(plan.run_id)
     write_text(log_dir / "plan.toml", tomli_w.dumps(plan_table(plan)))
     return log_dir

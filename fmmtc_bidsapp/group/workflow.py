@@ -13,7 +13,7 @@ from nipype.pipeline import engine as pe
 from fmmtc_bidsapp.engine import new_workflow, node_name
 from fmmtc_bidsapp.group.bundle import Bundle
 from fmmtc_bidsapp.group.choice import EncoderChoice
-from fmmtc_bidsapp.group.nodes import Encode, FitFinal, FitFold, Predict, Report
+from fmmtc_bidsapp.group.nodes import Encode, FitFinal, FitFold, Predict, Quality, Report
 from fmmtc_bidsapp.learning.experiments import MODELS
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan
@@ -25,6 +25,7 @@ __all__ = [
     "fit_name",
     "fit_workflow",
     "predict_workflow",
+    "quality_workflow",
     "report_workflow",
 ]
 
@@ -34,6 +35,8 @@ FINAL = "final"
 _ENCODE_GB = 1.5
 _FIT_GB = 2.5
 _LINEAR_GB = 1.0
+_QUALITY_GB = 0.5
+"""Whatever the number of people: matrices are read one by one."""
 
 
 def fit_name(model: str, fold: Fold) -> str:
@@ -123,6 +126,17 @@ def predict_workflow(
         **_compute(plan, bundle.model, seed=bundle.seed, device=device, precision=bundle.precision),
     )
     workflow.add_nodes([_node(predict, "predict", plan, _FIT_GB)])
+    return workflow
+
+
+def quality_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
+    """One node: a thousand matrices take minutes, and a damaged table takes nothing else with it.
+
+    It always runs, since nipype's cache cannot see that a run was added.
+    """
+    workflow = new_workflow("quality", plan, crash_dir)
+    quality = Quality(output_dir=str(plan.output_dir))
+    workflow.add_nodes([pe.Node(quality, name="quality", mem_gb=_QUALITY_GB, overwrite=True)])
     return workflow
 
 

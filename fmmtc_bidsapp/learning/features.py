@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from fmmtc_bidsapp.model.tokens import token_orders
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
 
-__all__ = ["EncodedScan", "encode_series", "merge_connectomes", "normalise", "window_starts"]
+__all__ = ["EncodedScan", "encode_series", "normalise", "window_starts"]
 
 _LEAST_REMAINDER = 20
 """Volumes left over from which a last window is added."""
@@ -273,33 +273,3 @@ def _spread(encoded: Floats) -> float:
     mean = encoded.mean(axis=1, keepdims=True)
     squared = ((encoded - mean) ** 2).sum(axis=(1, 2)) / (n_orders - 1)
     return float((np.sqrt(squared) / np.linalg.norm(mean[:, 0], axis=1)).mean())
-
-
-def merge_connectomes(runs: Sequence[tuple[Floats, int]]) -> Floats:
-    """Merge the correlation matrices of several runs of one person.
-
-    Parameters
-    ----------
-    runs : sequence of (matrix, n_volumes)
-        (parcel, parcel) Pearson correlations and retained volumes of each run.
-
-    Returns
-    -------
-    array
-        (parcel, parcel) mean Fisher z weighted by volumes, as r, with a diagonal of 1; NaN where
-        no run has the edge.
-    """
-    total = np.zeros(runs[0][0].shape)
-    weight = np.zeros(total.shape)
-    for matrix, n_volumes in runs:
-        present = ~np.isnan(matrix)
-        # Short of 1, where z is infinite: parcels with the same series stay at r = 1 - 1e-12.
-        z = np.arctanh(np.clip(np.where(present, matrix, 0.0), -1 + 1e-12, 1 - 1e-12))
-        total += n_volumes * z
-        weight += n_volumes * present
-    merged: Floats = np.tanh(
-        np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
-    )
-    missing = np.isnan(np.diagonal(merged))
-    np.fill_diagonal(merged, np.where(missing, np.nan, 1.0))
-    return merged

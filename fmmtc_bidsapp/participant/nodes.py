@@ -3,13 +3,12 @@
 Inputs and outputs are paths, numbers and JSON, never records or arrays: nipype hashes objects by
 their repr, which numpy truncates, so two different arrays can look alike. It also hashes the
 content of any file that a text names: ``hash_files=False`` where the content is not an input, or is
-stated by a digest.
+stated by a digest or a stamp.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,65 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
-from fmmtc_bidsapp.bidsio.names import RunFiles, bids_uri
-from fmmtc_bidsapp.bidsio.read import read_confounds
+from fmmtc_bidsapp.bidsio.atlas import require_dlabel, resolve_atlas
+from fmmtc_bidsapp.bidsio.read import read_component_masks, read_run_confounds
 from fmmtc_bidsapp.bidsio.write import write_run
+from fmmtc_bidsapp.participant.combine import combine_runs
+from fmmtc_bidsapp.participant.exchange import (
+    load_cleaned,
+    load_means,
+    read_files,
+    read_strategy_text,
+    save_cleaned,
+    save_means,
+)
 from fmmtc_bidsapp.records import Connectome, ParcelSeries
 from fmmtc_bidsapp.reports.participant import write_participant_report
-from fmmtc_bidsapp.signals.confounds import framewise_displacement
-from fmmtc_bidsapp.signals.connectivity import correlate
-from fmmtc_bidsapp.signals.parcellate import ParcelMeans, parcel_means
+from fmmtc_bidsapp.reports.run_figures import draw_run
+from fmmtc_bidsapp.signals.cifti import cifti_parcel_means
+from fmmtc_bidsapp.signals.confounds import relative_rms_mm
+from fmmtc_bidsapp.signals.connectivity import connect, fisher_z
+from fmmtc_bidsapp.signals.denoise import clean
+from fmmtc_bidsapp.signals.parcellate import parcel_means
+from fmmtc_bidsapp.signals.placement import placed_once
 from fmmtc_bidsapp.signals.quality import assess
-from fmmtc_bidsapp.signals.space import labels_on_grid, read_grid, read_mask
+from fmmtc_bidsapp.signals.space import mask_overlap, read_grid, read_mask
 
-__all__ = ["Connect", "Parcellate", "Report", "WriteRun"]
+__all__ = [
+    "Clean",
+    "Combine",
+    "Connect",
+    "Draw",
+    "Parcellate",
+    "ParcellateCifti",
+    "Report",
+    "Write",
+]
 
 
-class _ParcellateInput(BaseInterfaceInputSpec):
-    bold = File(exists=True, mandatory=True)
-    mask = File(exists=True, mandatory=True)
+class _ParcelsInput(BaseInterfaceInputSpec):
+    bold = traits.Str(mandatory=True, hash_files=False, desc="path of the image")
+    bold_stamp = traits.Str(mandatory=True, desc="size and date of the image")
     atlas = traits.Str(mandatory=True, hash_files=False, desc="path of the label image")
     atlas_digest = traits.Str(mandatory=True)
     min_coverage = traits.Float(mandatory=True)
 
 
+class _ParcellateInput(_ParcelsInput):
+    mask = File(exists=True, mandatory=True)
+    transform = traits.Str(hash_files=False, desc="path of the transform between the templates")
+    transform_digest = traits.Str("")
+    template_mask = traits.Str(hash_files=False, desc="path of the template's brain mask")
+    target = traits.Str(mandatory=True, desc="data or atlas")
+    placement_dir = traits.Str(mandatory=True, hash_files=False, desc="where placements are kept")
+
+
 class _ParcellateOutput(TraitedSpec):
-    means = File(desc="arrays of ParcelMeans")
-    resampled = traits.Bool(desc="the labels were carried to another grid")
+    means = File(desc="arrays of ParcelMeans, and how labels and image met")
+
+
+def _path_or_none(text: Any) -> Path | None:
+    return Path(text) if text else None
 
 
 class Parcellate(SimpleInterface):
@@ -60,37 +92,92 @@ class Parcellate(SimpleInterface):
         atlas = resolve_atlas(self.inputs.atlas)
         bold = Path(self.inputs.bold)
         grid = read_grid(bold)
-        labels, resampled = labels_on_grid(atlas.image, grid)
-        means = parcel_means(
-            bold,
-            labels,
+        placed = placed_once(
+            Path(self.inputs.placement_dir),
+            atlas.image,
             atlas.index,
-            mask=read_mask(Path(self.inputs.mask), grid),
-            min_coverage=self.inputs.min_coverage,
+            grid,
+            target=self.inputs.target,
+            transform=_path_or_none(self.inputs.transform),
         )
-        self._results["means"] = _save_means(means, Path(runtime.cwd) / "means.npz")
-        self._results["resampled"] = resampled
+        mask = read_mask(Path(self.inputs.mask), grid)
+        means = parcel_means(bold, placed, mask=mask, min_coverage=self.inputs.min_coverage)
+        template_mask = _path_or_none(self.inputs.template_mask)
+        overlap = vars(mask_overlap(mask, grid, template_mask)) if template_mask else None
+        about = {"resampling": placed.resampling, "overlap": overlap}
+        self._results["means"] = save_means(Path(runtime.cwd) / "means.npz", means, about)
         return runtime
 
 
-def _save_means(means: ParcelMeans, path: Path) -> str:
-    values = {name: value for name, value in vars(means).items() if value is not None}
-    np.savez(path, **values)
-    return str(path)
+class ParcellateCifti(SimpleInterface):
+    """Mean signal per parcel of one series of grayordinates."""
+
+    input_spec = _ParcelsInput
+    output_spec = _ParcellateOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        atlas = resolve_atlas(self.inputs.atlas)
+        means = cifti_parcel_means(
+            Path(self.inputs.bold),
+            require_dlabel(atlas),
+            atlas.index,
+            min_coverage=self.inputs.min_coverage,
+        )
+        about = {"resampling": "none", "overlap": None}
+        self._results["means"] = save_means(Path(runtime.cwd) / "means.npz", means, about)
+        return runtime
 
 
-def _load_means(path: str) -> ParcelMeans:
-    with np.load(path) as arrays:
-        values = {name: array if array.ndim else array.item() for name, array in arrays.items()}
-    return ParcelMeans(**({"tr_header_s": None} | values))
+class _CleanInput(BaseInterfaceInputSpec):
+    means = File(exists=True, mandatory=True)
+    confounds = File(exists=True)
+    confounds_sidecar = File(exists=True, desc="which tissue a component is from")
+    aroma = File(exists=True)
+    strategy = traits.Str(mandatory=True, desc="JSON of the strategy")
+    dummy_scans = traits.Str(mandatory=True)
+    tr_s = traits.Float(desc="repetition time of the sidecar")
+
+
+class _CleanOutput(TraitedSpec):
+    cleaned = File(desc="arrays of CleanedSeries")
+
+
+class Clean(SimpleInterface):
+    """Confounds, filter and censoring on the parcel series of one run."""
+
+    input_spec = _CleanInput
+    output_spec = _CleanOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        means, _ = load_means(self.inputs.means)
+        cleaned = clean(
+            means.signal,
+            _confounds(self.inputs, means.n_volumes),
+            read_strategy_text(self.inputs.strategy),
+            tr_s=self.inputs.tr_s or means.tr_header_s,
+            dummy_scans=self.inputs.dummy_scans,
+            masks=_masks(self.inputs.confounds),
+        )
+        self._results["cleaned"] = save_cleaned(Path(runtime.cwd) / "cleaned.npz", cleaned)
+        return runtime
+
+
+def _masks(confounds: Any) -> dict[str, str]:
+    return read_component_masks(Path(confounds)) if confounds else {}
+
+
+def _confounds(inputs: Any, n_volumes: int) -> Any:
+    tables = [Path(each) for each in (inputs.confounds, inputs.aroma) if each]
+    return read_run_confounds(tables, n_volumes)
 
 
 class _ConnectInput(BaseInterfaceInputSpec):
-    means = File(exists=True, mandatory=True)
+    cleaned = File(exists=True, mandatory=True)
+    measure = traits.Str(mandatory=True)
 
 
 class _ConnectOutput(TraitedSpec):
-    matrix = File(desc="(parcel, parcel) correlation")
+    matrix = File(desc="(parcel, parcel)")
 
 
 class Connect(SimpleInterface):
@@ -101,83 +188,111 @@ class Connect(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         path = Path(runtime.cwd) / "matrix.npy"
-        np.save(path, correlate(_load_means(self.inputs.means).signal))
+        np.save(path, connect(load_cleaned(self.inputs.cleaned).signal, self.inputs.measure))
         self._results["matrix"] = str(path)
         return runtime
 
 
-class _WriteRunInput(BaseInterfaceInputSpec):
+class _WriteInput(BaseInterfaceInputSpec):
     means = File(exists=True, mandatory=True)
+    cleaned = File(exists=True, mandatory=True)
     matrix = File(exists=True, mandatory=True)
-    resampled = traits.Bool(mandatory=True)
-    run = traits.Str(mandatory=True, desc="entities, space, res and times of the run as JSON")
-    bold = traits.Str(mandatory=True, hash_files=False, desc="path of the source image")
-    source_dir = traits.Str(mandatory=True, hash_files=False, desc="root of its dataset")
     confounds = File(exists=True)
+    aroma = File(exists=True)
+    strategy = traits.Str(mandatory=True, desc="JSON of the strategy")
+    tr_s = traits.Float(desc="repetition time of the sidecar")
     atlas = traits.Str(mandatory=True, hash_files=False, desc="path of the label image")
-    atlas_digest = traits.Str(mandatory=True)
-    min_coverage = traits.Float(mandatory=True)
-    desc = traits.Str(mandatory=True)
-    output_dir = traits.Str(mandatory=True, hash_files=False)
+    fisher_z = traits.Bool(mandatory=True)
+    min_volumes = traits.Int(mandatory=True)
+    min_dof = traits.Int(mandatory=True)
+    sidecar = traits.Str(mandatory=True, desc="what else the sidecars say")
+    confound_sources = traits.List(traits.Str, desc="BIDS URIs")
+    files = traits.Str(mandatory=True, desc="JSON of RunFiles")
 
 
-class _WriteRunOutput(TraitedSpec):
-    timeseries = File(exists=True)
+class _WriteOutput(TraitedSpec):
+    qc = File(exists=True)
 
 
-class WriteRun(SimpleInterface):
+class Write(SimpleInterface):
     """Series, matrix, coverage and quality of one run into the derivative dataset."""
 
-    input_spec = _WriteRunInput
-    output_spec = _WriteRunOutput
+    input_spec = _WriteInput
+    output_spec = _WriteOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        run = json.loads(self.inputs.run)
         atlas = resolve_atlas(self.inputs.atlas)
-        means = _load_means(self.inputs.means)
+        means, about = load_means(self.inputs.means)
+        cleaned = load_cleaned(self.inputs.cleaned)
         matrix = np.load(self.inputs.matrix)
-        tr_s = run["tr_s"] or means.tr_header_s
+        tr_s = self.inputs.tr_s or means.tr_header_s
         quality = assess(
             means,
+            cleaned,
             matrix,
-            _read_fd_mm(self.inputs.confounds, means.n_volumes),
             tr_s=tr_s,
-            atlas_resampled=self.inputs.resampled,
+            relative_rms_mm=relative_rms_mm(_confounds(self.inputs, means.n_volumes) or {}),
+            atlas_resampling=about["resampling"],
+            overlap=about["overlap"],
+            min_volumes=self.inputs.min_volumes,
+            min_dof=self.inputs.min_dof,
         )
-        files = RunFiles(
-            Path(self.inputs.output_dir),
-            run["entities"],
-            run["space"],
-            atlas.label,
-            self.inputs.desc,
-            run["res"],
-        )
-        source = bids_uri(Path(self.inputs.bold), Path(self.inputs.source_dir), "fmriprep")
+        files = read_files(self.inputs.files)
+        shown = fisher_z(matrix) if self.inputs.fisher_z else matrix
         write_run(
             files,
             ParcelSeries(means.signal, atlas.names, tr_s, means.coverage),
-            Connectome(matrix, atlas.names, "correlation"),
+            cleaned,
+            read_strategy_text(self.inputs.strategy),
+            Connectome(shown, atlas.names, files.measure, self.inputs.fisher_z),
             quality,
-            _start_time(run)
-            | {
-                "Sources": [source],
-                "AtlasDigest": atlas.digest,
-                "AtlasSpace": atlas.space,
-                "AtlasDescription": atlas.title,
-                "AtlasResampling": "nearest" if self.inputs.resampled else "none",
-                "MinimumCoverage": self.inputs.min_coverage,
-            },
+            json.loads(self.inputs.sidecar) | {"AtlasResampling": about["resampling"]},
+            self.inputs.confound_sources,
         )
-        self._results["timeseries"] = str(files.timeseries)
+        self._results["qc"] = str(files.qc)
         return runtime
 
 
-def _start_time(run: Mapping[str, Any]) -> dict[str, Any]:
-    return {} if run["start_time_s"] is None else {"StartTime": run["start_time_s"]}
+class _DrawInput(BaseInterfaceInputSpec):
+    files = traits.Str(mandatory=True, desc="JSON of RunFiles")
+    qc = File(exists=True, mandatory=True, desc="written last, so everything else is there")
+    boldref = traits.Str(hash_files=False, desc="path of the reference volume")
 
 
-def _read_fd_mm(confounds: Any, n_volumes: int) -> Any:
-    return framewise_displacement(read_confounds(Path(confounds), n_volumes)) if confounds else None
+class _DrawOutput(TraitedSpec):
+    figures = traits.List(traits.Str)
+
+
+class Draw(SimpleInterface):
+    """Pictures of one run, for the report."""
+
+    input_spec = _DrawInput
+    output_spec = _DrawOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        files = read_files(self.inputs.files)
+        figures = draw_run(files, _path_or_none(self.inputs.boldref))
+        self._results["figures"] = [str(path) for path in figures]
+        return runtime
+
+
+class _CombineInput(BaseInterfaceInputSpec):
+    runs = traits.List(traits.Str, mandatory=True, desc="JSON of RunFiles of each run")
+
+
+class _CombineOutput(TraitedSpec):
+    relmat = File(exists=True)
+
+
+class Combine(SimpleInterface):
+    """One matrix over the runs of a task."""
+
+    input_spec = _CombineInput
+    output_spec = _CombineOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        self._results["relmat"] = str(combine_runs([read_files(each) for each in self.inputs.runs]))
+        return runtime
 
 
 class _ReportInput(BaseInterfaceInputSpec):

@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import sys
+from collections.abc import Collection, Sequence
+from math import ceil
 
-import nibabel as nib
 import tomli_w
 
 from fmmtc_bidsapp._version import __version__
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
-from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
-from fmmtc_bidsapp.bidsio.names import RunFiles, outcomes_log, run_log_dir
-from fmmtc_bidsapp.bidsio.write import (
-    check_output_dir,
-    check_work_dir,
-    prepare_output,
-    write_atlas,
-    write_text,
-    write_tsv,
+from fmmtc_bidsapp.bidsio.dataset import check_configuration
+from fmmtc_bidsapp.bidsio.names import citation, run_log_dir
+from fmmtc_bidsapp.bidsio.write import PARCEL_MEANS, prepare_output, write_text
+from fmmtc_bidsapp.engine import clean_workspace
+from fmmtc_bidsapp.errors import AppError, InputError
+from fmmtc_bidsapp.participant.compute import (
+    combine_tasks,
+    compute_runs,
+    draw_again,
+    finished_before,
+    write_reports,
 )
-from fmmtc_bidsapp.engine import (
-    NodeFailure,
-    Outcome,
-    error_code,
-    exit_code,
-    node_name,
-    outcome_columns,
-    print_outcomes,
-    run_workflow,
-)
-from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.participant.workflow import report_workflow, run_name, runs_workflow
+from fmmtc_bidsapp.participant.cost import expected_s
+from fmmtc_bidsapp.participant.labels import write_labels
+from fmmtc_bidsapp.participant.outcomes import close, keep_crash_files
+from fmmtc_bidsapp.participant.start import Start, begin
 from fmmtc_bidsapp.plan import ParticipantPlan, plan_table
-from fmmtc_bidsapp.records import Atlas, BoldRun, Exclusion
-from fmmtc_bidsapp.reports.methods import write_citation
-from fmmtc_bidsapp.signals.space import labels_on_grid, read_grid
+from fmmtc_bidsapp.records import BoldRun
+from fmmtc_bidsapp.reports.methods import participant_methods, write_citation
 
-__all__ = ["run_participant"]
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """Something of a participant that was not done."""
-
-    participant_id: str
-    what: str
-    message: str
-    code: int
-    crash_file: Path | None = None
+__all__ = ["join_output", "run_participant"]
 
 
 def run_participant(plan: ParticipantPlan) -> int:
@@ -70,166 +50,136 @@ def run_participant(plan: ParticipantPlan) -> int:
     AppError
         When nothing can be started: no fMRIPrep derivatives, no atlas, no place to write.
     """
-    fmriprep_dir = find_fmriprep(plan.bids_dir, plan.derivatives)
-    inputs = [plan.bids_dir, fmriprep_dir]
-    check_output_dir(plan.output_dir, inputs)
-    check_work_dir(plan.resources.work_dir, inputs)
-    if plan.resources.bids_database_dir is not None:
-        check_work_dir(plan.resources.bids_database_dir, inputs, flag="--bids-database-dir")
-    atlas = resolve_atlas(plan.parcel.atlas)
-    _require_space(plan, atlas)
-    runs, exclusions = find_bold_runs(
-        fmriprep_dir,
-        space=atlas.space,
-        participants=plan.selection.participants,
-        sessions=plan.selection.sessions,
-        tasks=plan.selection.tasks,
-        runs=plan.selection.runs,
-        filter_file=plan.selection.bids_filter_file,
-        database_dir=plan.resources.bids_database_dir,
-    )
-    problems = [_excluded(each, plan.selection.participants) for each in exclusions]
-    if not runs:
-        return _close(plan, set(), problems)
-    _prepare(plan, runs, atlas, fmriprep_dir)
-    crash_dir = plan.resources.work_dir / "crash" / plan.run_id
-    done, unfinished = _compute(plan, runs, atlas, fmriprep_dir, crash_dir)
-    problems += unfinished
-    _write_dataset_files(plan, done, atlas)
-    problems += _report(plan, runs, problems, crash_dir)
-    _keep_crash_files(plan, problems)
-    return _close(plan, {run.participant_id for run in done}, problems)
+    return _MODES[plan.mode](plan)
 
 
-def _require_space(plan: ParticipantPlan, atlas: Atlas) -> None:
-    if plan.selection.space not in ("auto", atlas.space):
-        raise UsageError(
-            f"--space is {plan.selection.space}, but the atlas {atlas.label} is drawn in "
-            f"{atlas.space}, and resampling is not registration. Leave --space out, or name an "
-            "atlas in that space with --atlas."
+def _process(plan: ParticipantPlan) -> int:
+    """Take every run from image to report; what an earlier call finished is left alone."""
+    start = begin(plan)
+    if not start.runs:
+        return close(plan.output_dir, plan.run_id, set(), start.problems)
+    join_output(start)
+    before = finished_before(start)
+    todo = [run for run in start.runs if run not in before]
+    _announce(start, before, todo)
+    write_labels(start, start.runs)
+    done, broken = compute_runs(start, todo)
+    there = [*before, *done]
+    broken += combine_tasks(start, there)
+    problems = [*start.problems, *broken]
+    keep_crash_files(plan.output_dir, plan.run_id, problems)
+    unwritten = write_reports(start, there, problems)
+    keep_crash_files(plan.output_dir, plan.run_id, unwritten)
+    problems += unwritten
+    if done or not citation(plan.output_dir).is_file():
+        _write_methods(plan)
+    code = close(plan.output_dir, plan.run_id, {run.participant_id for run in there}, problems)
+    if plan.resources.clean_workdir and code == 0:
+        clean_workspace(plan)
+    return code
+
+
+def join_output(start: Start) -> None:
+    """Make the output ours before the first image is opened."""
+    places = {"fmriprep": start.fmriprep_dir}
+    aroma_dir = start.plan.derivatives.get("aroma")
+    if aroma_dir is not None:
+        places["aroma"] = aroma_dir
+    for desc, config_hash in _hashes(start).items():
+        prepare_output(
+            start.plan.output_dir,
+            config_hash=config_hash,
+            desc=desc,
+            sources=places,
+            version=__version__,
         )
 
 
-def _prepare(plan: ParticipantPlan, runs: Sequence[BoldRun], atlas: Atlas, source: Path) -> None:
-    """Say what will be done, and write it down, before the first image is opened."""
-    prepare_output(
-        plan.output_dir,
-        config_hash=plan.configuration_hash(atlas_digest=atlas.digest),
-        desc=plan.denoise.denoise_strategy,
-        sources={"fmriprep": source},
-        version=__version__,
-    )
-    participants = sorted({run.participant_id for run in runs})
+def _hashes(start: Start) -> dict[str, str]:
+    return {PARCEL_MEANS: start.means_hash, start.desc: start.configuration_hash}
+
+
+def _announce(start: Start, before: Sequence[BoldRun], todo: Sequence[BoldRun]) -> None:
+    """Say what will be done, and write it down for everyone it concerns."""
+    plan = start.plan
     text = tomli_w.dumps(plan_table(plan))
-    for participant in participants:
+    for participant in sorted({run.participant_id for run in todo}):
         write_text(run_log_dir(plan.output_dir, participant, plan.run_id) / "plan.toml", text)
+    people = {run.participant_id for run in start.runs}
     print(
-        f"fmmtc {__version__}: {len(runs)} runs of {len(participants)} participants from {source}"
+        f"fmmtc {__version__}: {_count(start.runs, 'run')} of {_count(people, 'participant')} "
+        f"from {start.fmriprep_dir}"
     )
-    print(f"Atlas {atlas.label}: {atlas.title}", flush=True)
+    spaces = ", ".join(sorted({run.space for run in start.runs}))
+    print(f"Atlas {start.atlas.label}: {start.atlas.title}; images in {spaces}")
+    print(f"Cleaning {start.desc}: {start.strategy.title}")
+    if before:
+        print(f"{_count(before, 'run')} finished before and left as found.")
+    print(end="", flush=True)
 
 
-def _compute(
-    plan: ParticipantPlan, runs: Sequence[BoldRun], atlas: Atlas, source: Path, crash_dir: Path
-) -> tuple[list[BoldRun], list[_Problem]]:
-    """Take every run from image to files; returns those that are done, and what is not."""
-    workflow = runs_workflow(plan, runs, atlas, source, crash_dir)
-    results = run_workflow(workflow, plan.resources, title="runs")
-    done = [run for run in runs if f"{run_name(run)}.write" in results.done]
-    failed = [_failed(each, runs) for each in results.failures]
-    broken = {each.what for each in failed}
-    _withdraw(plan, [run for run in runs if run_name(run) in broken], atlas)
-    rest = [run for run in runs if run not in done and run_name(run) not in broken]
-    return done, [*failed, *(_not_started(run) for run in rest)]
-
-
-def _report(
-    plan: ParticipantPlan, runs: Sequence[BoldRun], problems: Sequence[_Problem], crash_dir: Path
-) -> list[_Problem]:
-    """Write a report for everyone who had a run, with what failed; returns reports that did."""
-    participants = sorted({run.participant_id for run in runs})
-    texts = {
-        who: [(each.what, each.message) for each in problems if each.participant_id == who]
-        for who in participants
-    }
-    workflow = report_workflow(plan, participants, texts, crash_dir)
-    results = run_workflow(workflow, plan.resources, title="reports")
-    return [_report_failed(each, participants) for each in results.failures]
-
-
-def _files(plan: ParticipantPlan, run: BoldRun, atlas: Atlas) -> RunFiles:
-    desc = plan.denoise.denoise_strategy
-    return RunFiles(plan.output_dir, run.entities, run.space, atlas.label, desc, run.res)
-
-
-def _withdraw(plan: ParticipantPlan, failed: Sequence[BoldRun], atlas: Atlas) -> None:
-    """Take the quality tables of failed runs away: results of an older run must not count."""
-    for run in failed:
-        _files(plan, run, atlas).qc.unlink(missing_ok=True)
-
-
-def _not_started(run: BoldRun) -> _Problem:
-    message = "not started, because another run failed first (--stop-on-first-crash)"
-    return _Problem(run.participant_id, run_name(run), message, InputError.exit_code)
-
-
-def _write_dataset_files(plan: ParticipantPlan, done: Sequence[BoldRun], atlas: Atlas) -> None:
-    """Write what belongs to the dataset: the labels as they were used, and what to cite."""
-    grids = {(run.space, run.res): run for run in reversed(done)}
-    for (space, res), run in sorted(grids.items(), key=str):
-        grid = read_grid(run.bold)
-        labels, _ = labels_on_grid(atlas.image, grid)
-        used = nib.Nifti1Image(labels, grid.affine)
-        write_atlas(plan.output_dir, atlas, used, space, res)
-    if done:
+def _write_methods(plan: ParticipantPlan) -> None:
+    """Write the methods text of the whole dataset; a damaged file of someone else's is told."""
+    try:
         write_citation(plan.output_dir)
+    except AppError as error:
+        print(f"The methods text could not be written: {error}", file=sys.stderr)
 
 
-def _excluded(exclusion: Exclusion, asked: Sequence[str]) -> _Problem:
-    """Count a participant without any run as a failure only where they were asked for."""
-    absent = exclusion.stage == "absent" and not asked
-    code = 0 if absent else InputError.exit_code
-    return _Problem(exclusion.participant_id, exclusion.stage, exclusion.reason, code)
+def _count(things: Collection[object], what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
 
 
-def _failed(failure: NodeFailure, runs: Sequence[BoldRun]) -> _Problem:
-    """Trace a crash of ``<run>.<node>`` back to the run."""
-    name = failure.node.split(".")[0]
-    run = next(run for run in runs if run_name(run) == name)
-    code = error_code(failure.error)
-    return _Problem(run.participant_id, name, failure.message, code, failure.crash_file)
+def _rebuild_reports(plan: ParticipantPlan) -> int:
+    """Draw pictures and write reports and methods text anew from the written files."""
+    start = begin(plan)
+    there = [run for run in start.runs if start.files(run).qc.is_file()]
+    if not there:
+        raise InputError(
+            f"{plan.output_dir} holds no finished run under desc-{start.desc}; without "
+            "--reports-only the runs are computed first."
+        )
+    # Files of another configuration are not what these settings would describe.
+    join_output(start)
+    write_labels(start, there)
+    problems = [*start.problems, *draw_again(start, there)]
+    _write_methods(plan)
+    problems += write_reports(start, there, problems)
+    keep_crash_files(plan.output_dir, plan.run_id, problems)
+    return close(plan.output_dir, plan.run_id, {run.participant_id for run in there}, problems)
 
 
-def _report_failed(failure: NodeFailure, participants: Sequence[str]) -> _Problem:
-    who = next(each for each in participants if node_name(each) == failure.node)
-    return _Problem(who, "report", failure.message, error_code(failure.error), failure.crash_file)
+def _write_boilerplate(plan: ParticipantPlan) -> int:
+    """Write the methods text anew from the written files, and show it."""
+    if not participant_methods(plan.output_dir):
+        raise InputError(f"{plan.output_dir} holds no finished run, so nothing to describe.")
+    write_citation(plan.output_dir)
+    print(citation(plan.output_dir).read_text(encoding="utf-8"))
+    return 0
 
 
-def _keep_crash_files(plan: ParticipantPlan, problems: Sequence[_Problem]) -> None:
-    """Copy each crash file beside the participant's plan, where the report points to it."""
-    for problem in problems:
-        if problem.crash_file is not None:
-            log_dir = run_log_dir(plan.output_dir, problem.participant_id, plan.run_id)
-            text = problem.crash_file.read_text(encoding="utf-8")
-            write_text(log_dir / problem.crash_file.name, text)
+def _rehearse(plan: ParticipantPlan) -> int:
+    """Say what would be done, in what and for how long; nothing is written."""
+    start = begin(plan)
+    check_configuration(plan.output_dir, _hashes(start))
+    before = finished_before(start)
+    todo = [run for run in start.runs if run not in before]
+    for run in start.runs:
+        state = "finished before" if run in before else "to do"
+        print(f"{state}: {run.bold.name} ({run.space})")
+    for each in start.problems:
+        print(f"left out: {each.participant_id}, {each.message}")
+    minutes = expected_s([run.bold for run in todo], plan.resources.n_procs) / 60
+    print(
+        f"{_count(todo, 'run')} to do (about {ceil(minutes)} min, --nprocs "
+        f"{plan.resources.n_procs}), {len(before)} finished before, {len(start.problems)} left out"
+    )
+    return 0 if start.runs else max(each.code for each in start.problems)
 
 
-def _close(plan: ParticipantPlan, done: set[str], problems: Sequence[_Problem]) -> int:
-    """Say how everyone ended, on the terminal and in the log."""
-    everyone = sorted(done | {each.participant_id for each in problems})
-    outcomes = [_outcome(who, [p for p in problems if p.participant_id == who]) for who in everyone]
-    print_outcomes(outcomes, title=f"Participant level, {plan.output_dir}")
-    code = exit_code(outcomes)
-    if not done:
-        return code or InputError.exit_code
-    write_tsv(outcomes_log(plan.output_dir, plan.run_id), outcome_columns(outcomes))
-    return min(code, 1)
-
-
-def _outcome(participant_id: str, problems: Sequence[_Problem]) -> Outcome:
-    """Sum up one participant, who is done when nothing of theirs was left out."""
-    if not problems:
-        return Outcome(participant_id, "done")
-    status = "failed" if any(each.crash_file for each in problems) else "skipped"
-    why = "; ".join(f"{each.what}: {each.message}" for each in problems)
-    return Outcome(participant_id, status, why, max(each.code for each in problems))
+_MODES = {
+    "run": _process,
+    "reports-only": _rebuild_reports,
+    "boilerplate-only": _write_boilerplate,
+    "dry-run": _rehearse,
+}

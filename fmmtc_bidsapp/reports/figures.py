@@ -2,23 +2,29 @@
 
 Figures are SVG inside the page, so a line can take its colour from the page's style sheet and
 follow it from light to dark. matplotlib knows no CSS; it draws in stand-in colours that
-`inline_svg` exchanges for CSS variables.
+`inline_svg` exchanges for CSS variables. A figure that is a file of its own (`write_svg`) holds the
+colours of the light page, which any viewer can show; `inline_file` exchanges those.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+
+from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.errors import InputError
 
 __all__ = [
     "ACCENT",
@@ -30,11 +36,14 @@ __all__ = [
     "NEGATIVE",
     "POSITIVE",
     "SECOND",
+    "colour_bar",
     "colour_of",
+    "inline_file",
     "inline_svg",
     "plain_axes",
     "rgb_column",
     "themed",
+    "write_svg",
 ]
 
 INK, MUTED, LINE = "#010101", "#020202", "#030303"
@@ -49,6 +58,20 @@ _CSS_VARIABLES = {
     POSITIVE: "var(--positive)",
     NEGATIVE: "var(--negative)",
 }
+
+_LIGHT = {
+    INK: "#1b1f24",
+    MUTED: "#5d656e",
+    LINE: "#dfe1e0",
+    ACCENT: "#0072b1",
+    SECOND: "#d55e01",
+    POSITIVE: "#0072b1",
+    NEGATIVE: "#c27a00",
+}
+"""What the variables are on the light page (`style.css`), a shade off `CATEGORICAL`, whose colours
+mean the same on every page."""
+
+_OF_LIGHT = {_LIGHT[colour]: name for colour, name in reversed(_CSS_VARIABLES.items())}
 
 CATEGORICAL = (
     "#0072B2",
@@ -77,6 +100,7 @@ _STYLE: Any = {
     "axes.titleweight": "bold",
     "figure.constrained_layout.use": True,
     "font.size": 8.5,
+    "image.composite_image": False,  # each image of a panel at its own resolution
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.6,
@@ -89,6 +113,8 @@ _STYLE: Any = {
     "ytick.color": LINE,
     "ytick.labelcolor": MUTED,
 }
+
+_HASHED_ID = re.compile(r'(\bid="|url\(#|href="#)(\w*[0-9a-f]{10})(?=[")])')
 
 themed = rc_context(_STYLE)
 """Decorator of a function that draws."""
@@ -111,17 +137,93 @@ def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
     Markup
         ``<svg …>`` without prolog, date or version, so that the same figure gives the same bytes.
     """
+    return _for_page(_svg(figure, alt), name, _CSS_VARIABLES)
+
+
+def write_svg(path: Path, figure: Figure, alt: str) -> None:
+    """Write a figure as a file that stands alone and the same figure always gives byte for byte.
+
+    Parameters
+    ----------
+    path
+        ``.svg``
+    figure
+        The drawn figure.
+    alt
+        What it shows, for someone who cannot see it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    write_text(
+        path, '<?xml version="1.0" encoding="utf-8"?>\n' + _exchanged(_svg(figure, alt), _LIGHT)
+    )
+
+
+def inline_file(path: Path, name: str) -> Markup:
+    """Read a figure that `write_svg` wrote into an SVG element for a page.
+
+    Parameters
+    ----------
+    path
+        ``.svg``
+    name
+        Unique in the page: it prefixes every id inside the SVG.
+
+    Returns
+    -------
+    Markup
+        ``<svg …>``, whose lines follow the page from light to dark.
+
+    Raises
+    ------
+    InputError
+        If the file is not a whole SVG.
+    """
+    svg = path.read_text(encoding="utf-8")
+    if "<svg" not in svg or not svg.rstrip().endswith("</svg>"):
+        raise InputError(f"{path} is no whole SVG. Delete it and run again.")
+    return _for_page(svg[svg.index("<svg") :], name, _OF_LIGHT)
+
+
+@themed
+def _svg(figure: Figure, alt: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, dpi=144)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Nothing points to an image, and two equal ones of a figure would have the same id.
+    svg = re.sub(r' id="image[0-9a-f]+"', "", svg)
+    svg = _numbered(svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+
+
+def _numbered(svg: str) -> str:
+    """Exchange the hashes in ids for numbers in order of appearance.
+
+    The layout's solver leaves positions that differ by 1e-14 from one run to the next: nothing of
+    what is drawn shows it, but matplotlib hashes them.
+    """
+    numbers: dict[str, str] = {}
+    return _HASHED_ID.sub(
+        lambda found: found[1] + numbers.setdefault(found[2], f"shared{len(numbers) + 1}"), svg
+    )
+
+
+def _for_page(svg: str, name: str, variables: Mapping[str, str]) -> Markup:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"(font: [^;\"]*?px) [^;\"]+", r"\1 var(--sans)", svg)
-    for stand_in, variable in _CSS_VARIABLES.items():
-        svg = svg.replace(stand_in, variable)
-    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1))  # noqa: S704
+    return Markup(_exchanged(svg, variables))  # noqa: S704
+
+
+def _exchanged(svg: str, colours: Mapping[str, str]) -> str:
+    for colour, other in colours.items():
+        svg = svg.replace(colour, other)
+    return svg
 
 
 def plain_axes(axes: Axes, xlabel: str, ylabel: str) -> None:
@@ -129,6 +231,41 @@ def plain_axes(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.tick_params(length=0)
+
+
+def colour_bar(
+    mappable: ScalarMappable,
+    axes: Axes | Sequence[Axes],
+    ends: Mapping[float, str],
+    label: str,
+    *,
+    shrink: float = 0.6,
+) -> None:
+    """Draw a colour bar beside one or several panels.
+
+    Parameters
+    ----------
+    mappable
+        What it explains.
+    axes
+        The panels it stands beside.
+    ends
+        Text of each tick by its value.
+    label
+        Quantity and unit.
+    shrink
+        Its length as a share of the panels' height.
+    """
+    panels = [axes] if isinstance(axes, Axes) else list(axes)
+    figure = panels[0].figure
+    bar = figure.colorbar(mappable, ax=panels, shrink=shrink, aspect=22, pad=0.015)
+    bar.set_ticks(list(ends), labels=list(ends.values()))
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    bar.set_label(label, color=MUTED)
+    # As an image: a shade of the scale must not be taken for a stand-in colour.
+    if bar.solids is not None:
+        bar.solids.set_rasterized(True)
 
 
 def colour_of(groups: Iterable[str]) -> dict[str, str]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles, RunFiles, atlas_description
+from fmmtc_bidsapp.bidsio.names import GroupFiles, citation
 from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.reports.applied import cleanings, matrices, parcellations
 from fmmtc_bidsapp.reports.bibliography import (
     boilerplate_dir,
     cited_keys,
     references,
     spell_citations,
 )
+from fmmtc_bidsapp.reports.pandoc import converted
+from fmmtc_bidsapp.reports.versions import package_versions
 from fmmtc_bidsapp.reports.written import (
     finished_runs,
     participants,
@@ -58,19 +61,16 @@ def participant_methods(output_dir: Path, participant_id: str | None = None) -> 
     runs = [run for person in people for run in finished_runs(output_dir, person)]
     if not runs:
         return ""
-    series = [read_json(run.timeseries.with_suffix(".json")) for run in runs]
-    matrices = [read_json(run.relmat.with_suffix(".json")) for run in runs]
     return _render(
         "participant.md.jinja",
         {
-            "n_runs": len(runs),
+            "n_runs": len({tuple(run.entities.items()) for run in runs}),
             "version": program_version(output_dir),
+            "packages": package_versions(),
             "spaces": sorted({run.space for run in runs}),
-            "atlases": _atlases(runs),
-            "resampled": any(_true(run.qc, "atlas_resampled") for run in runs),
-            "filters": _distinct(_listed(each.get("SoftwareFilters")) for each in series),
-            "confounds": _distinct(_listed(each.get("ConfoundRegressors")) for each in series),
-            "measures": _distinct(_listed(each.get("RelationshipMeasure")) for each in matrices),
+            "parcellations": parcellations(runs),
+            "cleanings": cleanings(runs),
+            "matrices": matrices(runs),
         },
     )
 
@@ -117,12 +117,22 @@ def group_methods(output_dir: Path, label: str) -> str:
 
 
 def write_citation(output_dir: Path) -> None:
-    """Write ``logs/CITATION.md`` and ``logs/CITATION.bib`` for everything in the dataset.
+    """Write the methods text of everything in the dataset into ``logs/CITATION.*``.
+
+    Markdown and BibTeX always; HTML and LaTeX where pandoc is on the path, and a line of warning
+    where it fails.
 
     Parameters
     ----------
     output_dir
         Root of the derivative dataset.
+
+    Raises
+    ------
+    InputError
+        If a written file cannot be read.
+    OutputError
+        If a file cannot be written.
     """
     labels = sorted(
         path.name.removeprefix("group_desc-").removesuffix("_predictions.tsv")
@@ -137,10 +147,13 @@ def write_citation(output_dir: Path) -> None:
         f"- {known.short}. {known.fields['title']}. {known.venue}. {known.link or ''}"
         for known in (references()[key] for key in keys)
     )
-    markdown = f"# Methods\n\n{spell_citations(text)}\n## References\n\n{listed}\n"
-    write_text(output_dir / "logs" / "CITATION.md", markdown)
+    path = citation(output_dir)
+    write_text(path, f"# Methods\n\n{spell_citations(text)}\n## References\n\n{listed}\n")
+    bibliography = path.with_suffix(".bib")
     entries = "\n\n".join(references()[key].bibtex for key in keys)
-    write_text(output_dir / "logs" / "CITATION.bib", entries + "\n")
+    write_text(bibliography, entries + "\n")
+    for suffix, other in converted(f"{text}\n## References\n", bibliography).items():
+        write_text(path.with_suffix(suffix), other)
 
 
 def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,32 +173,6 @@ def _render(template: str, context: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template(template).render(context)
-
-
-def _atlases(runs: Iterable[RunFiles]) -> list[dict[str, Any]]:
-    one_run_each = {run.atlas: run for run in runs}
-    return [
-        {
-            "label": label,
-            "title": read_json(atlas_description(run.output_dir, label)).get("Name", label),
-            "n_parcels": int(read_table(run.qc)["n_parcels"].iloc[0]),
-        }
-        for label, run in sorted(one_run_each.items())
-    ]
-
-
-def _true(quality: Path, column: str) -> bool:
-    return bool(read_table(quality)[column].iloc[0])
-
-
-def _listed(value: object) -> list[str]:
-    if value is None or value == "n/a":
-        return []
-    return [str(each) for each in value] if isinstance(value, list | dict) else [str(value)]
-
-
-def _distinct(lists: Iterable[list[str]]) -> list[str]:
-    return list(dict.fromkeys(each for members in lists for each in members))
 
 
 def _n_people(predictions: Any) -> int:

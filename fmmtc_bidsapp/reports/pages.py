@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from fmmtc_bidsapp.reports.bibliography import cited_keys, references, spell_citations
 
-__all__ = ["interval", "methods_html", "number", "percent", "render_page"]
+__all__ = ["interval", "methods_html", "number", "percent", "render_page", "render_part"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -35,6 +35,27 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
         A whole HTML document without outside assets.
     """
     return _environment().get_template(template).render(context)
+
+
+def render_part(template: str, part: str, values: Mapping[str, Any]) -> Markup:
+    """Render one macro of a template of this room.
+
+    Parameters
+    ----------
+    template
+        File name in ``reports/templates``.
+    part
+        Name of a macro in it with one argument.
+    values
+        That argument; all text is escaped, figures and methods come as `markupsafe.Markup`.
+
+    Returns
+    -------
+    Markup
+        A piece of a page.
+    """
+    macro = getattr(_environment().get_template(template).module, part)
+    return Markup(macro(values))  # noqa: S704
 
 
 def number(value: object, digits: int = 2) -> str:
@@ -63,9 +84,16 @@ def percent(share: float) -> str:
 def methods_html(text: str) -> Markup:
     """Turn a methods text into paragraphs, followed by the references it cites."""
     paragraphs = [each.strip() for each in re.split(r"\n\s*\n", spell_citations(text))]
-    body = Markup("\n").join(Markup("<p>{}</p>").format(each) for each in paragraphs if each)
+    body = Markup("\n").join(
+        Markup("<p>{}</p>").format(_coded(each)) for each in paragraphs if each
+    )
     entries = Markup("\n").join(_reference(key) for key in cited_keys(text))
     return body + Markup('\n<ol class="references">\n{}\n</ol>').format(entries)
+
+
+def _coded(text: str) -> Markup:
+    """Escape a paragraph, what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def _reference(key: str) -> Markup:

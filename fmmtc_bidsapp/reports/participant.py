@@ -2,72 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from markupsafe import Markup
 
 from fmmtc_bidsapp.bidsio.names import (
     RunFiles,
     atlas_description,
-    atlas_files,
     dataset_description,
     participant_report,
 )
 from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.reports.assemble import assemble
 from fmmtc_bidsapp.reports.methods import participant_methods
-from fmmtc_bidsapp.reports.pages import methods_html, number, percent, render_page
-from fmmtc_bidsapp.reports.run_figures import carpet, connectome, coverage_histogram
-from fmmtc_bidsapp.reports.written import finished_runs, program_version, read_json, read_table
+from fmmtc_bidsapp.reports.pages import methods_html, render_part
+from fmmtc_bidsapp.reports.run_section import RunSection, run_section
+from fmmtc_bidsapp.reports.versions import package_versions
+from fmmtc_bidsapp.reports.written import (
+    crash_files,
+    finished_runs,
+    last_plan,
+    program_version,
+    read_json,
+)
 
 __all__ = ["write_participant_report"]
 
 PUBLISHED_ATLAS = "A424"
-THIN_COVERAGE = 0.9
-"""Below this share of its voxels a parcel is listed, though its series may be kept."""
-
-
-class _Measure(NamedTuple):
-    column: str
-    name: str
-    unit: str
-    digits: int
-    meaning: str
-
-
-_MEASURES = (
-    _Measure("n_volumes", "Volumes", "", 0, "Length of the run."),
-    _Measure("tr_s", "Repetition time", "s", 3, "Time between volumes."),
-    _Measure("mean_fd_mm", "Mean framewise displacement", "mm", 3, "Head motion, on average."),
-    _Measure("max_fd_mm", "Largest framewise displacement", "mm", 2, "The worst jump."),
-    _Measure("n_parcels", "Parcels in the atlas", "", 0, "Columns of the series."),
-    _Measure("n_parcels_missing", "Missing parcels", "", 0, "Written as n/a throughout."),
-    _Measure(
-        "n_parcels_low_coverage", "Parcels of low coverage", "", 0, "Too few voxels held data."
-    ),
-    _Measure(
-        "n_parcels_zero_variance", "Parcels without variance", "", 0, "Constant over the run."
-    ),
-    _Measure("coverage_min", "Lowest coverage", "%", 0, "Share of voxels with data, worst parcel."),
-    _Measure("coverage_median", "Median coverage", "%", 0, "Share of voxels with data, typical."),
-    _Measure(
-        "n_voxels_nonfinite", "Voxels with NaN or infinity", "", 0, "Left out of their parcels."
-    ),
-    _Measure("n_voxels_constant", "Constant voxels", "", 0, "Left out of their parcels."),
-    _Measure("fc_mean", "Mean connectivity", "", 3, "Mean correlation over all parcel pairs."),
-    _Measure(
-        "atlas_resampled", "Atlas resampled", "", 0, "Labels were brought to the grid of the data."
-    ),
-)
+_TEMPLATE = "participant.html.jinja"
+_WITHOUT_RUNS = ("Methods", "Errors", "About")
 
 
 def write_participant_report(
     output_dir: Path, participant_id: str, *, problems: Sequence[tuple[str, str]] = ()
 ) -> Path:
-    """Write the HTML report of a participant from the files of their runs.
+    """Write the HTML report of a participant from the files and pictures of their runs.
 
     Parameters
     ----------
@@ -76,7 +47,8 @@ def write_participant_report(
     participant_id
         The label with its prefix, ``sub-01``.
     problems
-        What failed: where, and the summary of the crash.
+        What was left out or failed: where, and the reason or the summary of the crash. Crash files
+        that the last run left in the participant's log are told too.
 
     Returns
     -------
@@ -90,43 +62,97 @@ def write_participant_report(
     OutputError
         If the report cannot be written.
     """
-    runs = finished_runs(output_dir, participant_id)
-    pages = [_run_section(f"run{i}", run) for i, run in enumerate(runs, start=1)]
+    files = finished_runs(output_dir, participant_id)
+    titles = _titles(files)
+    runs = [
+        run_section(f"run{i}", title, run)
+        for i, (title, run) in enumerate(zip(titles, files, strict=True), start=1)
+    ]
+    plan = last_plan(output_dir, participant_id)
+    told = [{"where": where, "text": text, "summary": ""} for where, text in problems]
+    crashes = [_crash(path) for path in crash_files(plan)]
     text = participant_methods(output_dir, participant_id)
-    html = render_page(
-        "participant.html.jinja",
-        {
-            "title": participant_id,
-            "lead": _lead(pages, problems),
-            "sections": _sections(pages),
-            "notices": _notices(runs, problems),
-            "facts": _facts(runs, pages),
-            "runs": pages,
-            "problems": problems,
-            "methods": methods_html(text) if text else "",
-            "about": _about(output_dir, runs),
-        },
-    )
+    pieces = {
+        "summary": _part("summary", _summary(files, runs, [*told, *crashes])),
+        "methods": _part("methods", {"text": methods_html(text) if text else ""}),
+        "errors": _part("errors", {"problems": [*told, *crashes]}),
+        "about": _part("about", _about(output_dir, files, plan)),
+    }
+    frame = {
+        "header": _part("head", {"title": participant_id}),
+        "navbar": _part("top", _top(participant_id, runs, len(told) + len(crashes))),
+        "footer": _part("footer", {}),
+    }
     path = participant_report(output_dir, participant_id)
-    write_text(path, html)
+    write_text(path, assemble(frame, pieces, [run.pieces for run in runs]))
     return path
 
 
-def _sections(pages: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    runs = [(page["anchor"], page["title"]) for page in pages]
-    ending = [(name.lower(), name) for name in ("Errors", "Methods", "About")]
-    return [("summary", "Summary"), *runs, *ending]
+def _part(name: str, values: Mapping[str, Any]) -> Markup:
+    return render_part(_TEMPLATE, name, values)
 
 
-def _lead(pages: Sequence[dict[str, Any]], problems: Sequence[tuple[str, str]]) -> str:
-    usable = sum(page["usable"] for page in pages)
-    runs = "1 run" if len(pages) == 1 else f"{len(pages)} runs"
-    failed = f" {len(problems)} failed; see Errors." if problems else ""
-    return f"{runs} finished, {usable} usable.{failed}" if pages else f"No run finished.{failed}"
+def _titles(runs: Sequence[RunFiles]) -> list[str]:
+    """Name each run by its entities, and by what else tells it from the others."""
+    kinds = ("desc", "space", "res", "den", "atlas")
+    telling = [kind for kind in kinds if len({getattr(run, kind) for run in runs}) > 1]
+    return [_title(run, telling) for run in runs]
+
+
+def _title(run: RunFiles, telling: Sequence[str]) -> str:
+    own = [f"{key}-{value}" for key, value in run.entities.items() if key != "sub"]
+    others = [f"{kind}-{getattr(run, kind)}" for kind in telling if getattr(run, kind)]
+    return " ".join([*own, *others]) or "Run"
+
+
+def _top(participant_id: str, runs: Sequence[RunSection], n_problems: int) -> dict[str, Any]:
+    return {
+        "title": participant_id,
+        "lead": _lead(runs, n_problems),
+        "sections": [
+            ("summary", "Summary"),
+            *((run.anchor, run.title) for run in runs),
+            *((name.lower(), name) for name in _WITHOUT_RUNS),
+        ],
+    }
+
+
+def _lead(runs: Sequence[RunSection], n_problems: int) -> str:
+    usable = sum(run.usable for run in runs)
+    counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    failed = f" {n_problems} left out or failed; see Errors." if n_problems else ""
+    return f"{counted} finished, {usable} usable.{failed}" if runs else f"No run finished.{failed}"
+
+
+def _summary(
+    files: Sequence[RunFiles], runs: Sequence[RunSection], problems: Sequence[Mapping[str, str]]
+) -> dict[str, Any]:
+    done = [
+        {"title": run.title, "anchor": run.anchor, "result": run.result, "reason": run.reasons}
+        for run in runs
+    ]
+    left_out = [
+        {
+            "title": each["where"],
+            "anchor": "",
+            "result": "not done",
+            "reason": each["summary"] or _first_line(each["text"]),
+        }
+        for each in problems
+    ]
+    return {
+        "notices": _notices(files, problems),
+        "facts": _facts(files),
+        "runs": [*done, *left_out],
+    }
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")
 
 
 def _notices(
-    runs: Sequence[RunFiles], problems: Sequence[tuple[str, str]]
+    runs: Sequence[RunFiles], problems: Sequence[Mapping[str, str]]
 ) -> list[tuple[str, str]]:
     others = {run.atlas: run for run in runs if run.atlas != PUBLISHED_ATLAS}
     atlases = [
@@ -137,7 +163,7 @@ def _notices(
         )
         for run in others.values()
     ]
-    failed = [("Not everything finished.", "What failed is listed under Errors.")]
+    failed = [("Not everything finished.", "What was left out or failed is listed under Errors.")]
     return atlases + (failed if problems else [])
 
 
@@ -147,122 +173,72 @@ def _atlas_title(run: RunFiles) -> str:
 
 
 def _atlas_text(run: RunFiles) -> str:
-    told = read_json(run.timeseries.with_suffix(".json")).get("AtlasDescription")
+    told = _told(run).get("AtlasDescription")
     described = read_json(atlas_description(run.output_dir, run.atlas))
     return str(told or described.get("Description") or "")
 
 
-def _facts(runs: Sequence[RunFiles], pages: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+def _told(run: RunFiles) -> dict[str, Any]:
+    return read_json(run.timeseries.with_suffix(".json"))
+
+
+def _facts(runs: Sequence[RunFiles]) -> list[tuple[str, str]]:
     sessions = _joined(f"ses-{run.entities['ses']}" for run in runs if "ses" in run.entities)
-    cleaning = _joined("none (parcel means)" if r.desc == "none" else r.desc for r in runs)
     return [
-        ("Runs finished", str(len(pages))),
+        ("Runs finished", str(len(runs))),
         *([("Sessions", sessions)] if sessions else []),
         ("Atlas", _joined(run.atlas for run in runs) or "n/a"),
         ("Space", _joined(run.space for run in runs) or "n/a"),
-        ("Cleaning", cleaning or "n/a"),
+        ("Cleaning", _joined(_cleaning(run) for run in runs) or "n/a"),
+        ("Labels brought to the data", _joined(_carried(run) for run in runs) or "n/a"),
     ]
+
+
+def _cleaning(run: RunFiles) -> str:
+    title = _told(run).get("CleaningTitle")
+    if title is None:
+        return "none (parcel means)" if run.desc == "none" else run.desc
+    return f"{run.desc} ({title})"
+
+
+def _carried(run: RunFiles) -> str:
+    told = _told(run)
+    transform = told.get("AtlasTransform", "n/a")
+    if transform != "n/a":
+        return f"through {transform}"
+    how = str(told.get("AtlasResampling", "n/a"))
+    return "as they are" if how == "none" else how
 
 
 def _joined(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
-def _about(output_dir: Path, runs: Sequence[RunFiles]) -> list[tuple[str, str]]:
+def _crash(path: Path) -> dict[str, str]:
+    """Tell a crash by the last line of its traceback, the whole file folded away."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return {"where": path.name, "text": text, "summary": lines[-1] if lines else "An empty file."}
+
+
+def _about(output_dir: Path, runs: Sequence[RunFiles], plan: Path | None) -> dict[str, Any]:
+    dataset = read_json(dataset_description(output_dir))
+    made_by: dict[str, Any] = next(iter(dataset.get("GeneratedBy", [])), {})
+    container = made_by.get("Container", {}).get("Tag")
+    hashes = made_by.get("ConfigurationHash", {})
     described = {run.atlas: read_json(atlas_description(output_dir, run.atlas)) for run in runs}
-    sources = read_json(dataset_description(output_dir)).get("DatasetLinks", {})
-    return [
-        ("Program", f"fmmtc_bidsapp {program_version(output_dir) or 'n/a'}"),
-        *((f"Atlas {label}", each.get("Name", label)) for label, each in described.items()),
-        *((f"Licence of {label}", each.get("License", "n/a")) for label, each in described.items()),
-        *((f"Input {name}", uri) for name, uri in sources.items()),
-    ]
-
-
-def _run_section(anchor: str, run: RunFiles) -> dict[str, Any]:
-    quality = read_table(run.qc).iloc[0]
-    series = read_table(run.timeseries)
-    signal = series.to_numpy(dtype=float)
-    networks = _networks(run, tuple(series.columns))
-    coverage = _coverage(run, tuple(series.columns))
-    tr_s = None if pd.isna(quality["tr_s"]) else float(quality["tr_s"])
-    min_coverage = read_json(run.timeseries.with_suffix(".json")).get("MinimumCoverage")
     return {
-        "anchor": anchor,
-        "title": " ".join(f"{k}-{v}" for k, v in run.entities.items() if k != "sub") or "Run",
-        "usable": bool(quality["usable"]),
-        "reasons": number(quality["reasons"]),
-        "carpet": carpet(f"{anchor}-carpet", signal, networks, tr_s),
-        "connectome": connectome(f"{anchor}-fc", _matrix(run), networks, _measure_name(run)),
-        "coverage_plot": ""
-        if np.isnan(coverage).all()
-        else coverage_histogram(f"{anchor}-coverage", coverage, min_coverage),
-        "coverage_caption": _coverage_caption(min_coverage),
-        "low_parcels": _low_parcels(series, networks, coverage),
-        "quality": [_quality_row(measure, quality) for measure in _MEASURES],
+        "facts": [
+            ("Program", f"fmmtc_bidsapp {program_version(output_dir) or 'n/a'}"),
+            *([("Container", container)] if container else []),
+            *((f"Configuration of {desc}", each) for desc, each in hashes.items()),
+            *((f"Atlas {label}", each.get("Name", label)) for label, each in described.items()),
+            *(
+                (f"Licence of {label}", each.get("License", "n/a"))
+                for label, each in described.items()
+            ),
+            *((f"Input {name}", uri) for name, uri in dataset.get("DatasetLinks", {}).items()),
+        ],
+        "packages": list(package_versions().items()),
+        "plan": "" if plan is None else plan.read_text(encoding="utf-8"),
     }
-
-
-def _measure_name(run: RunFiles) -> str:
-    sidecar = read_json(run.relmat.with_suffix(".json"))
-    return str(sidecar.get("RelationshipMeasure", "connectivity"))
-
-
-def _matrix(run: RunFiles) -> NDArray[np.float64]:
-    return read_table(run.relmat).set_index("Node").to_numpy(dtype=float)
-
-
-def _networks(run: RunFiles, parcels: tuple[str, ...]) -> tuple[str, ...]:
-    table = read_table(atlas_files(run.output_dir, run.space, run.atlas, run.res)[1])
-    if "network" not in table:
-        return ("n/a",) * len(parcels)
-    of_parcel = table.set_index("name")["network"].fillna("n/a")
-    return tuple(of_parcel.reindex(list(parcels), fill_value="n/a"))
-
-
-def _coverage(run: RunFiles, parcels: tuple[str, ...]) -> NDArray[np.float64]:
-    """(parcel,) share of voxels with data; NaN throughout where it was not written."""
-    table = read_table(run.coverage)
-    if table.empty:
-        return np.full(len(parcels), np.nan)
-    return table.set_index("Node")["coverage"].reindex(list(parcels)).to_numpy(dtype=float)
-
-
-def _coverage_caption(min_coverage: float | None) -> str:
-    limit = (
-        ""
-        if min_coverage is None
-        else f" Dashed: below {percent(min_coverage)} a parcel becomes n/a."
-    )
-    return (
-        f"Share of each parcel's voxels that hold data; the vertical scale is logarithmic.{limit}"
-    )
-
-
-def _low_parcels(
-    series: pd.DataFrame, networks: tuple[str, ...], coverage: NDArray[np.float64]
-) -> list[dict[Hashable, Any]]:
-    """List the parcels without a series or with thin coverage, the thinnest first."""
-    table = pd.DataFrame(
-        {
-            "name": series.columns,
-            "network": networks,
-            "share": coverage,
-            "missing": series.isna().all().to_numpy(),
-        }
-    )
-    low = table[table["missing"] | (table["share"] < THIN_COVERAGE)].sort_values(
-        ["missing", "share"], ascending=[False, True], kind="stable"
-    )
-    texts = [percent(each) for each in low["share"]]
-    return low.assign(coverage=texts).to_dict("records")
-
-
-def _quality_row(measure: _Measure, quality: pd.Series) -> dict[str, str]:
-    value = quality[measure.column]
-    if isinstance(value, bool | np.bool_):
-        text = "yes" if value else "no"
-    else:
-        text = number(value * 100 if measure.unit == "%" else value, measure.digits)
-    unit = f" {measure.unit}" if measure.unit and text != "n/a" else ""
-    return {"name": measure.name, "value": text + unit, "meaning": measure.meaning}

@@ -1,191 +1,205 @@
-"""Figures of one run: its series, its connectivity, its coverage."""
+"""The pictures of one run, drawn from its written files into the participant's figures folder."""
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 
-import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
-from numpy.typing import NDArray
 
-from fmmtc_bidsapp.reports.figures import (
-    ACCENT,
-    GREY,
-    LINE,
-    MUTED,
-    SECOND,
-    colour_of,
-    inline_svg,
-    plain_axes,
-    rgb_column,
-    themed,
+from fmmtc_bidsapp.bidsio.names import RunFiles, atlas_files
+from fmmtc_bidsapp.errors import OutputError
+from fmmtc_bidsapp.reports.figures import write_svg
+from fmmtc_bidsapp.reports.run_brain import (
+    LabelVolume,
+    coverage_figure,
+    outline_figure,
+    read_labels,
+)
+from fmmtc_bidsapp.reports.run_motion import design_figure, motion_figure
+from fmmtc_bidsapp.reports.run_series import carpet_figure, connectivity_figure
+from fmmtc_bidsapp.reports.run_tables import (
+    read_coverage,
+    read_matrix,
+    read_motion,
+    read_networks,
+    read_series,
+)
+from fmmtc_bidsapp.reports.written import read_json, read_table
+
+__all__ = ["KINDS", "draw_run", "why_not_drawn"]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of picture."""
+
+    draw: Callable[[RunFiles, Path | None], tuple[Figure, str]]
+    why_not: Callable[[RunFiles], str | None]
+    """Why a run has no such picture; None where it should have one."""
+
+
+def draw_run(files: RunFiles, boldref: Path | None) -> list[Path]:
+    """Draw every picture of a run that its files allow.
+
+    Parameters
+    ----------
+    files
+        Names of the run's written files; the labels as used must be written too.
+    boldref
+        Reference volume in the run's space, None where there is none.
+
+    Returns
+    -------
+    list of Path
+        ``sub-X/figures/…svg``; a picture of an earlier run that no longer applies is removed.
+
+    Raises
+    ------
+    InputError
+        If a written file cannot be read.
+    OutputError
+        If a picture cannot be written.
+    """
+    drawn = []
+    for name, kind in _KINDS.items():
+        path = files.figure(name)
+        if kind.why_not(files) is not None:
+            _remove(path)
+            continue
+        figure, alt = kind.draw(files, boldref)
+        write_svg(path, figure, alt)
+        drawn.append(path)
+    return drawn
+
+
+def why_not_drawn(files: RunFiles, kind: str) -> str:
+    """Say in a sentence why a run has no picture of a kind.
+
+    Parameters
+    ----------
+    files
+        Names of the run's written files.
+    kind
+        One of `KINDS`.
+
+    Returns
+    -------
+    str
+        The reason; a picture that should be there says that its drawing failed.
+    """
+    name = files.figure(kind).name
+    return _KINDS[kind].why_not(files) or (
+        f"{name} was not drawn: drawing failed or was interrupted (see Errors). Run again to draw "
+        "it."
+    )
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error
+
+
+def _motion(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    return motion_figure(read_motion(files))
+
+
+def _no_motion(files: RunFiles) -> str | None:
+    if read_motion(files).known:
+        return None
+    return "The head motion of this run is not known: no confounds table gave it."
+
+
+def _design(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    signal = read_series(files).uncleaned
+    known = signal[:, ~np.isnan(signal).all(axis=0)]
+    return design_figure(read_table(files.design), known.mean(axis=1))
+
+
+def _no_design(files: RunFiles) -> str | None:
+    return None if files.design.exists() else "No regressor was used, so there is no design."
+
+
+def _carpet(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    return carpet_figure(read_series(files))
+
+
+def _outline(files: RunFiles, boldref: Path | None) -> tuple[Figure, str]:
+    table = read_table(_atlas(files)[1])
+    networks = read_networks(files, tuple(table["name"]))
+    return outline_figure(_labels(files, tuple(table["name"])), networks, boldref)
+
+
+def _no_image(files: RunFiles) -> str | None:
+    if files.den is not None:
+        return (
+            "This run is on grayordinates (CIFTI), which have no volume to outline the parcels on."
+        )
+    absent = next((path for path in _atlas(files)[:2] if not path.exists()), None)
+    return None if absent is None else f"{absent.name} is not there, so no parcel can be outlined."
+
+
+def _coverage(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    series = read_series(files)
+    volume = None if _no_image(files) else _labels(files, series.parcels)
+    return coverage_figure(
+        read_coverage(files, series.parcels),
+        series.missing,
+        read_json(files.timeseries.with_suffix(".json")).get("MinimumCoverage"),
+        volume,
+    )
+
+
+def _no_coverage(files: RunFiles) -> str | None:
+    table = read_table(files.coverage)
+    if not table.empty and table["coverage"].notna().any():
+        return None
+    return "The coverage of the parcels is not known."
+
+
+def _connectivity(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    matrix, parcels = read_matrix(files)
+    told = read_json(files.relmat.with_suffix(".json"))
+    measure = str(told.get("RelationshipMeasure", files.measure))
+    transformed = told.get("FisherZ") is True
+    plain = files.measure == "correlation" and not transformed
+    name = f"{measure} (Fisher z)" if transformed else measure
+    return connectivity_figure(matrix, read_networks(files, parcels), name, 1.0 if plain else None)
+
+
+def _no_matrix(files: RunFiles) -> str | None:
+    return None if files.relmat.exists() else f"{files.relmat.name} is not there."
+
+
+def _always(_: RunFiles) -> None:
+    return None
+
+
+def _atlas(files: RunFiles) -> tuple[Path, Path, Path]:
+    return atlas_files(files.output_dir, files.space, files.atlas, files.res, files.den)
+
+
+def _labels(files: RunFiles, parcels: tuple[str, ...]) -> LabelVolume:
+    image, table, _ = _atlas(files)
+    index = read_table(table).set_index("name")["index"].reindex(list(parcels))
+    return read_labels(image, index.to_numpy(dtype=np.int64))
+
+
+_KINDS: Mapping[str, _Kind] = MappingProxyType(
+    {
+        "motion": _Kind(_motion, _no_motion),
+        "design": _Kind(_design, _no_design),
+        "carpet": _Kind(_carpet, _always),
+        "outline": _Kind(_outline, _no_image),
+        "coverage": _Kind(_coverage, _no_coverage),
+        "connectivity": _Kind(_connectivity, _no_matrix),
+    }
 )
 
-__all__ = ["carpet", "connectome", "coverage_histogram", "network_order"]
-
-Floats = NDArray[np.float64]
-
-_Z_LIMIT = 2.0
-_MAX_COLUMNS = 1200
-"""Volumes drawn at most: more than the figure has pixels only makes the page heavy."""
-
-
-def network_order(networks: tuple[str, ...]) -> NDArray[np.intp]:
-    """Order parcels by network, networks by first appearance, ``n/a`` last."""
-    rank = {name: i for i, name in enumerate(colour_of(networks))}
-    return np.argsort([rank[each] for each in networks], kind="stable")
-
-
-@themed
-def carpet(name: str, signal: Floats, networks: tuple[str, ...], tr_s: float | None) -> Markup:
-    """Draw every parcel's series, z-scored for display, as one grey image.
-
-    Parameters
-    ----------
-    name
-        Unique name of the figure in the page.
-    signal
-        (time, parcel), NaN where a parcel has no data.
-    networks
-        (parcel,) network of each parcel.
-    tr_s
-        Repetition time in seconds, None when unknown.
-
-    Returns
-    -------
-    Markup
-        Inline SVG.
-    """
-    order = network_order(networks)
-    image = _z_scores(signal)[:, order].T
-    step = -(-image.shape[1] // _MAX_COLUMNS)
-    figure = Figure(figsize=(9.4, 3.3))
-    bar, axes = figure.subplots(1, 2, width_ratios=[1, 60])
-    n_volumes = len(signal)
-    end = n_volumes * tr_s if tr_s else n_volumes
-    grey = mpl.colormaps["gray"].with_extremes(bad="#f2d7a6")
-    axes.imshow(
-        image[:, ::step],
-        aspect="auto",
-        cmap=grey,
-        vmin=-_Z_LIMIT,
-        vmax=_Z_LIMIT,
-        interpolation="none",
-        extent=(0, end, len(image), 0),
-    )
-    plain_axes(axes, "Time (s)" if tr_s else "Volume", "")
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    _draw_networks(bar, [networks[i] for i in order])
-    return inline_svg(
-        figure, name, f"Carpet plot: {len(image)} parcels by {n_volumes} volumes, by network."
-    )
-
-
-@themed
-def connectome(name: str, matrix: Floats, networks: tuple[str, ...], measure: str) -> Markup:
-    """Draw a connectivity matrix with its parcels ordered by network, missing parcels grey.
-
-    Parameters
-    ----------
-    name
-        Unique name of the figure in the page.
-    matrix
-        (parcel, parcel), NaN at missing parcels.
-    networks
-        (parcel,) network of each parcel.
-    measure
-        Written beside the colour bar.
-
-    Returns
-    -------
-    Markup
-        Inline SVG.
-    """
-    order = network_order(networks)
-    ordered = [networks[i] for i in order]
-    figure = Figure(figsize=(5.6, 4.2))
-    bar, axes = figure.subplots(1, 2, width_ratios=[1, 32])
-    image = axes.imshow(
-        matrix[np.ix_(order, order)],
-        aspect="auto",  # so that the networks beside it keep their place
-        cmap=mpl.colormaps["RdBu_r"].with_extremes(bad=GREY),
-        vmin=-1,
-        vmax=1,
-        interpolation="none",
-    )
-    for edge in _block_edges(ordered)[1:-1]:
-        axes.axhline(edge - 0.5, color="#00000066", linewidth=0.4)
-        axes.axvline(edge - 0.5, color="#00000066", linewidth=0.4)
-    axes.set_axis_off()
-    _draw_networks(bar, ordered)
-    scale = figure.colorbar(image, ax=axes, shrink=0.5, aspect=24, ticks=[-1, 0, 1])
-    scale.outline.set_visible(False)
-    scale.ax.tick_params(length=0)
-    scale.set_label(measure, color=MUTED)
-    missing = int(np.isnan(matrix).all(axis=0).sum())
-    return inline_svg(
-        figure, name, f"Connectivity of {len(matrix)} parcels by network; {missing} are missing."
-    )
-
-
-@themed
-def coverage_histogram(name: str, coverage: Floats, min_coverage: float | None) -> Markup:
-    """Draw how many parcels hold which share of their voxels.
-
-    Parameters
-    ----------
-    name
-        Unique name of the figure in the page.
-    coverage
-        (parcel,) share of the parcel's voxels that hold data, 0 to 1.
-    min_coverage
-        Share below which a parcel is missing, None when it was not written.
-
-    Returns
-    -------
-    Markup
-        Inline SVG.
-    """
-    figure = Figure(figsize=(3.6, 2.6))
-    axes = figure.subplots()
-    axes.hist(coverage * 100, bins=list(range(0, 101, 5)), color=ACCENT, rwidth=0.86)
-    axes.set_yscale("symlog", linthresh=1)
-    axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-    axes.yaxis.set_minor_locator(NullLocator())
-    if min_coverage is not None:
-        axes.axvline(min_coverage * 100, color=SECOND, linestyle=(0, (4, 2)))
-    axes.set_xlim(0, 100)
-    axes.grid(axis="y", color=LINE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    plain_axes(axes, "Voxels with data (%)", "Parcels")
-    return inline_svg(figure, name, f"Histogram of coverage over {len(coverage)} parcels.")
-
-
-def _z_scores(signal: Floats) -> Floats:
-    """Each parcel's z-score over time; a parcel without variance stays NaN."""
-    spread = signal.std(axis=0)
-    z: Floats = (signal - signal.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
-    return z
-
-
-def _block_edges(ordered: list[str]) -> list[int]:
-    sizes = [len(list(members)) for _, members in groupby(ordered)]
-    return [0, *np.cumsum(sizes).tolist()]
-
-
-def _draw_networks(axes: Axes, ordered: list[str]) -> None:
-    """Draw a column of network colours with the names of the larger blocks beside it."""
-    colours = colour_of(ordered)
-    axes.imshow(rgb_column(colours[each] for each in ordered), aspect="auto", interpolation="none")
-    edges = _block_edges(ordered)
-    middles = [(a + b - 1) / 2 for a, b in pairwise(edges)]
-    names = [name for name, _ in groupby(ordered)]
-    axes.set_yticks(middles, names)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+KINDS = tuple(_KINDS)
+"""Kinds of pictures of a run, in the order of the report."""

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fmmtc_bidsapp.bidsio import sidecar
-from fmmtc_bidsapp.bidsio.names import RunFiles, dataset_description, parse_name
+from fmmtc_bidsapp.bidsio.names import (
+    STATISTICS,
+    RunFiles,
+    dataset_description,
+    parse_name,
+    run_log_dir,
+)
 from fmmtc_bidsapp.errors import InputError
 
-__all__ = ["finished_runs", "participants", "program_version", "read_json", "read_table"]
+__all__ = [
+    "crash_files",
+    "finished_runs",
+    "last_plan",
+    "participants",
+    "program_version",
+    "read_json",
+    "read_table",
+]
 
-_OWN_ENTITIES = ("space", "atlas", "res", "stat", "desc")
+_OWN_ENTITIES = ("space", "atlas", "res", "den", "stat", "desc")
+_COMPUTES = "run"
+"""The mode of a plan that computed something; the others write reports anew."""
 _LABELS = (
     "participant_id",
     "session_id",
@@ -113,12 +131,48 @@ def program_version(output_dir: Path) -> str | None:
     return version
 
 
+def last_plan(output_dir: Path, participant_id: str) -> Path | None:
+    """Find the plan of the last run of the program that computed something for a participant.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+    participant_id
+        ``sub-01``.
+
+    Returns
+    -------
+    Path or None
+        ``plan.toml``; None where there is none.
+    """
+    logs = run_log_dir(output_dir, participant_id, "any").parent
+    # A run's id begins with its date, so the last in order is the last in time.
+    plans = sorted(logs.glob("*/plan.toml"), reverse=True)
+    return next((path for path in plans if _computed(path)), None)
+
+
+def _computed(plan: Path) -> bool:
+    try:
+        mode = tomllib.loads(plan.read_text(encoding="utf-8")).get("mode", _COMPUTES)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{plan} is not TOML ({error}). Delete it and run again.") from error
+    return bool(mode == _COMPUTES)
+
+
+def crash_files(plan: Path | None) -> list[Path]:
+    """List the crash files of the run of the program that a plan is of."""
+    return [] if plan is None else sorted(plan.parent.glob("crash-*.txt"))
+
+
 def _run_of(output_dir: Path, series: Path) -> RunFiles:
     entities = dict(parse_name(series).entities)
-    space, atlas, res, _, desc = (entities.pop(key, None) for key in _OWN_ENTITIES)
+    space, atlas, res, den, _, desc = (entities.pop(key, None) for key in _OWN_ENTITIES)
     if space is None or atlas is None or desc is None:
         raise InputError(
             f"{series} lacks space-, atlas- or desc- in its name, so it is not a series this "
             "program wrote. Move it out of the output folder."
         )
-    return RunFiles(output_dir, entities, space=space, atlas=atlas, desc=desc, res=res)
+    run = RunFiles(output_dir, entities, space=space, atlas=atlas, desc=desc, res=res, den=den)
+    written = (replace(run, measure=measure) for measure in STATISTICS)
+    return next((each for each in written if each.relmat.exists()), run)

@@ -1,20 +1,145 @@
-"""Read what a confounds table says, whichever fMRIPrep wrote it."""
+"""What a confounds table says, under one set of names, whichever fMRIPrep wrote it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["framewise_displacement"]
+from fmmtc_bidsapp.errors import InputError
 
-# fMRIPrep 1.0 wrote CamelCase names.
-FD_COLUMNS = ("framewise_displacement", "FramewiseDisplacement")
+__all__ = [
+    "EXPANDED",
+    "MOTION",
+    "canonical",
+    "components_by_mask",
+    "current_name",
+    "framewise_displacement",
+    "relative_rms_mm",
+    "standardised_dvars",
+    "summarise",
+]
+
+Floats = NDArray[np.float64]
+
+MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+"""The six parameters of a rigid motion."""
+
+EXPANDED = (*MOTION, "csf", "white_matter", "global_signal")
+"""Columns that fMRIPrep since 1.4 writes with their derivatives and squares."""
+
+# fMRIPrep 1.0 and 1.1 wrote CamelCase; all later ones the names on the right.
+_SPELLINGS = (
+    ("CSF", "csf"),
+    ("WhiteMatter", "white_matter"),
+    ("GlobalSignal", "global_signal"),
+    ("stdDVARS", "std_dvars"),
+    ("non-stdDVARS|DVARS", "dvars"),
+    ("vx-wisestdDVARS", "vx_wise_std_dvars"),
+    ("FramewiseDisplacement", "framewise_displacement"),
+    ("(?:Trans)?X", "trans_x"),
+    ("(?:Trans)?Y", "trans_y"),
+    ("(?:Trans)?Z", "trans_z"),
+    ("RotX", "rot_x"),
+    ("RotY", "rot_y"),
+    ("RotZ", "rot_z"),
+    (r"([at])CompCor_?(\d+)", r"\1_comp_cor_\2"),
+    (r"(?:C|c)osine_?(\d+)", r"cosine\1"),
+    (r"NonSteadyStateOutlier_?(\d+)", r"non_steady_state_outlier\1"),
+    (r"AROMAAggrComp_?(\d+)", r"aroma_motion_\1"),
+)
+_PATTERNS = tuple((re.compile(old), new) for old, new in _SPELLINGS)
+
+_PREFIX_OF_MASK = {"CSF": "c", "WM": "w"}
 
 
-def framewise_displacement(confounds: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
+def current_name(name: str) -> str:
+    """Spell the name of a confounds column as today's fMRIPrep does."""
+    for pattern, new in _PATTERNS:
+        match = pattern.fullmatch(name)
+        if match:
+            return match.expand(new)
+    return name
+
+
+def canonical(confounds: Mapping[str, NDArray[np.float64]]) -> dict[str, Floats]:
+    """Return a table under today's names, with the expansions that old ones lack.
+
+    Derivatives (backward difference, NaN in the first volume) and squares of `EXPANDED` are
+    computed from their base columns where the table has none.
+
+    Parameters
+    ----------
+    confounds
+        Columns (time,) by name, ``n/a`` read as NaN; written by fMRIPrep 1.0 or later.
+
+    Returns
+    -------
+    dict of str to (time,) array
+        Columns in the table's order, then those that were computed.
+
+    Raises
+    ------
+    InputError
+        If the table has one column under two spellings.
+    """
+    table: dict[str, Floats] = {}
+    for name, values in confounds.items():
+        current = current_name(name)
+        if current in table:
+            raise InputError(
+                f"The confounds table has {current} twice, once spelled {name}. Remove one."
+            )
+        table[current] = np.asarray(values, dtype=np.float64)
+    computed = (pair for base in EXPANDED if base in table for pair in _expanded(base, table[base]))
+    for name, values in computed:
+        table.setdefault(name, values)
+    return table
+
+
+def _expanded(base: str, values: Floats) -> Iterable[tuple[str, Floats]]:
+    change = np.diff(values, prepend=np.nan)
+    yield f"{base}_derivative1", change
+    yield f"{base}_power2", values**2
+    yield f"{base}_derivative1_power2", change**2
+
+
+def components_by_mask(names: Iterable[str], masks: Mapping[str, str]) -> dict[str, str]:
+    """Name the components of anatomical CompCor after the tissue they come from.
+
+    fMRIPrep 1.4 to 20.2 called all of them ``a_comp_cor`` and said in the sidecar which mask each
+    belongs to; since 21.0 those of CSF are ``c_comp_cor`` and those of white matter ``w_comp_cor``.
+
+    Parameters
+    ----------
+    names
+        Columns of the table, in its order, under today's names.
+    masks
+        ``CSF``, ``WM`` or ``combined`` by the name of a column; may be empty.
+
+    Returns
+    -------
+    dict of str to str
+        The column of the table by its name of today, numbered from 0 in each tissue; empty where
+        the table has today's names already.
+    """
+    columns = list(names)
+    if any(re.fullmatch(r"[cw]_comp_cor_\d+", name) for name in columns):
+        return {}
+    seen: Counter[str] = Counter()
+    named: dict[str, str] = {}
+    for name in columns:
+        prefix = _PREFIX_OF_MASK.get(masks.get(name, ""))
+        if prefix is not None:
+            named[f"{prefix}_comp_cor_{seen[prefix]:02d}"] = name
+            seen[prefix] += 1
+    return named
+
+
+def framewise_displacement(confounds: Mapping[str, Floats]) -> Floats | None:
     """Return fMRIPrep's framewise displacement, (time,) in mm; None where the table has none.
 
     The first volume has no predecessor: its ``n/a`` stays NaN and belongs in no mean. The measure
@@ -25,7 +150,29 @@ def framewise_displacement(confounds: Mapping[str, NDArray[Any]]) -> NDArray[np.
     confounds
         Columns (time,) by name, ``n/a`` read as NaN.
     """
-    for name in FD_COLUMNS:
-        if name in confounds:
-            return np.asarray(confounds[name], dtype=np.float64)
+    return _column(confounds, "framewise_displacement")
+
+
+def standardised_dvars(confounds: Mapping[str, Floats]) -> Floats | None:
+    """Return fMRIPrep's standardised DVARS, (time,) without unit; None where there is none."""
+    return _column(confounds, "std_dvars")
+
+
+def relative_rms_mm(confounds: Mapping[str, Floats]) -> Floats | None:
+    """Return fMRIPrep's ``rmsd``, (time,) in mm; None where there is none (before 20.0)."""
+    return _column(confounds, "rmsd")
+
+
+def _column(confounds: Mapping[str, Floats], wanted: str) -> Floats | None:
+    for name, values in confounds.items():
+        if current_name(name) == wanted:
+            return np.asarray(values, dtype=np.float64)
     return None
+
+
+def summarise(names: Iterable[str]) -> str:
+    """Say in one line which kinds of columns there are: ``csf, a_comp_cor (145), cosine (5)``."""
+    stems = (re.sub(r"(_derivative1|_power2|_?\d+)+$", "", name) for name in names)
+    counts = Counter(stem for stem in stems if stem)
+    kinds = (f"{stem} ({count})" if count > 1 else stem for stem, count in counts.items())
+    return ", ".join(kinds) or "no columns"

@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from nilearn.connectome import ConnectivityMeasure
 from numpy.typing import NDArray
-from sklearn.covariance import EmpiricalCovariance
+from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from fmmtc_bidsapp.errors import InputError
 
-__all__ = ["correlate"]
+__all__ = ["COEFFICIENTS", "combine", "connect", "fisher_z"]
 
 Floats = NDArray[np.float64]
+
+COEFFICIENTS = ("correlation", "partial-correlation")
+"""Measures that lie within -1 and 1, so that Fisher's z applies."""
 
 MIN_VOLUMES = 3
 
 # A series whose SD is below this share of its level is constant but for rounding.
 SMALLEST_RELATIVE_SD = 1e-12
 
+# Short of 1, where z is infinite: parcels with the same series keep a number.
+LARGEST_COEFFICIENT = 1 - 1e-12
 
-def correlate(signal: Floats) -> Floats:
-    """Correlate every parcel series with every other one (Pearson).
+# The inverse of the plain covariance does not exist with fewer volumes than parcels, and is noise
+# with a few more; what is not inverted needs no shrinking.
+_ESTIMATORS: dict[str, Any] = {
+    "correlation": EmpiricalCovariance(store_precision=False),
+    "partial-correlation": LedoitWolf(store_precision=False),
+    "covariance": EmpiricalCovariance(store_precision=False),
+    "precision": LedoitWolf(store_precision=False),
+}
+
+
+def connect(signal: Floats, measure: str) -> Floats:
+    """Relate every parcel series to every other one.
+
+    Partial correlation and precision invert the Ledoit-Wolf shrunk covariance (nilearn's default)
+    of the series at unit variance, at any number of volumes. The shrinkage therefore does not
+    depend on the scale of the parcels: it draws correlations towards 0 and keeps variances.
 
     Parameters
     ----------
     signal
-        (time, parcel); a parcel that has a NaN or never varies takes no part.
+        (time, parcel) retained volumes; a parcel that has a NaN or never varies takes no part.
+    measure
+        ``correlation``, ``partial-correlation``, ``covariance`` (with the number of volumes in the
+        denominator) or ``precision`` (in the units of the covariance's inverse).
 
     Returns
     -------
     numpy.ndarray
-        (parcel, parcel) symmetric, diagonal 1; rows and columns of parcels that take no part are
-        NaN.
+        (parcel, parcel) symmetric, the diagonal of coefficients 1; rows and columns of parcels
+        that take no part are NaN.
 
     Raises
     ------
     InputError
         Fewer than three volumes, where every correlation is 1 or -1.
+
+    References
+    ----------
+    Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4; Varoquaux & Craddock 2013,
+    doi:10.1016/j.neuroimage.2013.04.007.
     """
     if len(signal) < MIN_VOLUMES:
         raise InputError(
@@ -47,7 +77,7 @@ def correlate(signal: Floats) -> Floats:
     matrix = np.full((n_parcels, n_parcels), np.nan)
     (valid,) = np.nonzero(_varies(signal))
     if len(valid):
-        matrix[np.ix_(valid, valid)] = _correlation(signal[:, valid])
+        matrix[np.ix_(valid, valid)] = _relate(signal[:, valid], measure)
     return matrix
 
 
@@ -57,10 +87,85 @@ def _varies(signal: Floats) -> NDArray[np.bool_]:
     return np.asarray(sd > SMALLEST_RELATIVE_SD * level)
 
 
-def _correlation(signal: Floats) -> Floats:
-    measure = ConnectivityMeasure(
-        cov_estimator=EmpiricalCovariance(store_precision=False), kind="correlation"
+def _relate(signal: Floats, measure: str) -> Floats:
+    sd = signal.std(axis=0)
+    kind = ConnectivityMeasure(
+        cov_estimator=_ESTIMATORS[measure], kind=measure.replace("-", " "), standardize=False
     )
-    (found,) = measure.fit_transform([signal])
+    (found,) = kind.fit_transform([(signal - signal.mean(axis=0)) / sd])
     # Rounding leaves the last bits uneven and a hair beyond 1.
-    return np.asarray(np.clip((found + found.T) / 2, -1, 1), dtype=np.float64)
+    even = np.asarray((found + found.T) / 2, dtype=np.float64)
+    if measure in COEFFICIENTS:
+        return np.clip(even, -1, 1)
+    return even * np.outer(sd, sd) if measure == "covariance" else even / np.outer(sd, sd)
+
+
+def fisher_z(matrix: Floats) -> Floats:
+    """Turn coefficients into Fisher's z.
+
+    Parameters
+    ----------
+    matrix
+        (parcel, parcel) correlations or partial correlations.
+
+    Returns
+    -------
+    numpy.ndarray
+        (parcel, parcel) inverse hyperbolic tangent, NaN on the diagonal, where it is infinite; two
+        parcels with the same series get the z of 1 - 1e-12, about 14.
+    """
+    limit = LARGEST_COEFFICIENT
+    z: Floats = np.arctanh(np.clip(matrix, -limit, limit))
+    np.fill_diagonal(z, np.nan)
+    return z
+
+
+def combine(matrices: Sequence[Floats], weights: Sequence[float], measure: str) -> Floats:
+    """Merge the matrices of several runs into their weighted mean.
+
+    Parameters
+    ----------
+    matrices
+        (parcel, parcel) each, coefficients and not their z.
+    weights
+        Of each matrix: its retained volumes.
+    measure
+        What they hold. Correlations and partial correlations are averaged as Fisher's z and turned
+        back, the others as they are.
+
+    Returns
+    -------
+    numpy.ndarray
+        (parcel, parcel); every edge over the runs that have it, NaN where none has.
+
+    Raises
+    ------
+    InputError
+        Without matrices, when they differ in size, or when a weight is not above 0.
+    """
+    shapes = sorted({matrix.shape for matrix in matrices})
+    if len(shapes) != 1:
+        raise InputError(
+            f"Matrices of shape {shapes} cannot be combined; at least one is needed, and all of "
+            "the same parcels. Make all runs with one atlas."
+        )
+    if not all(weight > 0 for weight in weights):
+        raise InputError(
+            f"Weights of runs are {list(weights)}; each must be above 0. Leave runs without "
+            "retained volumes out."
+        )
+    bounded = measure in COEFFICIENTS
+    stack = np.stack([fisher_z(matrix) if bounded else matrix for matrix in matrices])
+    present = ~np.isnan(stack)
+    weight = np.tensordot(np.asarray(weights, dtype=np.float64), present, axes=1)
+    total = np.tensordot(np.asarray(weights), np.where(present, stack, 0.0), axes=1)
+    mean: Floats = np.divide(total, weight, out=np.full(shapes[0], np.nan), where=weight > 0)
+    return _coefficients(mean, matrices) if bounded else mean
+
+
+def _coefficients(z: Floats, matrices: Sequence[Floats]) -> Floats:
+    """Turn z back, with a diagonal of 1 where a run has the parcel."""
+    merged: Floats = np.tanh(z)
+    there = np.any([~np.isnan(np.diagonal(matrix)) for matrix in matrices], axis=0)
+    np.fill_diagonal(merged, np.where(there, 1.0, np.nan))
+    return merged

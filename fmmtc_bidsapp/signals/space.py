@@ -1,45 +1,42 @@
-"""Bring labels and masks to the grid of an image."""
+"""Read grids, labels and masks, and bring them to the grid of an image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.signals.grid import Grid, look_up
 from fmmtc_bidsapp.signals.volumes import ImageInfo, iterate_volumes, read_info
 
 __all__ = [
     "Grid",
+    "MaskOverlap",
     "labels_on_grid",
+    "mask_overlap",
     "read_grid",
     "read_labels",
     "read_mask",
 ]
 
-# Headers store float32, so equal grids differ a little; a voxel is off by this much at most.
-TOLERANCE_VOXELS = 0.01
-
+Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int32]
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Where the voxels of an image lie."""
+@dataclass(frozen=True)
+class MaskOverlap:
+    """How well two brain masks agree, each 1 where they are the same."""
 
-    shape: tuple[int, int, int]
-    affine: Floats
-    """(4, 4) voxel indices to mm."""
-
-    def __str__(self) -> str:
-        rows = "; ".join(" ".join(f"{value:g}" for value in row) for row in self.affine[:3])
-        return f"shape {self.shape} and affine [{rows}]"
+    dice: float
+    """Twice the shared voxels over the sum of both."""
+    correlation: float
+    """Pearson's, over all voxels of the grid."""
+    overlap: float
+    """Shared voxels over those of the smaller mask (Szymkiewicz-Simpson)."""
 
 
 def read_grid(image: Path) -> Grid:
@@ -77,43 +74,47 @@ def read_labels(image: Path) -> Labels:
     return labels.astype(np.int32)
 
 
-def labels_on_grid(atlas_image: Path, grid: Grid) -> tuple[Labels, bool]:
+def labels_on_grid(
+    atlas_image: Path, grid: Grid, transform: Path | None = None
+) -> tuple[Labels, str]:
     """Return a label image on another grid, by the nearest voxel in mm.
 
     Parameters
     ----------
     atlas_image
-        3D label image in the template space of the data.
+        3D label image.
     grid
         Grid of the data.
+    transform
+        ITK transform that carries images from the atlas's template to that of the data; None
+        where they are the same.
 
     Returns
     -------
     labels
         (x, y, z) of ``grid``; 0 is background.
-    resampled
-        False where the grids differ in axis order or direction only, so that every voxel is
-        carried over unchanged.
+    resampling
+        ``none`` where the grids differ in axis order or direction only, so that every voxel is
+        carried over unchanged; else ``nearest``, or ``nearest through <file name>``.
 
     Raises
     ------
     InputError
-        The atlas is not a readable label image, or no label lies on the grid.
+        The atlas is not a readable label image, the transform is unreadable, or no label lies on
+        the grid.
     """
     own_grid = read_grid(atlas_image)
-    labels = read_labels(atlas_image)
-    exact = _reorientation(own_grid, grid)
-    mapping = _voxel_map(own_grid, grid) if exact is None else exact
-    on_grid = _nearest(labels, mapping, grid)
+    lookup = look_up(grid, own_grid, transform)
+    on_grid = lookup.carry(read_labels(atlas_image))
     if not on_grid.any():
         raise InputError(
             f"No label of {atlas_image} lies on the image's grid: the atlas has {own_grid}, the "
-            f"image {grid}. Both must be in the same template space."
+            f"image {grid}. Both must be in the same template space, or a transform must link them."
         )
-    return on_grid, exact is None
+    return on_grid, lookup.resampling
 
 
-def read_mask(image: Path, grid: Grid) -> NDArray[np.bool_]:
+def read_mask(image: Path, grid: Grid) -> Bools:
     """Return a brain mask as (x, y, z) of the data's grid; above 0 is inside.
 
     A mask that differs in axis order or direction only is reoriented.
@@ -124,16 +125,53 @@ def read_mask(image: Path, grid: Grid) -> NDArray[np.bool_]:
         The file is not a readable 3D NIfTI image, is empty, or lies on another grid.
     """
     own_grid = read_grid(image)
-    exact = _reorientation(own_grid, grid)
-    if exact is None:
+    lookup = look_up(grid, own_grid)
+    if lookup.resampling != "none":
         raise InputError(
             f"{image} is on another grid than the BOLD image: the mask has {own_grid}, the image "
             f"{grid}. Give the mask that fMRIPrep wrote for this run, space and resolution."
         )
-    inside = _nearest((_read_volume(read_info(image)) > 0).astype(np.uint8), exact, grid) > 0
+    inside = lookup.carry(_read_volume(read_info(image)) > 0)
     if not inside.any():
         raise InputError(f"{image} has no voxel above 0. Run fMRIPrep again for this run.")
     return inside
+
+
+def mask_overlap(mask: Bools, grid: Grid, template_mask: Path) -> MaskOverlap:
+    """Compare a run's brain mask with that of its template, as XCP-D does (``norm_dice`` etc.).
+
+    Parameters
+    ----------
+    mask
+        (x, y, z) of ``grid``, True inside the brain.
+    grid
+        Grid of the data.
+    template_mask
+        Brain mask of the same template space, on any grid; taken by the nearest voxel.
+
+    Raises
+    ------
+    InputError
+        The template's mask is not a readable 3D NIfTI image, or none of it lies on the grid; or
+        ``mask`` is empty.
+    """
+    own_grid = read_grid(template_mask)
+    template = look_up(grid, own_grid).carry(_read_volume(read_info(template_mask)) > 0)
+    n_smaller = min(mask.sum(), template.sum())
+    if n_smaller == 0:
+        raise InputError(
+            f"The brain mask has {mask.sum()} voxels and {template_mask} {template.sum()} on its "
+            f"grid ({grid}), so there is nothing to compare. Both must be in the same space."
+        )
+    n_shared = (mask & template).sum()
+    # A mask that fills the grid has no variance, so no correlation: NaN.
+    with np.errstate(invalid="ignore"):
+        correlation = np.corrcoef(mask.ravel(), template.ravel())[0, 1]
+    return MaskOverlap(
+        dice=float(2 * n_shared / (mask.sum() + template.sum())),
+        correlation=float(correlation),
+        overlap=float(n_shared / n_smaller),
+    )
 
 
 def _grid(info: ImageInfo) -> Grid:
@@ -146,38 +184,3 @@ def _read_volume(info: ImageInfo) -> Floats:
         raise InputError(f"{info.path} has shape {info.shape}; a 3D image is needed.")
     (volume,) = iterate_volumes(info)
     return info.slope * volume.reshape(info.shape[:3], order="F") + info.intercept
-
-
-def _voxel_map(source: Grid, target: Grid) -> Floats:
-    """Return the (4, 4) matrix from voxel indices of ``target`` to those of ``source``."""
-    return np.asarray(np.linalg.solve(source.affine, target.affine), dtype=np.float64)
-
-
-def _corners(grid: Grid) -> Floats:
-    ends = product(*((0, length - 1) for length in grid.shape))
-    return np.array([(*corner, 1) for corner in ends], dtype=np.float64).T
-
-
-def _agree(a: Floats, b: Floats, grid: Grid) -> bool:
-    """Return whether two voxel maps send every voxel of ``grid`` to the same place."""
-    return bool(np.abs((a - b) @ _corners(grid)).max() < TOLERANCE_VOXELS)
-
-
-def _reorientation(source: Grid, target: Grid) -> Floats | None:
-    """Return the exact voxel map where the grids differ by flips and axis order, else None."""
-    mapping = _voxel_map(source, target)
-    exact = np.rint(mapping)
-    if not _agree(mapping, exact, target):
-        return None
-    reached = (exact @ _corners(target))[:3]
-    fills_source = (reached.min(axis=1) == 0).all() and (
-        reached.max(axis=1) == np.subtract(source.shape, 1)
-    ).all()
-    return exact if fills_source and np.prod(source.shape) == np.prod(target.shape) else None
-
-
-def _nearest(values: NDArray[Any], mapping: Floats, grid: Grid) -> NDArray[Any]:
-    sampled: NDArray[Any] = affine_transform(
-        values, mapping, output_shape=grid.shape, order=0, mode="grid-constant", cval=0
-    )
-    return sampled

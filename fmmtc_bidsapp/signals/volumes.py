@@ -19,12 +19,25 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
 
-__all__ = ["ImageInfo", "iterate_volumes", "read_info"]
+__all__ = ["ImageInfo", "iterate_volumes", "plausible_tr_s", "read_info"]
 
-SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
+# By NIfTI's codes of units of time; 0 is unknown, which is written where seconds are meant.
+SECONDS_PER_UNIT = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
+_UNIT_OF_TIME = 0x38
+"""Bits of ``xyzt_units``."""
+
+# Beyond these limits a number is in another unit than its header says, or none at all.
+_SHORTEST_TR_S, _LONGEST_TR_S = 1e-3, 100.0
 
 # deflate cannot expand a byte to more than this, so a header that promises more is wrong.
 MAX_DEFLATE_RATIO = 1032
+
+# nibabel takes what a header says as it is, so a damaged one ends in errors of Python's own: a size
+# that is NaN or infinite, a code that is in no table, more bytes than there is memory.
+_UNREADABLE = (
+    *(ImageFileError, HeaderDataError, zlib.error, OSError, EOFError),
+    *(ValueError, ArithmeticError, LookupError, MemoryError),
+)
 
 READ_AGAIN = "Run fMRIPrep again, or `datalad get` the file."
 
@@ -45,7 +58,7 @@ class ImageInfo:
     intercept: float
     """A voxel's value is ``slope * stored + intercept``."""
     tr_s: float | None
-    """Repetition time; None where the header gives none above 0."""
+    """Repetition time; None where the header gives none that can be one."""
 
     @property
     def n_volumes(self) -> int:
@@ -65,14 +78,15 @@ def read_info(image: Path) -> ImageInfo:
     ------
     InputError
         The file is missing, has no content (a DataLad file that was not fetched), is no NIfTI
-        image, or holds something else than real numbers in three dimensions or more.
+        image, holds something else than real numbers in three dimensions or more, or is too small
+        for what its header promises.
     """
     _require_content(image)
     try:
         loaded = nib.load(image)
-    except (ImageFileError, HeaderDataError, EOFError, OSError, zlib.error) as error:
+    except _UNREADABLE as error:
         raise InputError(
-            f"{image} cannot be read as a NIfTI image ({error}). A .nii or .nii.gz file is "
+            f"{image} cannot be read as a NIfTI image ({error!r}). A .nii or .nii.gz file is "
             f"needed. {READ_AGAIN}"
         ) from error
     if not isinstance(loaded, nib.Nifti1Image) or not isinstance(loaded.dataobj, ArrayProxy):
@@ -89,6 +103,7 @@ def read_info(image: Path) -> ImageInfo:
         tr_s=_tr_s(loaded.header),
     )
     _require_real_volumes(info)
+    _require_plausible_size(info)
     return info
 
 
@@ -103,7 +118,6 @@ def iterate_volumes(info: ImageInfo) -> Iterator[NDArray[Any]]:
         The file holds fewer volumes than its header promises, holds more, or is damaged.
     """
     volume_bytes = info.n_voxels * info.dtype.itemsize
-    _require_plausible_size(info, volume_bytes)
     n_read = 0
     try:
         with _open(info.path) as stream:
@@ -161,23 +175,26 @@ def _require_content(image: Path) -> None:
 
 
 def _require_real_volumes(info: ImageInfo) -> None:
-    if info.dtype.kind not in "iuf" or len(info.shape) < 3 or 0 in info.shape:
+    if info.dtype.kind not in "iuf" or len(info.shape) < 3 or min(info.shape) < 1:
         raise InputError(
             f"{info.path} holds {info.dtype} in shape {info.shape}; integers or floats in three "
             f"or four dimensions are needed. {READ_AGAIN}"
         )
-    determinant = np.linalg.det(info.affine)
-    if not np.isfinite(determinant) or determinant == 0:
+    if not np.isfinite(info.affine).all() or np.linalg.det(info.affine) == 0:
         raise InputError(
             f"{info.path} does not say where its voxels lie: its affine is "
             f"{info.affine.tolist()}. {READ_AGAIN}"
         )
 
 
-def _require_plausible_size(info: ImageInfo, volume_bytes: int) -> None:
-    most = info.path.stat().st_size * (MAX_DEFLATE_RATIO if _is_gzip(info.path) else 1)
-    if volume_bytes > most:
-        raise _truncated(info, 0)
+def _require_plausible_size(info: ImageInfo) -> None:
+    """Refuse a header that promises more than the file can hold before anyone makes room."""
+    volume_bytes = info.n_voxels * info.dtype.itemsize
+    found = info.path.stat().st_size
+    packed = _is_gzip(info.path)
+    most = found * (MAX_DEFLATE_RATIO if packed else 1)
+    if info.data_offset + info.n_volumes * volume_bytes > most:
+        raise _truncated(info, 0 if packed else max(found - info.data_offset, 0) // volume_bytes)
 
 
 def _truncated(info: ImageInfo, n_read: int) -> InputError:
@@ -191,5 +208,16 @@ def _tr_s(header: Any) -> float | None:
     zooms = header.get_zooms()
     if len(zooms) < 4:
         return None
-    tr_s = float(zooms[3]) * SECONDS_PER_UNIT.get(header.get_xyzt_units()[1], np.nan)
-    return tr_s if tr_s > 0 else None
+    unit = int(header["xyzt_units"]) & _UNIT_OF_TIME
+    return plausible_tr_s(float(zooms[3]) * SECONDS_PER_UNIT.get(unit, np.nan))
+
+
+def plausible_tr_s(tr_s: float) -> float | None:
+    """Return a repetition time that a header gives, None where it cannot be one.
+
+    Parameters
+    ----------
+    tr_s
+        Any number, in seconds; plausible are 0.001 to 100.
+    """
+    return tr_s if _SHORTEST_TR_S <= tr_s <= _LONGEST_TR_S else None

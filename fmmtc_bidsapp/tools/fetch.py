@@ -1,12 +1,24 @@
-"""``fmmtc-tools fetch``: a file that is not ours to ship, into the cache."""
+"""``fmmtc-tools fetch``: files that are not ours to ship, into the cache."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
 from fmmtc_bidsapp.bidsio.atlas import fetch_atlas
+from fmmtc_bidsapp.bidsio.templates import fetch_templates
 
 __all__ = ["fetch"]
 
-_FETCHERS = {"atlas": fetch_atlas}
+
+def _atlas() -> list[Path]:
+    return [fetch_atlas()]
+
+
+_FETCHERS: Mapping[str, Callable[[], list[Path]]] = MappingProxyType(
+    {"atlas": _atlas, "templates": fetch_templates}
+)
 
 
 def fetch(what: str) -> int:
@@ -15,7 +27,7 @@ def fetch(what: str) -> int:
     Parameters
     ----------
     what
-        ``atlas``.
+        ``atlas`` or ``templates``.
 
     Returns
     -------
@@ -27,5 +39,6 @@ def fetch(what: str) -> int:
     MissingResourceError
         When it cannot be downloaded, or its sha256 is not the pinned one.
     """
-    print(f"{what}: {_FETCHERS[what]()}")
+    for path in _FETCHERS[what]():
+        print(f"{what}: {path}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from fmmtc_bidsapp.bidsio.names import RunFiles
 from fmmtc_bidsapp.bidsio.write import write_run
-from fmmtc_bidsapp.records import Connectome, ParcelSeries, RunQuality
+from fmmtc_bidsapp.records import CleanedSeries, Connectome, ParcelSeries, RunQuality, Strategy
 
 PARCELS = ("R_V1", "R_MST", "L_V1")
 
@@ -40,23 +41,33 @@ def fmriprep(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def quality() -> RunQuality:
-    return RunQuality(
-        n_volumes=6,
-        tr_s=2.0,
-        mean_fd_mm=0.125,
-        max_fd_mm=0.5,
-        n_parcels=3,
-        n_parcels_missing=1,
-        n_parcels_low_coverage=0,
-        n_parcels_zero_variance=0,
-        coverage_min=0.0,
-        coverage_median=1.0,
-        n_voxels_nonfinite=0,
-        n_voxels_constant=0,
-        fc_mean=0.1,
-        atlas_resampled=False,
-        usable=True,
-    )
+    unknown: dict[str, Any] = {each.name: None for each in fields(RunQuality)}
+    known = {
+        "n_volumes": 6,
+        "tr_s": 2.0,
+        "num_dummy_volumes": 0,
+        "num_censored_volumes": 0,
+        "num_retained_volumes": 6,
+        "retained_s": 12.0,
+        "n_regressors": 0,
+        "dof": 5,
+        "mean_fd": 0.125,
+        "max_fd": 0.5,
+        "n_parcels": 3,
+        "n_parcels_missing": 1,
+        "n_parcels_low_coverage": 0,
+        "n_parcels_zero_variance": 0,
+        "n_parcels_shrunk": 0,
+        "coverage_min": 0.0,
+        "coverage_median": 1.0,
+        "n_voxels_nonfinite": 0,
+        "n_voxels_constant": 0,
+        "fc_mean": 0.1,
+        "atlas_resampling": "none",
+        "usable": True,
+        "reasons": "n/a",
+    }
+    return RunQuality(**(unknown | known))
 
 
 @pytest.fixture
@@ -75,11 +86,14 @@ def written(tmp_path: Path, quality: RunQuality) -> Callable[..., RunFiles]:
         files = RunFiles(tmp_path / "out", entities, "MNI152NLin6Asym", atlas, desc, "02")
         signal = np.random.default_rng(7).normal(size=(6, 3))
         signal[:, 1] = np.nan
+        none = np.zeros(6, dtype=bool)
         write_run(
             files,
             ParcelSeries(signal, parcels, 2.0, np.array([1.0, 0.0, 0.75])),
+            CleanedSeries(signal, np.full(6, 0.125), None, none, none, dof=5),
+            Strategy(desc, "As a test needs it", detrend=desc != "none"),
             Connectome(np.corrcoef(signal.T), parcels, "correlation"),
-            RunQuality(**(vars(quality) | dict(changes or {}))),
+            replace(quality, **dict(changes or {})),
             {"Sources": ["bids:fmriprep:sub-01/func/x"], "AtlasDigest": digest},
         )
         return files

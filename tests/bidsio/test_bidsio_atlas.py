@@ -1,3 +1,4 @@
+import gzip
 import json
 import shutil
 
@@ -5,9 +6,10 @@ import nibabel as nib
 import numpy as np
 import pooch
 import pytest
+from nibabel.cifti2 import BrainModelAxis, LabelAxis, SeriesAxis
 
 from fmmtc_bidsapp.bidsio import a424
-from fmmtc_bidsapp.bidsio.atlas import cache_dir, fetch_atlas, resolve_atlas
+from fmmtc_bidsapp.bidsio.atlas import cache_dir, fetch_atlas, require_dlabel, resolve_atlas
 from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
 
 
@@ -34,10 +36,10 @@ def personal(tmp_path):
 
 @pytest.fixture
 def files(shared, tmp_path):
-    """Return a folder with writable copies of A424's three files."""
+    """Return a folder with writable copies of A424's files."""
     folder = tmp_path / "a424"
     folder.mkdir()
-    for name in a424.SHA256:
+    for name in (*a424.SHA256, a424.DLABEL):
         shutil.copyfile(shared / "data" / "atlas" / name, folder / name)
     return folder
 
@@ -100,6 +102,9 @@ def test_background_in_the_table_is_no_parcel(personal):
         ("index\tlabel\n1\ta\n3\tc\n", "lacks the column name"),
         ("index\tname\n1\ta\n1\tc\n", "each once"),
         ("index\tname\n1.5\ta\n3\tc\n", "whole numbers"),
+        ("index\tname\n1\ta\n18446744073709551616\tc\n", "whole numbers up to 2147483647"),
+        ("index\tname\n1\ta\n-9e18\tc\n", "whole numbers up to 2147483647"),
+        ("index\tname\n1\ta\n3\t Node\n", "names a parcel Node"),
         ("index\tname\n1\ta\n3\ta\n", "names a parcel twice"),
         ("", "empty"),
     ],
@@ -128,6 +133,34 @@ def test_an_image_that_is_cut_is_refused(personal):
     image = personal(labels=(0,) * 4000)
     image.write_bytes(image.read_bytes()[:-20])
     with pytest.raises(InputError, match="cannot be read"):
+        resolve_atlas(str(image))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (70, np.int16(1)),
+        (70, np.int16(2048)),
+        (108, np.float32(np.nan)),
+        (108, np.float32(np.inf)),
+        (108, np.float32(1)),
+        (40, np.array([3, 32767, 32767, 32767], dtype=np.int16)),
+    ],
+    ids=["bits", "complex", "offset nan", "offset inf", "offset 1", "54 TB"],
+)
+def test_an_image_with_a_damaged_header_is_refused(personal, place, value):
+    image = personal()
+    content = bytearray(gzip.decompress(image.read_bytes()))
+    content[place : place + value.nbytes] = value.tobytes()
+    image.write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match=r"cannot be read|holds"):
+        resolve_atlas(str(image))
+
+
+@pytest.mark.filterwarnings("error")
+def test_labels_beyond_all_integers_are_listed(personal):
+    image = personal(labels=(0, 1, 3, 1e30))
+    with pytest.raises(InputError, match="does not name: 1000000"):
         resolve_atlas(str(image))
 
 
@@ -216,7 +249,9 @@ def test_fetching_asks_for_the_pinned_files_and_digests(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     assert fetch_atlas() == tmp_path / "cache" / "atlas" / "A424"
-    assert set(asked) == set(a424.SHA256)
+    assert set(asked) == {*a424.SHA256, a424.DLABEL}
+    assert asked[a424.DLABEL][1] == f"sha256:{a424.DLABEL_SHA256}"
+    assert asked[a424.DLABEL][0].endswith("/A424.dlabel.nii")
     url, known_hash = asked[a424.IMAGE]
     assert known_hash == f"sha256:{a424.SHA256[a424.IMAGE]}"
     assert "bbb460b7b476187072fd69de6a8a960f7d97ae89" in url
@@ -226,7 +261,139 @@ def test_fetching_asks_for_the_pinned_files_and_digests(tmp_path, monkeypatch):
 @pytest.mark.network
 def test_the_pinned_files_can_be_fetched(tmp_path, monkeypatch):
     monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
-    assert len(resolve_atlas("A424").names) == 424
+    atlas = resolve_atlas("A424")
+    assert len(atlas.names) == 424
+    assert require_dlabel(atlas).name == a424.DLABEL
+
+
+def test_a424_holds_the_same_424_parcels_on_grayordinates(files):
+    """As read by hand: numbers 1 to 424, each with grayordinates, named as in the table."""
+    atlas = resolve_atlas(str(files / a424.IMAGE))
+    image = nib.load(require_dlabel(atlas))
+    labels = np.asarray(image.dataobj)[0].astype(int)
+    n_grayordinates = np.bincount(labels, minlength=425)
+    assert (len(labels), len(n_grayordinates), n_grayordinates[0]) == (91282, 425, 5061)
+    assert (n_grayordinates[1:].min(), n_grayordinates[405], n_grayordinates[383]) == (1, 1, 18)
+    table = image.header.get_axis(0).label[0]
+    assert sorted(table) == [0, *atlas.index.tolist()]
+    named = [table[value][0].removesuffix("_ROI") for value in atlas.index]
+    assert [spelled(name) for name in named] == [spelled(name) for name in atlas.names]
+    structures = image.header.get_axis(1).name
+    right, left = (labels >= 1) & (labels <= 180), (labels >= 181) & (labels <= 360)
+    assert set(structures[right]) == {"CIFTI_STRUCTURE_CORTEX_RIGHT"}
+    assert set(structures[left]) == {"CIFTI_STRUCTURE_CORTEX_LEFT"}
+
+
+def spelled(name):
+    return name.replace("-", "_").lower()
+
+
+def test_a424_without_grayordinates_serves_nifti_and_says_how_to_get_them(files, monkeypatch):
+    monkeypatch.setenv("FMMTC_ATLAS_DIR", str(files))
+    whole = resolve_atlas("A424")
+    (files / a424.DLABEL).unlink()
+    atlas = resolve_atlas("A424")
+    assert (atlas.dlabel, atlas.digest) == (None, whole.digest)
+    with pytest.raises(MissingResourceError, match=r"A424\.dlabel\.nii.*fmmtc-tools fetch atlas"):
+        require_dlabel(atlas)
+
+
+def test_changed_grayordinates_are_not_a424(files, monkeypatch):
+    monkeypatch.setenv("FMMTC_ATLAS_DIR", str(files))
+    with (files / a424.DLABEL).open("ab") as stream:
+        stream.write(b"\0")
+    with pytest.raises(InputError, match="sha256"):
+        resolve_atlas("A424")
+
+
+def write_dlabel(image, labels=(0, 1, 3), titles=None):
+    """Write grayordinates beside a personal atlas."""
+    titles = {value: str(value) for value in {0, *labels}} if titles is None else titles
+    table = {value: (title, (0, 0, 0, 0)) for value, title in titles.items()}
+    models = BrainModelAxis.from_surface(np.arange(len(labels)), 9, name="CortexLeft")
+    data = np.array([labels], dtype=np.float32)
+    path = image.with_name(image.name.removesuffix(".nii.gz") + ".dlabel.nii")
+    nib.save(nib.Cifti2Image(data, (LabelAxis(["toy"], [table]), models)), path)
+    return path
+
+
+def test_a_personal_atlas_may_have_grayordinates_beside_it(personal):
+    image = personal()
+    without = resolve_atlas(str(image))
+    assert without.dlabel is None
+    with pytest.raises(
+        UsageError, match=r"atlas-toy_dseg\.dlabel\.nii beside .*--file-format nifti"
+    ):
+        require_dlabel(without)
+    path = write_dlabel(image, titles={0: "???", 1: "a", 3: "third"})
+    atlas = resolve_atlas(str(image))
+    assert require_dlabel(atlas) == path
+    assert atlas.digest != without.digest
+
+
+def test_grayordinates_may_lack_a_parcel(personal):
+    image = personal()
+    write_dlabel(image, labels=(0, 3, 3))
+    assert resolve_atlas(str(image)).names == ("c", "a")
+
+
+@pytest.mark.parametrize(
+    ("labels", "titles", "words"),
+    [
+        ((1, 3, 7), None, r"dlabel\.nii holds labels its table does not name: 7"),
+        ((1.0, 1.5, 3.0), {1: "1", 3: "3"}, "holds fractions"),
+        ((1, 3, 0), {1: "c", 3: "a"}, "calls label 1 'c', which is parcel 3"),
+    ],
+)
+def test_grayordinates_of_other_parcels_are_refused(personal, labels, titles, words):
+    image = personal()
+    write_dlabel(image, labels, titles)
+    with pytest.raises(InputError, match=words):
+        resolve_atlas(str(image))
+
+
+@pytest.mark.parametrize("keep", [200, 700, -4])
+def test_grayordinates_that_are_cut_are_refused(personal, keep):
+    image = personal()
+    path = write_dlabel(image)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match="cannot be read"):
+        resolve_atlas(str(image))
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [
+        (b'IndicesMapToDataType="', b'IndicesMapToDatatype="'),
+        (b"Green=", b"green="),
+        (b'AppliesToMatrixDimension="0"', b'AppliesToMatrixDimension="8"'),
+        (b"IndexOffset=", b"indexOffset="),
+    ],
+)
+def test_grayordinates_whose_header_lacks_something_are_refused(personal, found, put):
+    image = personal()
+    path = write_dlabel(image)
+    assert found in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(found, put))
+    with pytest.raises(InputError, match=r"cannot be read|is not one map"):
+        resolve_atlas(str(image))
+
+
+def test_grayordinates_that_are_a_series_are_refused(personal):
+    image = personal()
+    path = write_dlabel(image)
+    models = nib.load(path).header.get_axis(1)
+    nib.save(nib.Cifti2Image(np.zeros((2, 3)), (SeriesAxis(0, 1, 2), models)), path)
+    with pytest.raises(InputError, match="not one map of labels"):
+        resolve_atlas(str(image))
+
+
+def test_grayordinates_that_were_not_fetched_say_how(personal):
+    image = personal()
+    path = image.with_name(image.name.removesuffix(".nii.gz") + ".dlabel.nii")
+    path.symlink_to("../.git/annex/objects/aa/bb/MD5E-s9--0.nii")
+    with pytest.raises(UsageError, match="datalad get"):
+        resolve_atlas(str(image))
 
 
 def test_the_cache_follows_the_users_folders(monkeypatch, tmp_path):

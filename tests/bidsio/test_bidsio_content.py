@@ -23,6 +23,18 @@ def test_an_unlocked_annex_pointer_says_which_command_fetches_it(tmp_path, text)
     assert content_problem(path) == f"not fetched: run `datalad get {path}`"
 
 
+def test_a_link_that_was_copied_as_text_says_which_command_fetches_it(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    path.write_text(f"../../.git/annex/objects/7J/MX/{KEY}/{KEY}")
+    assert content_problem(path) == f"not fetched: run `datalad get {path}`"
+
+
+def test_a_sidecar_that_names_an_annexed_file_has_content(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"Sources": ["/data/.git/annex/objects/7J/MX/{KEY}/{KEY}"]}}')
+    assert content_problem(path) is None
+
+
 def test_other_emptiness_is_named(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "link").symlink_to("nowhere")

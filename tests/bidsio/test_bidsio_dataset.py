@@ -3,7 +3,7 @@ import json
 import pytest
 
 from fmmtc_bidsapp.bidsio import dataset
-from fmmtc_bidsapp.bidsio.dataset import check_output_dir, prepare_output
+from fmmtc_bidsapp.bidsio.dataset import check_configuration, check_output_dir, prepare_output
 from fmmtc_bidsapp.errors import OutputError, UsageError
 
 
@@ -32,10 +32,33 @@ def test_another_label_joins_the_dataset(tmp_path):
     assert "*_desc-simple_qc.tsv" in (tmp_path / ".bidsignore").read_text().splitlines()
 
 
+def finish_a_run(root, desc):
+    table = root / "sub-01" / "ses-1" / "func" / f"sub-01_ses-1_task-rest_desc-{desc}_qc.tsv"
+    table.parent.mkdir(parents=True)
+    table.write_text("")
+
+
 def test_another_configuration_under_the_same_label_is_refused_with_both_hashes(tmp_path):
     prepare(tmp_path)
+    finish_a_run(tmp_path, "none")
     with pytest.raises(UsageError, match=r"none.*aaa.*bbb"):
         prepare(tmp_path, config_hash="bbb")
+    with pytest.raises(UsageError, match=r"none.*aaa.*bbb"):
+        check_configuration(tmp_path, {"none": "bbb"})
+
+
+def test_other_parcel_means_are_refused_with_the_flags_that_decide_them(tmp_path):
+    prepare(tmp_path, desc="parcel-means")
+    finish_a_run(tmp_path, "simple")
+    with pytest.raises(UsageError, match=r"parcel means.*--min-coverage.*output folder"):
+        prepare(tmp_path, desc="parcel-means", config_hash="bbb")
+
+
+def test_a_configuration_that_gave_no_result_binds_no_one(tmp_path):
+    prepare(tmp_path)
+    check_configuration(tmp_path, {"none": "bbb"})
+    description = prepare(tmp_path, config_hash="bbb")
+    assert description["GeneratedBy"][0]["ConfigurationHash"] == {"none": "bbb"}
 
 
 def test_the_same_configuration_may_run_again_and_leaves_no_lock(tmp_path):

@@ -1,8 +1,11 @@
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fmmtc_bidsapp.bidsio.filters import read_filter
+from fmmtc_bidsapp.bidsio.query import Query
 from fmmtc_bidsapp.errors import UsageError
 
 
@@ -32,10 +35,12 @@ def test_a_file_without_bold_keeps_everything(tmp_path):
         ({"t1w": {}, "bold": {}}, "unknown key t1w; those allowed are bold"),
         ({"bold": {"ses": "1"}}, "unknown entity ses; .*subject, session, task, acquisition"),
         ({"bold": {"space": "T1w", "echo": 1}}, "unknown entity echo, space; those allowed"),
+        ({"bold": {"": "rest"}}, 'unknown entity ""; those allowed'),
         ({"bold": "rest"}, "\"bold\" is 'rest'"),
         ({"bold": {"task": {"a": 1}}}, "task is .* must be a label"),
         ({"bold": {"task": []}}, r"task is \[\]"),
         ({"bold": {"run": True}}, "run is True"),
+        ({"bold": {"session": ["1", ""]}}, "session is .* must be a label"),
         ([], "no JSON object"),
         ("{", "is not JSON"),
     ],
@@ -48,3 +53,90 @@ def test_a_file_that_is_no_filter_is_wrong_use(tmp_path, content, words):
 def test_a_file_that_is_not_there_is_wrong_use(tmp_path):
     with pytest.raises(UsageError, match="--bids-filter-file: JSON missing"):
         read_filter(tmp_path / "absent.json")
+
+
+LONG = {
+    "subject": "sub",
+    "session": "ses",
+    "task": "task",
+    "acquisition": "acq",
+    "ceagent": "ce",
+    "reconstruction": "rec",
+    "direction": "dir",
+    "run": "run",
+}
+NUMBERS = st.sampled_from(["0", "00", "1", "01", "10", "010"])
+LABELS = st.sampled_from(["a", "A", "1", "01"])
+
+
+def label_of(short):
+    return NUMBERS if short == "run" else LABELS
+
+
+def wanted_of(short):
+    """Values of a filter file for one entity: labels with and without prefix, numbers, null, *."""
+    label = label_of(short)
+    one = label | label.map(lambda text: f"{short}-{text}") | st.sampled_from([0, 1, 10])
+    one |= st.sampled_from([None, "*"])
+    return one | st.lists(one, min_size=1, max_size=3)
+
+
+# Few entities at a time, or hardly any file would meet them all.
+BOLD = st.lists(st.sampled_from(sorted(LONG)), unique=True, max_size=2).flatmap(
+    lambda names: st.fixed_dictionaries({name: wanted_of(LONG[name]) for name in names})
+)
+FILES = st.fixed_dictionaries(
+    {"sub": LABELS}, optional={key: label_of(key) for key in LONG.values() if key != "sub"}
+)
+
+
+def says_so(bold, entities):
+    """Say, straight from the JSON, whether it describes a file."""
+    for name, wanted in bold.items():
+        short, found = LONG[name], entities.get(LONG[name])
+        met = False
+        for each in wanted if isinstance(wanted, list) else [wanted]:
+            if each is None or found is None:
+                met |= each is None and found is None
+            elif each == "*":
+                met = True
+            else:
+                text = str(each).split("-")[-1]
+                met |= int(text) == int(found) if short == "run" else text == found
+        if not met:
+            return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return tmp_path_factory.mktemp("filters") / "filter.json"
+
+
+@given(bold=BOLD, files=st.lists(FILES, min_size=4, max_size=8))
+def test_a_file_is_admitted_just_when_the_json_says_so(file, bold, files):
+    file.write_text(json.dumps({"bold": bold}))
+    query = Query((), (), (), (), read_filter(file))
+    assert [query.admits(each) for each in files] == [says_so(bold, each) for each in files]
+
+
+@given(bold=BOLD, entities=FILES, others=FILES)
+def test_labels_and_filter_admit_what_both_do(file, bold, entities, others):
+    file.write_text(json.dumps({"bold": bold}))
+    lists = [[others[key]] if key in others else [] for key in ("sub", "ses", "task", "run")]
+    both = Query(*lists, read_filter(file))
+    alone = Query(*lists), Query((), (), (), (), read_filter(file))
+    assert both.admits(entities) == all(each.admits(entities) for each in alone)
+
+
+@given(wanted_of("sub"), st.lists(LABELS, max_size=2), st.sets(LABELS, min_size=1))
+@example("*", [], {"a", "1"})
+def test_only_folders_with_admitted_files_are_looked_into_and_all_of_them(
+    file, wanted, labels, everyone
+):
+    file.write_text(json.dumps({"bold": {"subject": wanted}}))
+    query = Query(labels, (), (), (), read_filter(file))
+    admitted = {f"sub-{label}" for label in everyone if query.admits({"sub": label})}
+    asked = query.participant_ids()
+    # An empty list asks for all folders, which is right whoever is admitted.
+    assert not asked or {f"sub-{label}" for label in everyone} & set(asked) == admitted

@@ -10,29 +10,33 @@ from bids.layout import BIDSLayoutIndexer
 from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
 from fmmtc_bidsapp.errors import InputError, OutputError, UsageError
 
-SPACE = "MNI152NLin6Asym"
+SPACE, OTHER = "MNI152NLin6Asym", "MNI152NLin2009cAsym"
 
 
 def find(
     root,
     *,
-    space=SPACE,
+    spaces=(SPACE,),
+    file_format="auto",
     participants=(),
     sessions=(),
     tasks=(),
     runs=(),
     filter_file=None,
     database_dir=None,
+    aroma_dir=None,
 ):
     return find_bold_runs(
         root,
-        space=space,
+        spaces=spaces,
+        file_format=file_format,
         participants=participants,
         sessions=sessions,
         tasks=tasks,
         runs=runs,
         filter_file=filter_file,
         database_dir=database_dir,
+        aroma_dir=aroma_dir,
     )
 
 
@@ -89,8 +93,198 @@ def test_a_smoothed_aroma_image_never_counts(fmriprep):
 
 def test_a_space_asked_for_by_name_is_taken(fmriprep):
     root = fmriprep(*run_files("sub-01/func/sub-01_task-rest", "space-MNI152NLin2009cAsym"))
-    (run,), _ = find(root, space="MNI152NLin2009cAsym")
-    assert (run.space, run.res) == ("MNI152NLin2009cAsym", None)
+    (run,), _ = find(root, spaces=(OTHER,))
+    assert (run.space, run.res) == (OTHER, None)
+
+
+def test_each_run_is_taken_in_the_first_space_it_has(fmriprep):
+    both, one = "sub-01/func/sub-01_task-rest", "sub-02/func/sub-02_task-rest"
+    grid = f"space-{OTHER}_res-2"
+    root = fmriprep(*run_files(both), *run_files(both, grid), *run_files(one, grid))
+    first, second = find(root, spaces=(SPACE, OTHER))[0]
+    assert (first.space, second.space) == (SPACE, OTHER)
+    for run in (first, second):
+        assert all(run.space in path.name for path in (run.bold, run.mask))
+    assert [run.space for run in find(root, spaces=(OTHER, SPACE))[0]] == [OTHER, OTHER]
+
+
+def test_a_preferred_space_that_was_not_fetched_is_not_replaced_but_the_other_is_named(fmriprep):
+    stem = "sub-01/func/sub-01_task-rest"
+    bold, mask, confounds = run_files(stem)
+    root = fmriprep(mask, confounds, *run_files(stem, f"space-{OTHER}_res-2"))
+    (root / bold).symlink_to("../.git/annex/objects/aa/bb/MD5E-s9--0.nii.gz")
+    runs, (exclusion,) = find(root, spaces=(SPACE, OTHER))
+    assert runs == []
+    assert exclusion.reason.endswith(
+        f"run `datalad get {root / bold}` (the one in {OTHER} is here: choose it with "
+        f"--space {OTHER})"
+    )
+
+
+def test_a_run_in_no_wanted_space_names_those_it_has_and_what_to_run(fmriprep):
+    stem = "sub-01/func/sub-01_task-rest"
+    dense = f"{stem}_space-fsLR_den-170k_bold.dtseries.nii"
+    root = fmriprep(*run_files(stem, "space-T1w"), f"{stem}_desc-preproc_bold.nii.gz", dense)
+    _, (exclusion,) = find(root, spaces=(SPACE, OTHER))
+    assert exclusion.reason == (
+        f"task-rest: no desc-preproc BOLD in {SPACE} or {OTHER}, nor CIFTI of fsLR 91k, only in "
+        f"T1w, native, CIFTI of fsLR 170k: run fMRIPrep with --output-spaces {SPACE}:res-2"
+    )
+
+
+def dense_files(stem, den="91k"):
+    return f"{stem}_space-fsLR_den-{den}_bold.dtseries.nii", f"{stem}_desc-confounds_timeseries.tsv"
+
+
+def test_a_cifti_series_has_no_mask_and_says_its_density(fmriprep):
+    bold, confounds = dense_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(bold, confounds)
+    (run,), exclusions = find(root)
+    assert exclusions == []
+    assert (run.bold, run.confounds, run.mask) == (root / bold, root / confounds, None)
+    assert (run.space, run.den, run.res, run.boldref) == ("fsLR", "91k", None, None)
+    assert (run.file_format, run.tr_s) == ("cifti", 2.0)
+    assert dict(run.entities) == {"sub": "01", "task": "rest"}
+
+
+@pytest.mark.parametrize(
+    ("file_format", "spaces", "expected"),
+    [
+        ("auto", (SPACE, OTHER), OTHER),
+        ("nifti", (SPACE, OTHER), OTHER),
+        ("cifti", (SPACE, OTHER), "fsLR"),
+        ("auto", (SPACE,), "fsLR"),
+    ],
+)
+def test_nifti_comes_before_cifti_unless_one_is_asked_for(fmriprep, file_format, spaces, expected):
+    stem = "sub-01/func/sub-01_task-rest"
+    root = fmriprep(*run_files(stem, f"space-{OTHER}"), dense_files(stem)[0])
+    (run,), _ = find(root, spaces=spaces, file_format=file_format)
+    assert run.space == expected
+
+
+def test_nifti_alone_asked_for_and_only_cifti_there_is_told(fmriprep):
+    _, (exclusion,) = find(
+        fmriprep(*dense_files("sub-01/func/sub-01_task-rest")), file_format="nifti"
+    )
+    assert exclusion.reason == (
+        f"task-rest: no desc-preproc BOLD in {SPACE}, only in CIFTI of fsLR 91k: run fMRIPrep with "
+        f"--output-spaces {SPACE}:res-2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [("space-fsLR_den-170k", "fsLR 170k"), ("space-fsaverage5", "fsaverage5 unknown density")],
+)
+def test_cifti_of_another_density_is_excluded_with_the_reason(fmriprep, name, there):
+    root = fmriprep(f"sub-01/func/sub-01_task-rest_{name}_bold.dtseries.nii")
+    runs, (exclusion,) = find(root, file_format="cifti")
+    assert runs == []
+    assert exclusion.reason == (
+        f"task-rest: no CIFTI of fsLR 91k, only in CIFTI of {there}: run fMRIPrep with "
+        "--cifti-output 91k"
+    )
+
+
+def test_a_cifti_series_that_was_not_fetched_says_how(fmriprep):
+    bold, confounds = dense_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(confounds)
+    (root / bold).symlink_to("../.git/annex/objects/aa/bb/MD5E-s9--0.nii")
+    _, (exclusion,) = find(root, file_format="cifti")
+    assert exclusion.reason == f"task-rest: image not fetched: run `datalad get {root / bold}`"
+
+
+@pytest.mark.parametrize("ending", ["bold.json", "bold.dtseries.json"])
+def test_both_sidecars_of_a_cifti_series_are_read(fmriprep, ending):
+    bold, confounds = dense_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(bold, confounds, tr_s=None)
+    stem = bold.removesuffix("bold.dtseries.nii")
+    (root / f"{stem}{ending}").write_text('{"RepetitionTime": 0.8, "StartTime": 0.4}')
+    (run,), _ = find(root)
+    assert (run.tr_s, run.start_time_s) == (0.8, 0.4)
+
+
+def test_the_sidecar_of_a_cifti_series_is_not_one_of_the_image(fmriprep):
+    stem = "sub-01/func/sub-01_task-rest"
+    root = fmriprep(*run_files(stem), tr_s=2.0)
+    for ending in ("bold.json", "bold.dtseries.json"):
+        (root / f"{stem}_space-fsLR_den-91k_{ending}").write_text('{"RepetitionTime": 0.8}')
+    (run,), _ = find(root)
+    assert run.tr_s == 2.0
+
+
+def test_the_reference_volume_is_of_the_same_space_and_resolution(fmriprep):
+    stem = "sub-01/func/sub-01_task-rest"
+    others = [
+        "",
+        "_desc-coreg",
+        f"_space-{SPACE}_res-1",
+        f"_space-{SPACE}",
+        f"_space-{OTHER}_res-2",
+    ]
+    others.append(f"_space-{SPACE}_res-2_desc-coreg")
+    root = fmriprep(*run_files(stem), *(f"{stem}{each}_boldref.nii.gz" for each in others))
+    (run,), _ = find(root)
+    assert run.boldref is None
+    own = root / f"{stem}_space-{SPACE}_res-2_boldref.nii.gz"
+    own.write_bytes(b"content")
+    (run,), _ = find(root)
+    assert run.boldref == own
+
+
+def test_a_reference_volume_that_was_not_fetched_is_done_without(fmriprep):
+    stem = "sub-01/func/sub-01_task-rest"
+    root = fmriprep(*run_files(stem))
+    own = root / f"{stem}_space-{SPACE}_res-2_boldref.nii.gz"
+    own.symlink_to("../.git/annex/objects/aa/bb/MD5E-s9--0.nii.gz")
+    (run,), exclusions = find(root)
+    assert (run.boldref, exclusions) == (None, [])
+
+
+@pytest.fixture
+def aroma(tmp_path):
+    """Return a function that adds tables to an fMRIPost-AROMA-like folder."""
+    root = tmp_path / "aroma"
+
+    def add(*names):
+        for name in names:
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("aroma_motion_01\n0\n")
+        return root
+
+    return add
+
+
+def test_aroma_components_are_of_exactly_that_run(fmriprep, aroma):
+    stems = [f"sub-01/func/sub-01_task-rest{each}" for each in ("", "_acq-mb", "_run-1", "_run-2")]
+    root = fmriprep(*(name for stem in stems for name in run_files(stem)))
+    named = [f"{stem}_desc-aroma_timeseries.tsv" for stem in stems[1:3]]
+    folder = aroma(*named, f"{stems[0]}_res-2_desc-melodic_mixing.tsv")
+    runs, exclusions = find(root, aroma_dir=folder)
+    assert exclusions == []
+    found = {run.bold.name.partition("_space")[0]: run.aroma for run in runs}
+    assert found == {
+        Path(stem).name: folder / name if name in named else None
+        for stem, name in ((stem, f"{stem}_desc-aroma_timeseries.tsv") for stem in stems)
+    }
+    assert {run.aroma for run in find(root)[0]} == {None}
+
+
+def test_aroma_components_that_were_not_fetched_exclude_their_run(fmriprep, aroma):
+    stem = "sub-01/func/sub-01_task-rest"
+    folder = aroma(f"{stem}_desc-aroma_timeseries.tsv")
+    (folder / f"{stem}_desc-aroma_timeseries.tsv").write_text("/annex/objects/MD5E-s9--0.tsv\n")
+    runs, (exclusion,) = find(fmriprep(*run_files(stem)), aroma_dir=folder)
+    assert runs == []
+    assert "AROMA components not fetched: run `datalad get" in exclusion.reason
+
+
+def test_a_folder_of_aroma_that_is_not_there_is_wrong_use(fmriprep, tmp_path):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
+    with pytest.raises(UsageError, match=r"no folder .*fMRIPost-AROMA"):
+        find(root, aroma_dir=tmp_path / "absent")
 
 
 def test_of_two_resolutions_the_atlas_one_is_taken(fmriprep):
@@ -144,6 +338,25 @@ def test_a_repetition_time_of_zero_excludes_its_run(fmriprep):
     runs, (exclusion,) = find(root)
     assert runs == []
     assert "RepetitionTime" in exclusion.reason
+
+
+@pytest.mark.parametrize("told", ["1e400", "1" + "0" * 400, "1e-320", "2000", "NaN", "true", '"2"'])
+def test_a_repetition_time_that_can_be_none_excludes_its_run(fmriprep, told):
+    image, *others = run_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(image, *others)
+    (root / image.replace(".nii.gz", ".json")).write_text(f'{{"RepetitionTime": {told}}}')
+    runs, (exclusion,) = find(root)
+    assert runs == []
+    assert "it must be a number of seconds, 0.001 to 100" in exclusion.reason
+
+
+@pytest.mark.parametrize("told", ["1e400", "1" + "0" * 400, "NaN", "true", '"0.5"'])
+def test_a_start_time_that_is_no_number_is_left_open(fmriprep, told):
+    image, *others = run_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(image, *others)
+    (root / image.replace(".nii.gz", ".json")).write_text(f'{{"StartTime": {told}}}')
+    (run,), _ = find(root)
+    assert run.start_time_s is None
 
 
 def test_no_repetition_time_anywhere_is_left_open(fmriprep):
@@ -356,13 +569,17 @@ def test_all_76_people_of_a_clone_without_content_are_listed_with_reasons(shared
         tmp_path / "ds000208", {"fmriprep": next(tmp_path.glob("**/ds000208-fmriprep"))}
     )
     began = time.monotonic()
-    runs, exclusions = find(root)
+    runs, exclusions = find(root, spaces=(SPACE, OTHER))
     assert time.monotonic() - began < 20
     assert runs == []
-    assert {each.participant_id for each in exclusions} == {f"sub-{n:02d}" for n in range(1, 77)}
-    assert all("only in MNI152NLin2009cAsym" in each.reason for each in exclusions)
-    _, exclusions = find(root, space="MNI152NLin2009cAsym")
-    assert all("datalad get" in each.reason for each in exclusions)
+    assert [each.participant_id for each in exclusions] == [f"sub-{n:02d}" for n in range(1, 77)]
+    unfetched = "image not fetched: run `datalad get "
+    assert all(f"task-rest: {unfetched}" in each.reason for each in exclusions)
+    assert all(f"space-{OTHER}_res-2" in each.reason for each in exclusions)
+    _, exclusions = find(root, file_format="nifti")
+    assert all(f"only in {OTHER}" in each.reason for each in exclusions)
+    _, exclusions = find(root, file_format="cifti")
+    assert all("den-91k_bold.dtseries.nii`" in each.reason for each in exclusions)
 
 
 def describe(folder, maker):
@@ -414,6 +631,13 @@ def test_the_parent_given_by_mistake_names_the_right_folder(tmp_path, named):
 def test_a_folder_that_is_not_there_is_wrong_use(tmp_path):
     with pytest.raises(UsageError, match="There is no folder"):
         find_fmriprep(tmp_path / "absent", {})
+
+
+@pytest.mark.parametrize("maker", ["fMRIPrep", 24.1, ["fMRIPrep"], {"Name": "fMRIPrep"}, None])
+def test_a_description_of_another_shape_names_no_maker(tmp_path, maker):
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"GeneratedBy": maker}))
+    with pytest.raises(UsageError, match="--derivatives fmriprep=PATH"):
+        find_fmriprep(tmp_path, {})
 
 
 def test_folder_names_above_the_dataset_do_not_matter(fmriprep, tmp_path):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 
 from fmmtc_bidsapp.bidsio.names import (
     ENTITY_ORDER,
+    STATISTICS,
+    UNCLEANED,
     GroupFiles,
     RunFiles,
     atlas_files,
@@ -84,6 +87,94 @@ def test_no_source_entity_is_dropped_and_res_follows_atlas():
     assert files.relmat == folder / f"{grid}_stat-pearsoncorrelation_desc-none_relmat.tsv"
     assert files.coverage == folder / f"{grid}_stat-coverage_bold.tsv"
     assert files.qc == folder / f"{src}_space-MNI152NLin6Asym_atlas-A424_desc-none_qc.tsv"
+
+
+SOURCE = ("ses", "task", "acq", "ce", "dir", "rec", "run", "echo", "part")
+few = st.sampled_from(["1", "01", "a", "A"])
+sources = st.fixed_dictionaries(
+    {"sub": few, "task": few}, optional={key: few for key in SOURCE if key != "task"}
+)
+runs = st.builds(
+    RunFiles,
+    st.just(Path("out")),
+    sources,
+    space=few,
+    atlas=few,
+    desc=few,
+    res=st.none() | few,
+    den=st.none() | few,
+    measure=st.sampled_from(sorted(STATISTICS)),
+)
+GRID = ("space", "atlas", "res", "den")
+TOLD = {
+    "timeseries": (*GRID, "desc"),
+    "uncleaned": GRID,
+    "relmat": (*GRID, "desc", "measure"),
+    "coverage": GRID,
+    "outliers": ("desc",),
+    "design": ("desc",),
+    "qc": ("space", "atlas", "desc"),
+}
+"""What tells a kind of file from the same kind of another call, besides the run's entities."""
+
+
+def every_file(files):
+    return {kind: getattr(files, kind) for kind in TOLD} | {"figure": files.figure("carpet")}
+
+
+def extra_of(files, kind):
+    """Entities of a file of the run that are not the run's own, as its table says them."""
+    told = {key: getattr(files, key) for key in TOLD[kind] if key != "measure"}
+    told |= {"desc": UNCLEANED} if kind == "uncleaned" else {}
+    if kind in ("timeseries", "uncleaned"):
+        told["stat"] = "mean"
+    if kind == "relmat":
+        told["stat"] = STATISTICS[files.measure]
+    if kind == "coverage":
+        told["stat"] = "coverage"
+    return {key: value for key, value in told.items() if value is not None}
+
+
+@given(runs)
+def test_every_file_of_a_run_says_all_of_its_entities_and_no_other(files):
+    for kind in TOLD:
+        path = getattr(files, kind)
+        assert dict(parse_name(path).entities) == {**files.entities, **extra_of(files, kind)}
+        folders = [
+            f"{key}-{files.entities[key]}" for key in ("sub", "ses") if key in files.entities
+        ]
+        assert path.parent == Path("out", *folders, "func")
+
+
+@given(runs)
+def test_the_files_of_a_run_have_names_of_their_own(files):
+    paths = list(every_file(files).values())
+    assert len(set(paths)) == len(paths)
+
+
+@given(runs, runs)
+def test_two_files_share_a_name_only_where_everything_they_tell_is_the_same(one, other):
+    for kind, told in TOLD.items():
+        same = one.entities == other.entities and all(
+            getattr(one, key) == getattr(other, key) for key in told
+        )
+        assert (getattr(one, kind) == getattr(other, kind)) == same
+    for kind, path in every_file(one).items():
+        for another, other_path in every_file(other).items():
+            assert kind == another or path != other_path
+
+
+@given(
+    runs,
+    st.sampled_from(["ses", "acq", "ce", "dir", "rec", "run", "space", "res", "den", "desc"]),
+)
+def test_one_entity_more_or_another_value_is_another_series(files, key):
+    field = key in ("space", "res", "den", "desc")
+    value = "b" + ((getattr(files, key) if field else files.entities.get(key)) or "")
+    entities = files.entities if field else {**files.entities, key: value}
+    other = replace(files, entities=entities, **({key: value} if field else {}))
+    assert other.timeseries != files.timeseries
+    assert other.relmat != files.relmat
 
 
 def test_group_files_carry_the_label():

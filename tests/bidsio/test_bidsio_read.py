@@ -8,8 +8,8 @@ from fmmtc_bidsapp.bidsio.read import (
     read_confounds,
     read_relmat,
     read_series,
-    read_sidecar,
 )
+from fmmtc_bidsapp.bidsio.sidecar import read_sidecar
 from fmmtc_bidsapp.errors import InputError
 
 
@@ -43,6 +43,7 @@ def test_integer_headers_of_giga_connectome_are_names(tmp_path):
         ([["a", "b"]], "no rows"),
         ([[0.25, 0.5], [1, 2]], "no header"),
         ([["a", "b"], [1, "inf"]], "infinite"),
+        ([["a", "b"], [1, "-1e308"]], "beyond 1e"),
         ([["a", "b"], [1, 2], ["n/a", 2]], "some volumes only.*a"),
     ],
 )
@@ -117,6 +118,33 @@ def test_the_written_matrix_reads_back_to_the_bit(written):
     np.testing.assert_array_equal(read_relmat(files.relmat).matrix, np.corrcoef(signal.T))
 
 
+@pytest.mark.parametrize(
+    ("name", "measure"),
+    [
+        ("sub-01_stat-pearsoncorrelation_relmat.tsv", "correlation"),
+        ("sub-01_meas-PearsonCorrelation_relmat.tsv", "correlation"),
+        ("sub-01_stat-partialcorrelation_relmat.tsv", "partial-correlation"),
+        ("sub-01_stat-covariance_relmat.tsv", "covariance"),
+        ("sub-01_stat-precision_relmat.tsv", "precision"),
+        ("sub-01_stat-mutualinformation_relmat.tsv", "mutualinformation"),
+    ],
+)
+def test_the_name_of_a_matrix_says_what_it_measures(tmp_path, name, measure):
+    path = table(tmp_path / name, ["Node", "a"], ["a", 1])
+    assert read_relmat(path).measure == measure
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "fisher_z"),
+    [(None, False), ('{"FisherZ": false}', False), ('{"FisherZ": true}', True), ("{}", False)],
+)
+def test_the_sidecar_of_a_matrix_says_whether_it_holds_fishers_z(tmp_path, sidecar, fisher_z):
+    path = table(tmp_path / "sub-01_relmat.tsv", ["Node", "a"], ["a", "n/a"])
+    if sidecar is not None:
+        path.with_suffix(".json").write_text(sidecar)
+    assert read_relmat(path).fisher_z is fisher_z
+
+
 def test_the_closest_sidecar_wins_and_the_others_still_count(tmp_path):
     func = tmp_path / "sub-01" / "func"
     func.mkdir(parents=True)
@@ -145,3 +173,17 @@ def test_a_sidecar_that_is_a_list_is_refused(tmp_path):
     (tmp_path / "bold.json").write_text("[1]")
     with pytest.raises(InputError, match="no JSON object"):
         read_sidecar(tmp_path / "sub-01_bold.nii.gz", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":' * 50_000 + "1" + "}" * 50_000, '{"a": "\\ud800"}', '{"a": ' + "1" * 5000 + "}"]
+)
+def test_json_that_nobody_could_write_again_is_refused(tmp_path, text):
+    (tmp_path / "bold.json").write_text(text)
+    with pytest.raises(InputError, match="is not JSON"):
+        read_sidecar(tmp_path / "sub-01_bold.nii.gz", tmp_path)
+
+
+def test_a_character_of_two_halves_is_one(tmp_path):
+    (tmp_path / "bold.json").write_text('{"a": "\\ud83e\\udde0"}')
+    assert read_sidecar(tmp_path / "sub-01_bold.nii.gz", tmp_path) == {"a": "\U0001f9e0"}

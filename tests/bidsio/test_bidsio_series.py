@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.read import find_series, read_parcel_table
+from fmmtc_bidsapp.bidsio.series import find_series, read_parcel_table
 from fmmtc_bidsapp.errors import InputError, UsageError
 
 
@@ -78,6 +79,61 @@ def test_several_cleanings_need_a_choice(written):
         find(root)
     (series,), _ = find(root, desc="simple")
     assert series.desc == "simple"
+
+
+def test_the_uncleaned_series_beside_a_cleaned_one_needs_no_choice(written):
+    files = written({"sub": "01", "task": "rest"}, desc="simple")
+    assert files.uncleaned.is_file()
+    (series,), exclusions = find(files.output_dir)
+    assert series.path == files.timeseries
+    assert exclusions == []
+
+
+def test_asking_for_uncleaned_series_that_were_not_analysed_says_what_to_run(written):
+    files = written({"sub": "01", "task": "rest"}, desc="simple")
+    found, (exclusion,) = find(files.output_dir, desc="none")
+    assert found == []
+    assert "--denoise-strategy none" in exclusion.reason
+
+
+@pytest.mark.parametrize("desc", [None, "simple"])
+def test_a_run_that_was_killed_before_it_was_cleaned_is_an_exclusion(written, desc):
+    files = written({"sub": "01", "task": "rest", "run": "1"}, desc="simple")
+    other = written({"sub": "01", "task": "rest", "run": "2"}, desc="simple")
+    absent = written({"sub": "02", "task": "rest", "run": "1"}, desc="simple")
+    for each in (other, absent):
+        each.qc.unlink()
+        each.timeseries.unlink()
+    (series,), exclusions = find(files.output_dir, desc=desc)
+    assert series.path == files.timeseries
+    assert [each.participant_id for each in exclusions] == ["sub-01", "sub-02"]
+    assert all("no series with desc simple" in each.reason for each in exclusions)
+
+
+def test_a_series_whose_quality_table_is_damaged_is_an_exclusion(written):
+    files = written({"sub": "01", "task": "rest"})
+    written({"sub": "02", "task": "rest"})
+    files.qc.write_text("n_volumes\n")
+    (series,), (exclusion,) = find(files.output_dir)
+    assert series.entities["sub"] == "02"
+    assert exclusion.participant_id == "sub-01"
+    assert files.qc.name in exclusion.reason
+
+
+def test_a_matrix_over_all_runs_of_a_task_is_no_run(written):
+    files = written({"sub": "01", "task": "rest", "run": "1"})
+    combined = files.combined().relmat
+    combined.write_text(files.relmat.read_text())
+    (series,), exclusions = find(files.output_dir)
+    assert (series.path, exclusions) == (files.timeseries, [])
+
+
+def test_the_quality_table_of_a_series_on_surfaces_has_no_density(written):
+    files = replace(written({"sub": "01", "task": "rest"}), res=None, den="91k")
+    written({"sub": "01", "task": "rest"}).timeseries.rename(files.timeseries)
+    (series,), _ = find(files.output_dir)
+    assert series.path.name.count("den-91k") == 1
+    assert series.mean_fd_mm == 0.125
 
 
 def test_files_without_desc_are_meant_when_none_is_named(tmp_path):

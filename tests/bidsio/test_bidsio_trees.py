@@ -19,6 +19,7 @@ from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
 N6, N9 = "MNI152NLin6Asym", "MNI152NLin2009cAsym"
 UNFETCHED = "image not fetched: run `datalad get "
 ONLY_N9 = f"no desc-preproc BOLD in {N6}, only in {N9}: "
+NO_CIFTI = "no CIFTI of fsLR 91k, "
 NOWHERE = "nor in any other space"
 
 
@@ -31,7 +32,26 @@ class Expected:
     in_n9: str | None
     """Why the runs cannot be used in MNI152NLin2009cAsym, None where they can."""
     in_n6: str | None
+    preferred: str | None
+    """Of MNI152NLin6Asym and MNI152NLin2009cAsym the first that the runs have."""
+    in_cifti: str
+    has_boldref: bool = True
     absent: frozenset[str] = frozenset()
+
+    def reason(self, spaces, file_format):
+        if file_format == "cifti":
+            return self.in_cifti
+        return {N6: self.in_n6, N9: self.in_n9, None: NOWHERE}[
+            spaces[0] if len(spaces) == 1 else self.preferred
+        ]
+
+    @property
+    def names(self):
+        return set().union(*map(expand, self.runs))
+
+    @property
+    def has_cifti(self):
+        return self.in_cifti == UNFETCHED
 
 
 TREES = (
@@ -40,20 +60,28 @@ TREES = (
         ("sub-{10,11,13,16}_task-balloonanalogrisktask_run-{1,2,3}",),
         None,
         ONLY_N9,
+        N9,
+        f"{NO_CIFTI}only in {N9}: ",
     ),
     Expected(
         "ds000208_21.0.2.txt",
         ("sub-{01,02,24,59,70}_task-rest",),
         UNFETCHED,
-        f"only in {N9}, T1w, native: ",
+        f"only in {N9}, T1w, native, CIFTI of fsLR 91k: ",
+        N9,
+        UNFETCHED,
     ),
     Expected(
         "ds001734_NARPS_1.1.4.txt",
         ("sub-{001,002}_task-MGT_run-{01,02,03,04}",),
         UNFETCHED,
         ONLY_N9,
+        N9,
+        f"{NO_CIFTI}only in {N9}: ",
+        # fMRIPrep wrote none in those days.
+        has_boldref=False,
         # Of this one the listing has only what an interrupted copy left.
-        frozenset({"sub-011"}),
+        absent=frozenset({"sub-011"}),
     ),
     Expected(
         "ds003745_21.0.2.txt",
@@ -62,55 +90,74 @@ TREES = (
             "sub-{104,105}_task-trust_run-{1,2,3,4,5}",
         ),
         UNFETCHED,
-        ONLY_N9,
+        f"only in {N9}, CIFTI of fsLR 91k: ",
+        N9,
+        UNFETCHED,
     ),
     Expected(
         "ds005625_24.1.1_plus_fmripost-aroma.txt",
         ("sub-042_task-restingstate",),
         UNFETCHED,
         UNFETCHED,
+        N6,
+        f"{NO_CIFTI}only in {N9}, {N6}: ",
     ),
     Expected(
         "ds005699_24.1.1_res-02.txt",
         ("sub-{001,004,037,042}_task-restingstate",),
         UNFETCHED,
         UNFETCHED,
+        N6,
+        f"{NO_CIFTI}only in {N9}, {N6}: ",
     ),
     Expected(
         "ds005_truncated_1.0.x.txt",
         ("sub-01_task-mixedgamblestask_run-{01,02}",),
         None,
         ONLY_N9,
+        N9,
+        f"{NO_CIFTI}only in {N9}: ",
+        has_boldref=False,
     ),
     Expected(
         "fmriprep-ci_20.2.8_ds210_outputs.txt",
         ("sub-02_task-cuedSGT_run-1",),
         None,
         ONLY_N9,
+        N9,
+        f"{NO_CIFTI}only in {N9}: ",
     ),
     Expected(
         "fmriprep-ci_21.0.4_ds005_legacy_outputs.txt",
         ("sub-01_task-mixedgamblestask_run-{1,2}",),
         NOWHERE,
         NOWHERE,
+        None,
+        f"{NO_CIFTI}{NOWHERE}: ",
     ),
     Expected(
         "fmriprep-ci_23.2.3_ds005_outputs.txt",
         ("sub-01_task-mixedgamblestask_run-{01,02}",),
         NOWHERE,
         NOWHERE,
+        None,
+        f"{NO_CIFTI}{NOWHERE}: ",
     ),
     Expected(
         "fmriprep-ci_24.1.1_ds210_outputs.txt",
         ("sub-02_task-cuedSGT_run-01",),
         None,
         ONLY_N9,
+        N9,
+        f"{NO_CIFTI}only in {N9}: ",
     ),
     Expected(
         "fmriprep-ci_25.2.5_ds005_outputs.txt",
         ("sub-01_task-mixedgamblestask_run-{01,02}",),
         NOWHERE,
         NOWHERE,
+        None,
+        f"{NO_CIFTI}{NOWHERE}: ",
     ),
     Expected(
         "physiopy_20.2.3_cifti_sessions.txt",
@@ -120,7 +167,9 @@ TREES = (
             "sub-03_ses-067_task-s05e23{a,b,c,d}",
         ),
         UNFETCHED,
-        f"only in {N9}, T1w: ",
+        f"only in {N9}, T1w, CIFTI of fsLR 91k: ",
+        N9,
+        UNFETCHED,
     ),
     Expected(
         "synthetic_bids-examples.txt",
@@ -130,6 +179,9 @@ TREES = (
         ),
         None,
         f"only in {N9}, T1w: ",
+        N9,
+        f"{NO_CIFTI}only in {N9}, T1w: ",
+        has_boldref=False,
     ),
 )
 
@@ -139,14 +191,14 @@ def expand(pattern):
     return {"".join(choice) for choice in itertools.product(*parts)}
 
 
-def build(listing, root):
+def build(listing, root, *, fetched=False):
     """Make the files of a listing: links into an annex dangle, JSONs are empty objects."""
     lines = [line for line in listing.read_text().splitlines() if line and line[0] != "#"]
     folders = {str(folder) for line in lines for folder in Path(line).parents}
     for line in lines:
         path = root / line.removesuffix(" @")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if line.endswith(" @"):
+        if line.endswith(" @") and not fetched:
             path.symlink_to("/nowhere/.git/annex/objects/MD5E-s9--0")
         elif line not in folders:
             path.write_text("{}" if path.suffix == ".json" else "content")
@@ -164,28 +216,87 @@ def excluded_id(exclusion):
     return "_".join([*identity, exclusion.reason.partition(":")[0]])
 
 
-@pytest.mark.parametrize("space", [N6, N9])
-@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.listing)
-def test_the_runs_of_a_real_tree_are_found_or_the_reason_is_told(shared, tmp_path, tree, space):
-    top = build(shared / "data" / "trees" / tree.listing, tmp_path)
+def find_in(shared, folder, tree, spaces, file_format, *, fetched=False):
+    top = build(shared / "data" / "trees" / tree.listing, folder, fetched=fetched)
     is_raw = (top / "derivatives").is_dir()
     root = find_fmriprep(top, {} if is_raw else {"fmriprep": top})
-    found, exclusions = find_bold_runs(
-        root, space=space, participants=(), sessions=(), tasks=(), runs=()
+    aroma_dir = top / "fmripost-aroma"
+    return find_bold_runs(
+        root,
+        spaces=spaces,
+        file_format=file_format,
+        participants=(),
+        sessions=(),
+        tasks=(),
+        runs=(),
+        aroma_dir=aroma_dir if aroma_dir.is_dir() else None,
     )
-    names = set().union(*map(expand, tree.runs))
-    reason = tree.in_n9 if space == N9 else tree.in_n6
+
+
+CHOICES = [((N6,), "nifti"), ((N9,), "nifti"), ((N6, N9), "nifti"), ((N6, N9), "cifti")]
+
+
+@pytest.mark.parametrize(("spaces", "file_format"), CHOICES)
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.listing)
+def test_the_runs_of_a_real_tree_are_found_or_the_reason_is_told(
+    shared, tmp_path, tree, spaces, file_format
+):
+    found, exclusions = find_in(shared, tmp_path, tree, spaces, file_format)
+    reason = tree.reason(spaces, file_format)
     left_out = [each for each in exclusions if each.stage != "absent"]
-    assert [run_id(run.entities) for run in found] == sorted(names if reason is None else ())
-    assert sorted(map(excluded_id, left_out)) == sorted(names if reason else ())
+    assert [run_id(run.entities) for run in found] == sorted(tree.names if reason is None else ())
+    assert sorted(map(excluded_id, left_out)) == sorted(tree.names if reason else ())
     assert all(reason in each.reason for each in left_out)
-    assert all(f"space-{space}" in each.reason for each in left_out if reason is UNFETCHED)
+    place = tree.preferred if len(spaces) == 2 else spaces[0]
+    place = "fsLR_den-91k" if file_format == "cifti" else place
+    assert all(f"_space-{place}_" in each.reason for each in left_out if reason is UNFETCHED)
     assert {each.participant_id for each in exclusions if each not in left_out} == tree.absent
+
+
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.listing)
+def test_by_default_a_run_has_its_image_in_either_space_or_the_reason_names_both(
+    shared, tmp_path, tree
+):
+    found, exclusions = find_in(shared, tmp_path, tree, (N6, N9), "auto")
+    left_out = [each for each in exclusions if each.stage != "absent"]
+    reason = tree.reason((N6, N9), "nifti")
+    assert sorted(run_id(run.entities) for run in found) == sorted(() if reason else tree.names)
+    assert sorted(map(excluded_id, left_out)) == sorted(tree.names if reason else ())
+    both = f"no desc-preproc BOLD in {N6} or {N9}, nor CIFTI of fsLR 91k, {NOWHERE}: "
+    assert all((both if reason is NOWHERE else reason) in each.reason for each in left_out)
+
+
+@pytest.mark.parametrize("file_format", ["auto", "cifti"])
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.listing)
+def test_a_real_tree_with_everything_fetched_gives_each_run_its_own_files(
+    shared, tmp_path, tree, file_format
+):
+    found, _ = find_in(shared, tmp_path, tree, (N6, N9), file_format, fetched=True)
+    is_there = tree.has_cifti if file_format == "cifti" else tree.preferred is not None
+    assert [run_id(run.entities) for run in found] == sorted(tree.names if is_there else ())
     for run in found:
-        own = (run.bold, run.mask, run.confounds)
-        assert all(path.name.startswith(f"{run_id(run.entities)}_") for path in own)
-        assert space in run.bold.name
-        assert space in run.mask.name
+        own = [run.bold, run.confounds, run.mask, run.boldref, run.aroma]
+        name = run_id(run.entities)
+        assert all(path.name.startswith(f"{name}_") for path in own if path is not None)
+        if file_format == "cifti":
+            assert (run.space, run.den, run.mask, run.boldref) == ("fsLR", "91k", None, None)
+            assert run.bold.name == f"{name}_space-fsLR_den-91k_bold.dtseries.nii"
+            continue
+        assert (run.space, run.den, run.file_format) == (tree.preferred, None, "nifti")
+        grid = f"_space-{run.space}_" + (f"res-{run.res}_" if run.res else "")
+        assert all(grid in path.name for path in (run.bold, run.mask))
+        assert "AROMA" not in run.bold.name
+        assert (run.boldref is not None) == tree.has_boldref
+        assert run.boldref is None or run.boldref.name == f"{name}{grid}boldref.nii.gz"
+        assert (run.aroma is not None) == ("aroma" in tree.listing)
+
+
+def test_without_an_image_in_the_wanted_space_cifti_is_taken(shared, tmp_path):
+    (tree,) = (each for each in TREES if each.listing.startswith("ds003745"))
+    found, exclusions = find_in(shared, tmp_path, tree, (N6,), "auto", fetched=True)
+    assert exclusions == []
+    assert {(run.file_format, run.space) for run in found} == {("cifti", "fsLR")}
+    assert {run_id(run.entities) for run in found} == tree.names
 
 
 def test_every_tree_of_the_shared_data_is_in_the_table(shared):
@@ -229,5 +340,8 @@ def test_a_clone_without_images_lists_76_people_and_how_to_fetch_them(shared, tm
 def test_a_clone_without_the_space_of_a424_lists_76_people_too(shared, tmp_path):
     done, duration_s = run_unfetched(shared, tmp_path)
     assert done.returncode == 65, done.stderr
-    assert set(re.findall(r"\bsub-\d+\b", done.stdout)) == EVERYONE
+    text = done.stdout + done.stderr
+    told = re.findall(r"image not fetched: run `datalad get \S*/(sub-\d+)/func/", text)
+    assert (len(told), set(told)) == (76, EVERYONE)
+    assert not (tmp_path / "out").exists()
     assert duration_s < 20

@@ -1,6 +1,5 @@
 """What this room writes is BIDS; the validator is the oracle."""
 
-import nibabel as nib
 import numpy as np
 import pytest
 from bids_schema import validate
@@ -8,11 +7,11 @@ from bids_schema import validate
 from fmmtc_bidsapp.bidsio.names import GroupFiles, participant_report, run_log_dir
 from fmmtc_bidsapp.bidsio.write import (
     prepare_output,
-    write_atlas,
     write_json,
     write_text,
     write_tsv,
 )
+from fmmtc_bidsapp.bidsio.write_atlas import label_bytes, write_atlas
 from fmmtc_bidsapp.records import Atlas
 
 
@@ -35,7 +34,7 @@ def tree(written):
         space="MNI152NLin6Asym",
         digest="00",
     )
-    labels = nib.Nifti1Image(np.arange(8, dtype=np.int16).reshape(2, 2, 2), np.eye(4))
+    labels = label_bytes(np.arange(8, dtype=np.int32).reshape(2, 2, 2), np.eye(4))
     write_atlas(root, atlas, labels, "MNI152NLin6Asym", "02")
     write_text(participant_report(root, "sub-01"), "<html></html>")
     write_text(run_log_dir(root, "sub-01", "r1") / "plan.toml", "a = 1")
@@ -45,6 +44,23 @@ def tree(written):
     write_text(group.log_dir("r1") / "plan.toml", "a = 1")
     write_json(group.bundle_dir / "config.json", {})
     return files
+
+
+@pytest.fixture
+def cleaned_tree(tree, written):
+    """The same run cleaned as well."""
+    root = tree.output_dir
+    written(tree.entities, desc="simple")
+    for desc in ("parcel-means", "simple"):
+        prepare_output(
+            root, config_hash=desc, desc=desc, sources={"fmriprep": root.parent}, version="0.1.0"
+        )
+    return tree
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_cleaned_series_and_what_was_removed_are_accepted(cleaned_tree, extended):
+    assert validate(cleaned_tree.output_dir, extended=extended) == []
 
 
 @pytest.mark.parametrize("extended", [False, True])

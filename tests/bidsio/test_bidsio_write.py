@@ -8,17 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import atlas_files
+from fmmtc_bidsapp.bidsio.names import RunFiles, atlas_files
 from fmmtc_bidsapp.bidsio.write import (
     atomic_path,
-    write_atlas,
     write_bytes,
     write_json,
+    write_run,
     write_text,
     write_tsv,
 )
+from fmmtc_bidsapp.bidsio.write_atlas import label_bytes, write_atlas
 from fmmtc_bidsapp.errors import OutputError
-from fmmtc_bidsapp.records import Atlas
+from fmmtc_bidsapp.records import Atlas, CleanedSeries, Connectome, ParcelSeries, Strategy
 
 
 def test_a_failed_write_leaves_neither_the_file_nor_a_temporary(tmp_path):
@@ -121,7 +122,7 @@ def test_a_run_writes_series_matrix_coverage_and_quality_with_their_sidecars(wri
     coverage = pd.read_csv(files.coverage, sep="\t", index_col="Node")["coverage"]
     assert coverage.to_dict() == {"R_V1": 1.0, "R_MST": 0.0, "L_V1": 0.75}
     quality = pd.read_csv(files.qc, sep="\t").iloc[0]
-    assert list(quality.index[:4]) == ["participant_id", "task_id", "run_id", "n_volumes"]
+    assert list(quality.index[:4]) == ["participant_id", "task_id", "run_id", "space"]
     assert quality["participant_id"] == "sub-01"
     assert quality["usable"]
 
@@ -150,6 +151,57 @@ def test_the_sidecar_of_a_matrix_points_to_its_series_and_nodes(written):
     assert (sidecar["Weighted"], sidecar["Directed"], sidecar["FisherZ"]) == (True, False, False)
 
 
+def test_a_cleaned_run_has_the_uncleaned_series_and_what_was_removed_beside_it(tmp_path, quality):
+    root, entities = tmp_path / "out", {"sub": "01", "task": "rest"}
+    files = RunFiles(root, entities, "fsLR", "A424", "mine", den="91k", measure="precision")
+    signal = np.arange(12.0).reshape(6, 2)
+    flags = np.array([True, False, False, True, False, False])
+    dummy, censored = flags & (np.arange(6) < 1), flags & (np.arange(6) > 0)
+    cleaned = CleanedSeries(
+        signal[~flags] - signal[~flags].mean(axis=0),
+        np.array([np.nan, 0.1, 0.1, 0.9, 0.1, 0.1]),
+        None,
+        dummy,
+        censored,
+        {"csf": np.linspace(0, 1, 6)},
+        dof=2,
+        notes=("no cosine columns",),
+        low_pass_hz=0.1,
+        high_pass_hz=0.01,
+    )
+    strategy = Strategy("mine", "Mine", (), True, 0.1, 0.01, fd_threshold_mm=0.5)
+    write_run(
+        files,
+        ParcelSeries(signal, ("a", "b"), 2.0, np.ones(2)),
+        cleaned,
+        strategy,
+        Connectome(np.eye(2), ("a", "b"), "precision"),
+        quality,
+        {"Sources": ["bids:fmriprep:x"]},
+    )
+    folder = root / "sub-01" / "func"
+    stem = "sub-01_task-rest_space-fsLR_atlas-A424_den-91k"
+    assert len(np.loadtxt(folder / f"{stem}_stat-mean_desc-none_timeseries.tsv", skiprows=1)) == 6
+    assert len(np.loadtxt(folder / f"{stem}_stat-mean_desc-mine_timeseries.tsv", skiprows=1)) == 4
+    assert (folder / f"{stem}_stat-precision_desc-mine_relmat.tsv").is_file()
+    told = json.loads(files.timeseries.with_suffix(".json").read_text())
+    assert told["NumberOfVolumes"] == 6
+    assert told["NumberOfVolumesRetained"] == 4
+    assert (told["NumberOfDummyVolumes"], told["NumberOfCensoredVolumes"]) == (1, 1)
+    assert told["Interpolated"] is True
+    assert told["ConfoundRegressors"] == ["csf"]
+    band = {"Type": "Butterworth", "LowCutoffHz": 0.01, "HighCutoffHz": 0.1}
+    assert told["SoftwareFilters"] == {"Detrend": {"Polynomial": 1}, "Bandpass": band}
+    assert told["Sources"][0].endswith("desc-none_timeseries.tsv")
+    plain = json.loads(files.uncleaned.with_suffix(".json").read_text())
+    assert (plain["NumberOfVolumesRetained"], plain["ConfoundRegressors"]) == (6, [])
+    outliers = pd.read_csv(files.outliers, sep="\t", na_values="n/a")
+    assert outliers["dummy"].tolist() == [1, 0, 0, 0, 0, 0]
+    assert outliers["censored"].tolist() == [0, 0, 0, 1, 0, 0]
+    assert outliers["fd_mm"].isna().tolist() == [True] + [False] * 5
+    assert pd.read_csv(files.design, sep="\t")["csf"].tolist() == np.linspace(0, 1, 6).tolist()
+
+
 def test_writing_a_run_again_changes_no_byte_and_no_date(written):
     files = written({"sub": "01", "task": "rest"})
     paths = sorted(files.func_dir.iterdir())
@@ -158,6 +210,28 @@ def test_writing_a_run_again_changes_no_byte_and_no_date(written):
     written({"sub": "01", "task": "rest"})
     assert sorted(files.func_dir.iterdir()) == paths
     assert all(path.stat().st_mtime == 1 for path in paths)
+
+
+def test_a_run_with_other_numbers_is_not_called_whole_until_all_of_it_is_written(
+    written, monkeypatch
+):
+    files = written({"sub": "01", "task": "rest"})
+
+    def fail(*_, **__):
+        raise OutputError("full")
+
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.write.write_connectome", fail)
+    with pytest.raises(OutputError, match="full"):
+        written({"sub": "01", "task": "rest"}, changes={"fc_mean": 0.7})
+    assert files.timeseries.is_file()
+    assert not files.qc.exists()
+
+
+def test_the_uncleaned_series_says_the_same_whatever_cleaning_it_stands_beside(written):
+    files = written({"sub": "01", "task": "rest"}, desc="simple", changes={"mean_fd": 0.1})
+    before = files.uncleaned.with_suffix(".json").read_bytes()
+    written({"sub": "01", "task": "rest"}, desc="other", changes={"mean_fd": 0.3})
+    assert files.uncleaned.with_suffix(".json").read_bytes() == before
 
 
 def test_an_atlas_is_written_with_labels_as_integers_and_a_row_per_parcel(tmp_path):
@@ -173,9 +247,9 @@ def test_an_atlas_is_written_with_labels_as_integers_and_a_row_per_parcel(tmp_pa
         space="MNI152NLin6Asym",
         digest="00",
     )
-    labels = np.array([[[0.0, 1.0, 3.0]]], dtype=np.float32)
+    labels = np.array([[[0, 1, 3]]], dtype=np.int32)
     affine = np.diag([-2.0, 2.0, 2.0, 1.0])
-    write_atlas(tmp_path, atlas, nib.Nifti1Image(labels, affine), "MNI152NLin6Asym", "02")
+    write_atlas(tmp_path, atlas, label_bytes(labels, affine), "MNI152NLin6Asym", "02")
     image, table, sidecar = atlas_files(tmp_path, "MNI152NLin6Asym", "toy", "02")
     loaded = nib.load(image)
     assert np.issubdtype(loaded.get_data_dtype(), np.integer)

@@ -13,6 +13,7 @@ from fmmtc_bidsapp.cli.main import build_parser, main, plan_from
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.options import (
     CohortOptions,
+    ConnectivityOptions,
     DenoiseOptions,
     EvaluationOptions,
     ModelOptions,
@@ -24,6 +25,7 @@ from fmmtc_bidsapp.plan import GroupPlan, ParticipantPlan
 ALL_OPTIONS = (
     ParcelOptions,
     DenoiseOptions,
+    ConnectivityOptions,
     CohortOptions,
     ModelOptions,
     TrainOptions,
@@ -58,6 +60,103 @@ def test_no_flag_means_the_defaults_of_the_options() -> None:
     assert isinstance(plan, ParticipantPlan)
     assert plan.parcel == ParcelOptions()
     assert plan.denoise == DenoiseOptions()
+    assert plan.connectivity == ConnectivityOptions()
+    assert (plan.desc, plan.mode) == (None, "run")
+
+
+def test_the_help_says_what_is_done_where_a_cleaning_setting_is_left_out() -> None:
+    text = " ".join(build_parser().format_help().split())
+    assert text.count("(default: the strategy's own)") == 4
+
+
+def test_the_cleaning_and_connectivity_flags_reach_the_plan() -> None:
+    flags = (
+        "--denoise-strategy scrubbing --fd-threshold 0.2 --dvars_threshold 1.5 --low-pass 0.1 "
+        "--high-pass 0 --dummy-scans 4 --min-volumes 60 --min-dof 30 --desc mine --fisher-z "
+        "--fc-measure partial-correlation --combine_runs --file-format cifti "
+        "--resampling-target atlas"
+    )
+    plan = plan_from(["in", "out", "participant", *flags.split()])
+    assert isinstance(plan, ParticipantPlan)
+    assert plan.denoise == DenoiseOptions("scrubbing", 0.2, 1.5, 0.1, 0.0, "4", 60, 30)
+    assert plan.connectivity == ConnectivityOptions("partial-correlation", True, True)
+    assert plan.parcel == ParcelOptions(file_format="cifti", resampling_target="atlas")
+    assert plan.desc == "mine"
+
+
+def test_what_users_of_xcpd_type_means_the_same() -> None:
+    ours, theirs = (
+        plan_from(["in", "out", "participant", *flags.split()])
+        for flags in (
+            "--fd-threshold 0.3 --high-pass 0.01 --low-pass 0.08",
+            "--fd-thresh 0.3 --lower-bpf 0.01 --upper_bpf 0.08",
+        )
+    )
+    assert isinstance(ours, ParticipantPlan)
+    assert isinstance(theirs, ParticipantPlan)
+    assert ours.denoise == theirs.denoise == DenoiseOptions("simple", 0.3, None, 0.08, 0.01)
+
+
+def test_the_desc_chooses_at_the_group_level_and_names_at_the_participant_level() -> None:
+    group = plan_from(["in", "out", "group", "--target", "y", "--desc", "p36"])
+    participant = plan_from(["in", "out", "participant", "--desc", "p36"])
+    assert isinstance(group, GroupPlan)
+    assert isinstance(participant, ParticipantPlan)
+    assert group.cohort.desc == participant.desc == "p36"
+
+
+@pytest.mark.parametrize("mode", ["dry-run", "reports-only", "boilerplate-only"])
+def test_a_participant_run_can_be_something_less(mode: str) -> None:
+    plan = plan_from(["in", "out", "participant", f"--{mode}"])
+    assert isinstance(plan, ParticipantPlan)
+    assert plan.mode == mode
+
+
+def test_quality_alone_needs_no_target() -> None:
+    plan = plan_from(["in", "out", "group", "--analysis", "qc"])
+    assert isinstance(plan, GroupPlan)
+    assert (plan.analysis, plan.label) == ("qc", "qc")
+
+
+def test_the_flags_of_a_run_reach_the_resources() -> None:
+    flags = [
+        "--use-plugin",
+        "p.yml",
+        "--clean-workdir",
+        "--resource_monitor",
+        "--write-graph",
+        "-vv",
+    ]
+    resources = plan_from(["in", "out", "participant", *flags]).resources
+    assert resources.plugin_file == Path("p.yml").absolute()
+    assert resources.clean_workdir
+    assert resources.resource_monitor
+    assert resources.write_graph
+    assert resources.verbose == 2
+    other = plan_from(["in", "out", "participant", "--nipype-plugin-file", "p.yml"]).resources
+    assert other.plugin_file == resources.plugin_file
+
+
+def test_flags_that_change_nothing_are_accepted() -> None:
+    plan_from(["in", "out", "participant", "--skip-bids-validation", "--notrack"])
+
+
+def test_several_derivatives_are_given_at_once_or_one_by_one() -> None:
+    at_once = plan_from(["in", "out", "participant", "-d", "fmriprep=f", "aroma=a"])
+    one_by_one = plan_from(
+        ["in", "out", "participant", "-d", "fmriprep=f", "--datasets", "aroma=a"]
+    )
+    expected = {"fmriprep": Path("f").absolute(), "aroma": Path("a").absolute()}
+    assert at_once.derivatives == one_by_one.derivatives == expected
+
+
+def test_an_unusable_plugin_file_ends_with_2_before_anything_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plugin.yml").write_text("plugin: SLURMGraph")
+    words = ["nowhere", tmp_path / "out", "participant", "--use-plugin", tmp_path / "plugin.yml"]
+    assert main([str(word) for word in words]) == 2
+    assert "cannot say which steps failed" in capsys.readouterr().err
 
 
 def test_both_spellings_and_prefixes_give_the_same_plan() -> None:
@@ -104,6 +203,17 @@ def test_the_group_flags_reach_the_plan() -> None:
         (["participant", "--nprocs", "0"], "--nprocs"),
         (["group", "--target", "y", "--bids-filter-file", "f"], "--bids-filter-file has no mean"),
         (["group", "--target", "y", "--bids-database-dir", "d"], "--bids-database-dir has no mean"),
+        (["group", "--analysis", "qc", "--dry-run"], "--dry-run has no meaning at the group"),
+        (["group", "--analysis", "qc", "--fisher-z"], "--fisher-z has no meaning at the group"),
+        (["participant", "--dry-run", "--reports-only"], "not allowed with"),
+        (["participant", "--fd-threshold", "much"], "--fd-threshold"),
+        (["participant", "--fd-threshold", "nan"], "--fd-threshold"),
+        (["participant", "--dummy-scans", "some"], "--dummy-scans"),
+        (["participant", "--desc", "p-36"], "--desc"),
+        (["participant", "--denoise-strategy", "none", "--low-pass", "0.1"], "--low-pass has no"),
+        (["participant", "-d", "melodic=x"], "melodic=x"),
+        (["participant", "-d", "fmriprep=x", "fmriprep=y"], "fmriprep twice"),
+        (["participant", "--no-such-flag"], "--no-such-flag"),
     ],
 )
 def test_wrong_use_ends_with_2_and_names_the_flag(
@@ -115,7 +225,21 @@ def test_wrong_use_ends_with_2_and_names_the_flag(
     assert words in capsys.readouterr().err
 
 
-def test_an_unknown_flag_ends_with_2() -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["in", "out", "participant", "--no-such-flag"])
-    assert stop.value.code == 2
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--desc", "none"], "uncleaned"),
+        (["--desc", "confounds"], "fMRIPrep's table"),
+        (["--combine-runs", "--run-id", "1"], "--run-id"),
+        (["--mem-mb", "0"], "8G"),
+        (["--mem-mb", "lots"], "8G"),
+    ],
+)
+def test_what_could_only_mislead_is_refused(flags: list[str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        plan_from(["in", "out", "participant", *flags])
+
+
+@pytest.mark.parametrize(("text", "gb"), [("8000", 8), ("8G", 8), ("8GB", 8), ("500m", 0.5)])
+def test_memory_is_given_in_megabytes_or_with_a_unit(text: str, gb: float) -> None:
+    assert plan_from(["in", "out", "participant", "--mem-mb", text]).resources.memory_gb == gb

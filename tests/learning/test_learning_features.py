@@ -9,7 +9,6 @@ import torch
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.features import (
     encode_series,
-    merge_connectomes,
     normalise,
     window_starts,
 )
@@ -180,25 +179,3 @@ def test_the_same_seed_gives_the_same_features_and_another_seed_others(encoder):
     first, again, other = (encode(encoder, signal, seed=s).cls for s in (1, 1, 2))
     assert first.tobytes() == again.tobytes()
     assert not np.allclose(first, other, atol=1e-7)
-
-
-def test_connectomes_are_merged_in_fishers_z_by_volumes():
-    a, b = np.array([[1, 0.8], [0.8, 1]]), np.array([[1, -0.2], [-0.2, 1]])
-    merged = merge_connectomes([(a, 300), (b, 100)])
-    expected = np.tanh(0.75 * np.arctanh(0.8) + 0.25 * np.arctanh(-0.2))
-    np.testing.assert_allclose(merged, [[1, expected], [expected, 1]])
-
-
-def test_an_edge_is_taken_from_the_runs_that_have_it_and_is_nan_where_none_has():
-    full = np.array([[1, 0.5, 0.3], [0.5, 1, 0.1], [0.3, 0.1, 1]])
-    holed = full.copy()
-    holed[1, :] = holed[:, 1] = np.nan
-    np.testing.assert_allclose(merge_connectomes([(full, 10), (holed, 90)]), full)
-    alone = merge_connectomes([(holed, 10)])
-    assert np.isnan(alone[1]).all()
-    assert np.isnan(alone[:, 1]).all()
-    np.testing.assert_allclose(alone[0, 2], 0.3)
-
-
-def test_parcels_with_the_same_series_stay_at_a_correlation_of_one():
-    np.testing.assert_allclose(merge_connectomes([(np.ones((2, 2)), 5), (np.ones((2, 2)), 7)]), 1)

@@ -2,77 +2,186 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles, RunFiles
-from fmmtc_bidsapp.bidsio.write import write_atlas, write_json, write_run, write_tsv
-from fmmtc_bidsapp.records import Atlas, Connectome, ParcelSeries, RunQuality
+from fmmtc_bidsapp.bidsio.names import (
+    GroupFiles,
+    RunFiles,
+    atlas_description,
+    atlas_files,
+    dataset_description,
+)
+from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
+from fmmtc_bidsapp.reports.run_figures import draw_run
 
 SPACE = "MNI152NLin6Asym"
+NETWORKS = ("Visual", "Default Mode", "Subcortical")
 MODELS = {"fmmtc": "FMM_TC", "fc-logistic": "FC-logistic", "dummy": "Dummy"}
-
-
-def small_atlas(label: str, n: int = 12) -> Atlas:
-    return Atlas(
-        label=label,
-        title=f"Atlas {label}",
-        image=Path("unused.nii.gz"),
-        index=np.arange(1, n + 1),
-        names=tuple(f"P{i}" for i in range(n)),
-        networks=tuple(("Visual", "Default Mode", "Subcortical")[i % 3] for i in range(n)),
-        subnetworks=("n/a",) * n,
-        coordinates_mm=None,
-        space=SPACE,
-        digest="0" * 64,
-        description="Twelve parcels made up for a test.",
-    )
+REGRESSORS = (
+    *(f"{k}_{x}{d}" for k in ("trans", "rot") for x in "xyz" for d in ("", "_derivative1")),
+    *("csf", "white_matter", "cosine00", "cosine01"),
+)
+CLEANED = {
+    "CleaningStrategy": "simple",
+    "CleaningTitle": "motion parameters, white matter, CSF and cosines",
+    "CleaningReferences": ["friston1996", "not2know"],
+    "CleaningNotes": ["trans_x_derivative1 was computed."],
+    "SoftwareFilters": {
+        "Detrend": {"Polynomial": 1},
+        "Bandpass": {"LowCutoffHz": 0.01, "HighCutoffHz": 0.08},
+    },
+    "ConfoundRegressors": list(REGRESSORS),
+    "FramewiseDisplacementThreshold": 0.5,
+    "StandardisedDVARSThreshold": "n/a",
+    "Interpolated": True,
+}
+QUALITY = {
+    "tr_s": 2.0, "mean_fd": 0.12, "max_fd": 0.9, "n_parcels_missing": 1, "coverage_min": 0.2,
+    "coverage_median": 0.99, "fc_mean": 0.21, "dof": 17, "atlas_resampling": "none",
+    "usable": True, "reasons": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RunWriter:
-    """Writes one finished run of a participant."""
+    """Writes one finished run of a participant; its second parcel has no data."""
 
     root: Path
 
-    def atlas(self, label: str, n: int = 12) -> Atlas:
-        return small_atlas(label, n)
+    def __call__(self, participant: str = "01", *, draw: bool = False, **changes: Any) -> Path:
+        """Write a run, with its pictures or without; returns the root of the dataset."""
+        files = self.run(participant, **changes)
+        if draw:
+            draw_run(files, self.boldref() if files.den is None else None)
+        return self.root
 
-    def __call__(
-        self, participant: str = "01", *, atlas: Atlas | None = None, n_volumes: int = 40
-    ) -> Path:
-        atlas = atlas or small_atlas("A424")
-        n = len(atlas.names)
-        rng = np.random.default_rng(n)
-        mix = np.eye(n) + 0.4 * (np.array(atlas.networks)[:, None] == np.array(atlas.networks))
-        signal = np.cumsum(rng.normal(size=(n_volumes, n)), axis=0) * 0.2
-        signal = (signal + rng.normal(size=signal.shape)) @ mix + 1000
-        coverage = np.clip(1.02 - rng.exponential(0.05, n), 0.55, 1)
+    def run(
+        self,
+        participant: str = "01",
+        *,
+        entities: Mapping[str, str] = {"task": "rest", "run": "1"},
+        atlas: str = "A424",
+        desc: str = "simple",
+        den: str | None = None,
+        n_volumes: int = 40,
+        n_parcels: int = 12,
+        first_parcel: str = "P0",
+        sidecar: Mapping[str, Any] = {},
+        quality: Mapping[str, Any] = {},
+    ) -> RunFiles:
+        """Write the files of a run without pictures."""
+        grid = {"space": SPACE, "res": "02"} if den is None else {"space": "fsLR", "den": den}
+        files = RunFiles(
+            self.root, {"sub": participant, **entities}, atlas=atlas, desc=desc, **grid
+        )
+        names = [first_parcel, *(f"P{i}" for i in range(1, n_parcels))]
+        self._atlas(files, names)
+        cleaned = desc != "none"
+        left_out = _left_out(n_volumes, cleaned=cleaned)
+        retained = ~left_out.any(axis=0)
+        signal = _signal(n_volumes, n_parcels)
+        write_tsv(files.uncleaned, dict(zip(names, signal.T, strict=True)))
+        rest = (signal - np.mean(signal, axis=0))[retained]
+        common = {
+            "RepetitionTime": 2.0, "Atlas": atlas, "AtlasSpace": SPACE, "AtlasResampling": "none",
+            "AtlasTransform": "n/a", "MinimumCoverage": 0.5, "NumberOfVolumes": n_volumes,
+        }  # fmt: skip
+        write_json(files.uncleaned.with_suffix(".json"), common | dict(sidecar))
+        if cleaned:
+            write_tsv(files.timeseries, dict(zip(names, rest.T, strict=True)))
+            counts = {
+                "NumberOfVolumesRetained": int(retained.sum()),
+                "NumberOfDummyVolumes": int(left_out[0].sum()),
+                "NumberOfCensoredVolumes": int(left_out[1].sum()),
+            }
+            told = common | CLEANED | counts | dict(sidecar)
+            write_json(files.timeseries.with_suffix(".json"), told)
+            self._design(files, n_volumes)
+        self._motion(files, left_out)
+        self._matrix(files, names, rest)
+        coverage = np.linspace(0.6, 1, n_parcels)
         coverage[1] = 0.2
-        signal[:, 1] = np.nan
+        write_tsv(files.coverage, {"Node": names, "coverage": coverage})
+        numbers = {
+            "n_volumes": n_volumes, "num_dummy_volumes": int(left_out[0].sum()),
+            "num_censored_volumes": int(left_out[1].sum()),
+            "num_retained_volumes": int(retained.sum()), "n_parcels": n_parcels,
+        }  # fmt: skip
+        row = {"participant_id": f"sub-{participant}"} | QUALITY | numbers | dict(quality)
+        write_tsv(files.qc, {name: [value] for name, value in row.items()})
+        return files
+
+    def boldref(self) -> Path:
+        """Write a reference volume on a finer grid than the labels'."""
+        path = self.root.parent / f"{self.root.name}_boldref.nii.gz"
+        bright = np.random.default_rng(0).uniform(500, 1000, size=(20, 24, 20))
+        nib.save(nib.Nifti1Image(bright, np.diag([3.0, 3.0, 3.0, 1.0])), path)
+        return path
+
+    def _atlas(self, files: RunFiles, names: list[str]) -> None:
+        image, table, _ = atlas_files(
+            files.output_dir, files.space, files.atlas, files.res, files.den
+        )
+        n = len(names)
+        networks = [NETWORKS[i % 3] for i in range(n)]
+        write_tsv(table, {"index": range(1, n + 1), "name": names, "network": networks})
+        if files.den is None:
+            labels = np.zeros((14, 16, 12), dtype=np.int32)
+            inside = labels[2:-2, 2:-2, 2:-2]
+            inside[:] = 1 + np.arange(inside.size).reshape(inside.shape) * n // inside.size
+            # To the left, as A424 is stored.
+            nib.save(nib.Nifti1Image(labels, np.diag([-4.0, 4.0, 4.0, 1.0])), image)
+        about = {"Name": f"Atlas {files.atlas}", "Description": "Made up.", "License": "CC0"}
+        write_json(atlas_description(self.root, files.atlas), about)
+        made_by = {
+            "Name": "fmmtc_bidsapp", "Version": "0.0.1", "ConfigurationHash": {"simple": "7c1e"},
+        }  # fmt: skip
+        write_json(dataset_description(self.root), {"GeneratedBy": [made_by]})
+
+    def _motion(self, files: RunFiles, left_out: np.ndarray) -> None:
+        fd_mm = np.random.default_rng(2).gamma(2, 0.05, left_out.shape[1])
+        fd_mm[left_out[1]] = 0.9
+        columns = {"fd_mm": fd_mm, "std_dvars": 1 + fd_mm}
+        for values in columns.values():
+            values[0] = np.nan
+        flags = dict(zip(("dummy", "censored"), left_out.astype(int), strict=True))
+        write_tsv(files.outliers, columns | flags)
+
+    def _design(self, files: RunFiles, n_volumes: int) -> None:
+        values = np.random.default_rng(3).normal(size=(len(REGRESSORS), n_volumes))
+        write_tsv(files.design, dict(zip(REGRESSORS, values, strict=True)))
+
+    def _matrix(self, files: RunFiles, names: list[str], signal: np.ndarray) -> None:
         with np.errstate(invalid="ignore"):
             matrix = np.corrcoef(signal.T)
-        files = RunFiles(
-            self.root, {"sub": participant, "task": "rest", "run": "1"}, SPACE, atlas.label,
-            "none", "02",
-        )  # fmt: skip
-        quality = RunQuality(
-            n_volumes, 2.0, 0.12, 0.9, n, 1, 1, 0, 0.2, 0.99, 3, 7, 0.21, True, True
-        )
-        write_run(
-            files,
-            ParcelSeries(signal, atlas.names, 2.0, coverage),
-            Connectome(matrix, atlas.names, "correlation"),
-            quality,
-            {"MinimumCoverage": 0.5},
-        )
-        image = nib.Nifti1Image(np.arange(27, dtype=np.int32).reshape(3, 3, 3) % n, np.eye(4))
-        write_atlas(self.root, atlas, image, SPACE, "02")
-        return self.root
+        write_tsv(files.relmat, {"Node": names, **dict(zip(names, matrix, strict=True))})
+        about = {"RelationshipMeasure": "Pearson correlation coefficient", "FisherZ": False}
+        write_json(files.relmat.with_suffix(".json"), about)
+
+
+def _left_out(n_volumes: int, *, cleaned: bool) -> np.ndarray:
+    """Dummy and censored, (2, time)."""
+    left_out = np.zeros((2, n_volumes), dtype=bool)
+    if cleaned:
+        left_out[0, :2] = True
+        left_out[1, [10, 11, 25]] = True
+    return left_out
+
+
+def _signal(n_volumes: int, n_parcels: int) -> np.ndarray:
+    rng = np.random.default_rng(n_parcels)
+    network = np.arange(n_parcels) % 3
+    mix = np.eye(n_parcels) + 0.4 * (network[:, None] == network)
+    signal = rng.normal(size=(n_volumes, n_parcels)) @ mix + 1000
+    signal[:, 1] = np.nan
+    return signal
 
 
 @dataclass(frozen=True)
@@ -240,7 +349,7 @@ def write_a_group(tmp_path: Path) -> GroupWriter:
 def written_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One participant, one training (``train``) and one application (``apply``)."""
     root = tmp_path_factory.mktemp("dataset")
-    RunWriter(root)()
+    RunWriter(root)(draw=True)
     GroupWriter(root).train("train")
     GroupWriter(root).apply("apply")
     return root

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import re
+import shutil
+import stat
+from dataclasses import replace
+from importlib.metadata import version
+
+import pytest
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.bidsio.write import write_json
+from fmmtc_bidsapp.reports.applied import REGRESSOR_KEYS, regressors_in_words
 from fmmtc_bidsapp.reports.bibliography import (
     boilerplate_dir,
     cited_keys,
@@ -12,12 +19,14 @@ from fmmtc_bidsapp.reports.bibliography import (
 )
 from fmmtc_bidsapp.reports.methods import group_methods, participant_methods, write_citation
 from fmmtc_bidsapp.reports.written import read_json
+from fmmtc_bidsapp.signals.strategies import STRATEGIES_TABLE
 
 
-def test_every_template_cites_only_what_the_bibliography_has_and_nothing_lies_unused():
+def test_templates_and_strategies_cite_only_what_is_known_and_nothing_lies_unused():
     templates = boilerplate_dir().glob("*.jinja")
     cited = {key for path in templates for key in cited_keys(path.read_text())}
-    assert cited == set(references())
+    strategies = {key for each in STRATEGIES_TABLE.values() for key in each.references}
+    assert cited | strategies | REGRESSOR_KEYS == set(references())
 
 
 def test_every_entry_of_the_bibliography_is_parsed_whole():
@@ -35,18 +44,103 @@ def test_citations_are_spelt_with_authors_and_year():
     )
 
 
-def test_only_what_was_applied_is_described(write_a_run):
-    root = write_a_run()
-    plain = participant_methods(root)
-    assert "neither filtered nor smoothed" in plain
-    assert "No confound was regressed out" in plain
-    sidecar = next(root.rglob("*_timeseries.json"))
-    write_json(sidecar, read_json(sidecar) | {"ConfoundRegressors": ["rot_x", "csf"]})
-    assert "Confounds regressed out: rot_x, csf." in participant_methods(root)
+def test_what_was_not_applied_is_not_described(write_a_run):
+    write_a_run.run(desc="none")
+    text = participant_methods(write_a_run.root)
+    assert "neither filtered nor smoothed. No confound was regressed out." in text
+    for word in (
+        "censored",
+        "Butterworth",
+        "Regressed out",
+        "TemplateFlow",
+        "resampling",
+        "Fisher",
+    ):
+        assert word not in text
+
+
+def test_cleaning_is_told_from_the_sidecar(write_a_run):
+    write_a_run.run()
+    text = participant_methods(write_a_run.root)
+    assert "`simple` (motion parameters, white matter, CSF and cosines) [@friston1996]" in text
+    assert "Volumes before the steady state were dropped." in text
+    assert "displacement above 0.5 mm were censored [@power2014] (median 8 % of a run)" in text
+    assert "standardised DVARS" not in text
+    assert "0.01 to 0.08 Hz were kept" in text
+    assert (
+        "Regressed out, in retained volumes: 12 motion parameters, the mean white matter signal, "
+        "the mean CSF signal and 2 cosines of slow drift." in text
+    )
+    assert "leaves 17 degrees of freedom" in text
+
+
+def test_a_reference_of_a_users_strategy_that_nobody_knows_is_left_out(write_a_run):
+    write_a_run.run()
+    assert (
+        "not2know"
+        in read_json(next(write_a_run.root.rglob("*simple_timeseries.json")))["CleaningReferences"]
+    )
+    assert "not2know" not in participant_methods(write_a_run.root)
+
+
+def test_regressors_are_summed_up_over_runs():
+    motion = [f"{k}_{x}{s}" for k in ("trans", "rot") for x in "xyz" for s in
+              ("", "_derivative1", "_power2", "_derivative1_power2")]  # fmt: skip
+    runs = [
+        [*motion, "cosine00", "cosine01", "a_comp_cor_00", "my_own"],
+        [*motion, "cosine00", "a_comp_cor_00"],
+    ]
+    assert regressors_in_words(runs) == (
+        "24 motion parameters, the aCompCor component [@behzadi2007], "
+        "1 to 2 cosines of slow drift and the columns `my_own`"
+    )
+    assert regressors_in_words([[], []]) == ""
+
+
+def test_a_transform_is_named_with_templateflow(write_a_run):
+    told = {"AtlasTransform": "tpl-A_from-B_xfm.h5", "AtlasSpace": "MNI152NLin6Asym"}
+    write_a_run.run(sidecar=told | {"AtlasResampling": "nearest through tpl-A_from-B_xfm.h5"})
+    text = participant_methods(write_a_run.root)
+    assert "TemplateFlow's nonlinear transform" in text
+    assert "`tpl-A_from-B_xfm.h5`" in text
+    assert "[@ciric2022]" in text
+
+
+def test_labels_on_another_grid_are_resampled_and_nothing_is_said_of_templateflow(write_a_run):
+    write_a_run.run(sidecar={"AtlasResampling": "nearest"})
+    text = participant_methods(write_a_run.root)
+    assert "brought to the grid of the data by nearest-neighbour resampling" in text
+    assert "ciric2022" not in text
+
+
+def test_partial_correlation_and_fishers_z_are_told(write_a_run):
+    files = replace(write_a_run.run(), measure="partial-correlation")
+    plain = replace(files, measure="correlation").relmat
+    plain.rename(files.relmat)
+    write_json(files.relmat.with_suffix(".json"), {"FisherZ": True})
+    text = participant_methods(write_a_run.root)
+    assert "partial correlation between two parcel series" in text
+    assert "[@ledoit2004]" in text
+    assert "and transformed to Fisher's z" in text
+
+
+def test_two_cleanings_each_have_a_paragraph(write_a_run):
+    write_a_run.run()
+    write_a_run.run(desc="none")
+    text = participant_methods(write_a_run.root)
+    assert "cleaned as `simple`" in text
+    assert "As `none`, the parcel series were neither filtered nor smoothed." in text
+    assert "(1 run)" in text  # one image, cleaned twice
+    assert text.count("Each image was reduced") == 1
+
+
+def test_versions_are_those_that_are_installed(write_a_run):
+    write_a_run.run()
+    assert f"nilearn {version('nilearn')} [@abraham2014]" in participant_methods(write_a_run.root)
 
 
 def test_an_atlas_that_is_not_a424_is_not_given_its_references(write_a_run):
-    text = participant_methods(write_a_run(atlas=write_a_run.atlas("generated")))
+    text = participant_methods(write_a_run(atlas="generated"))
     assert "akiki2019" not in text
     assert "not the A424 atlas" in text
 
@@ -81,3 +175,45 @@ def test_the_citation_file_lists_exactly_what_its_text_cites(write_a_run, write_
     assert listed == cited_keys(both)
     assert "## Analysis one" in text
     assert "[@" not in text
+
+
+def a_program(folder, text):
+    path = folder / "pandoc"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_html_and_latex_come_from_pandoc_where_it_is(write_a_run, tmp_path, monkeypatch):
+    a_program(tmp_path, 'cat > /dev/null; echo "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    write_citation(write_a_run())
+    logs = write_a_run.root / "logs"
+    assert "--to=html" in (logs / "CITATION.html").read_text()
+    assert f"--bibliography={logs / 'CITATION.bib'}" in (logs / "CITATION.tex").read_text()
+
+
+def test_without_pandoc_there_is_markdown_and_bibtex_alone(write_a_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    write_citation(write_a_run())
+    names = {path.name for path in (write_a_run.root / "logs").iterdir()}
+    assert names == {"CITATION.md", "CITATION.bib"}
+
+
+def test_a_pandoc_that_fails_is_a_line_of_warning(write_a_run, tmp_path, monkeypatch, capsys):
+    a_program(tmp_path, "cat > /dev/null; echo no citeproc here >&2; exit 83")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    write_citation(write_a_run())
+    assert "Warning: pandoc did not convert the methods text (no citeproc here" in (
+        capsys.readouterr().err
+    )
+    assert not (write_a_run.root / "logs" / "CITATION.html").exists()
+
+
+@pytest.mark.skipif(shutil.which("pandoc") is None, reason="pandoc is not installed")
+def test_the_real_pandoc_resolves_every_citation(write_a_run):
+    write_citation(write_a_run())
+    text = (write_a_run.root / "logs" / "CITATION.html").read_text()
+    assert "10.1038/s41592-018-0235-4" in text
+    assert "@esteban2019" not in text
+    assert "???" not in text
+    assert r"\begin{document}" in (write_a_run.root / "logs" / "CITATION.tex").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,8 @@ from nilearn.maskers import NiftiLabelsMasker
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.signals.parcellate import parcel_means
+from fmmtc_bidsapp.signals.placement import place_parcels
+from fmmtc_bidsapp.signals.space import read_grid
 
 SHAPE, N_VOLUMES, N_PARCELS = (7, 8, 6), 12, 5
 INDEX = np.array([30, 2, 11, 4, 17])
@@ -47,8 +50,17 @@ def save(path, data, *, endian="<", scaling=None):
     return path
 
 
+def placed_on(path, labels, affine=None, target="data"):
+    """Place labels that lie on the image's grid, or where their affine says."""
+    grid = read_grid(path)
+    atlas = path.with_name("atlas.nii.gz")
+    affine = grid.affine if affine is None else affine
+    nib.Nifti1Image(labels.astype(np.int32), affine).to_filename(atlas)
+    return place_parcels(atlas, INDEX, grid, target=target, transform=None)
+
+
 def ours(path, labels, mask=None, min_coverage=0.0):
-    return parcel_means(path, labels, INDEX, mask=mask, min_coverage=min_coverage)
+    return parcel_means(path, placed_on(path, labels), mask=mask, min_coverage=min_coverage)
 
 
 def nilearn_means(path, labels, mask=None):
@@ -119,8 +131,9 @@ def test_memory_does_not_grow_with_the_number_of_volumes(tmp_path, rng):
     for n_volumes in (20, 20, 200):
         data = rng.normal(size=(*labels.shape, n_volumes)).astype(np.float32)
         path = save(tmp_path / f"{n_volumes}.nii.gz", data)
+        placed = placed_on(path, labels)
         tracemalloc.start()
-        ours(path, labels)
+        parcel_means(path, placed, mask=None, min_coverage=0)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     _, short, long = peaks
@@ -141,6 +154,21 @@ def test_nonfinite_voxels_are_left_out_of_every_volume_and_counted(tmp_path, rng
     assert found.n_voxels_nonfinite == 3
     assert found.coverage[1] == kept.sum() / (labels == INDEX[1]).sum()
     assert np.isfinite(found.signal).all()
+
+
+def test_numbers_that_cannot_be_added_up_are_no_numbers(tmp_path, rng, labels):
+    data = make_series(rng, np.float64)
+    first, second, third = (tuple(each) for each in np.argwhere(labels == INDEX[1])[:3])
+    largest = np.finfo(np.float64).max
+    data[(*first, 4)] = data[(*second, 0)] = largest
+    # What the second one lacks in this volume, compared with its first, the third one adds.
+    data[(*third, 9)] = largest
+    nib.Nifti1Image(data, AFFINE).to_filename(tmp_path / "bold.nii.gz")
+    found = ours(tmp_path / "bold.nii.gz", labels)
+    kept = labels == INDEX[1]
+    kept[tuple(np.transpose([first, second, third]))] = False
+    np.testing.assert_allclose(found.signal[:, 1], data[kept].mean(axis=0), rtol=1e-10)
+    assert found.n_voxels_nonfinite == 3
 
 
 @pytest.mark.parametrize("level", [0, 3.5, 1e30])
@@ -189,18 +217,73 @@ def test_a_parcel_without_a_voxel_on_the_grid_has_coverage_zero(tmp_path, rng, l
     assert np.isfinite(found.signal[:, :4]).all()
 
 
-def test_an_image_outside_every_label_gives_missing_parcels_only(tmp_path, rng):
-    found = ours(save(tmp_path / "bold.nii", make_series(rng)), np.zeros(SHAPE, dtype=int))
+@pytest.mark.parametrize("target", ["data", "atlas"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_file_stored_flipped_gives_exactly_the_same_series(tmp_path, rng, axis, target):
+    coarse = AFFINE @ nib.affines.from_matvec(np.diag([0.7, 0.7, 0.7]), [1, 2, 1])
+    labels = rng.choice([0, *INDEX], size=(9, 8, 7))
+    data = make_series(rng)
+    turned = np.eye(4)
+    turned[axis, axis], turned[axis, 3] = -1, SHAPE[axis] - 1
+    mask = rng.random(SHAPE) > 0.1
+    found = []
+    for name, values, inside, affine in [
+        ("bold.nii.gz", data, mask, AFFINE),
+        ("flipped.nii.gz", np.flip(data, axis), np.flip(mask, axis), AFFINE @ turned),
+    ]:
+        nib.Nifti1Image(values, affine).to_filename(tmp_path / name)
+        placed = placed_on(tmp_path / name, labels, coarse, target)
+        found.append(parcel_means(tmp_path / name, placed, mask=inside, min_coverage=0))
+    np.testing.assert_array_equal(found[0].signal, found[1].signal)
+    np.testing.assert_array_equal(found[0].coverage, found[1].coverage)
+    assert np.isfinite(found[0].signal).all()
+
+
+def test_looking_up_the_image_weighs_a_voxel_by_how_many_of_the_atlas_lie_in_it(tmp_path, rng):
+    data = make_series(rng)
+    path = save(tmp_path / "bold.nii.gz", data)
+    fine = rng.choice([0, *INDEX], size=tuple(2 * n for n in SHAPE))
+    half = AFFINE @ nib.affines.from_matvec(np.diag([0.5] * 3), [-0.25] * 3)
+    found = parcel_means(path, placed_on(path, fine, half, "atlas"), mask=None, min_coverage=0)
+    upsampled = data.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    for column, value in enumerate(INDEX):
+        expected = upsampled[fine == value].mean(axis=0, dtype=np.float64)
+        np.testing.assert_allclose(found.signal[:, column], expected, rtol=1e-6)
+    np.testing.assert_array_equal(found.coverage, 1)
+    assert not found.shrunk.any()
+
+
+def test_coverage_is_measured_against_the_volume_in_the_atlas(tmp_path, rng):
+    labels = np.full((10, 8, 6), INDEX[0])
+    labels[5:] = INDEX[1]
+    labels[-1] = INDEX[2]
+    path = save(tmp_path / "bold.nii.gz", make_series(rng))
+    placed = placed_on(path, labels, AFFINE)
+    mask = np.ones(SHAPE, dtype=bool)
+    mask[0] = False
+    found = parcel_means(path, placed, mask=mask, min_coverage=0.6)
+    # Of the first parcel the mask loses a fifth, of the second the edge of the image a half.
+    np.testing.assert_array_equal(found.coverage, [0.8, 0.5, 0, 0, 0])
+    np.testing.assert_array_equal(found.shrunk, [False, True, True, False, False])
+    np.testing.assert_array_equal(found.low_coverage, [False, True, True, True, True])
+
+
+def test_a_mask_that_holds_no_parcel_gives_missing_parcels_only(tmp_path, rng, labels):
+    path = save(tmp_path / "bold.nii", make_series(rng))
+    found = ours(path, labels, labels == 0)
     assert np.isnan(found.signal).all()
     assert found.signal.shape == (N_VOLUMES, N_PARCELS)
+    assert not found.coverage.any()
+    assert not found.shrunk.any()
 
 
-def test_labels_or_a_mask_of_another_shape_are_refused(tmp_path, rng, labels):
+def test_a_grid_or_a_mask_of_another_shape_is_refused(tmp_path, rng, labels):
     path = save(tmp_path / "bold.nii", make_series(rng))
-    with pytest.raises(InputError, match=r"atlas labels have shape \(6, 8, 6\).*\(7, 8, 6\)"):
-        ours(path, labels[1:])
-    with pytest.raises(InputError, match=r"brain mask have shape \(7, 8, 5\)"):
-        ours(path, labels, np.ones((7, 8, 5), dtype=bool))
+    placed = placed_on(path, labels)
+    with pytest.raises(InputError, match=r"atlas was placed on has shape \(6, 8, 6\).*\(7, 8, 6\)"):
+        parcel_means(path, replace(placed, shape=(6, 8, 6)), mask=None, min_coverage=0)
+    with pytest.raises(InputError, match=r"brain mask has shape \(7, 8, 5\)"):
+        parcel_means(path, placed, mask=np.ones((7, 8, 5), dtype=bool), min_coverage=0)
 
 
 @pytest.mark.parametrize("volumes", [None, 1])

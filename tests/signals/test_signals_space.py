@@ -6,11 +6,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nilearn.image import resample_img
+from scipy.spatial.distance import dice
+from scipy.stats import pearsonr
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.signals.space import (
     Grid,
     labels_on_grid,
+    mask_overlap,
     read_grid,
     read_labels,
     read_mask,
@@ -49,16 +52,17 @@ def test_the_grid_of_a_series_is_that_of_its_volumes(tmp_path):
 def test_grids_agree_up_to_rounding_and_no_further(tmp_path, labels):
     path = save(tmp_path / "a.nii.gz", labels)
     rounded = AFFINE + 1e-4 * np.eye(4, k=1)
-    assert not labels_on_grid(path, Grid(SHAPE, rounded))[1]
-    assert labels_on_grid(path, Grid(SHAPE, AFFINE @ np.diag([1.01, 1, 1, 1])))[1]
-    assert labels_on_grid(path, Grid((10, 12, 8), AFFINE))[1]
+    assert labels_on_grid(path, Grid(SHAPE, rounded))[1] == "none"
+    stretched = Grid(SHAPE, AFFINE @ np.diag([1.01, 1, 1, 1]))
+    assert labels_on_grid(path, stretched)[1] == "nearest"
+    assert labels_on_grid(path, Grid((10, 12, 8), AFFINE))[1] == "nearest"
 
 
 def test_labels_on_their_own_grid_are_carried_over_unchanged(tmp_path, labels):
-    found, resampled = labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, AFFINE))
+    found, resampling = labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, AFFINE))
     np.testing.assert_array_equal(found, labels)
     assert found.dtype == np.int32
-    assert resampled is False
+    assert resampling == "none"
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -66,9 +70,9 @@ def test_labels_on_a_flipped_or_permuted_grid_are_carried_over_voxel_by_voxel(
     tmp_path, labels, orientation
 ):
     expected, grid = reoriented(labels, orientation)
-    found, resampled = labels_on_grid(save(tmp_path / "a.nii.gz", labels), grid)
+    found, resampling = labels_on_grid(save(tmp_path / "a.nii.gz", labels), grid)
     np.testing.assert_array_equal(found, expected)
-    assert resampled is False
+    assert resampling == "none"
 
 
 def test_labels_on_a_coarser_grid_equal_nilearns_nearest_ones(tmp_path, labels):
@@ -76,7 +80,7 @@ def test_labels_on_a_coarser_grid_equal_nilearns_nearest_ones(tmp_path, labels):
     coarse = Grid(
         (5, 6, 5), AFFINE @ np.array([[2, 0, 0, 0.3], [0, 2, 0, 0.2], [0, 0, 2, 0.1], [0, 0, 0, 1]])
     )
-    found, resampled = labels_on_grid(path, coarse)
+    found, resampling = labels_on_grid(path, coarse)
     expected = resample_img(
         nib.load(path),
         coarse.affine,
@@ -87,7 +91,7 @@ def test_labels_on_a_coarser_grid_equal_nilearns_nearest_ones(tmp_path, labels):
     ).get_fdata()
     inside = (slice(None), slice(None), slice(0, 4))
     np.testing.assert_array_equal(found[inside], expected[inside])
-    assert resampled is True
+    assert resampling == "nearest"
 
 
 def test_nearest_labels_are_those_whose_centre_is_nearest_in_mm(tmp_path, labels):
@@ -106,18 +110,18 @@ def test_nearest_labels_are_those_whose_centre_is_nearest_in_mm(tmp_path, labels
 def test_a_grid_that_reaches_beyond_the_atlas_is_background_there(tmp_path, labels):
     shifted = AFFINE.copy()
     shifted[:3, 3] += AFFINE[:3, :3] @ [4, 0, 0]
-    found, resampled = labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, shifted))
+    found, resampling = labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, shifted))
     np.testing.assert_array_equal(found[:6], labels[4:])
     assert not found[6:].any()
-    assert resampled is True
+    assert resampling == "nearest"
 
 
 def test_a_voxel_centre_within_the_outermost_atlas_voxel_takes_its_label(tmp_path, labels):
     shifted = AFFINE.copy()
     shifted[:3, 3] += AFFINE[:3, :3] @ [-0.4, 0.4, -0.4]
-    found, resampled = labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, shifted))
+    found, resampling = labels_on_grid(save(tmp_path / "a.nii.gz", labels), Grid(SHAPE, shifted))
     np.testing.assert_array_equal(found, labels)
-    assert resampled is True
+    assert resampling == "nearest"
 
 
 def test_an_atlas_that_lies_elsewhere_is_refused(tmp_path, labels):
@@ -174,6 +178,53 @@ def test_an_empty_mask_is_refused(tmp_path):
     path = save(tmp_path / "m.nii.gz", np.zeros(SHAPE), dtype=np.uint8)
     with pytest.raises(InputError, match="no voxel above 0"):
         read_mask(path, Grid(SHAPE, AFFINE))
+
+
+def test_the_overlap_of_two_masks_is_that_of_the_textbook(tmp_path, labels):
+    mask, template = labels > 4, labels > 2
+    template[:3] = False
+    found = mask_overlap(
+        mask, Grid(SHAPE, AFFINE), save(tmp_path / "t.nii.gz", template, dtype=np.uint8)
+    )
+    shared = (mask & template).sum()
+    assert found.dice == pytest.approx(1 - dice(mask.ravel(), template.ravel()))
+    assert found.correlation == pytest.approx(pearsonr(mask.ravel(), template.ravel()).statistic)
+    assert found.overlap == pytest.approx(shared / min(mask.sum(), template.sum()))
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_mask_agrees_wholly_with_itself_in_any_orientation(tmp_path, labels, orientation):
+    mask, grid = reoriented(labels > 4, orientation)
+    path = save(tmp_path / "t.nii.gz", labels > 4, dtype=np.uint8)
+    found = mask_overlap(mask.astype(bool), grid, path)
+    assert (found.dice, found.overlap) == (1, 1)
+    assert found.correlation == pytest.approx(1)
+
+
+def test_the_templates_mask_may_lie_on_another_grid(tmp_path):
+    coarse = np.zeros((5, 6, 5))
+    coarse[1:4, 2:5, 1:4] = 1
+    affine = AFFINE @ nib.affines.from_matvec(np.diag([2.0, 2, 2]), [0.5, 0.5, 0.5])
+    path = save(tmp_path / "t.nii.gz", coarse, affine, dtype=np.uint8)
+    fine = coarse.repeat(2, 0).repeat(2, 1).repeat(2, 2) > 0
+    found = mask_overlap(fine, Grid((10, 12, 10), AFFINE), path)
+    assert (found.dice, found.overlap) == (1, 1)
+
+
+def test_masks_that_do_not_meet_have_no_overlap_but_masks_that_are_empty_are_refused(
+    tmp_path, labels
+):
+    path = save(tmp_path / "t.nii.gz", labels > 4, dtype=np.uint8)
+    grid = Grid(SHAPE, AFFINE)
+    apart = mask_overlap(labels < 2, grid, path)
+    assert (apart.dice, apart.overlap) == (0, 0)
+    assert apart.correlation < 0
+    with pytest.raises(InputError, match="nothing to compare"):
+        mask_overlap(np.zeros(SHAPE, dtype=bool), grid, path)
+    far = AFFINE.copy()
+    far[:3, 3] += 500
+    with pytest.raises(InputError, match="nothing to compare"):
+        mask_overlap(labels < 2, Grid(SHAPE, far), path)
 
 
 def test_the_a424_atlas_reads_as_424_labels(shared):

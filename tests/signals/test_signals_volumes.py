@@ -96,18 +96,51 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_a_header_that_promises_more_volumes_than_there_are_is_refused(plain):
     content = bytearray(plain.read_bytes())
-    content[DIM_T : DIM_T + 2] = np.int16(32000).tobytes()
+    content[DIM_T : DIM_T + 2] = np.int16(3200).tobytes()
     plain.write_bytes(content)
-    assert "20 of 32000 volumes" in refusal(plain)
-    assert "20 of 32000 volumes" in refusal(compressed(plain, bytes(content)))
+    assert "20 of 3200 volumes" in refusal(plain)
+    assert "20 of 3200 volumes" in refusal(compressed(plain, bytes(content)))
 
 
 def test_a_header_that_promises_impossible_volumes_is_refused_before_reading(plain):
     content = bytearray(plain.read_bytes())
     content[DIM_T - 6 : DIM_T] = np.full(3, 32000, dtype=np.int16).tobytes()
     plain.write_bytes(content)
-    assert "0 of 20 volumes" in refusal(plain)
-    assert "0 of 20 volumes" in refusal(compressed(plain, bytes(content)))
+    for path in (plain, compressed(plain, bytes(content))):
+        assert "0 of 20 volumes" in refusal(path)
+        # Nobody may make room for 32000 x 32000 x 32000 labels either.
+        with pytest.raises(InputError, match="truncated"):
+            read_info(path)
+
+
+OFFSET, DIM_X, UNITS = slice(108, 112), slice(42, 44), 123
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1.0])
+def test_data_that_begins_nowhere_is_refused(plain, value):
+    content = bytearray(plain.read_bytes())
+    content[OFFSET] = np.float32(value).tobytes()
+    plain.write_bytes(content)
+    assert refusal(plain)
+    assert refusal(compressed(plain, bytes(content)))
+
+
+@pytest.mark.parametrize("size", [-16, 0, 8, 2**31 - 1])
+def test_an_extension_of_impossible_size_is_refused(plain, size):
+    content = bytearray(plain.read_bytes())
+    content[OFFSET] = np.float32(384).tobytes()
+    content[348] = 1
+    content[DATA:DATA] = np.array([size, 4], dtype=np.int32).tobytes() + bytes(24)
+    plain.write_bytes(content)
+    assert "cannot be read as a NIfTI image" in refusal(plain)
+
+
+@pytest.mark.parametrize("length", [0, -5])
+def test_a_side_without_a_voxel_is_refused(plain, length):
+    content = bytearray(plain.read_bytes())
+    content[DIM_X] = np.int16(length).tobytes()
+    plain.write_bytes(content)
+    assert refusal(plain)
 
 
 def test_data_beyond_the_last_volume_is_refused(plain):
@@ -146,3 +179,18 @@ def test_a_repetition_time_of_zero_is_unknown(tmp_path, data):
     image.header.set_zooms((1, 1, 1, 0))
     image.to_filename(tmp_path / "bold.nii")
     assert read_info(tmp_path / "bold.nii").tr_s is None
+
+
+@pytest.mark.parametrize("zoom", [1e-40, 2000, np.inf, np.nan])
+def test_a_repetition_time_that_can_be_none_is_unknown(tmp_path, data, zoom):
+    image = nib.Nifti1Image(data, np.eye(4))
+    image.header["pixdim"][4] = zoom
+    image.to_filename(tmp_path / "bold.nii")
+    assert read_info(tmp_path / "bold.nii").tr_s is None
+
+
+def test_a_unit_that_nifti_does_not_know_leaves_the_repetition_time_unknown(plain):
+    content = bytearray(plain.read_bytes())
+    content[UNITS] = 0xFF
+    plain.write_bytes(content)
+    assert read_info(plain).tr_s is None

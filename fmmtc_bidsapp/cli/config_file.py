@@ -1,0 +1,115 @@
+"""A TOML file of flags: what would be typed every time, written down once.
+
+Keys are the flags' names, with hyphens or underscores. At the top they hold for both levels, in a
+table ``[participant]`` or ``[group]`` for that one. The command line wins, also over lists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fmmtc_bidsapp.errors import UsageError
+
+__all__ = ["LEVELS", "read_config_file"]
+
+LEVELS = ("participant", "group")
+_NOT_IN_A_FILE = ("config-file", "help", "version")
+_COUNTED = ("verbose",)
+_POSITIONALS = ("bids_dir", "output_dir", "level")
+
+
+def read_config_file(
+    path: Path, level: str, parser: argparse.ArgumentParser
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read the flags that a file gives.
+
+    Parameters
+    ----------
+    path
+        The file; paths in it are relative to the current folder, as on the command line.
+    level
+        Whose table is read beside the top.
+    parser
+        Checks and converts every value; it must raise `UsageError` and know no defaults.
+
+    Returns
+    -------
+    dict
+        Values by the parser's own names.
+    dict
+        By the same names, the key that gave them.
+
+    Raises
+    ------
+    UsageError
+        For a file that is not TOML, an unknown key, a value of another type, or a flag that has no
+        place in a file; the message names key and file.
+    """
+    content = _load(path)
+    values: dict[str, Any] = {}
+    keys: dict[str, str] = {}
+    for table in ("", *LEVELS):
+        for key, value in _table(content, table, path).items():
+            found = _parse(key, value, parser, path)
+            if table in ("", level):
+                values |= found
+                keys |= dict.fromkeys(found, key)
+    return values, keys
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"--config-file {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config-file {path} is not TOML: {error}.") from error
+
+
+def _table(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """Return the keys of one table; of the top for the empty name."""
+    if name:
+        table = content.get(name, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"{name} in {path} must be a table, [{name}].")
+    else:
+        table = {key: value for key, value in content.items() if key not in LEVELS}
+    spelled = [key.replace("_", "-") for key in table]
+    twice = {key for key in spelled if spelled.count(key) > 1}
+    if twice:
+        raise UsageError(f"{path} gives {', '.join(sorted(twice))} twice.")
+    return dict(zip(spelled, table.values(), strict=True))
+
+
+def _parse(key: str, value: Any, parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
+    """Have the parser read one key as if it had been typed."""
+    if key in _NOT_IN_A_FILE:
+        raise UsageError(f"{key} in {path} has no place in a file; take it out.")
+    try:
+        found = parser.parse_args(["-", "-", LEVELS[0], *_words(key, value)])
+    except UsageError as error:
+        raise UsageError(f"{key} = {value!r} in {path}: {error}") from error
+    values = {name: item for name, item in vars(found).items() if name not in _POSITIONALS}
+    return {} if value is False else values
+
+
+def _words(key: str, value: Any) -> list[str]:
+    """Spell a key and its value as words of a command line."""
+    flag = f"--{key}"
+    if isinstance(value, bool):
+        # A flag that takes a value refuses to stand alone, whichever it is.
+        return [flag]
+    if key in _COUNTED and isinstance(value, int):
+        return [flag] * value
+    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+        return [flag, *map(str, value)]
+    if isinstance(value, str | int | float):
+        return [f"{flag}={value}"]
+    raise UsageError(
+        "give text, a number, true, false or a list of these; tables are [participant] and [group]."
+    )

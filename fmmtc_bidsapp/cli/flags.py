@@ -1,0 +1,234 @@
+"""The flags of ``fmmtc``: those of the options classes, and those that say where and on whom."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from fmmtc_bidsapp._version import __version__
+from fmmtc_bidsapp.cli.config_file import LEVELS
+from fmmtc_bidsapp.cli.parser import Parser, add_options, label
+from fmmtc_bidsapp.options import (
+    CohortOptions,
+    ConnectivityOptions,
+    DenoiseOptions,
+    EvaluationOptions,
+    ModelOptions,
+    ParcelOptions,
+    TrainOptions,
+)
+
+__all__ = ["GROUP_OPTIONS", "LABELS", "PARTICIPANT_OPTIONS", "build_parser", "n_cpus"]
+
+_ABSENT = argparse.SUPPRESS
+PARTICIPANT_OPTIONS = {
+    "participant level: parcels": ParcelOptions,
+    "participant level: cleaning": DenoiseOptions,
+    "participant level: connectivity": ConnectivityOptions,
+}
+GROUP_OPTIONS = {
+    "group level: who": CohortOptions,
+    "group level: network": ModelOptions,
+    "group level: training": TrainOptions,
+    "group level: judging": EvaluationOptions,
+}
+LABELS = {"train": "fmmtc", "apply": "applied", "qc": "qc"}
+_UNSET: dict[type, str] = {DenoiseOptions: "the strategy's own"}
+_ALIASES = {
+    "fd_threshold": ("--fd-thresh",),
+    "low_pass": ("--upper-bpf",),
+    "high_pass": ("--lower-bpf",),
+}
+"""What users of XCP-D type for the same thing."""
+_DERIVATIVES = ("fmriprep", "parcels", "aroma")
+_MODES = {
+    "dry-run": "say what would run, on what and for how long, and end",
+    "reports-only": "write reports anew from what is there",
+    "boilerplate-only": "write the methods text anew from what is there",
+}
+
+
+def build_parser() -> Parser:
+    """Return the parser of ``fmmtc``; both levels share it."""
+    parser = Parser(
+        prog="fmmtc",
+        description="From fMRIPrep derivatives to parcel series and connectomes (participant), "
+        "and from those to a calibrated prediction of who responds to a drug (group).",
+        epilog="Exit codes: 0 done, 1 some failed, 2 wrong use, 65 unusable input, 69 something "
+        "must be fetched first, 70 a fault of ours, 73 cannot write, 130 interrupted.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("bids_dir", type=Path, help="the BIDS dataset, or fMRIPrep's output")
+    parser.add_argument("output_dir", type=Path, help="where derivatives are written")
+    parser.add_argument("level", choices=LEVELS, help="what to run")
+    parser.add_argument("--version", action="version", version=f"fmmtc {__version__}")
+    _add_choosing(parser)
+    _add_running(parser)
+    for title, options in PARTICIPANT_OPTIONS.items():
+        unset = _UNSET.get(options, "")
+        add_options(parser, title, options, unset=unset, aliases=_ALIASES)
+    _add_group_inputs(parser)
+    for title, options in GROUP_OPTIONS.items():
+        add_options(parser, title, options)
+    return parser
+
+
+def _add_choosing(parser: argparse.ArgumentParser) -> None:
+    choose = parser.add_argument_group("choose")
+    for flags, prefix, what in (
+        (("--participant-label",), "sub", "participants"),
+        (("--session-id", "--session-label"), "ses", "sessions"),
+        (("--task-id",), "task", "tasks"),
+        (("--run-id",), "run", "runs"),
+    ):
+        choose.add_argument(
+            *flags,
+            dest=what + "_chosen",
+            nargs="+",
+            type=label(prefix),
+            metavar="LABEL",
+            default=_ABSENT,
+            help=f"{what} to process (default: all)",
+        )
+    choose.add_argument(
+        "--space",
+        choices=("auto", "MNI152NLin6Asym", "MNI152NLin2009cAsym"),
+        default=_ABSENT,
+        help="space of the images; auto prefers MNI152NLin6Asym and falls back to "
+        "MNI152NLin2009cAsym (default: auto)",
+    )
+    choose.add_argument(
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        default=_ABSENT,
+        help='JSON such as {"bold": {"session": "1", "acquisition": null, "run": "*"}}; null is '
+        "absent, * any value; the labels above must hold as well (participant level)",
+    )
+    choose.add_argument(
+        "-d",
+        "--derivatives",
+        "--datasets",
+        nargs="+",
+        action="extend",
+        type=_name_and_path,
+        metavar="NAME=PATH",
+        default=_ABSENT,
+        help="where derivatives are: fmriprep=PATH; aroma=PATH for fMRIPost-AROMA's; parcels=PATH "
+        "for series that XCP-D, giga_connectome or another program wrote",
+    )
+
+
+def _name_and_path(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if not path or name not in _DERIVATIVES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=PATH with one of {', '.join(_DERIVATIVES)}"
+        )
+    return name, Path(path)
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    run = parser.add_argument_group("run")
+    n_here = n_cpus()
+    for flags, kind, metavar, text in (
+        (
+            ("--nprocs", "--nthreads", "--n-cpus"),
+            int,
+            "N",
+            f"processes at once (default: {n_here}, all this process may use)",
+        ),
+        (("--omp-nthreads",), int, "N", "threads of one process (default: 1)"),
+        (
+            ("--mem-mb", "--mem"),
+            _megabytes,
+            "MB",
+            "memory of all processes: MB, or 8G (default: 90 %% of the machine's)",
+        ),
+        (
+            ("--use-plugin", "--nipype-plugin-file"),
+            Path,
+            "FILE",
+            "YAML file with plugin: NAME and plugin_args: as nipype knows them, such as SLURM; "
+            "--nprocs and --mem-mb fill in what it leaves out (default: processes here)",
+        ),
+        (
+            ("-w", "--work-dir"),
+            Path,
+            "DIR",
+            "scratch space, kept for a later run (default: ./work)",
+        ),
+        (
+            ("--bids-database-dir",),
+            Path,
+            "DIR",
+            "keep pybids' index of the derivatives here for a later run; delete it when files are "
+            "added (default: none is kept; participant level)",
+        ),
+        (
+            ("--config-file",),
+            Path,
+            "FILE",
+            "TOML file of flags, at the top or in a table [participant] or [group]; the command "
+            "line wins (default: none)",
+        ),
+    ):
+        run.add_argument(*flags, type=kind, metavar=metavar, default=_ABSENT, help=text)
+    for flag, text in (
+        ("--clean-workdir", "remove what nodes left in the work directory once all is done"),
+        ("--stop-on-first-crash", "end at the first failure instead of finishing the others"),
+        ("--resource-monitor", "sample what nodes take, into the work directory (needs psutil)"),
+        ("--write-graph", "draw the graph of nodes into the work directory"),
+        ("--skip-bids-validation", "accepted; nothing is ever validated"),
+        ("--notrack", "accepted; nothing is ever tracked"),
+    ):
+        run.add_argument(flag, action="store_true", default=_ABSENT, help=text)
+    run.add_argument(
+        "-v", "--verbose", action="count", default=_ABSENT, help="say more; repeatable"
+    )
+    modes = parser.add_argument_group("participant level: instead of a run")
+    one_of = modes.add_mutually_exclusive_group()
+    for mode, text in _MODES.items():
+        one_of.add_argument(
+            f"--{mode}", dest="mode", action="store_const", const=mode, default=_ABSENT, help=text
+        )
+
+
+def n_cpus() -> int:
+    """Count the processors this process may use: on a cluster fewer than the node has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _megabytes(text: str) -> float:
+    units = {"": 1.0, "K": 1e-3, "M": 1.0, "G": 1e3, "T": 1e6}
+    match = re.fullmatch(r"([0-9.]+)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    value = float(match[1]) * units[match[2].upper()] if match and match[1] != "." else 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give MB, such as 8000, or 8G")
+    return value
+
+
+def _add_group_inputs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("group level: what")
+    group.add_argument(
+        "--analysis",
+        choices=tuple(LABELS),
+        default=_ABSENT,
+        help="train a network and judge it, apply a bundle to new people, or only sum up the "
+        "quality of the runs, which needs no target (default: train)",
+    )
+    for flag, kind, text in (
+        ("--model", Path, "the bundle to apply: a models/<label> folder"),
+        (
+            "--label",
+            str,
+            "name of the result (default: fmmtc for train, applied for apply, qc for qc)",
+        ),
+        ("--participants", Path, "the participants table (default: bids_dir/participants.tsv)"),
+        ("--random-seed", int, "seed of every split, weight and draw (default: 0)"),
+    ):
+        group.add_argument(flag, type=kind, default=_ABSENT, help=text)

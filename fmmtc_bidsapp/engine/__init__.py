@@ -1,0 +1,44 @@
+"""A nipype workflow run to its end: one failure isolated, crash files read, one table at the close.
+
+This room knows nodes and folders, and nothing of what the nodes do.
+"""
+
+from fmmtc_bidsapp.engine.arrays import load_arrays, save_arrays
+from fmmtc_bidsapp.engine.crashes import NodeFailure, raise_failure
+from fmmtc_bidsapp.engine.outcomes import (
+    Outcome,
+    error_code,
+    exit_code,
+    outcome_columns,
+    print_outcomes,
+)
+from fmmtc_bidsapp.engine.plugins import check_resources
+from fmmtc_bidsapp.engine.run import NodeResults, run_in_batches, run_workflow
+from fmmtc_bidsapp.engine.workspace import (
+    clean_workspace,
+    make_folder,
+    new_workflow,
+    node_file,
+    node_name,
+)
+
+__all__ = [
+    "NodeFailure",
+    "NodeResults",
+    "Outcome",
+    "check_resources",
+    "clean_workspace",
+    "error_code",
+    "exit_code",
+    "load_arrays",
+    "make_folder",
+    "new_workflow",
+    "node_file",
+    "node_name",
+    "outcome_columns",
+    "print_outcomes",
+    "raise_failure",
+    "run_in_batches",
+    "run_workflow",
+    "save_arrays",
+]

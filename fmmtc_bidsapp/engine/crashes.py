@@ -1,0 +1,51 @@
+"""Crash files read: which node broke, of what, and with which words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from fmmtc_bidsapp import errors
+
+__all__ = ["NodeFailure", "raise_failure", "read_crash", "short_name"]
+
+_ERROR_LINE = re.compile(r"^\s*(?:\w+\.)*(\w+(?:Error|Exception|Interrupt|Warning)): ?(.*)$")
+
+
+@dataclass(frozen=True)
+class NodeFailure:
+    """What a crash file says."""
+
+    node: str
+    """Name of the node without the workflow's own, ``sub_01.parcellate``."""
+    error: str
+    """Class of the exception, ``InputError``."""
+    message: str
+    crash_file: Path
+
+
+def short_name(fullname: str) -> str:
+    """Take the name of the workflow off the name of a node."""
+    return fullname.partition(".")[2]
+
+
+def read_crash(path: Path) -> NodeFailure:
+    """Read the node, and the last exception with its message, from a crash file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    named = (short_name(line[6:].strip()) for line in lines if line.startswith("Node: "))
+    node = next(named, path.stem)
+    found = [(i, match) for i, line in enumerate(lines) if (match := _ERROR_LINE.match(line))]
+    if not found:
+        return NodeFailure(node, "Error", "no message; see the crash file", path)
+    start, match = found[-1]
+    rest = [line.strip() for line in lines[start + 1 :]]
+    tail = rest[: rest.index("")] if "" in rest else rest
+    return NodeFailure(node, match[1], " ".join([match[2], *tail]).strip(), path)
+
+
+def raise_failure(failure: NodeFailure, text: str) -> NoReturn:
+    """Raise what broke a node as an error of the same class, and so of the same exit code."""
+    kind = getattr(errors, failure.error, errors.AppError)
+    raise kind(f"{text}: {failure.message}")

@@ -1,0 +1,240 @@
+"""What carries the nodes out: processes of this machine, or the plugin of a plugin file.
+
+Without a plugin file nodes run in worker processes, also when there is one: a node's memory and
+threads then never outlive it, and the number of processes cannot change a result.
+"""
+
+from __future__ import annotations
+
+import gc
+import getpass
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from nipype.pipeline import plugins
+from nipype.pipeline.plugins.base import GraphPluginBase
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+
+from fmmtc_bidsapp.engine.progress import NodeProgress
+from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.plan import Resources
+
+__all__ = ["Plugin", "check_resources", "read_plugin"]
+
+_LOCAL = "MultiProc"
+_POLL_S = {_LOCAL: 0.01, "LegacyMultiProc": 0.05}
+"""Seconds between two looks at what has finished; `_Workers` also wakes up by itself."""
+_QUEUE_POLL_S = 2.0
+"""Each look asks the queue of a cluster once for every job."""
+_PATIENCE_S = 1.0
+_KEYS = ("plugin", "plugin_args")
+_KILLED = (
+    "AppError: The process was killed from outside, or one beside it was; most often for memory. "
+    "Use fewer --nprocs, or more memory, and run again.\n"
+)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin of nipype by name, with what it is told."""
+
+    name: str = _LOCAL
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two looks at what has finished."""
+        return _POLL_S.get(self.name, _QUEUE_POLL_S)
+
+    def runner(self, progress: NodeProgress) -> Any:
+        """Return a fresh plugin object; one runs one workflow."""
+        arguments = {**self.arguments, "status_callback": progress}
+        if self.name == _LOCAL:
+            return _Workers(arguments, progress)
+        if self.name == "Linear":
+            arguments["status_callback"] = _Begun(progress)
+        if self.name == "SLURM":
+            # nipype names jobs after it, and a container often has none.
+            os.environ.setdefault("LOGNAME", _user())
+        return getattr(plugins, f"{self.name}Plugin")(plugin_args=arguments)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid{os.getuid()}"
+
+
+def check_resources(resources: Resources) -> None:
+    """Refuse, before any image is opened, what the workflow could not be run with.
+
+    Raises
+    ------
+    UsageError
+        See `read_plugin`; or a resource monitor without psutil.
+    """
+    read_plugin(resources)
+    if resources.resource_monitor and find_spec("psutil") is None:
+        raise UsageError(
+            "--resource-monitor needs the package psutil, which is not installed: "
+            "pip install psutil, or leave the flag out."
+        )
+
+
+def read_plugin(resources: Resources) -> Plugin:
+    """Read the plugin file, if there is one; the flags fill in what it leaves out.
+
+    Parameters
+    ----------
+    resources
+        ``n_procs`` and ``memory_gb`` stand in for arguments that the file does not give.
+
+    Raises
+    ------
+    UsageError
+        When the file cannot be read, has a key that is not ``plugin`` or ``plugin_args``, or names
+        a plugin that nipype has not, or one that cannot say which nodes failed.
+    """
+    arguments: dict[str, Any] = {
+        "n_procs": resources.n_procs,
+        "n_gpu_procs": 1,
+        "raise_insufficient": False,
+    }
+    if resources.memory_gb is not None:
+        arguments["memory_gb"] = resources.memory_gb
+    path = resources.plugin_file
+    content = {} if path is None else _content(path)
+    name = str(content.get("plugin", _LOCAL))
+    if path is not None:
+        _require_usable(name, path)
+    return Plugin(name, arguments | (content.get("plugin_args") or {}))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"--use-plugin {path} cannot be read as YAML: {error}.") from error
+    if not isinstance(content, dict) or set(content) - set(_KEYS):
+        found = ", ".join(map(str, content)) if isinstance(content, dict) else repr(content)
+        raise UsageError(
+            f"--use-plugin {path} holds {found}; it needs plugin: NAME and, if any, plugin_args: "
+            "with the arguments below it, and nothing else."
+        )
+    if not isinstance(content.get("plugin_args") or {}, dict):
+        raise UsageError(f"--use-plugin {path}: plugin_args is no list of NAME: VALUE.")
+    _require_number(path, content, "n_procs", whole=True)
+    _require_number(path, content, "memory_gb", whole=False)
+    return content
+
+
+def _require_number(path: Path, content: dict[str, Any], name: str, *, whole: bool) -> None:
+    value = (content.get("plugin_args") or {}).get(name, 1)
+    kinds = int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:
+        kind = "a whole number" if whole else "a number"
+        raise UsageError(f"--use-plugin {path}: {name} is {value!r}; it must be {kind} above 0.")
+
+
+def _require_usable(name: str, path: Path) -> None:
+    kinds = {
+        each.removesuffix("Plugin"): kind
+        for each, kind in sorted(vars(plugins).items())
+        if each.endswith("Plugin") and kind is not plugins.DebugPlugin
+    }
+    usable = [each for each, kind in kinds.items() if not issubclass(kind, GraphPluginBase)]
+    if name not in kinds:
+        raise UsageError(
+            f"--use-plugin {path}: nipype has no plugin {name!r}; it has {', '.join(usable)}."
+        )
+    if name not in usable:
+        raise UsageError(
+            f"--use-plugin {path}: {name} hands the whole graph to the cluster and cannot say "
+            f"which steps failed. Use {name.removesuffix('Graph').removesuffix('DAGMan')}."
+        )
+
+
+class _Begun:
+    """Passes on the end of nodes that began: Linear reports it also of those it left out."""
+
+    def __init__(self, progress: NodeProgress) -> None:
+        self._progress = progress
+        self._node: Any = None
+
+    def __call__(self, node: Any, status: str) -> None:
+        if status == "start":
+            self._node = node
+        if node is self._node:
+            self._progress(node, status)
+
+
+class _Workers(MultiProcPlugin):
+    """MultiProc that wakes up when a node ends, and goes on when the kernel kills a worker.
+
+    nipype's own looks at fixed times only, and waits for a killed worker for ever.
+    """
+
+    def __init__(self, arguments: dict[str, Any], progress: NodeProgress) -> None:
+        super().__init__(arguments)
+        self.graph: Any = None
+        self._say = progress.say
+        self._ended = threading.Event()
+
+    def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
+        """Run a graph, and keep it for `write_workflow_resources` after a failure."""
+        self.graph = graph
+        # nipype collects garbage whenever it sends nodes off: without this it looks each time at
+        # every object of the graph and of every imported library, half of its own time.
+        gc.collect()
+        gc.freeze()
+        try:
+            super().run(graph, config, updatehash)
+        finally:
+            gc.unfreeze()
+
+    def _prerun_check(self, graph: Any) -> None:
+        large = max(graph.nodes(), key=lambda node: node.mem_gb, default=None)
+        if large is not None and large.mem_gb > self.memory_gb:
+            self._say(
+                f"The step {large.name} may take {large.mem_gb:.1f} GB, more than the "
+                f"{self.memory_gb:.1f} GB that all may take together: it runs alone."
+            )
+        super()._prerun_check(graph)
+
+    def _async_callback(self, future: Any) -> None:
+        if future.exception() is None:
+            super()._async_callback(future)
+        self._ended.set()
+
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+        if self.pending_tasks and self._ended.wait(_PATIENCE_S):
+            self._ended.clear()
+
+    def _get_result(self, taskid: int) -> Any:
+        future = self._task_obj[taskid]
+        if future.done() and isinstance(future.exception(), BrokenProcessPool):
+            return {"result": None, "taskid": taskid, "traceback": [_KILLED]}
+        return super()._get_result(taskid)
+
+    def _clear_task(self, taskid: int) -> None:
+        super()._clear_task(taskid)
+        self._taskresult.pop(taskid, None)
+
+    def _submit_job(self, node: Any, updatehash: bool = False) -> Any:
+        try:
+            return super()._submit_job(node, updatehash)
+        except BrokenProcessPool:
+            self.pool = ProcessPoolExecutor(
+                max_workers=self.processors, initializer=os.chdir, initargs=(self._cwd,)
+            )
+            return super()._submit_job(node, updatehash)

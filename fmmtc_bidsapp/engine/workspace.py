@@ -1,0 +1,125 @@
+"""The folder the nodes of one dataset and output compute in: made, lent to one run, removed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from nipype.pipeline import engine as pe
+
+from fmmtc_bidsapp.errors import OutputError
+from fmmtc_bidsapp.plan import GroupPlan, ParticipantPlan
+
+__all__ = ["alone", "clean_workspace", "make_folder", "new_workflow", "node_file", "node_name"]
+
+
+def node_name(text: str) -> str:
+    """Spell a label or file name so that nipype takes it as the name of a node."""
+    return text.replace("-", "_").replace("+", "_plus_")
+
+
+def node_file(workflow: Any, node: str, name: str) -> Path:
+    """Name a file that a node of a flat workflow wrote in its own folder."""
+    return Path(workflow.base_dir, workflow.name, node, name)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a private folder in the work directory.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OutputError(
+            f"The work directory {folder} cannot be made ({error.strerror}). Choose one that can "
+            "be written with --work-dir."
+        ) from error
+
+
+def new_workflow(name: str, plan: ParticipantPlan | GroupPlan, crash_dir: Path) -> Any:
+    """Return an empty workflow in the plan's workspace, set up to run to its end.
+
+    A file that a trait names is known by its content, which nipype reads twice for that: where it
+    is an image, give a node its size and date instead, and its path with ``hash_files=False``.
+
+    Parameters
+    ----------
+    name
+        The same for all batches of one level, so that a later run finds its nodes again.
+    plan
+        Where to compute.
+    crash_dir
+        Where crash files go.
+
+    Raises
+    ------
+    OutputError
+        When the work directory cannot be made.
+    """
+    make_folder(plan.workspace)
+    workflow = pe.Workflow(name=name, base_dir=str(plan.workspace))
+    workflow.config["execution"] = {
+        **workflow.config["execution"],
+        "crashdump_dir": str(crash_dir),
+        "crashfile_format": "txt",
+        "create_report": "false",
+        "hash_method": "content",
+        "stop_on_first_crash": str(plan.resources.stop_on_first_crash).lower(),
+        "check_version": "false",
+    }
+    return workflow
+
+
+@contextmanager
+def alone(workflow: Any) -> Iterator[None]:
+    """Wait until no other run works on nodes of the same names in the same workspace.
+
+    Jobs of an array, each with participants of its own, do not wait for each other.
+    """
+    with ExitStack() as locks:
+        # In one order, so that two runs never wait for each other.
+        for name in _locked(workflow):
+            lock = FileLock(Path(workflow.base_dir, f"{name}.lock"))
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                print(f"Another run works on {name}; waiting for it to finish.", flush=True)
+                lock.acquire()
+            locks.callback(lock.release)
+        yield
+
+
+def _locked(workflow: Any) -> list[str]:
+    """Name what a workflow works on: its parts where it has any, else itself as a whole."""
+    parts = [node.name for node in workflow._graph.nodes() if isinstance(node, pe.Workflow)]
+    return [f"{workflow.name}.{name}" for name in sorted(parts)] or [workflow.name]
+
+
+def clean_workspace(plan: ParticipantPlan | GroupPlan) -> None:
+    """Remove the plan's workspace: nothing else of the work directory, and no one else's index.
+
+    What cannot be removed is said and left; the results stand without it.
+    """
+    folder, database = plan.workspace, plan.resources.bids_database_dir
+    if not folder.is_dir():
+        return
+    if database is not None and database.resolve().is_relative_to(folder.resolve()):
+        print(f"{folder} is kept: it holds the --bids-database-dir.")
+        return
+    try:
+        with ExitStack() as locks:
+            for path in folder.glob("*.lock"):
+                locks.enter_context(FileLock(path, blocking=False))
+            shutil.rmtree(folder)
+    except Timeout:
+        print(f"{folder} is kept: another run works in it.")
+    except OSError as error:
+        print(f"{folder} could not be removed ({error.strerror}); delete it by hand.")

@@ -1,0 +1,65 @@
+"""The runs of one task to one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fmmtc_bidsapp.bidsio.names import RunFiles
+from fmmtc_bidsapp.bidsio.read import read_relmat
+from fmmtc_bidsapp.bidsio.sidecar import read_json
+from fmmtc_bidsapp.bidsio.write import write_connectome
+from fmmtc_bidsapp.records import Connectome
+from fmmtc_bidsapp.signals.connectivity import combine, fisher_z
+
+__all__ = ["combine_runs", "runs_of_a_task"]
+
+
+def runs_of_a_task(files: Sequence[RunFiles]) -> list[tuple[RunFiles, ...]]:
+    """Gather the runs that differ in ``run-`` only; a run that is alone is left out.
+
+    So is a task that also has a run without ``run-``, whose matrix has the name of the whole.
+    """
+    groups: dict[Path, list[RunFiles]] = {}
+    for each in files:
+        groups.setdefault(each.combined().relmat, []).append(each)
+    own_names = {each.relmat for each in files}
+    return [
+        tuple(group) for whole, group in groups.items() if len(group) > 1 and whole not in own_names
+    ]
+
+
+def combine_runs(runs: Sequence[RunFiles]) -> Path:
+    """Write the mean matrix of the runs of a task, weighted by retained volumes.
+
+    Parameters
+    ----------
+    runs
+        Written runs that differ in ``run-`` only.
+
+    Returns
+    -------
+    Path
+        The matrix, named without ``run-``.
+
+    Raises
+    ------
+    InputError
+        If a written file cannot be read.
+    OutputError
+        If the matrix cannot be written.
+    """
+    found = [read_relmat(each.relmat) for each in runs]
+    sidecars = [read_json(each.timeseries.with_suffix(".json")) for each in runs]
+    first = found[0]
+    plain = [np.tanh(each.matrix) if each.fisher_z else each.matrix for each in found]
+    weights = [each["NumberOfVolumesRetained"] for each in sidecars]
+    mean = combine(plain, weights, first.measure)
+    whole = Connectome(
+        fisher_z(mean) if first.fisher_z else mean, first.parcels, first.measure, first.fisher_z
+    )
+    files = runs[0].combined()
+    write_connectome(files, whole, sources=[each.relmat for each in runs])
+    return files.relmat

@@ -1,0 +1,248 @@
+"""The graphs of the participant level, run, and what they leave undone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import TraitError
+
+from fmmtc_bidsapp.bidsio.names import finished_dir, participant_report
+from fmmtc_bidsapp.engine import (
+    NodeFailure,
+    NodeResults,
+    error_code,
+    new_workflow,
+    node_name,
+    run_in_batches,
+    run_workflow,
+)
+from fmmtc_bidsapp.errors import AppError, InputError
+from fmmtc_bidsapp.participant.combine import runs_of_a_task
+from fmmtc_bidsapp.participant.outcomes import Problem
+from fmmtc_bidsapp.participant.resume import Ledger, Stamps, stamps
+from fmmtc_bidsapp.participant.start import Start
+from fmmtc_bidsapp.participant.workflow import (
+    combine_workflow,
+    draw_workflow,
+    report_workflow,
+    run_name,
+    run_nodes,
+)
+from fmmtc_bidsapp.records import BoldRun
+
+__all__ = ["combine_tasks", "compute_runs", "draw_again", "finished_before", "write_reports"]
+
+_PICTURES = "draw"
+"""The one node of a run without which its numbers are whole."""
+
+
+def finished_before(start: Start) -> list[BoldRun]:
+    """List the runs that an earlier call finished, from the same inputs and in the same way."""
+    ledger = _ledger(start)
+    return [
+        run for run in start.runs if ledger.is_finished(_entry(start, run), _made_from(start, run))
+    ]
+
+
+def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], list[Problem]]:
+    """Take runs from image to files and pictures.
+
+    Parameters
+    ----------
+    start
+        Atlas, cleaning and output.
+    runs
+        What to compute.
+
+    Returns
+    -------
+    done : list of BoldRun
+        Those whose files are written.
+    problems : list of Problem
+        What broke, could not be set up or was never started.
+    """
+    if not runs:
+        return [], []
+    ledger = _ledger(start)
+    made_from = {run_name(run): _made_from(start, run) for run in runs}
+    unbuilt: list[Problem] = []
+
+    def build(batch: Sequence[BoldRun]) -> Any:
+        workflow, not_built = _runs_workflow(start, batch)
+        unbuilt.extend(not_built)
+        return workflow
+
+    def note(batch: Sequence[BoldRun], results: NodeResults) -> None:
+        for run in batch:
+            if f"{run_name(run)}.{_PICTURES}" in results.done:
+                written = start.files(run).there()
+                ledger.mark_finished(_entry(start, run), made_from[run_name(run)], written)
+
+    results = run_in_batches(runs, build, start.plan.resources, title="runs", then=note)
+    done = [run for run in runs if f"{run_name(run)}.write" in results.done]
+    failed = [_failed(each, runs) for each in results.failures]
+    told = {each.what for each in (*failed, *unbuilt)}
+    _withdraw(start, [run for run in runs if run not in done and run_name(run) in told])
+    rest = [run for run in runs if run not in done and run_name(run) not in told]
+    return done, [*unbuilt, *failed, *(_not_started(run) for run in rest)]
+
+
+def _runs_workflow(start: Start, runs: Sequence[BoldRun]) -> tuple[Any, list[Problem]]:
+    """Build the nodes of every run; one that cannot be built stops no other."""
+    workflow = new_workflow("participant", start.plan, start.crash_dir)
+    problems = []
+    for run in runs:
+        try:
+            workflow.add_nodes([run_nodes(start, run)])
+        except (AppError, OSError, TraitError) as error:
+            code = error_code(type(error).__name__)
+            problems.append(Problem(run.participant_id, run_name(run), str(error), code))
+    return workflow, problems
+
+
+def draw_again(start: Start, runs: Sequence[BoldRun]) -> list[Problem]:
+    """Draw the pictures of runs whose files are written."""
+    results = run_in_batches(
+        runs,
+        lambda batch: draw_workflow(start, batch),
+        start.plan.resources,
+        title="pictures",
+    )
+    return [_failed(each, runs) for each in results.failures]
+
+
+def combine_tasks(start: Start, runs: Sequence[BoldRun]) -> list[Problem]:
+    """Write a matrix for every task of which there are several runs, where that was asked for."""
+    if not start.plan.connectivity.combine_runs:
+        return []
+    ledger = _ledger(start)
+    tasks = {
+        task[0].combined().relmat: task
+        for task in runs_of_a_task([start.files(run) for run in runs])
+    }
+    made_from = {path: stamps([each.relmat for each in task]) for path, task in tasks.items()}
+    todo = {
+        path: task
+        for path, task in tasks.items()
+        if not ledger.is_finished(_stem(path), made_from[path])
+    }
+    if not todo:
+        return []
+    workflow = combine_workflow(start.plan, list(todo.values()), start.crash_dir)
+    results = run_workflow(workflow, start.plan.resources, title="combined runs")
+    for path in todo:
+        if node_name(_stem(path)) in results.done:
+            written = [path, path.with_suffix(".json")]
+            ledger.mark_finished(_stem(path), made_from[path], written)
+    people = {node_name(run.participant_id): run.participant_id for run in runs}
+    return [_broken(each, _whose(each.node, people), "combine") for each in results.failures]
+
+
+def write_reports(
+    start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]
+) -> list[Problem]:
+    """Write the report of everyone who has a run, where it is not there as it would be.
+
+    Parameters
+    ----------
+    start
+        Where the written files are.
+    runs
+        Runs whose files are there.
+    problems
+        What was not done; the reports tell it.
+
+    Returns
+    -------
+    list of Problem
+        Reports that could not be written.
+    """
+    ledger = _ledger(start)
+    texts = _texts(start, problems)
+    entries = {who: f"report_{who}_{_digest(told)}" for who, told in texts.items()}
+    made_from = {who: stamps(_written_files(start, runs, who)) for who in texts}
+    todo = [who for who in texts if not ledger.is_finished(entries[who], made_from[who])]
+    if not todo:
+        return []
+    workflow = report_workflow(start.plan, todo, texts, start.crash_dir)
+    results = run_workflow(workflow, start.plan.resources, title="reports")
+    for who in todo:
+        if node_name(who) in results.done:
+            report = participant_report(start.plan.output_dir, who)
+            ledger.mark_finished(entries[who], made_from[who], [report])
+    people = {node_name(who): who for who in todo}
+    return [_broken(each, people[each.node], "report") for each in results.failures]
+
+
+def _texts(start: Start, problems: Sequence[Problem]) -> dict[str, list[tuple[str, str]]]:
+    """Tell everyone who has a run what was not done of theirs."""
+    people = sorted({run.participant_id for run in start.runs})
+    return {
+        who: [(each.what, each.message) for each in problems if each.participant_id == who]
+        for who in people
+    }
+
+
+def _digest(told: Sequence[tuple[str, str]]) -> str:
+    return hashlib.blake2b(json.dumps(told).encode(), digest_size=4).hexdigest()
+
+
+def _written_files(start: Start, runs: Sequence[BoldRun], who: str) -> list[Path]:
+    return [path for run in runs if run.participant_id == who for path in start.files(run).there()]
+
+
+def _ledger(start: Start) -> Ledger:
+    # In the output, so that it outlives a scratch disk of the node.
+    return Ledger(finished_dir(start.plan.output_dir), start.configuration_hash)
+
+
+def _made_from(start: Start, run: BoldRun) -> Stamps:
+    """Take down the files of a run, and what their sidecars say of its timing."""
+    timing = f"RepetitionTime {run.tr_s}, StartTime {run.start_time_s}"
+    return {**stamps(start.inputs(run)), timing: []}
+
+
+def _entry(start: Start, run: BoldRun) -> str:
+    return _stem(start.files(run).timeseries)
+
+
+def _stem(path: Path) -> str:
+    return path.name.partition(".")[0]
+
+
+def _withdraw(start: Start, failed: Sequence[BoldRun]) -> None:
+    """Take away what says that failed runs are whole: results of an older run must not count."""
+    for run in failed:
+        files = start.files(run)
+        files.qc.unlink(missing_ok=True)
+        if "run" in run.entities:
+            combined = files.combined().relmat
+            combined.unlink(missing_ok=True)
+            combined.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _failed(failure: NodeFailure, runs: Sequence[BoldRun]) -> Problem:
+    """Trace a crash of ``<run>.<node>`` back to the run."""
+    name, _, node = failure.node.partition(".")
+    run = next(run for run in runs if run_name(run) == name)
+    what = f"{name}, pictures" if node == _PICTURES else name
+    return _broken(failure, run.participant_id, what)
+
+
+def _broken(failure: NodeFailure, participant_id: str, what: str) -> Problem:
+    code = error_code(failure.error)
+    return Problem(participant_id, what, failure.message, code, failure.crash_file)
+
+
+def _whose(node: str, people: Mapping[str, str]) -> str:
+    """Tell whose a node is that begins with a participant's label."""
+    return next(who for name, who in people.items() if node.startswith(f"{name}_"))
+
+
+def _not_started(run: BoldRun) -> Problem:
+    message = "not started, because another run failed first (--stop-on-first-crash)"
+    return Problem(run.participant_id, run_name(run), message, InputError.exit_code)

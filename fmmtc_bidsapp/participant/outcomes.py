@@ -1,0 +1,78 @@
+"""How every participant ended: what was left out or broke, and the table that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmmtc_bidsapp.bidsio.names import dataset_description, outcomes_log, run_log_dir
+from fmmtc_bidsapp.bidsio.write import write_text, write_tsv
+from fmmtc_bidsapp.engine import Outcome, exit_code, outcome_columns, print_outcomes
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records import Exclusion
+
+__all__ = ["Problem", "close", "excluded", "keep_crash_files"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something of a participant that was not done."""
+
+    participant_id: str
+    what: str
+    message: str
+    code: int
+    crash_file: Path | None = None
+
+
+def excluded(exclusion: Exclusion, asked: Sequence[str]) -> Problem:
+    """Count a participant without any run as a failure only where they were asked for."""
+    absent = exclusion.stage == "absent" and not asked
+    code = 0 if absent else InputError.exit_code
+    return Problem(exclusion.participant_id, exclusion.stage, exclusion.reason, code)
+
+
+def keep_crash_files(output_dir: Path, run_id: str, problems: Sequence[Problem]) -> None:
+    """Copy each crash file beside the participant's plan, where the report points to it."""
+    for problem in problems:
+        if problem.crash_file is not None:
+            log_dir = run_log_dir(output_dir, problem.participant_id, run_id)
+            text = problem.crash_file.read_text(encoding="utf-8")
+            write_text(log_dir / problem.crash_file.name, text)
+
+
+def close(output_dir: Path, run_id: str, done: Collection[str], problems: Sequence[Problem]) -> int:
+    """Say how everyone ended, on the terminal and in the log.
+
+    Parameters
+    ----------
+    output_dir, run_id
+        Where the log goes.
+    done
+        Participants of whom something is finished.
+    problems
+        What was not done.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    everyone = sorted({*done, *(each.participant_id for each in problems)})
+    outcomes = [_outcome(who, [p for p in problems if p.participant_id == who]) for who in everyone]
+    print_outcomes(outcomes, title=f"Participant level, {output_dir}")
+    code = exit_code(outcomes)
+    # An output folder that is not ours yet stays as it is.
+    if dataset_description(output_dir).is_file():
+        write_tsv(outcomes_log(output_dir, run_id), outcome_columns(outcomes))
+    return min(code, 1) if done else code or InputError.exit_code
+
+
+def _outcome(participant_id: str, problems: Sequence[Problem]) -> Outcome:
+    """Sum up one participant, who is done when nothing of theirs was left out."""
+    if not problems:
+        return Outcome(participant_id, "done")
+    status = "failed" if any(each.crash_file for each in problems) else "skipped"
+    why = "; ".join(f"{each.what}: {each.message}" for each in problems)
+    return Outcome(participant_id, status, why, max(each.code for each in problems))

@@ -1,0 +1,56 @@
+"""A methods text as HTML and LaTeX, where pandoc is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["converted"]
+
+_FORMATS = {".html": "html", ".tex": "latex"}
+_TIMEOUT_S = 60
+
+
+def converted(markdown: str, bibliography: Path) -> dict[str, str]:
+    """Convert a methods text with pandoc and its citation processor.
+
+    Parameters
+    ----------
+    markdown
+        With citations as ``[@key]``.
+    bibliography
+        BibTeX file that has every key.
+
+    Returns
+    -------
+    dict
+        Whole documents by file suffix; nothing where there is no pandoc, or where it fails, which
+        is told on standard error.
+    """
+    program = shutil.which("pandoc")
+    if program is None:
+        return {}
+    documents = {}
+    for suffix, form in _FORMATS.items():
+        command = [
+            *(program, "--standalone", "--citeproc", f"--bibliography={bibliography}"),
+            *("--metadata=title:Methods", "--metadata=lang:en", "--from=markdown", f"--to={form}"),
+        ]
+        document = _output(command, markdown)
+        if document is not None:
+            documents[suffix] = document
+    return documents
+
+
+def _output(command: list[str], text: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 -- our own arguments
+            command, input=text, capture_output=True, check=True, text=True, timeout=_TIMEOUT_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        why = getattr(error, "stderr", None) or error
+        print(f"Warning: pandoc did not convert the methods text ({why}).", file=sys.stderr)
+        return None
+    return done.stdout

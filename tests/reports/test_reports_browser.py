@@ -1,0 +1,163 @@
+"""Reports in a real browser, offline: what a reader sees, not what the markup says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.reports.group import write_group_report
+from fmmtc_bidsapp.reports.participant import write_participant_report
+from fmmtc_bidsapp.reports.run_figures import KINDS
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+WIDTHS = (1280, 400)
+HEADINGS = (
+    *("Summary", "Quality", "Head motion", "Regressors", "Series", "Parcels on the brain"),
+    *("Coverage", "Connectivity", "Methods", "Errors", "About"),
+)
+PICTURES = """() => Promise.all(
+  [...document.querySelectorAll("img, svg image")].map(async (element) => {
+    const image = new Image();
+    image.src = element.src || element.getAttribute("href") || element.getAttribute("xlink:href");
+    await image.decode();
+    return image.naturalWidth;
+  })
+)"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no Chromium at {CHROMIUM} (apt-get install chromium, or set CHROMIUM)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def pages(written_dataset: Path) -> dict[str, Path]:
+    log = written_dataset / "sub-01" / "log" / "20260101-1_a"
+    write_text(log / "plan.toml", 'mode = "run"\n')
+    write_text(log / "crash-1.txt", "Node: a\n\n" + "InputError: " + "long " * 60)
+    problems = [("task-rest run-2", "InputError: " + "/a/very/long/path" * 20)]
+    return {
+        "participant": write_participant_report(written_dataset, "sub-01", problems=problems),
+        "train": write_group_report(written_dataset, "train"),
+        "apply": write_group_report(written_dataset, "apply"),
+    }
+
+
+class Visit:
+    """A page opened offline, with everything it asked for and complained of."""
+
+    def __init__(self, browser, path: Path, width: int = 1280, scheme: str = "light") -> None:
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+        )
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(message.text)
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(path.as_uri())
+        self.uri = path.as_uri()
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+    @property
+    def overflow(self) -> int:
+        """Pixels by which the page is wider than the window."""
+        root = "document.documentElement"
+        return self.page.evaluate(f"{root}.scrollWidth - {root}.clientWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["participant", "train", "apply"])
+def test_a_report_needs_no_network_complains_of_nothing_and_fits(
+    chromium, pages, name, width, scheme
+):
+    with Visit(chromium, pages[name], width, scheme) as visit:
+        assert [each for each in visit.requests if not each.startswith("data:")] == [visit.uri]
+        assert visit.complaints == []
+        assert visit.overflow == 0
+
+
+def test_every_section_is_seen_under_its_heading(chromium, pages):
+    with Visit(chromium, pages["participant"]) as visit:
+        for heading in HEADINGS:
+            found = visit.page.get_by_role("heading", name=heading, exact=True)
+            assert found.is_visible(), heading
+        assert visit.page.get_by_role("heading", name="task-rest run-1").is_visible()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_picture_is_drawn_and_every_image_in_it_decodes(chromium, pages, width):
+    with Visit(chromium, pages["participant"], width) as visit:
+        pictures = visit.page.locator("figure svg")
+        assert pictures.count() == len(KINDS)
+        for picture in pictures.all():
+            box = picture.bounding_box()
+            assert box["width"] > 300
+            assert box["height"] > 100
+            assert picture.get_attribute("aria-label")
+        widths = visit.page.evaluate(PICTURES)
+        assert len(widths) > len(KINDS)
+        assert all(each > 0 for each in widths)
+
+
+def test_words_of_a_picture_follow_the_page_from_light_to_dark(chromium, pages):
+    colours = {}
+    for scheme in ("light", "dark"):
+        with Visit(chromium, pages["participant"], scheme=scheme) as visit:
+            title = visit.page.locator("svg text", has_text="Framewise displacement").first
+            ink = title.evaluate("element => getComputedStyle(element).fill")
+            body = visit.page.evaluate("getComputedStyle(document.body).color")
+            assert ink == body
+            colours[scheme] = ink
+    assert colours["light"] != colours["dark"]
+
+
+def test_the_navigation_and_what_is_folded_work_from_the_keyboard(chromium, pages):
+    with Visit(chromium, pages["participant"]) as visit:
+        page = visit.page
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Summary"
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert page.url.endswith("#run1")
+        summary = page.locator("summary", has_text="regressors")
+        summary.focus()
+        page.keyboard.press("Enter")
+        assert page.get_by_text("trans_x_derivative1, ").is_visible()
+        assert page.locator(".plot").first.get_attribute("tabindex") == "0"
+
+
+def test_on_paper_there_is_no_navigation_and_nothing_is_cut_off(chromium, pages):
+    with Visit(chromium, pages["participant"], width=794) as visit:
+        visit.page.emulate_media(media="print")
+        assert not visit.page.locator("nav").is_visible()
+        assert visit.overflow == 0
+        assert visit.page.locator("figure svg").first.bounding_box()["width"] <= 794
