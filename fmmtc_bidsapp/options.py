@@ -179,6 +179,10 @@ class CohortOptions:
     """Columns that the covariates-only baseline predicts from, to show what the brain adds to them;
     a column that gives the outcome away is refused."""
 
+    adjust: bool = False
+    """Regress the covariates out of what the models see, fitted on the training rows of each
+    fold."""
+
     desc: str | None = None
     """Which cleaning's series to read (the desc- of their names); needed when there are several. At
     the participant level: the name to write under (default: the strategy's)."""
@@ -201,9 +205,9 @@ class ModelOptions:
     )
     """How the series and the connectivity features meet (Table 1 of the paper)."""
 
-    encoder: str = _one_of("brainlm", "brainlm", "random")
-    """Encoder of the parcel series: the pre-trained BrainLM, or the same network with random
-    weights (the paper's "without pre-training")."""
+    encoder: str = _one_of("brainlm", "brainlm", "random", "none")
+    """Encoder of the parcel series: the pre-trained BrainLM, the same network with random weights
+    (the paper's "without pre-training"), or none, for models that read connectivity alone."""
 
     encoder_weights: str | None = None
     """Folder with BrainLM's config.json and pytorch_model.bin; by default brainlm/old_13M in the
@@ -216,6 +220,10 @@ class ModelOptions:
     window: int = 200
     """Volumes the encoder sees at once."""
 
+    resample_tr: float | None = None
+    """Bring the series to this repetition time, in seconds, before the encoder sees them (BrainLM
+    was trained at 0.735); connectivity stays that of the series as they are."""
+
     short_series: str = _one_of("drop-patches", "drop-patches", "zero-pad", "refuse")
     """A series shorter than the window: leave the empty patches out, pad with zeros (the paper),
     or exclude the scan."""
@@ -226,6 +234,8 @@ class ModelOptions:
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_positive(self, "window", "token_orders")
+        if self.resample_tr is not None:
+            _check_positive(self, "resample_tr")
 
 
 @dataclass(frozen=True)
@@ -240,6 +250,10 @@ class TrainOptions:
 
     inner_folds: int = 3
     """Inner folds, within the training rows, that choose the epoch and fit the calibration."""
+
+    seeds: int = 1
+    """Trainings of every network, each with a seed of its own; their mean predicts, their spread is
+    the interval of a person's probability."""
 
     epochs: int = 100
     """Longest training; the inner folds choose the epoch that is used."""
@@ -259,7 +273,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        _check_positive(self, "repeats", "epochs", "batch_size", "learning_rate")
+        _check_positive(self, "repeats", "seeds", "epochs", "batch_size", "learning_rate")
         for name in ("folds", "inner_folds"):
             if getattr(self, name) < 2:
                 raise UsageError(f"--{name.replace('_', '-')} must be 2 or more.")
@@ -289,15 +303,19 @@ class EvaluationOptions:
 class ProtocolOptions:
     """What is fitted and how it is put to the test; nothing here changes a single fit."""
 
-    network: tuple[str, ...] = ("fmmtc",)
-    """Models to judge; svm, ridge, knn and xgboost are fitted on each of --features. The dummy,
-    covariates-only, motion-only and FC-logistic baselines are always added."""
+    network: tuple[str, ...] = ()
+    """Models to judge, the main one first: fmmtc, brainlm, lstm, resnet-ts, resnet-fc, bnt, or svm,
+    ridge, knn, xgboost on each of --features. Left out, train takes fmmtc and compare every model
+    of the paper. The dummy, covariates-only, motion-only and FC-logistic baselines are always
+    added."""
 
-    features: tuple[str, ...] = ("fc",)
-    """What svm, ridge, knn and xgboost see: ts, fc, pca-ts, pca-fc, encoder, fused."""
+    features: tuple[str, ...] = ()
+    """What svm, ridge, knn and xgboost see: ts, fc, pca-ts, pca-fc, encoder, fused. Left out, train
+    takes fc and compare all of them."""
 
     subset_by: str | None = None
-    """Column of arms or drugs: performance within each, and their difference."""
+    """Column of arms or drugs: performance within each, and their difference; compare also trains
+    on each and tests on the others."""
 
     selection: str = _one_of("nested", "nested", "last-epoch", "best-on-test")
     """What chooses the epoch: nested, the inner folds; or, shown beside it, last-epoch, nothing,

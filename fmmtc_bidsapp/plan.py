@@ -24,6 +24,7 @@ from fmmtc_bidsapp.options import (
     EvaluationOptions,
     ModelOptions,
     ParcelOptions,
+    ProtocolOptions,
     TrainOptions,
 )
 
@@ -45,8 +46,9 @@ _PEOPLE = frozenset({"participants"})
 _PLACE = frozenset({"device"})
 """Options that choose where to compute, not what is computed."""
 
-_MORE = frozenset({"combine_runs", "file_format"})
-"""Options that write other files and change none: grayordinates have names of their own."""
+_MORE = frozenset({"combine_runs", "file_format", "network", "features", "permutations"})
+"""Options that add files or rows and change none: grayordinates have names of their own, and models
+stand beside each other."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class GroupPlan:
     run_id: str
     resources: Resources
     analysis: str
-    """``train``, ``apply`` or ``qc``."""
+    """``train``, ``compare``, ``apply`` or ``qc``."""
     label: str
     """Name of the result in ``group_desc-<label>_…`` and ``models/<label>``."""
     random_seed: int = 0
@@ -159,6 +161,8 @@ class GroupPlan:
     selection: Selection = field(default_factory=Selection)
     participants: Path | None = None
     """The participants table; None for ``bids_dir/participants.tsv``."""
+    phenotype: tuple[Path, ...] = ()
+    """Tables whose columns are joined to the participants table."""
     model_dir: Path | None = None
     """The bundle that ``apply`` reads."""
     cohort: CohortOptions = field(default_factory=CohortOptions)
@@ -167,17 +171,20 @@ class GroupPlan:
     """Model options that the user set; ``apply`` refuses those that contradict the bundle."""
     train: TrainOptions = field(default_factory=TrainOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+    protocol: ProtocolOptions = field(default_factory=ProtocolOptions)
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9A-Za-z]+", self.label):
             raise UsageError(f"--label is {self.label!r}; it stands in names: letters and digits.")
         if self.random_seed < 0:
             raise UsageError(f"--random-seed is {self.random_seed}; it must be 0 or more.")
-        if self.analysis == "train" and self.cohort.target is None:
+        if self.analysis in ("train", "compare") and self.cohort.target is None:
             raise UsageError(
-                "--analysis train needs --target COLUMN: the column of the participants table to "
+                f"--analysis {self.analysis} needs --target COLUMN: the column of the participants table to "
                 "predict."
             )
+        if self.cohort.adjust and not self.cohort.covariates:
+            raise UsageError("--adjust needs --covariates: the columns to regress out.")
         if self.analysis == "apply" and self.model_dir is None:
             raise UsageError(
                 "--analysis apply needs --model DIR: a models/<label> folder that --analysis "
@@ -206,8 +213,14 @@ class GroupPlan:
             self.model,
             self.train,
             self.evaluation,
+            self.protocol,
             self.selection,
-            digests={**digests, "analysis": self.analysis, "seed": str(self.random_seed)},
+            digests={
+                **digests,
+                "analysis": self.analysis,
+                "main": "".join(self.protocol.network[:1]),
+                "seed": str(self.random_seed),
+            },
         )
 
 

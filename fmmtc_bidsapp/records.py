@@ -388,6 +388,12 @@ class Person:
     runs: tuple[SeriesFile, ...]
     strata: tuple[str, ...] = ()
     """Values of the ``--stratify-by`` columns."""
+    group: str | None = None
+    """Value of the ``--group-by`` column; None where none was asked for."""
+    arm: str | None = None
+    """Value of the ``--subset-by`` column; None where none was asked for."""
+    covariates: tuple[str, ...] = ()
+    """Values of the ``--covariates`` columns as the table spells them."""
 
     @property
     def key(self) -> str:
@@ -422,6 +428,13 @@ class Examples:
     """(person,) mean framewise displacement over runs; NaN where unknown."""
     groups: tuple[str, ...] | None = None
     """(person,) site or family that no split may cut (``--group-by``)."""
+    arms: tuple[str, ...] | None = None
+    """(person,) arm or drug (``--subset-by``)."""
+    cls_random: Floats | None = None
+    """(person, hidden) as ``cls``, of the encoder without pre-training, where ``cls`` is of the
+    pre-trained one."""
+    coordinates_mm: Floats | None = None
+    """(parcel, 3) of all people; what the encoder is told of where the parcels are."""
 
     def __post_init__(self) -> None:
         n = len(self.keys)
@@ -442,7 +455,18 @@ class Examples:
         return replace(self, keys=_take(self.keys, rows), **taken)
 
 
-_PER_PERSON = ("cls", "fc", "y", "strata", "series", "covariates", "mean_fd_mm", "groups")
+_PER_PERSON = (
+    "cls",
+    "fc",
+    "y",
+    "strata",
+    "series",
+    "covariates",
+    "mean_fd_mm",
+    "groups",
+    "arms",
+    "cls_random",
+)
 """Fields of `Examples` with one row a person, besides the keys."""
 
 
@@ -505,6 +529,8 @@ class FoldPredictions:
     """(epoch,) of the refit"""
     notes: Mapping[str, float] = field(default_factory=dict)
     """Counts worth reporting, such as imputed edges."""
+    seed: int = 0
+    """Which of the ``--seeds`` trainings."""
     selection: str = "nested"
     """``nested``, or of the published protocol ``best-on-test`` (optimistic: the epoch was chosen
     on these very rows) or ``last-epoch``."""

@@ -31,13 +31,14 @@ from fmmtc_bidsapp.options import (
     EvaluationOptions,
     ModelOptions,
     ParcelOptions,
+    ProtocolOptions,
     TrainOptions,
 )
 from fmmtc_bidsapp.plan import GroupPlan, ParticipantPlan, Resources, Selection
 
 __all__ = ["build_parser", "main", "plan_from", "run_guarded"]
 
-_GROUP_ONLY = ("analysis", "model", "label", "participants", "random_seed")
+_GROUP_ONLY = ("analysis", "model", "label", "participants", "phenotype", "random_seed")
 _PARTICIPANT_ONLY = ("bids_filter_file", "bids_database_dir", "mode")
 _BOTH_LEVELS = ("atlas", "desc")
 """Options of one level that choose among, or name, the files of the other."""
@@ -104,12 +105,14 @@ def _group_plan(values: dict[str, Any], shared: dict[str, Any]) -> GroupPlan:
         label=values.get("label", LABELS[analysis]),
         random_seed=values.get("random_seed", 0),
         participants=_absolute(values.get("participants")),
+        phenotype=tuple(path.absolute() for path in values.get("phenotype", ())),
         model_dir=_absolute(values.get("model")),
         cohort=CohortOptions(**given(CohortOptions, values)),
         model=ModelOptions(**given(ModelOptions, values)),
         model_flags=tuple(given(ModelOptions, values)),
         train=TrainOptions(**given(TrainOptions, values)),
         evaluation=EvaluationOptions(**given(EvaluationOptions, values)),
+        protocol=ProtocolOptions(**given(ProtocolOptions, values)),
     )
 
 
