@@ -530,7 +530,10 @@ class FoldPredictions:
     notes: Mapping[str, float] = field(default_factory=dict)
     """Counts worth reporting, such as imputed edges."""
     seed: int = 0
-    """Which of the ``--seeds`` trainings."""
+    """Which of the ``--seeds`` trainings; 0 also where they are merged."""
+    refits: Floats | None = None
+    """(training, test person) calibrated probability of each of the ``--seeds`` trainings that are
+    merged here; None with one."""
     selection: str = "nested"
     """``nested``, or of the published protocol ``best-on-test`` (optimistic: the epoch was chosen
     on these very rows) or ``last-epoch``."""
