@@ -180,8 +180,8 @@ class GroupPlan:
             raise UsageError(f"--random-seed is {self.random_seed}; it must be 0 or more.")
         if self.analysis in ("train", "compare") and self.cohort.target is None:
             raise UsageError(
-                f"--analysis {self.analysis} needs --target COLUMN: the column of the participants table to "
-                "predict."
+                f"--analysis {self.analysis} needs --target COLUMN: the column of the participants "
+                "table to predict."
             )
         if self.cohort.adjust and not self.cohort.covariates:
             raise UsageError("--adjust needs --covariates: the columns to regress out.")

@@ -220,8 +220,8 @@ def _add_group_inputs(parser: argparse.ArgumentParser) -> None:
         "--analysis",
         choices=tuple(LABELS),
         default=_ABSENT,
-        help="train a model, judge it and keep it; compare models as the paper's tables do; apply a "
-        "kept model to new people; or only sum up the quality of the runs, which needs no target "
+        help="train a model, judge it and keep it; compare models as the paper's tables do; apply "
+        "a kept model to new people; or only sum up the quality of the runs, which needs no target "
         "(default: train)",
     )
     for flag, kind, text in (
