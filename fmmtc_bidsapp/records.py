@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = [
+    "ArmCount",
     "ArmDifference",
     "ArmRow",
     "Atlas",
@@ -26,7 +27,9 @@ __all__ = [
     "ComparisonRow",
     "Connectome",
     "Curve",
+    "Difference",
     "Duplicate",
+    "EligibilityStep",
     "Evaluation",
     "Examples",
     "Exclusion",
@@ -62,6 +65,30 @@ class Exclusion:
     stage: str
     """Where: ``find``, ``table``, ``series``, ``quality``, ``window``."""
     reason: str
+
+
+@dataclass(frozen=True)
+class ArmCount:
+    """People of one arm, and their outcomes."""
+
+    arm: str
+    """Value of the ``--subset-by`` column, ``n/a`` where it has none."""
+    n: int
+    n_positive: int | None = None
+    n_negative: int | None = None
+
+
+@dataclass(frozen=True)
+class EligibilityStep:
+    """How many people a condition left, and how they divide; a row of ``_eligibility.tsv``."""
+
+    step: str
+    n: int
+    n_positive: int | None = None
+    """None where no outcome was asked for, or its values do not say which is positive."""
+    n_negative: int | None = None
+    arms: tuple[ArmCount, ...] = ()
+    """The same arms in every step of a run; none without ``--subset-by``."""
 
 
 @dataclass(frozen=True)
@@ -375,6 +402,10 @@ class SeriesFile:
     reasons: str = "n/a"
     mean_fd_mm: float | None = None
     n_volumes_retained: int | None = None
+    is_matrix: bool = False
+    """Whether the file holds connectivity and not series, which nobody has then."""
+    fisher_z: bool = False
+    """Whether a matrix holds Fisher's z of the coefficients."""
 
 
 @dataclass(frozen=True)
@@ -534,6 +565,9 @@ class FoldPredictions:
     refits: Floats | None = None
     """(training, test person) calibrated probability of each of the ``--seeds`` trainings that are
     merged here; None with one."""
+    raw: Floats | None = None
+    """(test person,) mean output of the merged trainings before calibration; None with one, whose
+    `logit` it is."""
     selection: str = "nested"
     """``nested``, or of the published protocol ``best-on-test`` (optimistic: the epoch was chosen
     on these very rows) or ``last-epoch``."""
@@ -589,7 +623,7 @@ class CalibrationBin:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Everything `learning.evaluate` says of all models of one run."""
+    """Everything that is said of all models of one run."""
 
     metrics: tuple[MetricRow, ...]
     curves: tuple[Curve, ...]
@@ -599,7 +633,16 @@ class Evaluation:
     expected_half_width: float
     """Half width of the 95 % interval of an AUROC at this sample size (Hanley-McNeil)."""
     tests: tuple[PermutationTest, ...] = ()
-    """Of every model; empty without a permutation run."""
+    """Of every model, also of those that were not tested."""
+    comparison: tuple[ComparisonRow, ...] = ()
+    arms: tuple[ArmRow, ...] = ()
+    """Empty without ``--subset-by``."""
+    arm_differences: tuple[ArmDifference, ...] = ()
+    selection: str = "nested"
+    """``--selection`` of the run."""
+    optimism: tuple[OptimismRow, ...] = ()
+    """Empty with nested selection alone."""
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -683,8 +726,8 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class ComparisonRow:
-    """The main model against another on the same folds; a row of ``_comparison.tsv``."""
+class Difference:
+    """The main model against another on the same folds."""
 
     model: str
     """The other model."""
@@ -696,3 +739,42 @@ class ComparisonRow:
     """95 % Nadeau-Bengio corrected interval."""
     p: float
     """Two-sided p of the corrected resampled t-test."""
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One metric of one line of a table of models; a row of ``_comparison.tsv``.
+
+    NaN where a figure cannot be had, with the reason in `note`.
+    """
+
+    table: str | None
+    """Of the paper: ``Table 1``, ``Table 3``, ``Table 4``, ``Fig. 2a``; None for a model that is in
+    none of them."""
+    row: int | None
+    """Place in that table, from 1."""
+    model: str
+    title: str
+    """As a reader calls the line."""
+    selection: str
+    """What chose the epoch: ``nested``, ``last-epoch`` or ``best-on-test`` (optimistic)."""
+    train_on: str | None
+    """Arm of the training people; None where everybody is in one cross-validation."""
+    test_on: str | None
+    """Arm of the people predicted."""
+    metric: str
+    mean: float
+    mean_low: float
+    mean_high: float
+    fold_sd: float
+    pooled: float
+    pooled_low: float
+    pooled_high: float
+    """As in `MetricRow`."""
+    difference: float
+    difference_low: float
+    difference_high: float
+    difference_p: float
+    """As in `Difference`; NaN for the main model itself."""
+    note: str | None = None
+    """Why there are no figures, or what to know of them."""

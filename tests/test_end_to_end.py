@@ -139,12 +139,15 @@ def test_training_predicts_every_patient_once_and_shows_the_baselines(
     assert len(predictions) == OPTIONS.people - OPTIONS.controls
     assert predictions["probability"].between(0, 1).all()
     metrics = pd.read_csv(files.metrics, sep="\t")
-    assert set(metrics["model"]) == {"fmmtc", "fc-logistic", "dummy"}
-    auroc = metrics[metrics["metric"] == "auroc"].set_index("model")["mean"]
-    assert auroc["dummy"] == 0.5
-    assert auroc["fc-logistic"] > 0.7
+    assert set(metrics["model"]) == {"fmmtc", "fc-logistic", "motion", "dummy", "random"}
+    judged = metrics[metrics["metric"] == "auroc"].set_index("model")
+    assert judged["mean"]["dummy"] == 0.5
+    assert judged["mean"]["fc-logistic"] > 0.7
+    assert judged["n_permutations"]["fc-logistic"] == 999
+    assert judged["verdict"]["fmmtc"] == "not tested"
     about = json.loads(files.metrics.with_suffix(".json").read_text())
-    assert about["Verdict"].startswith("not tested")
+    assert "Not tested: fmmtc" in about["Verdict"]
+    assert set(about["NotTested"]) == {"fmmtc"}
     assert "not tested" in files.report.read_text()
     exclusions = pd.read_csv(files.exclusions, sep="\t")
     assert len(exclusions) == OPTIONS.controls

@@ -16,6 +16,7 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Connectome, ParcelSeries
 
 __all__ = [
+    "matrix_measure",
     "read_component_masks",
     "read_confounds",
     "read_parcel_names",
@@ -188,16 +189,28 @@ def read_relmat(path: Path) -> Connectome:
         )
     row_of = {name: position for position, name in enumerate(nodes)}
     matrix = _numbers(path, list(bodies))[[row_of[name] for name in columns]]
-    entities = parse_name(path).entities
-    statistic = entities.get("stat", entities.get("meas", "unknown"))
     sidecar = path.with_suffix(".json")
     about = read_json(sidecar) if sidecar.is_file() else {}
     return Connectome(
         matrix,
         tuple(columns),
-        _MEASURES.get(statistic, statistic),
+        matrix_measure(path),
         fisher_z=about.get("FisherZ") is True,
     )
+
+
+def matrix_measure(path: Path) -> str:
+    """Name what a matrix holds, by the statistic or measure in its name.
+
+    Returns
+    -------
+    str
+        ``correlation`` and the like; the name's own word where it is another's, ``unknown`` where
+        there is none.
+    """
+    entities = parse_name(path).entities
+    statistic = entities.get("stat", entities.get("meas", "unknown"))
+    return _MEASURES.get(statistic, statistic)
 
 
 def _split(path: Path) -> tuple[tuple[str, ...], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,16 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats, Person
 
-__all__ = ["EncoderChoice", "coordinates", "require_repetition_times"]
+__all__ = [
+    "NO_ENCODER",
+    "EncoderChoice",
+    "coordinates",
+    "require_repetition_times",
+    "require_series",
+]
+
+NO_ENCODER = "none"
+_PRETRAINED, _RANDOM = "brainlm", "random"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,21 +32,36 @@ class EncoderChoice:
     seed: int
     """Of random weights and of the token orders."""
     digest: str
-    """Of its weights."""
-    coordinates_mm: Floats
-    """(parcel, 3)"""
+    """Of its weights; ``none`` without an encoder."""
+    coordinates_mm: Floats | None
+    """(parcel, 3); None without an encoder, where the atlas gives none."""
     device: str
     precision: str
     """As in ``--precision``."""
+    also_random: bool = False
+    """Whether everyone also goes through the encoder without pre-training; where the encoder is
+    another than the pre-trained one, this changes nothing."""
+
+    @property
+    def encodes_twice(self) -> bool:
+        """Whether everyone is encoded with and without pre-training."""
+        return self.also_random and self.options.encoder == _PRETRAINED
+
+    def untrained(self, digest: str) -> EncoderChoice:
+        """Choose the same network with random weights of that digest."""
+        return replace(
+            self, options=replace(self.options, encoder=_RANDOM), digest=digest, also_random=False
+        )
 
 
-def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats, str]:
+def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats | None, str]:
     """Choose what the encoder is told of where the parcels are.
 
     Returns
     -------
-    coordinates : array
-        (parcel, 3) in mm; zeros for a random encoder on an atlas without coordinates.
+    coordinates : array or None
+        (parcel, 3) in mm; zeros for a random encoder on an atlas without coordinates, None there
+        without an encoder.
     notice : str
         What a reader must know of it; empty where there is nothing to say.
 
@@ -46,9 +70,9 @@ def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats, str]:
     InputError
         When pre-trained weights meet an atlas without coordinates.
     """
-    if cohort.coordinates_mm is not None:
+    if cohort.coordinates_mm is not None or options.encoder == NO_ENCODER:
         return cohort.coordinates_mm, ""
-    if options.encoder == "brainlm":
+    if options.encoder == _PRETRAINED:
         raise InputError(
             f"The atlas {cohort.atlas_label} has no coordinates (columns x, y, z of its dseg.tsv), "
             "and the pre-trained encoder needs them. Add them, or use --encoder random."
@@ -59,16 +83,35 @@ def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats, str]:
     return np.zeros((len(cohort.parcels), 3)), notice
 
 
-def require_repetition_times(people: Sequence[Person], options: ModelOptions) -> None:
-    """Refuse series without a repetition time for pre-trained weights.
+def require_series(people: Sequence[Person], options: ModelOptions) -> None:
+    """Refuse matrices where something must be encoded.
 
     Raises
     ------
     InputError
-        With the number of such series and the first of them.
+        With what to do.
     """
+    matrices = [run.path for person in people for run in person.runs if run.is_matrix]
+    if matrices and options.encoder != NO_ENCODER:
+        raise InputError(
+            f"There are connectivity matrices alone ({matrices[0]} and others), and the encoder "
+            "needs series. Give the folder of the series, or take --encoder none and models of "
+            "connectivity, such as --network resnet-fc."
+        )
+
+
+def require_repetition_times(people: Sequence[Person], options: ModelOptions) -> None:
+    """Refuse people whose files the encoder cannot be shown: matrices, or series without a TR.
+
+    Raises
+    ------
+    InputError
+        For matrices as `require_series`; for series that the pre-trained weights would be shown
+        without a repetition time, with their number and the first of them.
+    """
+    require_series(people, options)
     without = [run.path for person in people for run in person.runs if run.tr_s is None]
-    if without and options.encoder == "brainlm":
+    if without and options.encoder == _PRETRAINED:
         raise InputError(
             f"{len(without)} series have no RepetitionTime in their sidecar, the first is "
             f"{without[0]}; the pre-trained encoder was trained on known ones. Add it, or use "

@@ -5,37 +5,64 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from fmmtc_bidsapp.engine import load_arrays, save_arrays
+from fmmtc_bidsapp.engine import load_arrays, load_shared, save_arrays, save_shared
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
 
 __all__ = ["load_examples", "load_fold", "save_examples", "save_fold"]
 
 
 def save_examples(path: Path, examples: Examples) -> str:
-    """Write what the networks see of a cohort."""
-    arrays = {"cls": examples.cls, "fc": examples.fc, "y": examples.y}
-    given = {name: getattr(examples, name) for name in _OPTIONAL}
-    arrays |= {name: array for name, array in given.items() if array is not None}
-    names = ("keys", "strata", "covariate_names", "groups")
-    return save_arrays(path, arrays, {name: getattr(examples, name) for name in names})
+    """Write what the models see of a cohort, as every node will read it.
+
+    Parameters
+    ----------
+    path
+        A ``.json``, whose digest is that of the whole (`save_shared`).
+    examples
+        The cohort.
+
+    Returns
+    -------
+    str
+        The path.
+    """
+    arrays = {name: getattr(examples, name) for name in _ARRAYS}
+    about = {name: getattr(examples, name) for name in _TEXTS}
+    there = {name: array for name, array in arrays.items() if array is not None}
+    return save_shared(path, there, about)
 
 
-_OPTIONAL = ("series", "covariates", "mean_fd_mm")
-"""Arrays that a cohort may lack."""
+_ARRAYS = (
+    "cls",
+    "fc",
+    "y",
+    "series",
+    "covariates",
+    "mean_fd_mm",
+    "cls_random",
+    "coordinates_mm",
+)
+_TEXTS = ("keys", "strata", "covariate_names", "groups", "arms")
 
 
 def load_examples(path: str | Path) -> Examples:
-    """Read what `save_examples` wrote."""
-    arrays, about = load_arrays(path)
+    """Read what `save_examples` wrote; large arrays are mapped, and read-only."""
+    arrays, about = load_shared(path)
+    texts = {name: None if each is None else tuple(each) for name, each in about.items()}
     return Examples(
-        keys=tuple(about["keys"]),
+        keys=texts["keys"] or (),
         cls=arrays["cls"],
         fc=arrays["fc"],
         y=arrays["y"],
-        strata=tuple(about["strata"]),
-        covariate_names=tuple(about["covariate_names"]),
-        groups=None if about["groups"] is None else tuple(about["groups"]),
-        **{name: arrays.get(name) for name in _OPTIONAL},
+        strata=texts["strata"] or (),
+        series=arrays.get("series"),
+        covariates=arrays.get("covariates"),
+        covariate_names=texts["covariate_names"] or (),
+        mean_fd_mm=arrays.get("mean_fd_mm"),
+        groups=texts["groups"],
+        arms=texts["arms"],
+        cls_random=arrays.get("cls_random"),
+        coordinates_mm=arrays.get("coordinates_mm"),
     )
 
 
@@ -49,6 +76,8 @@ def save_fold(path: Path, predictions: FoldPredictions) -> str:
         "validation_loss": predictions.validation_loss,
         "train_loss": predictions.train_loss,
     }
+    optional = {"refits": predictions.refits, "raw": predictions.raw}
+    arrays |= {name: array for name, array in optional.items() if array is not None}
     about = {
         "model": predictions.model,
         "repeat": fold.repeat,
@@ -57,6 +86,7 @@ def save_fold(path: Path, predictions: FoldPredictions) -> str:
         "prevalence": predictions.prevalence,
         "epoch": predictions.epoch,
         "notes": dict(predictions.notes),
+        "seed": predictions.seed,
         "selection": predictions.selection,
     }
     return save_arrays(path, arrays, about)
@@ -75,5 +105,8 @@ def load_fold(path: str | Path) -> FoldPredictions:
         validation_loss=arrays["validation_loss"],
         train_loss=arrays["train_loss"],
         notes=about["notes"],
+        seed=about["seed"],
+        refits=arrays.get("refits"),
+        raw=arrays.get("raw"),
         selection=about["selection"],
     )

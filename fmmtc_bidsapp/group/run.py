@@ -18,6 +18,7 @@ from fmmtc_bidsapp.engine import (
 )
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.apply import apply
+from fmmtc_bidsapp.group.compare import compare
 from fmmtc_bidsapp.group.start import write_plan
 from fmmtc_bidsapp.group.train import train
 from fmmtc_bidsapp.group.workflow import quality_workflow, report_workflow
@@ -57,6 +58,10 @@ def run_group(plan: GroupPlan) -> int:
 
 def _train(plan: GroupPlan) -> list[Outcome]:
     return _and_report(plan, train(plan))
+
+
+def _compare(plan: GroupPlan) -> list[Outcome]:
+    return _and_report(plan, compare(plan))
 
 
 def _apply(plan: GroupPlan) -> list[Outcome]:
@@ -99,6 +104,7 @@ def _report(plan: GroupPlan) -> list[Outcome]:
 
 _ANALYSES: Mapping[str, Callable[[GroupPlan], list[Outcome]]] = {
     "train": _train,
+    "compare": _compare,
     "apply": _apply,
     _QUALITY_ONLY: _quality,
 }

@@ -18,10 +18,13 @@ from fmmtc_bidsapp.learning.metrics import METRICS, Metric, Scored
 from fmmtc_bidsapp.learning.outcomes import pool, score_fold
 from fmmtc_bidsapp.records import ArmDifference, ArmRow, Floats, FoldPredictions, Ints
 
-__all__ = ["PROGNOSIS", "judge_arms"]
+__all__ = ["PROGNOSIS", "UNKNOWN_ARM", "judge_arms"]
 
 PROGNOSIS = "response under any treatment is prognosis, not prediction of a drug's effect"
 """Said wherever these figures are shown."""
+
+UNKNOWN_ARM = "n/a"
+"""Of people whom the table gives none; they are in no arm."""
 
 _SHOWN = ("auroc", "balanced_accuracy", "mcc", "brier")
 
@@ -58,8 +61,8 @@ def judge_arms(
     rows, differences
         A metric is NaN in an arm of one outcome, and so is a difference with it.
     """
-    levels = sorted(set(arms))
-    arm = np.array([levels.index(each) for each in arms])
+    levels = sorted(set(arms) - {UNKNOWN_ARM})
+    arm = np.array([levels.index(each) if each in levels else len(levels) for each in arms])
     weights = bootstrap_weights(2 * arm + y, draws, np.random.default_rng(seed))
     rows: list[ArmRow] = []
     differences: list[ArmDifference] = []

@@ -51,8 +51,9 @@ class Scaling:
         return scaled if self.components is None else scaled @ self.components.T
 
     def arrays(self) -> dict[str, Floats]:
-        """Everything learnt, by name."""
-        own = {"fill": self.fill, "mean": self.mean, "scale": self.scale}
+        """Everything learnt, by name; finite, since a file of infinities passes for damaged."""
+        scale = np.where(np.isinf(self.scale), 0.0, self.scale)
+        own = {"fill": self.fill, "mean": self.mean, "scale": scale}
         return own if self.components is None else own | {"components": self.components}
 
 
@@ -91,7 +92,8 @@ def fit_scaling(columns: Floats, n_components: int | None, *, rotate: bool) -> S
 
 def restore_scaling(arrays: Arrays) -> Scaling:
     """Rebuild from `Scaling.arrays`."""
-    return Scaling(arrays["fill"], arrays["mean"], arrays["scale"], arrays.get("components"))
+    scale = np.where(arrays["scale"] == 0, np.inf, arrays["scale"])
+    return Scaling(arrays["fill"], arrays["mean"], scale, arrays.get("components"))
 
 
 @dataclass(frozen=True)

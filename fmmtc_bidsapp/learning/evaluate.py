@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -27,7 +27,10 @@ from fmmtc_bidsapp.records import (
     PermutationTest,
 )
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "metric_rows", "verdict_sentence"]
+
+_ENOUGH_DRAWS = 0.95
+"""Share of bootstrap draws that must have a value for their quantiles to be an interval."""
 
 
 def evaluate(
@@ -61,9 +64,7 @@ def evaluate(
     half_width = auroc_half_width(int((y == 1).sum()), int((y == 0).sum()))
     return Evaluation(
         metrics=tuple(
-            _metric_row(model, name, folds, y, weights)
-            for model, folds in models.items()
-            for name in METRICS
+            row for folds in models.values() for row in metric_rows(folds, y, weights, METRICS)
         ),
         curves=tuple(
             curve for model, folds in models.items() for curve in _curves(model, folds, y)
@@ -71,10 +72,35 @@ def evaluate(
         calibration=tuple(
             point for model, folds in models.items() for point in _reliability(model, folds, y)
         ),
-        verdict=_verdict(tests, y, half_width),
+        verdict=verdict_sentence(tests, y, half_width),
         expected_half_width=half_width,
         tests=tuple(tests),
     )
+
+
+def metric_rows(
+    folds: Sequence[FoldPredictions], y: Ints, weights: Floats, names: Iterable[str]
+) -> list[MetricRow]:
+    """Judge the out-of-fold predictions of one model.
+
+    Parameters
+    ----------
+    folds : sequence of FoldPredictions
+        Every fold of every repeat.
+    y : array of int
+        (person,) outcomes of the cohort, 0 or 1.
+    weights : array
+        (draw, person) of `bootstrap_weights`.
+    names : iterable of str
+        Keys of `METRICS`.
+
+    Returns
+    -------
+    list of MetricRow
+        With one fold there is no interval of the mean. A metric that one fold is too small for has
+        a pooled value only, and that only with its interval.
+    """
+    return [_metric_row(name, folds, y, weights) for name in names]
 
 
 def _of_model(predictions: Sequence[FoldPredictions], model: str) -> list[FoldPredictions]:
@@ -82,9 +108,7 @@ def _of_model(predictions: Sequence[FoldPredictions], model: str) -> list[FoldPr
     return sorted(chosen, key=lambda each: (each.fold.repeat, each.fold.fold))
 
 
-def _metric_row(
-    model: str, name: str, folds: list[FoldPredictions], y: Ints, weights: Floats
-) -> MetricRow:
+def _metric_row(name: str, folds: Sequence[FoldPredictions], y: Ints, weights: Floats) -> MetricRow:
     metric = METRICS[name]
     values = fold_values(metric, folds, y)
     low, high = corrected_interval(
@@ -94,22 +118,30 @@ def _metric_row(
     )
     known = values[~np.isnan(values)]
     pooled, draws = _pooled(metric, folds, y, weights)
-    drawn = draws[~np.isnan(draws)]
+    pooled_low, pooled_high = _quantiles(draws)
     return MetricRow(
-        model=model,
+        model=folds[0].model,
         metric=name,
         mean=float(known.mean()) if len(known) else float("nan"),
         mean_low=max(low, metric.low) if low == low else low,
         mean_high=min(high, metric.high) if high == high else high,
         fold_sd=float(known.std(ddof=1)) if len(known) > 1 else float("nan"),
-        pooled=pooled,
-        pooled_low=float(np.quantile(drawn, 0.025)) if len(drawn) else float("nan"),
-        pooled_high=float(np.quantile(drawn, 0.975)) if len(drawn) else float("nan"),
+        # A slope of two dozen people without its interval would only mislead.
+        pooled=pooled if metric.within_fold or pooled_low == pooled_low else float("nan"),
+        pooled_low=pooled_low,
+        pooled_high=pooled_high,
     )
 
 
+def _quantiles(draws: Floats) -> tuple[float, float]:
+    drawn = draws[~np.isnan(draws)]
+    if len(drawn) < max(1, _ENOUGH_DRAWS * len(draws)):
+        return float("nan"), float("nan")
+    return float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
+
+
 def _pooled(
-    metric: Metric, folds: list[FoldPredictions], y: Ints, weights: Floats
+    metric: Metric, folds: Sequence[FoldPredictions], y: Ints, weights: Floats
 ) -> tuple[float, Floats]:
     """Metric of all folds of a repeat together, mean over repeats: value and (draw,) values."""
     values, draws = [], []
@@ -164,7 +196,18 @@ def _bins(model: str, stage: str, scored: Scored, repeats: int) -> list[Calibrat
     return points
 
 
-def _verdict(tests: Sequence[PermutationTest], y: Ints, half_width: float) -> str:
+def verdict_sentence(tests: Sequence[PermutationTest], y: Ints, half_width: float) -> str:
+    """Say in one sentence, and the width to expect in another, whether anything predicts.
+
+    Parameters
+    ----------
+    tests : sequence of PermutationTest
+        Of all models, tested or not.
+    y : array of int
+        (person,) outcomes of the cohort.
+    half_width : float
+        Of `fmmtc_bidsapp.learning.intervals.auroc_half_width`.
+    """
     width = (
         f"With {int((y == 1).sum())} positive and {int((y == 0).sum())} negative outcomes, an "
         f"AUROC of 0.5 would be measured with a 95 % interval of about ± {half_width:.2f}."

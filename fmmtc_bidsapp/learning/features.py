@@ -1,4 +1,4 @@
-"""Scans to examples: encoder features of the series, and the connectomes of several runs merged."""
+"""A scan to what models see of its series: encoder features, and its first window."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fmmtc_bidsapp.model.tokens import token_orders
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
 
-__all__ = ["EncodedScan", "encode_series", "normalise", "window_starts"]
+__all__ = ["EncodedScan", "encode_series", "first_window", "normalise", "window_starts"]
 
 _LEAST_REMAINDER = 20
 """Volumes left over from which a last window is added."""
@@ -126,6 +126,45 @@ def window_starts(n_volumes: int, window: int) -> list[int]:
     return [*starts, n_volumes - window] if left_over >= _LEAST_REMAINDER else starts
 
 
+def first_window(series: Floats, options: ModelOptions, patch: int) -> NDArray[np.float32]:
+    """Cut the first window out of a scan: what models of series are shown.
+
+    Parameters
+    ----------
+    series : array
+        (time, parcel); NaN columns stay NaN.
+    options : ModelOptions
+        Normalisation (of the whole scan), window, treatment of short series.
+    patch : int
+        Volumes of the encoder's patches.
+
+    Returns
+    -------
+    array
+        (parcel, window). What a short series does not fill is treated as for the encoder: NaN from
+        the first patch on that it does not fill, or 0 where it is padded.
+
+    Raises
+    ------
+    InputError
+        When no parcel has data, or the series is too short.
+    """
+    signal = normalise(series, options.normalisation)
+    has_data = _has_data(signal)
+    shown = _SHORT_SERIES[options.short_series](signal, options.window, patch)[: options.window]
+    window = np.full((signal.shape[1], options.window), np.nan, dtype=np.float32)
+    window[has_data, : len(shown)] = shown.T[has_data]
+    return window
+
+
+def _has_data(signal: Floats) -> NDArray[np.bool_]:
+    """(time, parcel) -> (parcel,)."""
+    has_data = ~np.asarray(np.isnan(signal).any(axis=0))
+    if not has_data.any():
+        raise InputError("No parcel of the series has data; exclude the scan.")
+    return has_data
+
+
 def encode_series(
     encoder: BrainLM,
     series: Floats,
@@ -170,9 +209,7 @@ def encode_series(
     patch = encoder.config.timepoint_patching_size
     _check_window(options.window, patch, encoder.config.num_timepoints_per_voxel)
     signal = normalise(series, options.normalisation)
-    has_data = ~np.asarray(np.isnan(signal).any(axis=0))
-    if not has_data.any():
-        raise InputError("No parcel of the series has data; exclude the scan.")
+    has_data = _has_data(signal)
     # The encoder wants numbers everywhere; tokens of parcels without data are never shown to it.
     filled = _SHORT_SERIES[options.short_series](
         np.where(has_data, signal, 0.0), options.window, patch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from fmmtc_bidsapp.learning.columns import Scaling, fit_scaling, restore_scaling
+from fmmtc_bidsapp.learning.family import NetworkLearner, OfNetwork
 from fmmtc_bidsapp.learning.heads import HEADS, FittedHead
-from fmmtc_bidsapp.learning.learner import Setup, ValidationPath, mean_cross_entropy
-from fmmtc_bidsapp.learning.train import FittedFmmTc, FmmTcLearner
+from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.learning.train import FittedNetwork, Outputs
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = ["FittedFused", "FusedLearner"]
@@ -22,9 +23,14 @@ __all__ = ["FittedFused", "FusedLearner"]
 class FittedFused:
     """A network up to its last layer, and the classifier in that layer's place."""
 
-    network: FittedFmmTc
+    network: FittedNetwork
     scaling: Scaling
     head: FittedHead
+
+    @property
+    def source(self) -> FittedNetwork:
+        """The network."""
+        return self.network
 
     @property
     def train_loss(self) -> Floats:
@@ -33,7 +39,11 @@ class FittedFused:
 
     def logits(self, people: Examples) -> Floats:
         """Predict people, -> (person,)."""
-        return self.head.logits(self.scaling.apply(self.network.fused(people)))
+        return self.read(self.network.outputs(self.network.prepare(people)))
+
+    def read(self, outputs: Outputs) -> Floats:
+        """Predict people of whom the network has made `outputs`, -> (person,)."""
+        return self.head.logits(self.scaling.apply(outputs.features))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Weights of the network, the scale of its features, and the classifier."""
@@ -47,42 +57,35 @@ class FittedFused:
         return self.network.description()
 
 
-class FusedLearner:
+class FusedLearner(OfNetwork):
     """Any classifier on the fused features of FMM_TC, both trained on the same rows.
 
     The network is trained with its own last layer, whose validation loss chooses the epoch; then
-    the classifier takes that layer's place. A supervised feature: as dear as the network itself.
+    the classifier takes that layer's place. A supervised feature: as dear as the network itself,
+    whose training it shares where both are asked for.
 
     Parameters
     ----------
     setup
         How to train.
+    network
+        A name in `fmmtc_bidsapp.learning.networks.NETWORKS`.
     head
         A name in `fmmtc_bidsapp.learning.heads.HEADS`.
     """
 
-    def __init__(self, setup: Setup, head: str) -> None:
-        self.network = FmmTcLearner(setup)
+    def __init__(self, setup: Setup, network: str, head: str) -> None:
+        super().__init__(setup, network)
+        self.alone = NetworkLearner(setup, network)
         self.head = HEADS[head]
 
-    def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
-        """Train to the last epoch and predict the validation rows after each."""
-        people = examples.take(validation)
-        logits, loss = [], []
-        for network in self.network.trained(examples, train, seed):
-            logits.append(self._on(network, examples, train, seed).logits(people))
-            loss.append(mean_cross_entropy(network.logits(people), people.y))
-        return ValidationPath(logits=np.array(logits), loss=np.array(loss))
-
-    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedFused:
-        """Train the network for some epochs, then the classifier."""
-        return self._on(self.network.fit(examples, rows, epoch, seed), examples, rows, seed)
-
-    def _on(self, network: FittedFmmTc, examples: Examples, rows: Ints, seed: int) -> FittedFused:
-        features = network.fused(examples.take(rows))
+    def on(
+        self, network: FittedNetwork, seen: Callable[[], Outputs], y: Ints, seed: int
+    ) -> FittedFused:
+        """Train the classifier on what the network makes of its training people."""
+        features = seen().features
         scaling = fit_scaling(features, None, rotate=self.head.rotates)
-        head = self.head.fit(scaling.apply(features), examples.y[rows], seed)
-        return FittedFused(network, scaling, head)
+        return FittedFused(network, scaling, self.head.fit(scaling.apply(features), y, seed))
 
     def restore(
         self, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]
@@ -95,7 +98,7 @@ class FusedLearner:
         scaling = {name: each.numpy() for name, each in parts["scaling"].items()}
         head = {name: each.numpy() for name, each in parts["head"].items()}
         return FittedFused(
-            self.network.restore(parts["fmmtc"], description),
+            self.alone.restore(parts["fmmtc"], description),
             restore_scaling(scaling),
             self.head.restore(head),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from nilearn.connectome import sym_matrix_to_vec
+from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import UsageError
@@ -38,11 +38,7 @@ def find_duplicates(examples: Examples, least: float = _SAME_SCAN) -> tuple[Dupl
     tuple of Duplicate
         The closest first. Pairs with fewer than 10 shared edges, or none that vary, are not judged.
     """
-    edges = sym_matrix_to_vec(examples.fc, discard_diagonal=True).astype(np.float64)
-    there = ~np.isnan(edges)
-    x, has = np.where(there, edges, 0.0), there.astype(np.float64)
-    n = has @ has.T
-    total, squares, products = x @ has.T, (x**2) @ has.T, x @ x.T
+    n, total, squares, products = _pairwise_sums(examples.fc)
     covariance = n * products - total * total.T
     variance = n * squares - total**2
     scale = np.sqrt(np.maximum(variance, 0) * np.maximum(variance.T, 0))
@@ -54,6 +50,21 @@ def find_duplicates(examples: Examples, least: float = _SAME_SCAN) -> tuple[Dupl
         for i, j in zip(first, second, strict=True)
     ]
     return tuple(sorted(found, key=lambda each: -each.correlation))
+
+
+def _pairwise_sums(fc: NDArray[np.float32]) -> Floats:
+    """Sum over the edges that both of two people have, -> (4, person, other).
+
+    Their number, the first person's values and their squares, and the products with the other's.
+    """
+    sums = np.zeros((4, len(fc), len(fc)))
+    # One parcel at a time: all edges in double precision would be several times the cohort.
+    for parcel in range(fc.shape[1] - 1):
+        edges = fc[:, parcel, parcel + 1 :].astype(np.float64)
+        there = ~np.isnan(edges)
+        x, has = np.where(there, edges, 0.0), there.astype(np.float64)
+        sums += [has @ has.T, x @ has.T, (x**2) @ has.T, x @ x.T]
+    return sums
 
 
 def leaking_covariates(names: Sequence[str], columns: Floats, y: Ints) -> tuple[Leak, ...]:

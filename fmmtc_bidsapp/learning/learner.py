@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from fmmtc_bidsapp.model.brain_network_transformer import PUBLISHED_SIZE, BrainNetworkSize
+from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Ints
@@ -26,6 +28,11 @@ class Setup:
     dtype: torch.dtype
     """Arithmetic of the networks: float32 or bfloat16."""
     resnet: ResNetSize = RESNET_18
+    bnt: BrainNetworkSize = PUBLISHED_SIZE
+    encoder: BrainLM | None = None
+    """Where a fine-tuned encoder starts; only ``brainlm-tuned`` needs it."""
+    adjust: bool = False
+    """Whether the covariates are regressed out of what the models see."""
 
 
 @dataclass(frozen=True, eq=False)

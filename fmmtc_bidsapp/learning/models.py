@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.columns import FEATURES
+from fmmtc_bidsapp.learning.family import NetworkLearner
 from fmmtc_bidsapp.learning.fused import FusedLearner
 from fmmtc_bidsapp.learning.learner import Learner, Setup
 from fmmtc_bidsapp.learning.linear import ColumnsLearner, DummyLearner
-from fmmtc_bidsapp.learning.train import FmmTcLearner
+from fmmtc_bidsapp.learning.networks import NETWORKS
+from fmmtc_bidsapp.model.fusion import FUSIONS
 from fmmtc_bidsapp.records import Examples
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "baselines",
     "check_needs",
     "expand_models",
+    "families",
+    "fusion_models",
     "missing_needs",
 ]
 
@@ -34,8 +38,10 @@ class Model:
     title: str
     """As a reader calls it."""
     needs: tuple[str, ...] = ()
-    """What the cohort must have: ``encoder``, ``fc``, ``series``, ``covariates``, ``motion``."""
+    """What the cohort must have: names of `_HAS`."""
     is_network: bool = False
+    family: str | None = None
+    """The network whose training makes this model; models of one family are trained together."""
 
 
 MAIN_MODEL = "fmmtc"
@@ -53,13 +59,34 @@ def _on_columns(head: str, features: str, title: str) -> Model:
     return Model(learner, title, needs=(FEATURES[features].needs,))
 
 
+_SOURCE_NEEDS = {"cls": "encoder", "cls_random": "random encoder", "fc": "fc", "series": "series"}
+
+
+def _network(name: str, title: str, also: tuple[str, ...] = ()) -> Model:
+    needs = tuple(_SOURCE_NEEDS[each.source] for each in NETWORKS[name].streams)
+    learner = partial(NetworkLearner, network=name)
+    return Model(learner, title, needs=needs + also, is_network=True, family=name)
+
+
 def _on_fused(head: str, title: str) -> Model:
-    needs = ("encoder", "fc")
-    return Model(partial(FusedLearner, head=head), title, needs=needs, is_network=True)
+    own = _network(MAIN_MODEL, title)
+    return replace(own, learner=partial(FusedLearner, network=MAIN_MODEL, head=head))
 
 
 MODELS: Mapping[str, Model] = {
-    MAIN_MODEL: Model(FmmTcLearner, "FMM_TC", needs=("encoder", "fc"), is_network=True),
+    MAIN_MODEL: _network(MAIN_MODEL, "FMM_TC"),
+    "fmmtc-untrained": _network("fmmtc-untrained", "FMM_TC without pre-training"),
+    **{
+        f"fmmtc-{fusion}": _network(f"fmmtc-{fusion}", f"FMM_TC ({fusion.replace('-', ' ')})")
+        for fusion in FUSIONS
+    },
+    "brainlm": _network("brainlm", "BrainLM (frozen)"),
+    "brainlm-untrained": _network("brainlm-untrained", "BrainLM without pre-training"),
+    "brainlm-tuned": _network("brainlm-tuned", "BrainLM (fine-tuned)", ("coordinates",)),
+    "lstm": _network("lstm", "LSTM on series"),
+    "resnet-ts": _network("resnet-ts", "ResNet-18 on series"),
+    "resnet-fc": _network("resnet-fc", "ResNet-18 on FC"),
+    "bnt": _network("bnt", "Brain Network Transformer on FC"),
     "fc-logistic": _on_columns("logistic", "tangent", "FC logistic (tangent space)"),
     "fc-logistic-edges": _on_columns("logistic", "fc", "FC logistic (edges)"),
     "covariates": _on_columns("logistic", "covariates", "Covariates only"),
@@ -76,6 +103,8 @@ MODELS: Mapping[str, Model] = {
 
 _HAS: Mapping[str, Callable[[Examples], bool]] = {
     "encoder": lambda examples: examples.cls.shape[1] > 0,
+    "random encoder": lambda examples: examples.cls_random is not None,
+    "coordinates": lambda examples: examples.coordinates_mm is not None,
     "fc": lambda examples: examples.fc.shape[1] > 0,
     "series": lambda examples: examples.series is not None,
     "covariates": lambda examples: examples.covariates is not None,
@@ -83,6 +112,8 @@ _HAS: Mapping[str, Callable[[Examples], bool]] = {
 }
 _NEEDED = {
     "encoder": "encoded series",
+    "random encoder": "series encoded without pre-training beside those of --encoder brainlm",
+    "coordinates": "parcel coordinates",
     "fc": "connectivity matrices",
     "series": "parcel series",
     "covariates": "--covariates",
@@ -98,7 +129,7 @@ def expand_models(networks: Sequence[str], features: Sequence[str]) -> tuple[str
     networks : sequence of str
         Names of rows, or of a classifier, which stands for itself on each of the features.
     features : sequence of str
-        Names of features.
+        Names of features; FC where there are none.
 
     Returns
     -------
@@ -116,13 +147,44 @@ def expand_models(networks: Sequence[str], features: Sequence[str]) -> tuple[str
             raise UsageError(f"--features {name!r} is unknown; there are {', '.join(known)}.")
     names = []
     for network in networks:
-        found = [f"{network}-{each}" for each in features] if network in _CLASSIFIERS else [network]
+        seen = [f"{network}-{each}" for each in features or ("fc",)]
+        found = seen if network in _CLASSIFIERS else [network]
         names += [name for name in found if name not in names]
     for name in names:
         if name not in MODELS:
             allowed = ", ".join([*MODELS, *_CLASSIFIERS])
             raise UsageError(f"--network {name!r} is unknown; there are {allowed}.")
     return tuple(names)
+
+
+def fusion_models(fusion: str) -> tuple[str, ...]:
+    """Name the five rows of the paper's Table 1, none of them trained twice.
+
+    Parameters
+    ----------
+    fusion : str
+        ``ModelOptions.fusion``, which the main model has.
+    """
+    return tuple(MAIN_MODEL if each == fusion else f"fmmtc-{each}" for each in FUSIONS)
+
+
+def families(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Group models that one training serves.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `MODELS`.
+
+    Returns
+    -------
+    tuple of tuple of str
+        In the order in which families first appear; a model without a family is one alone.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(MODELS[name].family or name, []).append(name)
+    return tuple(tuple(each) for each in groups.values())
 
 
 def missing_needs(name: str, examples: Examples) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.metrics import matthews_corrcoef
 
-from fmmtc_bidsapp.learning.experiments import refit_seed
+from fmmtc_bidsapp.learning.experiments import family_paths, refit_seed
 from fmmtc_bidsapp.learning.learner import Setup, ValidationPath
 from fmmtc_bidsapp.learning.metrics import METRICS
-from fmmtc_bidsapp.learning.models import MODELS, check_needs
+from fmmtc_bidsapp.learning.models import check_needs
 from fmmtc_bidsapp.learning.outcomes import fold_values
 from fmmtc_bidsapp.records import (
     Calibration,
@@ -21,7 +21,7 @@ from fmmtc_bidsapp.records import (
     OptimismRow,
 )
 
-__all__ = ["BEST_ON_TEST", "LAST_EPOCH", "fit_published", "optimism_rows"]
+__all__ = ["BEST_ON_TEST", "LAST_EPOCH", "fit_published", "optimism_rows", "publish_together"]
 
 BEST_ON_TEST = "best-on-test"
 LAST_EPOCH = "last-epoch"
@@ -31,7 +31,7 @@ _AS_IT_IS = Calibration(method="none", slope=1.0, intercept=0.0, threshold=0.5)
 
 
 def fit_published(
-    name: str, examples: Examples, fold: Fold, setup: Setup, *, seed: int
+    name: str, examples: Examples, fold: Fold, setup: Setup, *, seed: int, training: int = 0
 ) -> dict[str, FoldPredictions]:
     """Train once on the training rows, and look at the test rows after every epoch.
 
@@ -50,6 +50,8 @@ def fit_published(
         How to train.
     seed : int
         Seed of the run, as in `fit_fold`.
+    training : int, optional
+        Which of the ``--seeds`` trainings.
 
     Returns
     -------
@@ -57,20 +59,58 @@ def fit_published(
         ``best-on-test``, the epoch with the highest MCC of the test rows, and ``last-epoch``, both
         without calibration, decided at a probability of 0.5.
     """
-    check_needs([name], examples)
-    # The network that `fit_fold` trains in the end, judged otherwise.
-    path = MODELS[name].learner(setup).path(examples, fold.train, fold.test, refit_seed(seed, fold))
-    y = examples.y[fold.test]
+    return publish_together((name,), examples, fold, setup, seed=seed, training=training)[0]
+
+
+def publish_together(
+    names: Sequence[str],
+    examples: Examples,
+    fold: Fold,
+    setup: Setup,
+    *,
+    seed: int,
+    training: int = 0,
+) -> tuple[dict[str, FoldPredictions], ...]:
+    """Run `fit_published` for the models of one family, with one training for all of them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        One group of `fmmtc_bidsapp.learning.models.families`.
+    examples, fold, setup, seed, training
+        As in `fit_published`.
+
+    Returns
+    -------
+    tuple of dict
+        In the order of `names`.
+    """
+    check_needs(names, examples)
+    # The networks that `fit_together` trains in the end, judged otherwise.
+    own_seed = refit_seed(seed, fold, training)
+    paths = family_paths(names, examples, fold.train, fold.test, setup, own_seed)
+    return tuple(
+        {
+            selection: _at(name, examples, fold, path, epoch, selection, training)
+            for selection, epoch in _epochs(path, examples.y[fold.test]).items()
+        }
+        for name, path in zip(names, paths, strict=True)
+    )
+
+
+def _epochs(path: ValidationPath, y: Ints) -> dict[str, int]:
     mcc = [matthews_corrcoef(y, logits >= 0) for logits in path.logits]
-    epochs = {BEST_ON_TEST: int(np.argmax(mcc)), LAST_EPOCH: len(mcc) - 1}
-    return {
-        selection: _at(name, examples, fold, path, epoch, selection)
-        for selection, epoch in epochs.items()
-    }
+    return {BEST_ON_TEST: int(np.argmax(mcc)), LAST_EPOCH: len(mcc) - 1}
 
 
 def _at(
-    name: str, examples: Examples, fold: Fold, path: ValidationPath, epoch: int, selection: str
+    name: str,
+    examples: Examples,
+    fold: Fold,
+    path: ValidationPath,
+    epoch: int,
+    selection: str,
+    training: int,
 ) -> FoldPredictions:
     return FoldPredictions(
         model=name,
@@ -81,6 +121,7 @@ def _at(
         epoch=epoch + 1,
         validation_loss=path.loss,
         train_loss=np.zeros(0),
+        seed=training,
         selection=selection,
     )
 

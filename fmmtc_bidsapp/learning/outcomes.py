@@ -18,8 +18,12 @@ __all__ = [
     "fold_values",
     "pool",
     "prediction_rows",
+    "refit_interval",
     "score_fold",
 ]
+
+
+_QUANTILES = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -36,30 +40,61 @@ class PredictionRow:
     threshold: float
     fold: int
     repeat: int
+    probability_low: float = float("nan")
+    probability_high: float = float("nan")
+    """2.5 and 97.5 % quantiles of the probability over trainings; NaN with one."""
 
 
 def prediction_rows(
     predictions: Sequence[FoldPredictions], examples: Examples
 ) -> list[PredictionRow]:
     """List every prediction, in the order of `predictions` and of the rows of each fold."""
+    return [row for each in predictions for row in _rows_of(each, examples)]
+
+
+def _rows_of(predictions: FoldPredictions, examples: Examples) -> list[PredictionRow]:
+    probability = apply_calibration(predictions.calibration, predictions.logit)
+    raw = expit(before_calibration(predictions).logit)
+    low, high = refit_interval(predictions.refits, len(raw))
+    threshold = predictions.calibration.threshold
     return [
         PredictionRow(
             key=examples.keys[row],
-            model=each.model,
+            model=predictions.model,
             y_true=int(examples.y[row]),
-            logit=float(value),
-            probability_raw=float(expit(value)),
-            probability=float(probability),
-            y_pred=int(probability >= each.calibration.threshold),
-            threshold=each.calibration.threshold,
-            fold=each.fold.fold,
-            repeat=each.fold.repeat,
+            logit=float(predictions.logit[i]),
+            probability_raw=float(raw[i]),
+            probability=float(probability[i]),
+            y_pred=int(probability[i] >= threshold),
+            threshold=threshold,
+            fold=predictions.fold.fold,
+            repeat=predictions.fold.repeat,
+            probability_low=float(low[i]),
+            probability_high=float(high[i]),
         )
-        for each in predictions
-        for row, value, probability in zip(
-            each.fold.test, each.logit, apply_calibration(each.calibration, each.logit), strict=True
-        )
+        for i, row in enumerate(predictions.fold.test)
     ]
+
+
+def refit_interval(refits: Floats | None, n_people: int) -> tuple[Floats, Floats]:
+    """Take the 2.5 and 97.5 % quantiles over trainings.
+
+    Parameters
+    ----------
+    refits : array or None
+        (training, person) probabilities.
+    n_people : int
+        For the NaN that one training has.
+
+    Returns
+    -------
+    tuple of array
+        (person,) low and (person,) high.
+    """
+    if refits is None:
+        return np.full(n_people, np.nan), np.full(n_people, np.nan)
+    low, high = np.quantile(refits, _QUANTILES, axis=0)
+    return low, high
 
 
 def score_fold(predictions: FoldPredictions, y: Ints) -> Scored:
@@ -95,8 +130,10 @@ def pool(folds: Sequence[Scored]) -> Scored:
 
     A model that tells nobody apart within any fold ranks nobody; its probabilities still differ
     between folds, against the outcome of the people left out, which would pass for an AUROC
-    below 0.5.
+    below 0.5. A single fold has one scale, and keeps its ranks where calibration found no slope.
     """
+    if len(folds) == 1:
+        return folds[0]
     together = {
         name: np.concatenate([getattr(each, name) for each in folds])
         for name in ("y", "probability", "positive", "prevalence")
@@ -109,4 +146,5 @@ def pool(folds: Sequence[Scored]) -> Scored:
 def before_calibration(predictions: FoldPredictions) -> FoldPredictions:
     """Predictions with the network's own probabilities, ``expit(logit)``."""
     own = replace(predictions.calibration, method="none", slope=1.0, intercept=0.0, knots=())
-    return replace(predictions, calibration=own)
+    logit = predictions.logit if predictions.raw is None else predictions.raw
+    return replace(predictions, logit=logit, calibration=own)

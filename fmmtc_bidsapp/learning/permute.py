@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.experiments import fit_fold, refit_seed
+from fmmtc_bidsapp.learning.ensemble import merge_trainings
+from fmmtc_bidsapp.learning.experiments import adjust, fit_together, refit_seed
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
@@ -18,7 +19,6 @@ from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Floats, Fold, Ints, PermutationTest
 
 __all__ = [
-    "estimate_seconds",
     "headline",
     "judge_permutations",
     "permuted_aurocs",
@@ -106,7 +106,7 @@ def permuted_labels(y: Ints, cells: Sequence[str], permutations: int, seed: int)
 
 
 def permuted_aurocs(
-    name: str,
+    names: Sequence[str],
     examples: Examples,
     fold: Fold,
     labels: Ints,
@@ -115,16 +115,16 @@ def permuted_aurocs(
     *,
     seed: int,
 ) -> Floats:
-    """Run a model on one fold once a shuffle of the outcomes.
+    """Run models on one fold once a shuffle of the outcomes.
 
-    A network goes through everything anew, inner folds included. A model without epochs has nothing
-    that its inner folds choose but the calibration, which changes no rank; so it is only trained,
-    on features that are made once.
+    Networks go through everything anew, inner folds and every training included. A model without
+    epochs has nothing that its inner folds choose but the calibration, which changes no rank; so it
+    is only trained, on features that are made once where they know no outcome.
 
     Parameters
     ----------
-    name : str
-        A key of `MODELS`.
+    names : sequence of str
+        Keys of `MODELS` that are trained together (`families`).
     examples : Examples
         The cohort.
     fold : Fold
@@ -132,27 +132,67 @@ def permuted_aurocs(
     labels : array of int
         (permutation, person) of `permuted_labels`.
     setup, evaluation, seed
-        As in `fit_fold`: every shuffle trains with the seed of the real run.
+        As in `fit_together`: every shuffle trains with the seed of the real run.
 
     Returns
     -------
     array
-        (permutation,) AUROC of the test rows; NaN where they have one outcome.
+        (model, permutation) AUROC of the test rows; NaN where they have one outcome.
     """
-    learner = MODELS[name].learner(setup)
-    if isinstance(learner, ColumnsLearner):
-        own_seed = refit_seed(seed, fold)
-        logits = learner.shuffled(examples, fold.train, fold.test, labels, own_seed)
-    else:
-        logits = np.array(
-            [
-                fit_fold(
-                    name, _with_outcomes(examples, y), fold, setup, evaluation, seed=seed
-                ).logit
-                for y in labels
-            ]
-        ).reshape(len(labels), len(fold.test))
-    return shuffled_aurocs(logits, labels[:, fold.test])
+    is_network = any(MODELS[name].is_network for name in names)
+    run = _whole if is_network else _without_epochs
+    logits = run(names, examples, fold, labels, setup, evaluation, seed)
+    return np.array([shuffled_aurocs(each, labels[:, fold.test]) for each in logits])
+
+
+def _whole(
+    names: Sequence[str],
+    examples: Examples,
+    fold: Fold,
+    labels: Ints,
+    setup: Setup,
+    evaluation: EvaluationOptions,
+    seed: int,
+) -> Floats:
+    """(model, permutation, test person) logits of the whole procedure."""
+    logits = np.empty((len(names), len(labels), len(fold.test)))
+    for i, y in enumerate(labels):
+        shuffled = _with_outcomes(examples, y)
+        trainings = [
+            each
+            for training in range(setup.train.seeds)
+            for each in fit_together(
+                names, shuffled, fold, setup, evaluation, seed=seed, training=training
+            )
+        ]
+        merged = {each.model: each for each in merge_trainings(trainings)}
+        logits[:, i] = [merged[name].logit for name in names]
+    return logits
+
+
+def _without_epochs(
+    names: Sequence[str],
+    examples: Examples,
+    fold: Fold,
+    labels: Ints,
+    setup: Setup,
+    evaluation: EvaluationOptions,
+    seed: int,
+) -> Floats:
+    """(model, permutation, test person) logits of models that are only trained."""
+    logits = np.empty((len(names), len(labels), len(fold.test)))
+    own_seed = refit_seed(seed, fold)
+    for i, name in enumerate(names):
+        learner = MODELS[name].learner(setup)
+        seen, _ = adjust((name,), examples, fold.train, setup)
+        if isinstance(learner, ColumnsLearner):
+            logits[i] = learner.shuffled(seen, fold.train, fold.test, labels, own_seed)
+            continue
+        people = seen.take(fold.test)
+        for j, y in enumerate(labels):
+            fitted = learner.fit(_with_outcomes(seen, y), fold.train, 1, own_seed)
+            logits[i, j] = fitted.logits(people)
+    return logits
 
 
 def headline(aurocs: Floats) -> Floats:
@@ -205,31 +245,6 @@ def judge_permutations(
             )
         )
     return tuple(tests)
-
-
-def estimate_seconds(
-    fit_s: Mapping[str, float], permutations: Mapping[str, int], n_folds: int, n_procs: int
-) -> float:
-    """Estimate how long a permutation run takes.
-
-    Parameters
-    ----------
-    fit_s : mapping of str to float
-        Seconds that one shuffle of one fold takes, by model.
-    permutations : mapping of str to int
-        Shuffles by model.
-    n_folds : int
-        Outer folds of all repeats.
-    n_procs : int
-        Processes at once; a model and fold is one task.
-
-    Returns
-    -------
-    float
-        Never less than the longest task.
-    """
-    tasks = [fit_s[name] * count for name, count in permutations.items()]
-    return max(sum(tasks) * n_folds / n_procs, max(tasks, default=0.0))
 
 
 def _p(observed: float, permuted: Floats) -> float:

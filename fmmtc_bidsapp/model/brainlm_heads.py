@@ -6,9 +6,10 @@ import copy
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from fmmtc_bidsapp.model.brainlm import BrainLM
-from fmmtc_bidsapp.model.single_stream import SingleStream, log_odds, seeded
+from fmmtc_bidsapp.model.single_stream import SingleStream, seeded
 
 __all__ = ["FrozenBrainLM", "TunedBrainLM", "build_frozen_brainlm", "build_tuned_brainlm"]
 
@@ -19,15 +20,15 @@ class FrozenBrainLM(SingleStream):
     needs = frozenset({"cls"})
 
 
-class TunedBrainLM(nn.Module):
+class TunedBrainLM(SingleStream):
     """The encoder and its head, all of it trainable.
 
     The features are standardised with fixed statistics before the head, as those of the frozen
     encoder are: between people they differ by a small part of their length, and a head on the bare
     features would learn little else than their mean.
 
-    The network has neither dropout nor BatchNorm, so a batch may be cut into smaller ones whose
-    gradients are added up: the step is the same, and the memory is that of the smaller batch.
+    The network has neither dropout nor BatchNorm, so people are encoded one by one, each with the
+    tokens they have, and once more on the way back: a batch takes the memory of one person.
 
     Parameters
     ----------
@@ -35,53 +36,62 @@ class TunedBrainLM(nn.Module):
         Its weights are trained: give a copy of one that others use.
     head
         (batch, hidden) -> (batch, 1)
-    cls_mean, cls_sd
-        (hidden,) of the training rows, by this encoder before training.
+    xyz
+        (parcel, 3) parcel coordinates in mm.
+    order
+        (token,) all tokens in the order in which they are shown, numbered
+        ``parcel * n_patches + patch``. One order for training and test, as the encoder's features
+        depend on it.
     """
 
     needs = frozenset({"series"})
+    xyz: torch.Tensor
+    order: torch.Tensor
     cls_mean: torch.Tensor
     cls_sd: torch.Tensor
 
     def __init__(
-        self, encoder: BrainLM, head: nn.Module, cls_mean: torch.Tensor, cls_sd: torch.Tensor
+        self, encoder: BrainLM, head: nn.Module, xyz: torch.Tensor, order: torch.Tensor
     ) -> None:
-        super().__init__()
-        self.encoder = encoder.requires_grad_(True)
-        self.head = head
-        self.register_buffer("cls_mean", cls_mean.float().clone())
-        self.register_buffer("cls_sd", cls_sd.float().clone())
+        super().__init__(encoder.requires_grad_(True), head)
+        hidden = encoder.config.hidden_size
+        self.patch = encoder.config.timepoint_patching_size
+        self.register_buffer("xyz", xyz.float().clone())
+        self.register_buffer("order", order.clone())
+        self.register_buffer("cls_mean", torch.zeros(hidden))
+        self.register_buffer("cls_sd", torch.ones(hidden))
 
-    def features(
-        self, series: torch.Tensor, xyz: torch.Tensor, order: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Encode windows and standardise; parameters as in `forward`. Returns (batch, hidden)."""
-        cls: torch.Tensor = self.encoder(series.mT, xyz.expand(len(series), -1, -1), order)
-        return (cls - self.cls_mean) / self.cls_sd
+    def features(self, stream: torch.Tensor) -> torch.Tensor:
+        """Encode windows and standardise, (batch, time, parcel) -> (batch, hidden).
 
-    def forward(
-        self, series: torch.Tensor, xyz: torch.Tensor, order: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Encode windows and predict.
-
-        Parameters
-        ----------
-        series
-            (batch, time, parcel) normalised windows; parcels and patches that no token of `order`
-            names may hold anything finite.
-        xyz
-            (parcel, 3) parcel coordinates in mm.
-        order
-            (batch, kept) tokens to show, in this order, numbered ``parcel * n_patches + patch``;
-            all tokens, parcel by parcel, by default. One order for training and test, as the
-            encoder's features depend on it.
-
-        Returns
-        -------
-        torch.Tensor
-            (batch,) logits in float32.
+        A patch of a parcel with a NaN is left out of the order.
         """
-        return log_odds(self.head, self.features(series, xyz, order))
+        return (self.encode(stream) - self.cls_mean) / self.cls_sd
+
+    def encode(self, series: torch.Tensor) -> torch.Tensor:
+        """Encode windows, (batch, time, parcel) -> (batch, hidden)."""
+        return torch.cat(
+            [
+                checkpoint(self._encode_one, each, use_reentrant=False, preserve_rng_state=False)
+                if torch.is_grad_enabled()
+                else self._encode_one(each)
+                for each in series.split(1)
+            ]
+        )
+
+    def standardise(self, cls: torch.Tensor) -> None:
+        """Set the statistics to those of the (training person, hidden) features before training."""
+        sd, mean = torch.std_mean(cls.double(), dim=0, correction=0)
+        varies = sd > 1e-7 * cls.double().abs().amax(dim=0)
+        self.cls_mean.copy_(mean)
+        self.cls_sd.copy_(torch.where(varies, sd, 1.0))
+
+    def _encode_one(self, series: torch.Tensor) -> torch.Tensor:
+        """(1, time, parcel) -> (1, hidden)."""
+        there = ~series.mT.unflatten(2, (-1, self.patch)).isnan().any(dim=3).flatten()
+        kept = self.order[there[self.order]]
+        cls: torch.Tensor = self.encoder(series.mT.nan_to_num(), self.xyz[None], kept[None])
+        return cls
 
 
 def build_frozen_brainlm(hidden: int, seed: int) -> FrozenBrainLM:
@@ -99,7 +109,7 @@ def build_frozen_brainlm(hidden: int, seed: int) -> FrozenBrainLM:
 
 
 def build_tuned_brainlm(
-    encoder: BrainLM, cls_mean: torch.Tensor, cls_sd: torch.Tensor, seed: int
+    encoder: BrainLM, xyz: torch.Tensor, order: torch.Tensor, seed: int
 ) -> TunedBrainLM:
     """Build a trainable copy of an encoder with a head of random weights.
 
@@ -107,11 +117,11 @@ def build_tuned_brainlm(
     ----------
     encoder
         Where training starts, pre-trained or random; it stays as it is.
-    cls_mean, cls_sd
-        (hidden,) of the training rows, by this encoder.
+    xyz, order
+        As in `TunedBrainLM`.
     seed
         Seed of the head; the caller's random state is left alone.
     """
     with seeded(seed):
         head = nn.Linear(encoder.config.hidden_size, 1)
-    return TunedBrainLM(copy.deepcopy(encoder), head, cls_mean, cls_sd)
+    return TunedBrainLM(copy.deepcopy(encoder), head, xyz, order)

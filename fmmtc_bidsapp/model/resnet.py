@@ -50,6 +50,11 @@ class ResNetEncoder(nn.Module):
         self.backbone = convert_conv2d_weight_memory_format(
             ResNetModel(config), torch.channels_last
         )
+        # The largest of a patch is the same rectified before or after; after, a quarter is left.
+        start = self.backbone.embedder
+        pooled = nn.Sequential(start.pooler, start.embedder.activation)
+        start.register_module("pooler", pooled)
+        start.embedder.register_module("activation", nn.Identity())
         self.projection = nn.Linear(size.hidden_sizes[-1], width)
 
     def forward(self, fc: torch.Tensor) -> torch.Tensor:

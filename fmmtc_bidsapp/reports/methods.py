@@ -100,14 +100,17 @@ def group_methods(output_dir: Path, label: str) -> str:
         {
             "label": label,
             "version": program_version(output_dir),
-            "trained": files.learning.exists(),
+            "trained": _was_trained(predictions),
             "n": about.get("N", _n_people(predictions)),
             "n_positive": about.get("NPositive", "n/a"),
             "target": about.get("Target", "the target"),
             "positive": about.get("PositiveValue", 1),
             "encoder": about.get("Encoder"),
-            "models": list(names),
-            "baselines": [name for model, name in names.items() if model != main],
+            "models": _models(files) or list(names),
+            "main": names.get(main, main),
+            "baselines": [names.get(model, model) for model in _models(files) if model != main],
+            "permutations": sorted({n for n in about.get("Permutations", {}).values() if n}),
+            "compared": about.get("Analysis") == "compare",
             # An option that the file does not name is None: the text then leaves it out.
             "o": defaultdict(lambda: None, flat_options(about.get("Options", {}))),
             "normalisations": _NORMALISATIONS,
@@ -173,6 +176,16 @@ def _render(template: str, context: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template(template).render(context)
+
+
+def _was_trained(predictions: Any) -> bool:
+    return not predictions.empty and bool(predictions["fold"].notna().any())
+
+
+def _models(files: GroupFiles) -> list[str]:
+    """List the models that were judged, random guesses aside."""
+    metrics = read_table(files.metrics)
+    return [] if metrics.empty else [m for m in metrics["model"].unique() if m != "random"]
 
 
 def _n_people(predictions: Any) -> int:

@@ -4,20 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fmmtc_bidsapp.bidsio.query import Query
 from fmmtc_bidsapp.bidsio.series import find_series, read_parcel_table
 from fmmtc_bidsapp.errors import InputError, UsageError
 
 
 def find(root, *, desc=None, participants=(), sessions=(), tasks=(), atlas=None, space="auto"):
-    return find_series(
-        root,
-        participants=participants,
-        sessions=sessions,
-        tasks=tasks,
-        desc=desc,
-        atlas=atlas,
-        space=space,
-    )
+    query = Query(participants, sessions, tasks, ())
+    return find_series(root, query, desc=desc, atlas=atlas, space=space)
 
 
 def add(root, *names):
@@ -144,7 +138,7 @@ def test_files_without_desc_are_meant_when_none_is_named(tmp_path):
 
 def test_a_cleaning_that_is_not_there_lists_those_that_are(tmp_path):
     root = add(tmp_path, f"{XCPD}_timeseries.tsv")
-    with pytest.raises(UsageError, match=r"No series has desc simple; there is \(none\)"):
+    with pytest.raises(UsageError, match=r"No file has desc simple; there is \(none\)"):
         find(root, desc="simple")
 
 

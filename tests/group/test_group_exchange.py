@@ -25,18 +25,36 @@ def examples() -> Examples:
         covariate_names=("age",),
         mean_fd_mm=np.array([0.1, np.nan, 0.2]),
         groups=("a", "a", "b"),
+        arms=("drug", "n/a", "drug"),
+        cls_random=rng.normal(size=(3, 2)),
+        coordinates_mm=rng.normal(size=(4, 3)),
     )
+
+
+_OPTIONAL = (
+    *("series", "covariates", "mean_fd_mm", "groups"),
+    *("arms", "cls_random", "coordinates_mm"),
+)
 
 
 @pytest.mark.parametrize("kept", ["all", "only what every cohort has"])
 def test_examples_come_back_as_they_went(tmp_path, kept):
     whole = examples()
     if kept != "all":
-        absent = dict.fromkeys(("series", "covariates", "mean_fd_mm", "groups"))
-        whole = replace(whole, covariate_names=(), **absent)
-    found = load_examples(save_examples(tmp_path / "examples.npz", whole))
+        absent = dict.fromkeys(_OPTIONAL)
+        whole = replace(whole, cls=np.empty((3, 0)), covariate_names=(), **absent)
+    found = load_examples(save_examples(tmp_path / "examples.json", whole))
     for each in fields(Examples):
         np.testing.assert_array_equal(getattr(found, each.name), getattr(whole, each.name))
+
+
+def test_equal_examples_are_equal_files_and_others_are_not(tmp_path):
+    path = tmp_path / "examples.json"
+    texts = []
+    for each in (examples(), examples(), replace(examples(), arms=("drug",) * 3)):
+        save_examples(path, each)
+        texts.append(path.read_bytes())
+    assert texts[0] == texts[1] != texts[2]
 
 
 def test_some_people_are_taken_with_everything_that_is_theirs():

@@ -9,11 +9,22 @@ import pytest
 import torch
 
 from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.model.brain_network_transformer import BrainNetworkSize
+from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.model.resnet import ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 
 PARCELS, WINDOW, HIDDEN = 8, 10, 6
+ENCODER = BrainLMConfig(
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=16,
+    conv_kernel_size=3,
+    timepoint_patching_size=5,
+    num_timepoints_per_voxel=WINDOW,
+)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +35,16 @@ def setup() -> Setup:
         torch.device("cpu"),
         torch.float32,
         ResNetSize(hidden_sizes=(4, 8), depths=(1, 1)),
+        BrainNetworkSize(
+            n_layers=1,
+            n_heads=2,
+            feedforward=16,
+            n_clusters=4,
+            cluster_features=4,
+            perceptron=(8,),
+            dropout=0.1,
+        ),
+        BrainLM.from_config(ENCODER, torch.Generator().manual_seed(0)),
     )
 
 
@@ -48,6 +69,8 @@ def whole_cohort() -> Callable[..., Examples]:
             covariates=rng.normal(size=(n, 2)) + shift[:, None],
             covariate_names=("age", "dose"),
             mean_fd_mm=rng.normal(size=n) + shift,
+            cls_random=4 + 0.01 * (rng.normal(size=(n, HIDDEN)) + shift[:, None]),
+            coordinates_mm=rng.normal(scale=40, size=(PARCELS, 3)),
         )
 
     return make

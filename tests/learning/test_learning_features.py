@@ -9,6 +9,7 @@ import torch
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.features import (
     encode_series,
+    first_window,
     normalise,
     window_starts,
 )
@@ -179,3 +180,36 @@ def test_the_same_seed_gives_the_same_features_and_another_seed_others(encoder):
     first, again, other = (encode(encoder, signal, seed=s).cls for s in (1, 1, 2))
     assert first.tobytes() == again.tobytes()
     assert not np.allclose(first, other, atol=1e-7)
+
+
+def test_the_first_window_is_what_the_encoder_sees_first_and_missing_parcels_are_nan():
+    signal = series(90) * np.array([1, 2, 3, 4, 5, 6]) + 50
+    signal[:, 2] = np.nan
+    options = ModelOptions(window=40)
+    found = first_window(signal, options, 10)
+    expected = normalise(signal, "scan")[:40].T
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
+    assert np.isnan(found[2]).all()
+    assert not np.isnan(np.delete(found, 2, axis=0)).any()
+
+
+@pytest.mark.parametrize(("how", "rest"), [("drop-patches", np.nan), ("zero-pad", 0.0)])
+def test_what_a_short_series_does_not_fill_is_treated_as_for_the_encoder(how, rest):
+    signal = series(27)
+    signal[:, 4] = np.nan
+    options = ModelOptions(normalisation="none", window=40, short_series=how)
+    found = first_window(signal, options, 10)
+    n_shown = 20 if how == "drop-patches" else 27
+    there = [0, 1, 2, 3, 5]
+    np.testing.assert_array_equal(found[there, :n_shown], signal[:n_shown, there].T.astype("f4"))
+    np.testing.assert_array_equal(found[there, n_shown:], np.full((5, 40 - n_shown), rest, "f4"))
+    assert np.isnan(found[4]).all()
+
+
+@pytest.mark.parametrize(
+    ("how", "n_volumes", "message"),
+    [("refuse", 39, "less than the window of 40"), ("drop-patches", 9, "less than one patch")],
+)
+def test_a_window_of_a_series_that_is_too_short_is_refused(how, n_volumes, message):
+    with pytest.raises(InputError, match=message):
+        first_window(series(n_volumes), ModelOptions(window=40, short_series=how), 10)

@@ -30,9 +30,10 @@ QUICK = ("ridge-fc", "knn-encoder")
 def fold_aurocs(name, examples, labels, setup, seed):
     """(fold, shuffle) AUROCs, the first of the real outcomes."""
     folds = outer_folds(examples.strata, FOLDS, 1, seed)
-    return np.array(
-        [permuted_aurocs(name, examples, f, labels, setup, EVALUATION, seed=seed) for f in folds]
-    )
+    own = [
+        permuted_aurocs([name], examples, f, labels, setup, EVALUATION, seed=seed) for f in folds
+    ]
+    return np.concatenate(own)
 
 
 def slow(names):

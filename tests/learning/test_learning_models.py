@@ -16,6 +16,8 @@ from fmmtc_bidsapp.learning.models import (
     baselines,
     check_needs,
     expand_models,
+    families,
+    fusion_models,
     missing_needs,
 )
 from fmmtc_bidsapp.options import EvaluationOptions
@@ -36,6 +38,8 @@ def fold_of(examples: Examples, n_train: int = 16) -> Fold:
 def test_an_effect_in_what_the_model_sees_is_found(name, setup, whole_cohort):
     examples = whole_cohort(n=48, effect=4.0)
     fold = fold_of(examples, 32)
+    if MODELS[name].is_network:
+        setup = replace(setup, train=replace(setup.train, epochs=8))
     found = fit_fold(name, examples, fold, setup, EVALUATION, seed=1)
     assert roc_auc_score(examples.y[fold.test], found.logit) > 0.8
 
@@ -47,7 +51,7 @@ def test_test_outcomes_are_never_read_and_test_inputs_change_no_training(name, s
     first = fold.test[0]
     changed = {
         field: getattr(examples, field).copy()
-        for field in ("cls", "fc", "series", "covariates", "mean_fd_mm")
+        for field in ("cls", "cls_random", "fc", "series", "covariates", "mean_fd_mm")
     }
     for array in changed.values():
         array[first] = 0.5
@@ -136,7 +140,9 @@ def test_a_cohort_of_matrices_alone_runs_what_needs_matrices_alone(setup, whole_
     heads = ("svm", "ridge", "knn", "xgboost")
     assert possible >= {"dummy", "fc-logistic", "fc-logistic-edges"}
     assert possible >= {f"{head}-{seen}" for head in heads for seen in ("fc", "pca-fc")}
+    assert possible >= {"resnet-fc", "bnt"}
     assert not possible & {"fmmtc", "covariates", "motion", "svm-ts", "knn-encoder", "ridge-fused"}
+    assert not possible & {"lstm", "resnet-ts", "brainlm", "brainlm-untrained", "brainlm-tuned"}
     assert baselines(matrices) == ("dummy", "fc-logistic")
     with pytest.raises(InputError, match=r"svm-pca-ts needs parcel series.*svm-fc"):
         check_needs(["svm-fc", "svm-pca-ts"], matrices)
@@ -147,7 +153,47 @@ def test_a_cohort_of_matrices_alone_runs_what_needs_matrices_alone(setup, whole_
 def test_a_classifier_stands_for_itself_on_each_of_the_features():
     found = expand_models(["svm", "fmmtc", "svm-fc", "dummy"], ["fc", "pca-ts"])
     assert found == ("svm-fc", "svm-pca-ts", "fmmtc", "dummy")
+    assert expand_models(["knn"], []) == ("knn-fc",)
+    with pytest.raises(UsageError, match="--network 'emt' is unknown"):
+        expand_models(["emt"], [])
     with pytest.raises(UsageError, match=r"--network 'svn' is unknown.*svm"):
         expand_models(["svn"], ["fc"])
     with pytest.raises(UsageError, match=r"--features 'voxels' is unknown.*pca-fc"):
         expand_models(["svm"], ["voxels"])
+
+
+def test_every_name_of_the_flag_is_a_model():
+    networks = ("fmmtc", "brainlm", "lstm", "resnet-ts", "resnet-fc", "bnt")
+    others = ("dummy", "covariates", "fc-logistic")
+    assert expand_models([*networks, *others], ["fc"]) == networks + others
+    assert all(MODELS[name].is_network for name in networks)
+
+
+def test_what_is_missing_is_said_in_words(whole_cohort):
+    examples = replace(whole_cohort(), cls_random=None, coordinates_mm=None)
+    assert missing_needs("brainlm-untrained", examples) == (
+        "series encoded without pre-training beside those of --encoder brainlm",
+    )
+    with pytest.raises(InputError, match="brainlm-tuned needs parcel coordinates"):
+        check_needs(["brainlm-tuned"], examples)
+
+
+def test_models_of_one_training_are_one_family():
+    names = ["dummy", "svm-fused", "bnt", "fmmtc", "svm-fc", "fmmtc-sum", "knn-fused", "bnt"]
+    assert families(names) == (
+        ("dummy",),
+        ("svm-fused", "fmmtc", "knn-fused"),
+        ("bnt",),
+        ("svm-fc",),
+        ("fmmtc-sum",),
+    )
+
+
+def test_the_five_fusions_are_five_networks_whatever_the_main_one_is():
+    assert fusion_models("sum") == (
+        "fmmtc-concat",
+        "fmmtc",
+        "fmmtc-cross-attention",
+        "fmmtc-bidirectional-cross-attention",
+        "fmmtc-mixture-of-experts",
+    )

@@ -12,11 +12,11 @@ from sklearn.metrics import matthews_corrcoef
 
 from fmmtc_bidsapp.learning import models
 from fmmtc_bidsapp.learning.experiments import fit_fold, refit_seed
+from fmmtc_bidsapp.learning.family import NetworkLearner
 from fmmtc_bidsapp.learning.learner import ValidationPath, mean_cross_entropy
 from fmmtc_bidsapp.learning.models import Model
 from fmmtc_bidsapp.learning.optimism import fit_published, optimism_rows
 from fmmtc_bidsapp.learning.splits import outer_folds
-from fmmtc_bidsapp.learning.train import FmmTcLearner
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples
 
@@ -126,7 +126,9 @@ def test_the_last_epoch_is_the_network_that_the_nested_procedure_could_have_kept
     examples = whole_cohort(effect=1.0)
     fold = outer_folds(examples.strata, 3, 1, 0)[0]
     last = fit_published("fmmtc", examples, fold, setup, seed=0)["last-epoch"]
-    refit = FmmTcLearner(setup).fit(examples, fold.train, last.epoch, refit_seed(0, fold))
+    refit = NetworkLearner(setup, "fmmtc").fit(
+        examples, fold.train, last.epoch, refit_seed(0, fold)
+    )
     np.testing.assert_allclose(refit.logits(examples.take(fold.test)), last.logit, rtol=1e-5)
     assert last.epoch == setup.train.epochs
 

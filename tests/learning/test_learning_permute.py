@@ -11,11 +11,11 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.learning.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.evaluate import evaluate
 from fmmtc_bidsapp.learning.experiments import fit_fold
 from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
 from fmmtc_bidsapp.learning.permute import (
-    estimate_seconds,
     headline,
     judge_permutations,
     permuted_aurocs,
@@ -68,16 +68,32 @@ def test_too_few_arrangements_for_a_small_p_are_refused():
     assert permuted_labels(y, families, 0, seed=0).shape == (0, 12)
 
 
-@pytest.mark.parametrize("name", ["svm-pca-fc", "xgboost-encoder", "fc-logistic", "fmmtc"])
+@pytest.mark.parametrize("name", ["svm-pca-fc", "xgboost-encoder", "fc-logistic", "dummy", "fmmtc"])
 def test_the_quick_way_gives_what_the_whole_procedure_gives(name, setup, whole_cohort):
     examples = whole_cohort(effect=0.5)
     fold = outer_folds(examples.strata, 2, 1, seed=0)[0]
     labels = permuted_labels(examples.y, shuffle_cells(examples, [fold, _other(fold)]), 3, seed=0)
-    found = permuted_aurocs(name, examples, fold, labels, setup, EVALUATION, seed=4)
+    (found,) = permuted_aurocs([name], examples, fold, labels, setup, EVALUATION, seed=4)
     for auroc, y in zip(found, labels, strict=True):
         shuffled = replace(examples, y=y, strata=tuple(map(str, y)))
         whole = fit_fold(name, shuffled, fold, setup, EVALUATION, seed=4)
         assert auroc == pytest.approx(roc_auc_score(y[fold.test], whole.logit))
+
+
+def test_models_of_one_training_share_it_and_all_trainings_are_merged(setup, whole_cohort):
+    examples = whole_cohort(effect=0.5)
+    setup = replace(setup, train=replace(setup.train, seeds=2))
+    fold = outer_folds(examples.strata, 2, 1, seed=0)[0]
+    labels = permuted_labels(examples.y, shuffle_cells(examples, [fold, _other(fold)]), 1, seed=0)
+    names = ["fmmtc", "ridge-fused"]
+    found = permuted_aurocs(names, examples, fold, labels, setup, EVALUATION, seed=4)
+    shuffled = replace(examples, y=labels[0], strata=tuple(map(str, labels[0])))
+    for name, (auroc,) in zip(names, found, strict=True):
+        trainings = [
+            fit_fold(name, shuffled, fold, setup, EVALUATION, seed=4, training=k) for k in (0, 1)
+        ]
+        (merged,) = merge_trainings(trainings)
+        assert auroc == pytest.approx(roc_auc_score(labels[0][fold.test], merged.logit))
 
 
 def _other(fold):
@@ -91,7 +107,7 @@ def test_the_real_outcomes_give_the_headline(setup, whole_cohort):
     metrics = evaluate(predictions, examples.y, EVALUATION, 0).metrics
     mean = next(each.mean for each in metrics if each.metric == "auroc")
     aurocs = [
-        permuted_aurocs("knn-fc", examples, f, examples.y[None], setup, EVALUATION, seed=4)
+        permuted_aurocs(["knn-fc"], examples, f, examples.y[None], setup, EVALUATION, seed=4)[0]
         for f in folds
     ]
     assert headline(np.array(aurocs))[0] == pytest.approx(mean)
@@ -173,13 +189,6 @@ def test_the_sentence_of_the_run_names_what_was_found_and_what_was_not_tested(se
     assert evaluate(predictions, examples.y, EVALUATION, 0, untested).verdict.startswith(
         "not tested"
     )
-
-
-def test_the_cost_is_shared_by_processes_but_never_less_than_the_longest_task():
-    fit_s = {"svm-fc": 0.01, "fmmtc": 2.0}
-    shuffles = {"svm-fc": 1000, "fmmtc": 100}
-    assert estimate_seconds(fit_s, shuffles, n_folds=5, n_procs=1) == 5 * (10 + 200)
-    assert estimate_seconds(fit_s, shuffles, n_folds=5, n_procs=100) == 200
 
 
 def test_networks_are_shuffled_by_default_only_on_a_gpu():

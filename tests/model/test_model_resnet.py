@@ -64,3 +64,17 @@ def test_after_reestimation_evaluation_agrees_with_training_mode(encoder: ResNet
     assert (before - in_training).abs().max() > 10 * (after - in_training).abs().max()
     assert all(torch.equal(p, q) for p, q in zip(weights, encoder.parameters(), strict=True))
     assert all(p.grad is None for p in encoder.parameters())
+
+
+def test_rectifying_after_the_first_pooling_changes_no_bit(encoder: ResNetEncoder) -> None:
+    batch = matrices(4, 2)[:, None]
+    start = encoder.backbone.embedder
+    pool, rectify = start.pooler
+    convolved = start.embedder.normalization(start.embedder.convolution(batch))
+    weight = start.embedder.convolution.weight
+    gradients = [
+        torch.autograd.grad(pooled.square().sum(), weight, retain_graph=True)[0]
+        for pooled in (rectify(pool(convolved)), pool(rectify(convolved)))
+    ]
+    assert torch.equal(start(batch), pool(rectify(convolved)))
+    assert torch.equal(*gradients)

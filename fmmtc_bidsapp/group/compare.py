@@ -1,0 +1,99 @@
+"""Compare: cohort -> encode -> every model on shared folds -> across arms -> judge -> files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.engine import Outcome
+from fmmtc_bidsapp.group.fit import Fits, fit_models
+from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines
+from fmmtc_bidsapp.group.train import about_study, write_study
+from fmmtc_bidsapp.learning.judge import DomainFits, judge
+from fmmtc_bidsapp.learning.models import MAIN_MODEL, baselines, expand_models, missing_needs
+from fmmtc_bidsapp.learning.paper import (
+    FEATURES,
+    PaperRow,
+    domains,
+    paper_models,
+    paper_rows,
+)
+from fmmtc_bidsapp.plan import GroupPlan
+from fmmtc_bidsapp.records import Examples
+
+__all__ = ["compare"]
+
+
+def compare(plan: GroupPlan) -> list[Outcome]:
+    """Fit the models of the paper's tables on the same folds, and judge them; no bundle is kept.
+
+    Raises
+    ------
+    AppError
+        When nothing can be started, or the main model could not be fitted on any fold.
+    """
+    asked = expand_models(plan.protocol.network, plan.protocol.features or FEATURES)
+    study = begin(plan, asked)
+    rows = _rows(study.plan, asked, study.encoded.examples)
+    models = with_baselines(asked or paper_models(rows, MAIN_MODEL), study.encoded)
+    fits = fit_models(
+        study.plan,
+        study.encoded,
+        study.folds,
+        models,
+        device=study.device,
+        crash_dir=study.crash_dir,
+        title="fit",
+        final=False,
+        permute=True,
+    )
+    across, more = _fit_across(study, models[0])
+    evaluation = judge(
+        fits.predictions,
+        study.encoded.examples,
+        plan.evaluation,
+        main=models[0],
+        seed=plan.random_seed,
+        permuted=fits.permuted,
+        published=fits.published,
+        selection=plan.protocol.selection,
+        rows=rows,
+        across=across,
+        duplicates=study.encoded.duplicates,
+    )
+    about = about_study(study, fits)
+    write_study(GroupFiles(plan.output_dir, plan.label), study, fits, evaluation, about)
+    return outcomes(study, [fits, *more])
+
+
+def _rows(plan: GroupPlan, asked: Sequence[str], examples: Examples) -> tuple[PaperRow, ...]:
+    """Take the lines of the paper; where models are named, those of them alone."""
+    rows = paper_rows(
+        plan.model, plan.protocol.features, lambda name: missing_needs(name, examples)
+    )
+    return tuple(row for row in rows if not asked or row.model in asked)
+
+
+def _fit_across(study: Study, main: str) -> tuple[DomainFits | None, list[Fits]]:
+    """Train on each arm; the main model and its baselines alone, and no outcome is shuffled."""
+    examples, plan = study.encoded.examples, study.plan
+    if examples.arms is None:
+        return None, []
+    cells = domains(examples.arms, examples.strata, plan.train, plan.random_seed, examples.groups)
+    models = tuple(dict.fromkeys([main, *baselines(examples)]))
+    folds = [fold for cell in cells for fold in cell.folds]
+    if not folds:
+        return DomainFits(cells, models, ()), []
+    fits = fit_models(
+        replace(plan, protocol=replace(plan.protocol, selection="nested")),
+        study.encoded,
+        folds,
+        models,
+        device=study.device,
+        crash_dir=study.crash_dir,
+        title="fit across arms",
+        final=False,
+        permute=False,
+    )
+    return DomainFits(cells, models, fits.predictions), [fits]

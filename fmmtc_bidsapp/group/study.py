@@ -1,0 +1,126 @@
+"""What train and compare have in common: who is analysed, encoded, and how they are split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fmmtc_bidsapp.bidsio.cohort import Cohort
+from fmmtc_bidsapp.engine import Outcome, error_code
+from fmmtc_bidsapp.group.choice import EncoderChoice, coordinates, require_repetition_times
+from fmmtc_bidsapp.group.encoding import Encoded, encode, stratum
+from fmmtc_bidsapp.group.fit import Fits
+from fmmtc_bidsapp.group.nodes import check_device, check_encoder
+from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
+from fmmtc_bidsapp.learning.calibrate import check_calibration
+from fmmtc_bidsapp.learning.experiments import rehearse_splits
+from fmmtc_bidsapp.learning.models import MODELS, baselines, check_needs
+from fmmtc_bidsapp.learning.splits import check_strata, outer_folds
+from fmmtc_bidsapp.plan import GroupPlan
+from fmmtc_bidsapp.records import Fold, Person
+
+__all__ = ["Study", "begin", "outcomes", "with_baselines"]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Everyone who is analysed, ready to be learnt from."""
+
+    plan: GroupPlan
+    """With the folder of the encoder's weights filled in."""
+    device: str
+    cohort: Cohort
+    """Before encoding."""
+    encoder: EncoderChoice
+    encoded: Encoded
+    folds: tuple[Fold, ...]
+    """Outer folds of all repeats; all models share them."""
+    crash_dir: Path
+    notice: str
+    """What a reader must know of the encoder; empty where there is nothing to say."""
+
+
+def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
+    """Read the cohort, refuse what could not be analysed, encode everyone, and split them.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    asked
+        Keys of `MODELS` that will be fitted; empty for every model that can be.
+
+    Raises
+    ------
+    AppError
+        When nothing can be started.
+    """
+    device = check_device(plan.train.device)
+    plan = replace(plan, model=with_weights_folder(plan.model))
+    cohort = read_people(plan, plan.cohort, smallest_class=plan.train.folds)
+    _rehearse(plan, cohort.people)
+    require_repetition_times(cohort.people, plan.model)
+    digest = check_encoder(plan.model, plan.random_seed)
+    xyz_mm, notice = coordinates(cohort, plan.model)
+    encoder = EncoderChoice(
+        plan.model,
+        plan.random_seed,
+        digest,
+        xyz_mm,
+        device,
+        plan.train.precision,
+        also_random=any("random encoder" in MODELS[name].needs for name in asked or MODELS),
+    )
+    crash_dir = prepare(plan, cohort, {"encoder": digest})
+    announce(plan, cohort, notice)
+    encoded = encode(plan, cohort, encoder, crash_dir)
+    _warn_of_duplicates(encoded)
+    if len(encoded.people) < len(cohort.people):
+        _rehearse(plan, encoded.people)
+    examples, train = encoded.examples, plan.train
+    folds = outer_folds(
+        examples.strata, train.folds, train.repeats, plan.random_seed, examples.groups
+    )
+    return Study(plan, device, cohort, encoder, encoded, tuple(folds), crash_dir, notice)
+
+
+def _warn_of_duplicates(encoded: Encoded) -> None:
+    for each in encoded.duplicates:
+        print(
+            f"WARNING: {each.first} and {each.second} have the same scan for all one can tell "
+            f"(their connectomes correlate at {each.correlation:.4f}): an answer given away where "
+            "one is trained on and the other tested."
+        )
+
+
+def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:
+    """Refuse people too few for the folds or the calibration, before encoding takes its time."""
+    strata = [stratum(each) for each in people]
+    groups = None if plan.cohort.group_by is None else [str(each.group) for each in people]
+    check_calibration(plan.evaluation.calibration, len(people))
+    check_strata(strata, plan.train.folds, plan.train.inner_folds, groups)
+    rehearse_splits(strata, groups, plan.train, plan.random_seed)
+
+
+def with_baselines(asked: Sequence[str], encoded: Encoded) -> tuple[str, ...]:
+    """Refuse models that the cohort lacks something for, and add the baselines that it does not.
+
+    Raises
+    ------
+    InputError
+        With what is missing, and the models that could be fitted.
+    """
+    check_needs(asked, encoded.examples)
+    return tuple(dict.fromkeys([*asked, *baselines(encoded.examples)]))
+
+
+def outcomes(study: Study, fits: Sequence[Fits]) -> list[Outcome]:
+    """Say how everyone and every step ended."""
+    broken = [
+        Outcome(each.node, "failed", each.message, error_code(each.error))
+        for fit in fits
+        for each in fit.failures
+    ]
+    people = Outcome(f"{len(study.encoded.people)} people", "done")
+    return [people, *study.encoded.outcomes, *broken]
