@@ -148,17 +148,22 @@ def _rss_mb(process: psutil.Process) -> float:
 
 
 def draw(rows: list[Row]) -> None:
-    """Draw runs and memory over time, for the largest study."""
+    """Draw time over the number of runs, and for the largest study memory over time."""
     import matplotlib as mpl
 
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    left.plot(
-        [row.n_runs for row in rows], [row.wall_s / 60 for row in rows], "o-", color="#0072B2"
-    )
-    left.set(xlabel="Runs", ylabel="Wall time (min)", title="Time", xlim=(0, None), ylim=(0, None))
+    n_runs = [row.n_runs for row in rows]
+    for name, label, colour in (
+        ("cpu_s", "processor time, all processes", "#D55E00"),
+        ("wall_s", "wall time", "#0072B2"),
+    ):
+        left.plot(
+            n_runs, [getattr(row, name) / 60 for row in rows], "o-", label=label, color=colour
+        )
+    left.set(xlabel="Runs", ylabel="Time (min)", title="Time", xlim=(0, None), ylim=(0, None))
     samples = rows[-1].samples
     minutes = [each.time_s / 60 for each in samples]
     for name, label, colour in (
@@ -173,8 +178,8 @@ def draw(rows: list[Row]) -> None:
         xlim=(0, None),
         ylim=(0, None),
     )
-    right.legend(frameon=False)
     for axes in (left, right):
+        axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(CHART, dpi=150, metadata={"Software": None})
 

@@ -114,6 +114,9 @@ class BoldRun:
     """Reference volume in the same space and resolution, where there is one with content."""
     aroma: Path | None = None
     """fMRIPost-AROMA's table of components of this run, where a dataset of it was given."""
+    anat_mask: Path | None = None
+    """Brain mask of the participant's anatomical image in the same space, at any resolution, where
+    there is one with content."""
 
     @property
     def participant_id(self) -> str:
@@ -313,6 +316,9 @@ class RunQuality:
     tr_header_s: float | None = _column(
         "Repetition time of the header", "s", "Used only where no sidecar gives one.", 3
     )
+    tr_source: str = _column(
+        "Source of the repetition time", "", "sidecar or header; n/a where neither gives one."
+    )
     num_dummy_volumes: int = _column("Dummy volumes", "", "Dropped at the start.")
     num_censored_volumes: int = _column("Censored volumes", "", "Left out for motion.")
     num_retained_volumes: int = _column("Retained volumes", "", "What the matrix rests on.")
@@ -371,6 +377,18 @@ class RunQuality:
     n_voxels_constant: int = _column("Constant voxels", "", "Left out of their parcels.")
     fc_mean: float | None = _column(
         "Mean connectivity", "", "Mean over all parcel pairs of the matrix.", 3
+    )
+    coreg_dice: float | None = _column(
+        "BOLD and anatomical mask, Dice", "", "Overlap of the run's brain mask with the T1w's.", 3
+    )
+    coreg_correlation: float | None = _column(
+        "BOLD and anatomical mask, correlation", "", "Of the two masks, voxel by voxel.", 3
+    )
+    coreg_overlap: float | None = _column(
+        "BOLD and anatomical mask, overlap",
+        "",
+        "Shared voxels over those of the smaller mask.",
+        3,
     )
     norm_dice: float | None = _column(
         "Mask and template, Dice", "", "Overlap of the brain mask with the template's.", 3

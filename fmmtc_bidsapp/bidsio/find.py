@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fmmtc_bidsapp.bidsio.anatomy import with_anat_masks
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.filters import read_filter
 from fmmtc_bidsapp.bidsio.index import index_run_files
@@ -57,7 +58,7 @@ def find_bold_runs(
     database_dir: Path | None = None,
     aroma_dir: Path | None = None,
 ) -> tuple[list[BoldRun], list[Exclusion]]:
-    """List the preprocessed BOLD runs, each with its own mask and confounds.
+    """List the preprocessed BOLD runs, each with its own masks and confounds.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ def find_bold_runs(
             selected.append(_read_run(files, chosen, table, fmriprep_dir))
         except InputError as error:
             exclusions.append(_exclude(files.entities, str(error)))
-    return selected, exclusions
+    return with_anat_masks(selected, fmriprep_dir), exclusions
 
 
 def _group(paths: Iterable[Path]) -> list[_Files]:

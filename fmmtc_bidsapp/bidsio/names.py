@@ -22,6 +22,7 @@ __all__ = [
     "GroupFiles",
     "ParsedName",
     "RunFiles",
+    "anat_mask_patterns",
     "atlas_description",
     "atlas_files",
     "bids_uri",
@@ -32,6 +33,7 @@ __all__ = [
     "finished_dir",
     "group_motion_connectivity",
     "group_quality",
+    "linked_file",
     "outcomes_log",
     "parcel_table_patterns",
     "parse_name",
@@ -61,16 +63,21 @@ QUALITY_PATTERN = "sub-*/**/func/sub-*_qc.tsv"
 ATLAS_IMAGE_PATTERNS = ("atlas-*_dseg.nii.gz", "*_atlas-*_dseg.nii.gz")
 """Globs of the label image in a personal atlas's folder."""
 
-_BEFORE_1_2: Mapping[str, tuple[str, str]] = MappingProxyType(
+_BEFORE_1_2: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType(
     {
-        "preproc": ("bold", "preproc"),
-        "brainmask": ("mask", "brain"),
-        "confounds": ("timeseries", "confounds"),
+        ("bold", "preproc"): ("bold", "preproc"),
+        ("bold", "brainmask"): ("mask", "brain"),
+        ("bold", "confounds"): ("timeseries", "confounds"),
+        ("T1w", "brainmask"): ("mask", "brain"),
     }
 )
-"""How fMRIPrep 1.0 and 1.1 ended a name with ``_bold_`` inside: suffix and desc of today."""
+"""How fMRIPrep 1.0 and 1.1 ended a name with ``_bold_`` or ``_T1w_`` inside: suffix and desc of
+today."""
 
-RUN_SUFFIXES = ("bold", "boldref", "mask", "timeseries", "regressors", *_BEFORE_1_2)
+RUN_SUFFIXES = (
+    *("bold", "boldref", "mask", "timeseries", "regressors"),
+    *(ending for raw, ending in _BEFORE_1_2 if raw == "bold"),
+)
 """Ends of the images and tables that fMRIPrep of any version writes for a run."""
 
 _ENTITY = re.compile(r"([a-z]+)-([0-9A-Za-z+]+)")
@@ -110,7 +117,8 @@ def parse_name(path: str | Path) -> ParsedName:
     """
     name = Path(path).name
     stem, dot, extension = name.partition(".")
-    parts, suffix = _as_since_1_2(*stem.split("_"))
+    *parts, suffix = stem.split("_")
+    parts, suffix = _as_since_1_2(parts, suffix)
     entities: dict[str, str] = {}
     for part in parts:
         match = _ENTITY.fullmatch(part)
@@ -124,12 +132,12 @@ def parse_name(path: str | Path) -> ParsedName:
     return ParsedName(entities, suffix, dot + extension)
 
 
-def _as_since_1_2(*words: str) -> tuple[list[str], str]:
-    *parts, suffix = words
-    if "bold" not in parts or suffix not in _BEFORE_1_2:
+def _as_since_1_2(parts: list[str], suffix: str) -> tuple[list[str], str]:
+    raw = next((part for part in parts if (part, suffix) in _BEFORE_1_2), None)
+    if raw is None:
         return parts, suffix
-    parts.remove("bold")
-    suffix, desc = _BEFORE_1_2[suffix]
+    parts.remove(raw)
+    suffix, desc = _BEFORE_1_2[raw, suffix]
     if any(part.startswith("variant-") for part in parts):
         # The AROMA image was a variant of preproc; now it has a desc of its own.
         return [part.replace("variant-", "desc-") for part in parts], suffix
@@ -354,6 +362,13 @@ class GroupFiles:
         return self.output_dir / "group" / f"group_desc-{self.label}_{suffix}{extension}"
 
 
+def anat_mask_patterns(participant_id: str, space: str) -> tuple[str, ...]:
+    """List globs of a participant's (``sub-01``) anatomical masks in a space, of any fMRIPrep."""
+    name = f"{participant_id}_*space-{space}_*mask.nii*"
+    levels = (participant_id, f"{participant_id}/ses-*")
+    return tuple(f"{level}/anat/{name}" for level in levels)
+
+
 def group_quality(output_dir: Path) -> Path:
     """Name the table of every run's quality."""
     return output_dir / "group" / "group_qc.tsv"
@@ -468,3 +483,21 @@ def bids_uri(path: Path, root: Path, dataset: str = "") -> str:
         The BIDS URI.
     """
     return f"bids:{dataset}:{path.relative_to(root).as_posix()}"
+
+
+def linked_file(uri: str, root: Path) -> Path:
+    """Find the file that a BIDS URI points to in the dataset the URI stands in.
+
+    Parameters
+    ----------
+    uri
+        From `bids_uri`, without the name of another dataset.
+    root
+        Root of the dataset.
+
+    Returns
+    -------
+    Path
+        The file, whether it exists or not.
+    """
+    return root / uri.removeprefix("bids::")

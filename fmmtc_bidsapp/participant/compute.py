@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import TraitError
 
-from fmmtc_bidsapp.bidsio.names import finished_dir, participant_report
+from fmmtc_bidsapp.bidsio.names import RunFiles, finished_dir, participant_report
 from fmmtc_bidsapp.engine import (
     NodeFailure,
     NodeResults,
@@ -27,12 +27,15 @@ from fmmtc_bidsapp.participant.resume import Ledger, Stamps, stamps
 from fmmtc_bidsapp.participant.start import Start
 from fmmtc_bidsapp.participant.workflow import (
     combine_workflow,
+    combined_name,
+    draw_combined_workflow,
     draw_workflow,
     report_workflow,
     run_name,
     run_nodes,
 )
 from fmmtc_bidsapp.records import BoldRun
+from fmmtc_bidsapp.reports.run_figures import COMBINED_KIND
 
 __all__ = ["combine_tasks", "compute_runs", "draw_again", "finished_before", "write_reports"]
 
@@ -67,6 +70,7 @@ def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], 
     """
     if not runs:
         return [], []
+    _withdraw_wholes(start, runs)
     ledger = _ledger(start)
     made_from = {run_name(run): _made_from(start, run) for run in runs}
     unbuilt: list[Problem] = []
@@ -105,41 +109,80 @@ def _runs_workflow(start: Start, runs: Sequence[BoldRun]) -> tuple[Any, list[Pro
 
 
 def draw_again(start: Start, runs: Sequence[BoldRun]) -> list[Problem]:
-    """Draw the pictures of runs whose files are written."""
+    """Draw the pictures of runs whose files are written, and of the matrices over several."""
     results = run_in_batches(
         runs,
         lambda batch: draw_workflow(start, batch),
         start.plan.resources,
         title="pictures",
     )
-    return [_failed(each, runs) for each in results.failures]
+    failed = [_failed(each, runs) for each in results.failures]
+    wholes = [each for each in _wholes(start, runs) if each.relmat.is_file()]
+    if not wholes:
+        return failed
+    workflow = draw_combined_workflow(start.plan, wholes, start.crash_dir)
+    results = run_workflow(workflow, start.plan.resources, title="pictures of combined runs")
+    return [*failed, *_failed_wholes(results, wholes, "pictures of combined runs")]
 
 
-def combine_tasks(start: Start, runs: Sequence[BoldRun]) -> list[Problem]:
-    """Write a matrix for every task of which there are several runs, where that was asked for."""
+def combine_tasks(start: Start, runs: Sequence[BoldRun]) -> tuple[list[RunFiles], list[Problem]]:
+    """Write a matrix for every task of which there are several runs, where that was asked for.
+
+    Parameters
+    ----------
+    start
+        Where the written files are, and whether it was asked for.
+    runs
+        Runs whose files are there.
+
+    Returns
+    -------
+    done : list of RunFiles
+        Those that were written now; what an earlier call finished is left alone.
+    problems : list of Problem
+        Matrices or their pictures that could not be written.
+    """
     if not start.plan.connectivity.combine_runs:
-        return []
+        return [], []
     ledger = _ledger(start)
-    tasks = {
-        task[0].combined().relmat: task
-        for task in runs_of_a_task([start.files(run) for run in runs])
-    }
-    made_from = {path: stamps([each.relmat for each in task]) for path, task in tasks.items()}
-    todo = {
-        path: task
-        for path, task in tasks.items()
-        if not ledger.is_finished(_stem(path), made_from[path])
-    }
+    tasks = runs_of_a_task([start.files(run) for run in runs])
+    made_from = [stamps([each.relmat for each in task]) for task in tasks]
+    todo = [
+        (task, before)
+        for task, before in zip(tasks, made_from, strict=True)
+        if not ledger.is_finished(_stem(task[0].combined().relmat), before)
+    ]
     if not todo:
-        return []
-    workflow = combine_workflow(start.plan, list(todo.values()), start.crash_dir)
+        return [], []
+    workflow = combine_workflow(start.plan, [task for task, _ in todo], start.crash_dir)
     results = run_workflow(workflow, start.plan.resources, title="combined runs")
-    for path in todo:
-        if node_name(_stem(path)) in results.done:
-            written = [path, path.with_suffix(".json")]
-            ledger.mark_finished(_stem(path), made_from[path], written)
-    people = {node_name(run.participant_id): run.participant_id for run in runs}
-    return [_broken(each, _whose(each.node, people), "combine") for each in results.failures]
+    wholes = [task[0].combined() for task, _ in todo]
+    done = [each for each in wholes if combined_name(each) in results.done]
+    for whole, (_, before) in zip(wholes, todo, strict=True):
+        if whole in done:
+            ledger.mark_finished(_stem(whole.relmat), before, _of_whole(whole))
+    return done, _failed_wholes(results, wholes, "combine")
+
+
+def _failed_wholes(results: NodeResults, wholes: Sequence[RunFiles], what: str) -> list[Problem]:
+    """Trace crashes back to the people whose runs were combined."""
+    people = {combined_name(each): _person(each) for each in wholes}
+    return [_broken(each, people[each.node], what) for each in results.failures]
+
+
+def _wholes(start: Start, runs: Sequence[BoldRun]) -> list[RunFiles]:
+    """Name what stands for the runs of each task together, where no run has that name itself."""
+    own = {start.files(run).relmat for run in start.runs}
+    wholes = {each.relmat: each for each in (start.files(run).combined() for run in runs)}
+    return [each for path, each in wholes.items() if path not in own]
+
+
+def _of_whole(files: RunFiles) -> list[Path]:
+    return [files.relmat, files.relmat.with_suffix(".json"), files.figure(COMBINED_KIND)]
+
+
+def _person(files: RunFiles) -> str:
+    return f"sub-{files.entities['sub']}"
 
 
 def write_reports(
@@ -164,7 +207,8 @@ def write_reports(
     ledger = _ledger(start)
     texts = _texts(start, problems)
     entries = {who: f"report_{who}_{_digest(told)}" for who, told in texts.items()}
-    made_from = {who: stamps(_written_files(start, runs, who)) for who in texts}
+    written = _written_files(start, runs)
+    made_from = {who: stamps(written.get(who, [])) for who in texts}
     todo = [who for who in texts if not ledger.is_finished(entries[who], made_from[who])]
     if not todo:
         return []
@@ -191,8 +235,13 @@ def _digest(told: Sequence[tuple[str, str]]) -> str:
     return hashlib.blake2b(json.dumps(told).encode(), digest_size=4).hexdigest()
 
 
-def _written_files(start: Start, runs: Sequence[BoldRun], who: str) -> list[Path]:
-    return [path for run in runs if run.participant_id == who for path in start.files(run).there()]
+def _written_files(start: Start, runs: Sequence[BoldRun]) -> dict[str, list[Path]]:
+    """List what the report of everyone is made from."""
+    files = [*(start.files(run) for run in runs), *_wholes(start, runs)]
+    written: dict[str, list[Path]] = {}
+    for each in files:
+        written.setdefault(_person(each), []).extend(each.there())
+    return written
 
 
 def _ledger(start: Start) -> Ledger:
@@ -217,12 +266,14 @@ def _stem(path: Path) -> str:
 def _withdraw(start: Start, failed: Sequence[BoldRun]) -> None:
     """Take away what says that failed runs are whole: results of an older run must not count."""
     for run in failed:
-        files = start.files(run)
-        files.qc.unlink(missing_ok=True)
-        if "run" in run.entities:
-            combined = files.combined().relmat
-            combined.unlink(missing_ok=True)
-            combined.with_suffix(".json").unlink(missing_ok=True)
+        start.files(run).qc.unlink(missing_ok=True)
+
+
+def _withdraw_wholes(start: Start, runs: Sequence[BoldRun]) -> None:
+    """Take away the matrices over several runs that are of what these runs were before."""
+    for whole in _wholes(start, runs):
+        for path in _of_whole(whole):
+            path.unlink(missing_ok=True)
 
 
 def _failed(failure: NodeFailure, runs: Sequence[BoldRun]) -> Problem:
@@ -236,11 +287,6 @@ def _failed(failure: NodeFailure, runs: Sequence[BoldRun]) -> Problem:
 def _broken(failure: NodeFailure, participant_id: str, what: str) -> Problem:
     code = error_code(failure.error)
     return Problem(participant_id, what, failure.message, code, failure.crash_file)
-
-
-def _whose(node: str, people: Mapping[str, str]) -> str:
-    """Tell whose a node is that begins with a participant's label."""
-    return next(who for name, who in people.items() if node.startswith(f"{name}_"))
 
 
 def _not_started(run: BoldRun) -> Problem:

@@ -35,7 +35,7 @@ from fmmtc_bidsapp.participant.exchange import (
 )
 from fmmtc_bidsapp.records import Connectome, ParcelSeries
 from fmmtc_bidsapp.reports.participant import write_participant_report
-from fmmtc_bidsapp.reports.run_figures import draw_run
+from fmmtc_bidsapp.reports.run_figures import draw_combined, draw_run
 from fmmtc_bidsapp.signals.cifti import cifti_parcel_means
 from fmmtc_bidsapp.signals.confounds import relative_rms_mm
 from fmmtc_bidsapp.signals.connectivity import connect, fisher_z
@@ -43,13 +43,14 @@ from fmmtc_bidsapp.signals.denoise import clean
 from fmmtc_bidsapp.signals.parcellate import parcel_means
 from fmmtc_bidsapp.signals.placement import placed_once
 from fmmtc_bidsapp.signals.quality import assess
-from fmmtc_bidsapp.signals.space import mask_overlap, read_grid, read_mask
+from fmmtc_bidsapp.signals.space import Grid, mask_overlap, read_grid, read_mask
 
 __all__ = [
     "Clean",
     "Combine",
     "Connect",
     "Draw",
+    "DrawCombined",
     "Parcellate",
     "ParcellateCifti",
     "Report",
@@ -70,6 +71,7 @@ class _ParcellateInput(_ParcelsInput):
     transform = traits.Str(hash_files=False, desc="path of the transform between the templates")
     transform_digest = traits.Str("")
     template_mask = traits.Str(hash_files=False, desc="path of the template's brain mask")
+    anat_mask = File(exists=True, desc="brain mask of the anatomical image in the same space")
     target = traits.Str(mandatory=True, desc="data or atlas")
     placement_dir = traits.Str(mandatory=True, hash_files=False, desc="where placements are kept")
 
@@ -102,11 +104,17 @@ class Parcellate(SimpleInterface):
         )
         mask = read_mask(Path(self.inputs.mask), grid)
         means = parcel_means(bold, placed, mask=mask, min_coverage=self.inputs.min_coverage)
-        template_mask = _path_or_none(self.inputs.template_mask)
-        overlap = vars(mask_overlap(mask, grid, template_mask)) if template_mask else None
-        about = {"resampling": placed.resampling, "overlap": overlap}
+        about = {
+            "resampling": placed.resampling,
+            "template_overlap": _overlap(mask, grid, self.inputs.template_mask),
+            "anat_overlap": _overlap(mask, grid, self.inputs.anat_mask),
+        }
         self._results["means"] = save_means(Path(runtime.cwd) / "means.npz", means, about)
         return runtime
+
+
+def _overlap(mask: Any, grid: Grid, other_mask: Any) -> dict[str, float] | None:
+    return vars(mask_overlap(mask, grid, Path(other_mask))) if other_mask else None
 
 
 class ParcellateCifti(SimpleInterface):
@@ -123,7 +131,7 @@ class ParcellateCifti(SimpleInterface):
             atlas.index,
             min_coverage=self.inputs.min_coverage,
         )
-        about = {"resampling": "none", "overlap": None}
+        about = {"resampling": "none", "template_overlap": None, "anat_overlap": None}
         self._results["means"] = save_means(Path(runtime.cwd) / "means.npz", means, about)
         return runtime
 
@@ -225,15 +233,15 @@ class Write(SimpleInterface):
         means, about = load_means(self.inputs.means)
         cleaned = load_cleaned(self.inputs.cleaned)
         matrix = np.load(self.inputs.matrix)
-        tr_s = self.inputs.tr_s or means.tr_header_s
         quality = assess(
             means,
             cleaned,
             matrix,
-            tr_s=tr_s,
+            tr_sidecar_s=self.inputs.tr_s or None,
             relative_rms_mm=relative_rms_mm(_confounds(self.inputs, means.n_volumes) or {}),
             atlas_resampling=about["resampling"],
-            overlap=about["overlap"],
+            template_overlap=about["template_overlap"],
+            anat_overlap=about["anat_overlap"],
             min_volumes=self.inputs.min_volumes,
             min_dof=self.inputs.min_dof,
         )
@@ -241,7 +249,7 @@ class Write(SimpleInterface):
         shown = fisher_z(matrix) if self.inputs.fisher_z else matrix
         write_run(
             files,
-            ParcelSeries(means.signal, atlas.names, tr_s, means.coverage),
+            ParcelSeries(means.signal, atlas.names, quality.tr_s, means.coverage),
             cleaned,
             read_strategy_text(self.inputs.strategy),
             Connectome(shown, atlas.names, files.measure, self.inputs.fisher_z),
@@ -282,16 +290,38 @@ class _CombineInput(BaseInterfaceInputSpec):
 
 class _CombineOutput(TraitedSpec):
     relmat = File(exists=True)
+    figure = File(exists=True)
 
 
 class Combine(SimpleInterface):
-    """One matrix over the runs of a task."""
+    """One matrix over the runs of a task, and its picture."""
 
     input_spec = _CombineInput
     output_spec = _CombineOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        self._results["relmat"] = str(combine_runs([read_files(each) for each in self.inputs.runs]))
+        runs = [read_files(each) for each in self.inputs.runs]
+        self._results["relmat"] = str(combine_runs(runs))
+        self._results["figure"] = str(draw_combined(runs[0].combined()))
+        return runtime
+
+
+class _DrawCombinedInput(BaseInterfaceInputSpec):
+    files = traits.Str(mandatory=True, desc="JSON of RunFiles of the matrix")
+
+
+class _DrawCombinedOutput(TraitedSpec):
+    figure = File(exists=True)
+
+
+class DrawCombined(SimpleInterface):
+    """The picture of a matrix over the runs of a task, for the report."""
+
+    input_spec = _DrawCombinedInput
+    output_spec = _DrawCombinedOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        self._results["figure"] = str(draw_combined(read_files(self.inputs.files)))
         return runtime
 
 

@@ -23,7 +23,7 @@ from fmmtc_bidsapp.participant.compute import (
 )
 from fmmtc_bidsapp.participant.cost import expected_s
 from fmmtc_bidsapp.participant.labels import write_labels
-from fmmtc_bidsapp.participant.outcomes import close, keep_crash_files
+from fmmtc_bidsapp.participant.outcomes import Problem, close, keep_crash_files
 from fmmtc_bidsapp.participant.start import Start, begin
 from fmmtc_bidsapp.plan import ParticipantPlan, plan_table
 from fmmtc_bidsapp.records import BoldRun
@@ -65,18 +65,24 @@ def _process(plan: ParticipantPlan) -> int:
     write_labels(start, start.runs)
     done, broken = compute_runs(start, todo)
     there = [*before, *done]
-    broken += combine_tasks(start, there)
-    problems = [*start.problems, *broken]
-    keep_crash_files(plan.output_dir, plan.run_id, problems)
-    unwritten = write_reports(start, there, problems)
-    keep_crash_files(plan.output_dir, plan.run_id, unwritten)
-    problems += unwritten
-    if done or not citation(plan.output_dir).is_file():
+    combined, not_combined = combine_tasks(start, there)
+    problems = _report(start, there, [*start.problems, *broken, *not_combined])
+    if done or combined or not citation(plan.output_dir).is_file():
         _write_methods(plan)
     code = close(plan.output_dir, plan.run_id, {run.participant_id for run in there}, problems)
     if plan.resources.clean_workdir and code == 0:
         clean_workspace(plan)
     return code
+
+
+def _report(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) -> list[Problem]:
+    """Write the reports; returns all problems, theirs too."""
+    plan = start.plan
+    # Before the reports, which show them.
+    keep_crash_files(plan.output_dir, plan.run_id, problems)
+    unwritten = write_reports(start, runs, problems)
+    keep_crash_files(plan.output_dir, plan.run_id, unwritten)
+    return [*problems, *unwritten]
 
 
 def join_output(start: Start) -> None:
@@ -102,9 +108,7 @@ def _hashes(start: Start) -> dict[str, str]:
 def _announce(start: Start, before: Sequence[BoldRun], todo: Sequence[BoldRun]) -> None:
     """Say what will be done, and write it down for everyone it concerns."""
     plan = start.plan
-    text = tomli_w.dumps(plan_table(plan))
-    for participant in sorted({run.participant_id for run in todo}):
-        write_text(run_log_dir(plan.output_dir, participant, plan.run_id) / "plan.toml", text)
+    _note_plan(plan, todo)
     people = {run.participant_id for run in start.runs}
     print(
         f"fmmtc {__version__}: {_count(start.runs, 'run')} of {_count(people, 'participant')} "
@@ -116,6 +120,13 @@ def _announce(start: Start, before: Sequence[BoldRun], todo: Sequence[BoldRun]) 
     if before:
         print(f"{_count(before, 'run')} finished before and left as found.")
     print(end="", flush=True)
+
+
+def _note_plan(plan: ParticipantPlan, runs: Sequence[BoldRun]) -> None:
+    """Write down what was asked for, beside the crash files of everyone it concerns."""
+    text = tomli_w.dumps(plan_table(plan))
+    for participant in sorted({run.participant_id for run in runs}):
+        write_text(run_log_dir(plan.output_dir, participant, plan.run_id) / "plan.toml", text)
 
 
 def _write_methods(plan: ParticipantPlan) -> None:
@@ -141,11 +152,10 @@ def _rebuild_reports(plan: ParticipantPlan) -> int:
         )
     # Files of another configuration are not what these settings would describe.
     join_output(start)
+    _note_plan(plan, there)
     write_labels(start, there)
-    problems = [*start.problems, *draw_again(start, there)]
+    problems = _report(start, there, [*start.problems, *draw_again(start, there)])
     _write_methods(plan)
-    problems += write_reports(start, there, problems)
-    keep_crash_files(plan.output_dir, plan.run_id, problems)
     return close(plan.output_dir, plan.run_id, {run.participant_id for run in there}, problems)
 
 

@@ -95,6 +95,7 @@ class Start:
         found = (
             run.bold,
             run.mask,
+            run.anat_mask,
             run.confounds,
             self.confounds_sidecar(run),
             run.aroma,

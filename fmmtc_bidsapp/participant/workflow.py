@@ -18,6 +18,7 @@ from fmmtc_bidsapp.participant.nodes import (
     Combine,
     Connect,
     Draw,
+    DrawCombined,
     Parcellate,
     ParcellateCifti,
     Report,
@@ -27,7 +28,15 @@ from fmmtc_bidsapp.participant.start import Start
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import BoldRun
 
-__all__ = ["combine_workflow", "draw_workflow", "report_workflow", "run_name", "run_nodes"]
+__all__ = [
+    "combine_workflow",
+    "combined_name",
+    "draw_combined_workflow",
+    "draw_workflow",
+    "report_workflow",
+    "run_name",
+    "run_nodes",
+]
 
 _SERIES_GB = 0.3
 """A node on series and matrices, which are small."""
@@ -101,7 +110,7 @@ def _parcellate_nifti(start: Start, run: BoldRun) -> pe.Node:
     node = pe.Node(interface, name="parcellate", mem_gb=memory_gb)
     if transform is not None:
         _set_known(node, transform=transform.path, transform_digest=transform.digest)
-    _set_known(node, template_mask=start.template_masks[run.space])
+    _set_known(node, template_mask=start.template_masks[run.space], anat_mask=run.anat_mask)
     return node
 
 
@@ -162,15 +171,32 @@ def draw_workflow(start: Start, runs: Sequence[BoldRun]) -> Any:
     return workflow
 
 
+def combined_name(files: RunFiles) -> str:
+    """Name of the node of a matrix over several runs, as of its file."""
+    return node_name(files.relmat.name.partition(".")[0])
+
+
 def combine_workflow(
     plan: ParticipantPlan, tasks: Sequence[Sequence[RunFiles]], crash_dir: Path
 ) -> Any:
     """Build one node for each task of which there are several runs."""
     workflow = new_workflow("combine", plan, crash_dir)
     for runs in tasks:
-        name = node_name(runs[0].combined().relmat.name.partition(".")[0])
+        name = combined_name(runs[0].combined())
         combine = Combine(runs=[describe_files(each) for each in runs])
-        workflow.add_nodes([pe.Node(combine, name=name, mem_gb=_SERIES_GB, overwrite=True)])
+        workflow.add_nodes([pe.Node(combine, name=name, mem_gb=_DRAW_GB, overwrite=True)])
+    return workflow
+
+
+def draw_combined_workflow(
+    plan: ParticipantPlan, wholes: Sequence[RunFiles], crash_dir: Path
+) -> Any:
+    """Build one node for the picture of every matrix over several runs that is written."""
+    workflow = new_workflow("combined_pictures", plan, crash_dir)
+    for files in wholes:
+        draw = DrawCombined(files=describe_files(files))
+        name = combined_name(files)
+        workflow.add_nodes([pe.Node(draw, name=name, mem_gb=_DRAW_GB, overwrite=True)])
     return workflow
 
 

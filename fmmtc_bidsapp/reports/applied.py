@@ -10,9 +10,16 @@ import pandas as pd
 
 from fmmtc_bidsapp.bidsio.names import UNCLEANED, RunFiles, atlas_description
 from fmmtc_bidsapp.reports.bibliography import references
-from fmmtc_bidsapp.reports.written import read_json, read_table
+from fmmtc_bidsapp.reports.written import Combined, read_json, read_table
 
-__all__ = ["REGRESSOR_KEYS", "cleanings", "matrices", "parcellations", "regressors_in_words"]
+__all__ = [
+    "REGRESSOR_KEYS",
+    "averaged_as_z",
+    "cleanings",
+    "matrices",
+    "parcellations",
+    "regressors_in_words",
+]
 
 
 class _Family(NamedTuple):
@@ -189,28 +196,50 @@ def _band(told: Mapping[str, Any]) -> str:
     return "" if high is None else f"those below {high:g} Hz were kept"
 
 
-def matrices(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
+def averaged_as_z(measure: str) -> bool:
+    """Whether matrices of a measure are averaged as Fisher's z, which is for coefficients only."""
+    return measure in ("correlation", "partial-correlation")
+
+
+def matrices(runs: Sequence[RunFiles], combined: Sequence[Combined] = ()) -> list[dict[str, Any]]:
     """Tell how connectivity was measured: one entry per measure.
 
     Parameters
     ----------
     runs
         Finished runs.
+    combined
+        Matrices over the runs of a task.
 
     Returns
     -------
     list of dict
-        ``measure fisher_z cleanings``, the last the ``desc-`` it was applied to.
+        ``measure fisher_z averaged_as_z cleanings combined_cleanings n_combined``; the cleanings
+        are the ``desc-`` it was applied to, and those whose runs were combined, ``n_combined`` how
+        many runs of a task that were.
     """
-    ways: dict[tuple[str, bool], list[str]] = {}
-    for run in runs:
-        if run.relmat.exists():
-            told = read_json(run.relmat.with_suffix(".json"))
-            ways.setdefault((run.measure, told.get("FisherZ") is True), []).append(run.desc)
-    return [
-        {"measure": measure, "fisher_z": fisher_z, "cleanings": sorted(set(descs))}
-        for (measure, fisher_z), descs in ways.items()
-    ]
+    alone = [run for run in runs if run.relmat.exists()]
+    ways = dict.fromkeys((run.measure, _is_z(run)) for run in alone)
+    return [_matrices(*way, alone, combined) for way in ways]
+
+
+def _matrices(
+    measure: str, fisher_z: bool, runs: Sequence[RunFiles], combined: Sequence[Combined]
+) -> dict[str, Any]:
+    way = measure, fisher_z
+    together = [each for each in combined if (each.files.measure, _is_z(each.files)) == way]
+    return {
+        "measure": measure,
+        "fisher_z": fisher_z,
+        "averaged_as_z": averaged_as_z(measure),
+        "cleanings": sorted({run.desc for run in runs if (run.measure, _is_z(run)) == way}),
+        "combined_cleanings": sorted({each.files.desc for each in together}),
+        "n_combined": _range(len(each.runs) for each in together),
+    }
+
+
+def _is_z(files: RunFiles) -> bool:
+    return read_json(files.relmat.with_suffix(".json")).get("FisherZ") is True
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ _PAGE = "report.html"
 def assemble(
     frame: Mapping[str, Markup],
     pieces: Mapping[str, Markup],
-    runs: Sequence[Mapping[str, Markup]],
+    sections: Sequence[Mapping[str, Markup]],
 ) -> str:
     """Put a page together.
 
@@ -36,8 +36,8 @@ def assemble(
         ``header`` (of the document), ``navbar`` (above the sections) and ``footer``.
     pieces
         What stands once in the page, by its suffix in ``participant.yml``.
-    runs
-        The pieces of each run, by theirs.
+    sections
+        The pieces of each run, and of each matrix over several, by theirs.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def assemble(
     """
     try:
         with TemporaryDirectory(prefix="fmmtc") as folder:
-            _write_pieces(Path(folder), pieces, runs)
+            _write_pieces(Path(folder), pieces, sections)
             return _page(Path(folder), frame)
     except OSError as error:
         raise OutputError(
@@ -61,12 +61,12 @@ def assemble(
 
 
 def _write_pieces(
-    folder: Path, pieces: Mapping[str, Markup], runs: Sequence[Mapping[str, Markup]]
+    folder: Path, pieces: Mapping[str, Markup], sections: Sequence[Mapping[str, Markup]]
 ) -> None:
     for suffix, piece in pieces.items():
         (folder / f"_{suffix}.html").write_text(piece, encoding="utf-8")
-    for i, run in enumerate(runs, start=1):
-        for suffix, piece in run.items():
+    for i, section in enumerate(sections, start=1):
+        for suffix, piece in section.items():
             # Not run-: nireports sorts numbers as text. And pybids looks for an entity in the
             # whole path; this one is in no folder's name.
             name = f"_recording-{i:04d}_{suffix}.html"

@@ -21,6 +21,7 @@ from fmmtc_bidsapp.reports.bibliography import (
 from fmmtc_bidsapp.reports.pandoc import converted
 from fmmtc_bidsapp.reports.versions import package_versions
 from fmmtc_bidsapp.reports.written import (
+    combined_matrices,
     finished_runs,
     participants,
     program_version,
@@ -61,6 +62,7 @@ def participant_methods(output_dir: Path, participant_id: str | None = None) -> 
     runs = [run for person in people for run in finished_runs(output_dir, person)]
     if not runs:
         return ""
+    combined = [each for person in people for each in combined_matrices(output_dir, person)]
     return _render(
         "participant.md.jinja",
         {
@@ -70,7 +72,7 @@ def participant_methods(output_dir: Path, participant_id: str | None = None) -> 
             "spaces": sorted({run.space for run in runs}),
             "parcellations": parcellations(runs),
             "cleanings": cleanings(runs),
-            "matrices": matrices(runs),
+            "matrices": matrices(runs, combined),
         },
     )
 

@@ -16,11 +16,14 @@ from fmmtc_bidsapp.bidsio.names import (
 )
 from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.reports.assemble import assemble
+from fmmtc_bidsapp.reports.combined_section import combined_section
 from fmmtc_bidsapp.reports.methods import participant_methods
 from fmmtc_bidsapp.reports.pages import methods_html, render_part
-from fmmtc_bidsapp.reports.run_section import RunSection, run_section
+from fmmtc_bidsapp.reports.run_section import RunSection, Section, run_section
 from fmmtc_bidsapp.reports.versions import package_versions
 from fmmtc_bidsapp.reports.written import (
+    Combined,
+    combined_matrices,
     crash_files,
     finished_runs,
     last_plan,
@@ -63,14 +66,15 @@ def write_participant_report(
         If the report cannot be written.
     """
     files = finished_runs(output_dir, participant_id)
-    titles = _titles(files)
+    combined = combined_matrices(output_dir, participant_id)
+    telling = _telling([*files, *(each.files for each in combined)])
     runs = [
-        run_section(f"run{i}", title, run)
-        for i, (title, run) in enumerate(zip(titles, files, strict=True), start=1)
+        run_section(f"run{i}", _title(run, telling), run) for i, run in enumerate(files, start=1)
     ]
+    wholes = _wholes(combined, runs, telling)
     plan = last_plan(output_dir, participant_id)
     told = [{"where": where, "text": text, "summary": ""} for where, text in problems]
-    crashes = [_crash(path) for path in crash_files(plan)]
+    crashes = [_crash(path) for path in crash_files(output_dir, participant_id)]
     text = participant_methods(output_dir, participant_id)
     pieces = {
         "summary": _part("summary", _summary(files, runs, [*told, *crashes])),
@@ -80,11 +84,11 @@ def write_participant_report(
     }
     frame = {
         "header": _part("head", {"title": participant_id}),
-        "navbar": _part("top", _top(participant_id, runs, len(told) + len(crashes))),
+        "navbar": _part("top", _top(participant_id, runs, wholes, len(told) + len(crashes))),
         "footer": _part("footer", {}),
     }
     path = participant_report(output_dir, participant_id)
-    write_text(path, assemble(frame, pieces, [run.pieces for run in runs]))
+    write_text(path, assemble(frame, pieces, [each.pieces for each in (*runs, *wholes)]))
     return path
 
 
@@ -92,11 +96,10 @@ def _part(name: str, values: Mapping[str, Any]) -> Markup:
     return render_part(_TEMPLATE, name, values)
 
 
-def _titles(runs: Sequence[RunFiles]) -> list[str]:
-    """Name each run by its entities, and by what else tells it from the others."""
+def _telling(runs: Sequence[RunFiles]) -> list[str]:
+    """List what tells runs of the same entities from each other."""
     kinds = ("desc", "space", "res", "den", "atlas")
-    telling = [kind for kind in kinds if len({getattr(run, kind) for run in runs}) > 1]
-    return [_title(run, telling) for run in runs]
+    return [kind for kind in kinds if len({getattr(run, kind) for run in runs}) > 1]
 
 
 def _title(run: RunFiles, telling: Sequence[str]) -> str:
@@ -105,13 +108,34 @@ def _title(run: RunFiles, telling: Sequence[str]) -> str:
     return " ".join([*own, *others]) or "Run"
 
 
-def _top(participant_id: str, runs: Sequence[RunSection], n_problems: int) -> dict[str, Any]:
+def _wholes(
+    combined: Sequence[Combined], runs: Sequence[RunSection], telling: Sequence[str]
+) -> list[Section]:
+    shown = {run.title: run for run in runs}
+    return [
+        combined_section(
+            f"combined{i}",
+            _title(each.files, telling),
+            each,
+            [_title(run, telling) for run in each.runs],
+            shown,
+        )
+        for i, each in enumerate(combined, start=1)
+    ]
+
+
+def _top(
+    participant_id: str,
+    runs: Sequence[RunSection],
+    wholes: Sequence[Section],
+    n_problems: int,
+) -> dict[str, Any]:
     return {
         "title": participant_id,
         "lead": _lead(runs, n_problems),
         "sections": [
             ("summary", "Summary"),
-            *((run.anchor, run.title) for run in runs),
+            *((each.anchor, each.title) for each in (*runs, *wholes)),
             *((name.lower(), name) for name in _WITHOUT_RUNS),
         ],
     }

@@ -30,7 +30,7 @@ from fmmtc_bidsapp.reports.run_tables import (
 )
 from fmmtc_bidsapp.reports.written import read_json, read_table
 
-__all__ = ["KINDS", "draw_run", "why_not_drawn"]
+__all__ = ["COMBINED_KIND", "KINDS", "draw_combined", "draw_run", "why_not_drawn"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,32 @@ def draw_run(files: RunFiles, boldref: Path | None) -> list[Path]:
         write_svg(path, figure, alt)
         drawn.append(path)
     return drawn
+
+
+def draw_combined(files: RunFiles) -> Path:
+    """Draw the one picture of a matrix that stands for several runs.
+
+    Parameters
+    ----------
+    files
+        Names of its files; the labels as used must be written too.
+
+    Returns
+    -------
+    Path
+        ``sub-X/figures/…_connectivity.svg``, named without ``run-``.
+
+    Raises
+    ------
+    InputError
+        If a written file cannot be read.
+    OutputError
+        If the picture cannot be written.
+    """
+    figure, alt = _connectivity(files, None)
+    path = files.figure(COMBINED_KIND)
+    write_svg(path, figure, alt)
+    return path
 
 
 def why_not_drawn(files: RunFiles, kind: str) -> str:
@@ -203,3 +229,6 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
 
 KINDS = tuple(_KINDS)
 """Kinds of pictures of a run, in the order of the report."""
+
+COMBINED_KIND = "connectivity"
+"""The kind of picture that a matrix over several runs has."""

@@ -17,7 +17,7 @@ from fmmtc_bidsapp.reports.run_figures import KINDS, why_not_drawn
 from fmmtc_bidsapp.reports.run_tables import Series, read_coverage, read_series
 from fmmtc_bidsapp.reports.written import read_json, read_table
 
-__all__ = ["RunSection", "run_section"]
+__all__ = ["RunSection", "Section", "picture_of", "run_section"]
 
 THIN_COVERAGE = 0.9
 """Below this share of its volume a parcel is listed, though its series may be kept."""
@@ -45,17 +45,23 @@ _CAPTIONS = {
 
 
 @dataclass(frozen=True)
-class RunSection:
-    """What a report shows of one run."""
+class Section:
+    """A part of a report with a heading of its own."""
 
     anchor: str
     """Unique in the page."""
     title: str
+    pieces: Mapping[str, Markup]
+    """By their suffix in ``participant.yml``."""
+
+
+@dataclass(frozen=True)
+class RunSection(Section):
+    """What a report shows of one run."""
+
     usable: bool
     reasons: str
     """Why it is not usable, or what to know; empty where there is nothing."""
-    pieces: Mapping[str, Markup]
-    """By their suffix in ``participant.yml``."""
 
     @property
     def result(self) -> str:
@@ -97,7 +103,7 @@ def run_section(anchor: str, title: str, run: RunFiles) -> RunSection:
         "retained": _retained(quality),
         "notes": told.get("CleaningNotes", []),
     }
-    pictures = {kind: _picture(anchor, run, kind) for kind in KINDS}
+    pictures = {kind: picture_of(anchor, run, kind) for kind in KINDS}
     pictures["coverage"] |= _coverage(run, told.get("MinimumCoverage"), pictures["coverage"])
     pictures["design"] |= {"regressors": told.get("ConfoundRegressors", [])}
     parts = {"design": "design", "coverage": "coverage"}
@@ -108,11 +114,31 @@ def run_section(anchor: str, title: str, run: RunFiles) -> RunSection:
         kind: render_part(_TEMPLATE, parts.get(kind, "picture"), values)
         for kind, values in pictures.items()
     }
-    return RunSection(anchor, title, usable, reasons, pieces)
+    return RunSection(anchor, title, pieces, usable, reasons)
 
 
-def _picture(anchor: str, run: RunFiles, kind: str) -> dict[str, Any]:
-    """Picture and caption, or a sentence in their place."""
+def picture_of(anchor: str, run: RunFiles, kind: str) -> dict[str, Any]:
+    """Gather a picture and its caption, or a sentence in their place.
+
+    Parameters
+    ----------
+    anchor
+        Of its section.
+    run
+        Names of the files it was drawn from.
+    kind
+        One of `KINDS`.
+
+    Returns
+    -------
+    dict
+        ``svg caption absent``, as the template's ``picture`` takes them.
+
+    Raises
+    ------
+    InputError
+        If the picture cannot be read.
+    """
     path = run.figure(kind)
     if not path.exists():
         return {"svg": "", "caption": "", "absent": why_not_drawn(run, kind)}

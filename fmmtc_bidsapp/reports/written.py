@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ from fmmtc_bidsapp.bidsio.names import (
     STATISTICS,
     RunFiles,
     dataset_description,
+    linked_file,
     parse_name,
     run_log_dir,
 )
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = [
+    "Combined",
+    "combined_matrices",
     "crash_files",
     "finished_runs",
     "last_plan",
@@ -42,6 +45,16 @@ _LABELS = (
     "network",
     "subnetwork",
 )
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A written matrix that stands for all runs of a task."""
+
+    files: RunFiles
+    """Its matrix and picture; none of the other files is there."""
+    runs: tuple[RunFiles, ...]
+    """Those it was made from, in the order of its sidecar."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -124,6 +137,42 @@ def finished_runs(output_dir: Path, participant_id: str) -> list[RunFiles]:
     return [run for run in runs if run.qc.exists()]
 
 
+def combined_matrices(output_dir: Path, participant_id: str) -> list[Combined]:
+    """List the matrices of a participant that were made from the matrices of several runs.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+    participant_id
+        ``sub-01``.
+
+    Returns
+    -------
+    list of Combined
+        In the order of their names.
+
+    Raises
+    ------
+    InputError
+        If the sidecar of a matrix is not JSON.
+    """
+    matrices = sorted((output_dir / participant_id).glob("**/func/sub-*_relmat.tsv"))
+    found = [(path, _matrices_behind(output_dir, path)) for path in matrices]
+    return [
+        Combined(_run_of(output_dir, path), tuple(_run_of(output_dir, each) for each in behind))
+        for path, behind in found
+        if behind
+    ]
+
+
+def _matrices_behind(output_dir: Path, matrix: Path) -> list[Path]:
+    """List what a matrix was combined from; the source of a run's own is a series."""
+    sources = read_json(matrix.with_suffix(".json")).get("Sources", [])
+    files = [linked_file(str(each), output_dir) for each in sources]
+    return [path for path in files if path.match("*_relmat.tsv")]
+
+
 def program_version(output_dir: Path) -> str | None:
     """Version of this program that wrote the dataset, None where it does not say."""
     made_by = read_json(dataset_description(output_dir)).get("GeneratedBy") or [{}]
@@ -132,7 +181,7 @@ def program_version(output_dir: Path) -> str | None:
 
 
 def last_plan(output_dir: Path, participant_id: str) -> Path | None:
-    """Find the plan of the last run of the program that computed something for a participant.
+    """Find the plan of the last call of the program that computed something for a participant.
 
     Parameters
     ----------
@@ -146,10 +195,14 @@ def last_plan(output_dir: Path, participant_id: str) -> Path | None:
     Path or None
         ``plan.toml``; None where there is none.
     """
+    plans = _plans(output_dir, participant_id)
+    return next((path for path in plans if _computed(path)), None)
+
+
+def _plans(output_dir: Path, participant_id: str) -> list[Path]:
     logs = run_log_dir(output_dir, participant_id, "any").parent
     # A run's id begins with its date, so the last in order is the last in time.
-    plans = sorted(logs.glob("*/plan.toml"), reverse=True)
-    return next((path for path in plans if _computed(path)), None)
+    return sorted(logs.glob("*/plan.toml"), reverse=True)
 
 
 def _computed(plan: Path) -> bool:
@@ -160,9 +213,19 @@ def _computed(plan: Path) -> bool:
     return bool(mode == _COMPUTES)
 
 
-def crash_files(plan: Path | None) -> list[Path]:
-    """List the crash files of the run of the program that a plan is of."""
-    return [] if plan is None else sorted(plan.parent.glob("crash-*.txt"))
+def crash_files(output_dir: Path, participant_id: str) -> list[Path]:
+    """List the crash files of the last call that computed something, and of the very last call.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+    participant_id
+        ``sub-01``.
+    """
+    last = [last_plan(output_dir, participant_id), *_plans(output_dir, participant_id)[:1]]
+    folders = dict.fromkeys(plan.parent for plan in last if plan is not None)
+    return [path for folder in folders for path in sorted(folder.glob("crash-*.txt"))]
 
 
 def _run_of(output_dir: Path, series: Path) -> RunFiles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,11 @@ RULES = (
     ),
     Rule(lambda run, _: run.tr_s is None, "repetition time unknown", excludes=False),
     Rule(
+        lambda run, _: run.tr_source == "header",
+        "the repetition time of {tr_s:g} s is that of the image's header, no sidecar confirms it",
+        excludes=False,
+    ),
+    Rule(
         lambda run, _: _disagree(run.tr_s, run.tr_header_s),
         "the image's header says a repetition time of {tr_header_s:g} s, its sidecar {tr_s:g} s, "
         "which is used",
@@ -96,10 +102,11 @@ def assess(
     cleaned: CleanedSeries,
     connectome: Floats,
     *,
-    tr_s: float | None,
+    tr_sidecar_s: float | None,
     relative_rms_mm: Floats | None,
     atlas_resampling: str,
-    overlap: Mapping[str, float] | None,
+    template_overlap: Mapping[str, float] | None,
+    anat_overlap: Mapping[str, float] | None,
     min_volumes: int,
     min_dof: int,
 ) -> RunQuality:
@@ -118,15 +125,16 @@ def assess(
         The same cleaned, and what was done.
     connectome
         (parcel, parcel), NaN for parcels that take no part.
-    tr_s
-        Repetition time in seconds that is used; None if unknown.
+    tr_sidecar_s
+        Repetition time in seconds that a sidecar gives; None where none does, and the one of the
+        image's header is used.
     relative_rms_mm
         (time,) fMRIPrep's ``rmsd`` in mm, NaN where it is not defined; None if unknown.
     atlas_resampling
         How labels and image came onto one grid.
-    overlap
-        ``dice``, ``correlation`` and ``overlap`` of the brain mask with the template's; None where
-        it was not measured.
+    template_overlap, anat_overlap
+        ``dice``, ``correlation`` and ``overlap`` of the brain mask with the template's and with the
+        anatomical image's; None where it was not measured.
     min_volumes, min_dof
         Retained volumes and degrees of freedom below which the run is unusable.
 
@@ -140,52 +148,86 @@ def assess(
     ----------
     Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018 (FD and DVARS).
     """
-    retained, shown = cleaned.retained, ~cleaned.dummy
-    n_retained = int(retained.sum())
-    fd_mm = cleaned.fd_mm if cleaned.fd_mm is not None else np.full(len(shown), np.nan)
-    rms_mm = relative_rms_mm if relative_rms_mm is not None else np.full(len(shown), np.nan)
-    before = _dvars(means.signal, shown)
-    after = _dvars(_in_place(cleaned), retained)
-    tsnr = _tsnr(means.signal[shown])
+    timing = _timing(means, tr_sidecar_s)
     measured = RunQuality(
-        n_volumes=means.n_volumes,
-        tr_s=tr_s,
-        tr_header_s=means.tr_header_s,
-        num_dummy_volumes=int(cleaned.dummy.sum()),
-        num_censored_volumes=int(cleaned.censored.sum()),
-        num_retained_volumes=n_retained,
-        retained_s=None if tr_s is None else n_retained * tr_s,
-        n_regressors=len(cleaned.design),
-        dof=cleaned.dof,
-        mean_fd=_or_none(np.mean, fd_mm[shown]),
-        max_fd=_or_none(np.max, fd_mm[shown]),
-        mean_fd_post_censoring=_or_none(np.mean, fd_mm[retained]),
-        mean_relative_rms=_or_none(np.mean, rms_mm[retained]),
-        max_relative_rms=_or_none(np.max, rms_mm[retained]),
-        mean_dvars_initial=_or_none(np.mean, before),
-        mean_dvars_final=_or_none(np.mean, after),
-        fd_dvars_correlation_initial=_correlation(fd_mm, before),
-        fd_dvars_correlation_final=_correlation(fd_mm, after),
-        parcel_tsnr_median=_or_none(np.median, tsnr),
-        parcel_tsnr_min=_or_none(np.min, tsnr),
-        n_parcels=len(means.coverage),
-        n_parcels_missing=int(np.isnan(means.signal).all(axis=0).sum()),
-        n_parcels_low_coverage=int(means.low_coverage.sum()),
-        n_parcels_zero_variance=int(means.zero_variance.sum()),
-        n_parcels_shrunk=int(means.shrunk.sum()),
-        coverage_min=_or_none(np.min, means.coverage),
-        coverage_median=_or_none(np.median, means.coverage),
-        n_voxels_nonfinite=means.n_voxels_nonfinite,
-        n_voxels_constant=means.n_voxels_constant,
+        **timing,
+        **_volumes(cleaned, timing["tr_s"]),
+        **_motion(means, cleaned, relative_rms_mm),
+        **_parcels(means, ~cleaned.dummy),
+        **_masks("coreg", anat_overlap),
+        **_masks("norm", template_overlap),
         fc_mean=_or_none(np.mean, connectome[np.triu_indices_from(connectome, k=1)]),
-        norm_dice=None if overlap is None else overlap["dice"],
-        norm_correlation=None if overlap is None else overlap["correlation"],
-        norm_overlap=None if overlap is None else overlap["overlap"],
         atlas_resampling=atlas_resampling,
         usable=True,
         reasons="n/a",
     )
     return _judge(measured, Limits(min_volumes, min_dof))
+
+
+def _timing(means: ParcelMeans, tr_sidecar_s: float | None) -> dict[str, Any]:
+    known = {"sidecar": tr_sidecar_s, "header": means.tr_header_s}
+    source = next((each for each, tr_s in known.items() if tr_s is not None), "n/a")
+    return {
+        "n_volumes": means.n_volumes,
+        "tr_s": known.get(source),
+        "tr_header_s": means.tr_header_s,
+        "tr_source": source,
+    }
+
+
+def _volumes(cleaned: CleanedSeries, tr_s: float | None) -> dict[str, Any]:
+    n_retained = int(cleaned.retained.sum())
+    return {
+        "num_dummy_volumes": int(cleaned.dummy.sum()),
+        "num_censored_volumes": int(cleaned.censored.sum()),
+        "num_retained_volumes": n_retained,
+        "retained_s": None if tr_s is None else n_retained * tr_s,
+        "n_regressors": len(cleaned.design),
+        "dof": cleaned.dof,
+    }
+
+
+def _motion(
+    means: ParcelMeans, cleaned: CleanedSeries, relative_rms_mm: Floats | None
+) -> dict[str, Any]:
+    retained, shown = cleaned.retained, ~cleaned.dummy
+    fd_mm = cleaned.fd_mm if cleaned.fd_mm is not None else np.full(len(shown), np.nan)
+    rms_mm = relative_rms_mm if relative_rms_mm is not None else np.full(len(shown), np.nan)
+    before = _dvars(means.signal, shown)
+    after = _dvars(_in_place(cleaned), retained)
+    return {
+        "mean_fd": _or_none(np.mean, fd_mm[shown]),
+        "max_fd": _or_none(np.max, fd_mm[shown]),
+        "mean_fd_post_censoring": _or_none(np.mean, fd_mm[retained]),
+        "mean_relative_rms": _or_none(np.mean, rms_mm[retained]),
+        "max_relative_rms": _or_none(np.max, rms_mm[retained]),
+        "mean_dvars_initial": _or_none(np.mean, before),
+        "mean_dvars_final": _or_none(np.mean, after),
+        "fd_dvars_correlation_initial": _correlation(fd_mm, before),
+        "fd_dvars_correlation_final": _correlation(fd_mm, after),
+    }
+
+
+def _parcels(means: ParcelMeans, shown: Bools) -> dict[str, Any]:
+    tsnr = _tsnr(means.signal[shown])
+    return {
+        "parcel_tsnr_median": _or_none(np.median, tsnr),
+        "parcel_tsnr_min": _or_none(np.min, tsnr),
+        "n_parcels": len(means.coverage),
+        "n_parcels_missing": int(np.isnan(means.signal).all(axis=0).sum()),
+        "n_parcels_low_coverage": int(means.low_coverage.sum()),
+        "n_parcels_zero_variance": int(means.zero_variance.sum()),
+        "n_parcels_shrunk": int(means.shrunk.sum()),
+        "coverage_min": _or_none(np.min, means.coverage),
+        "coverage_median": _or_none(np.median, means.coverage),
+        "n_voxels_nonfinite": means.n_voxels_nonfinite,
+        "n_voxels_constant": means.n_voxels_constant,
+    }
+
+
+def _masks(kind: str, overlap: Mapping[str, float] | None) -> dict[str, Any]:
+    names = ("dice", "correlation", "overlap")
+    return {f"{kind}_{name}": None if overlap is None else overlap[name] for name in names}
 
 
 def _judge(run: RunQuality, limits: Limits) -> RunQuality:

@@ -137,8 +137,11 @@ def read_mask(image: Path, grid: Grid) -> Bools:
     return inside
 
 
-def mask_overlap(mask: Bools, grid: Grid, template_mask: Path) -> MaskOverlap:
-    """Compare a run's brain mask with that of its template, as XCP-D does (``norm_dice`` etc.).
+def mask_overlap(mask: Bools, grid: Grid, other_mask: Path) -> MaskOverlap:
+    """Compare a run's brain mask with its template's or its participant's, as XCP-D does.
+
+    There ``norm_dice`` and the like are of the template's mask, ``coreg_dice`` and the like of the
+    anatomical image's; XCP-D takes the latter in the space of that image.
 
     Parameters
     ----------
@@ -146,29 +149,29 @@ def mask_overlap(mask: Bools, grid: Grid, template_mask: Path) -> MaskOverlap:
         (x, y, z) of ``grid``, True inside the brain.
     grid
         Grid of the data.
-    template_mask
-        Brain mask of the same template space, on any grid; taken by the nearest voxel.
+    other_mask
+        Brain mask in the same space, on any grid; taken by the nearest voxel.
 
     Raises
     ------
     InputError
-        The template's mask is not a readable 3D NIfTI image, or none of it lies on the grid; or
+        The other mask is not a readable 3D NIfTI image, or none of it lies on the grid; or
         ``mask`` is empty.
     """
-    own_grid = read_grid(template_mask)
-    template = look_up(grid, own_grid).carry(_read_volume(read_info(template_mask)) > 0)
-    n_smaller = min(mask.sum(), template.sum())
+    own_grid = read_grid(other_mask)
+    other = look_up(grid, own_grid).carry(_read_volume(read_info(other_mask)) > 0)
+    n_smaller = min(mask.sum(), other.sum())
     if n_smaller == 0:
         raise InputError(
-            f"The brain mask has {mask.sum()} voxels and {template_mask} {template.sum()} on its "
+            f"The brain mask has {mask.sum()} voxels and {other_mask} {other.sum()} on its "
             f"grid ({grid}), so there is nothing to compare. Both must be in the same space."
         )
-    n_shared = (mask & template).sum()
+    n_shared = (mask & other).sum()
     # A mask that fills the grid has no variance, so no correlation: NaN.
     with np.errstate(invalid="ignore"):
-        correlation = np.corrcoef(mask.ravel(), template.ravel())[0, 1]
+        correlation = np.corrcoef(mask.ravel(), other.ravel())[0, 1]
     return MaskOverlap(
-        dice=float(2 * n_shared / (mask.sum() + template.sum())),
+        dice=float(2 * n_shared / (mask.sum() + other.sum())),
         correlation=float(correlation),
         overlap=float(n_shared / n_smaller),
     )

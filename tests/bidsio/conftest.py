@@ -45,6 +45,7 @@ def quality() -> RunQuality:
     known = {
         "n_volumes": 6,
         "tr_s": 2.0,
+        "tr_source": "sidecar",
         "num_dummy_volumes": 0,
         "num_censored_volumes": 0,
         "num_retained_volumes": 6,

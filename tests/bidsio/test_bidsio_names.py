@@ -43,6 +43,7 @@ def test_entities_stand_in_the_order_of_the_bids_schema():
         ("bold_space-T1w_preproc.nii.gz", "space-T1w_desc-preproc_bold.nii.gz"),
         ("bold_space-T1w_brainmask.nii.gz", "space-T1w_desc-brain_mask.nii.gz"),
         ("bold_confounds.tsv", "desc-confounds_timeseries.tsv"),
+        ("T1w_space-MNI_brainmask.nii.gz", "space-MNI_desc-brain_mask.nii.gz"),
         (
             "bold_space-T1w_variant-smoothAROMAnonaggr_preproc.nii.gz",
             "space-T1w_desc-smoothAROMAnonaggr_bold.nii.gz",

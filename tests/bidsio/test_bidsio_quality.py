@@ -28,6 +28,7 @@ EXAMPLE = RunQuality(
     n_volumes=200,
     tr_s=2.5,
     tr_header_s=2.5,
+    tr_source="sidecar",
     num_dummy_volumes=2,
     num_censored_volumes=8,
     num_retained_volumes=190,
@@ -55,6 +56,9 @@ EXAMPLE = RunQuality(
     n_voxels_nonfinite=0,
     n_voxels_constant=5,
     fc_mean=0.2,
+    coreg_dice=0.95,
+    coreg_correlation=0.9,
+    coreg_overlap=0.99,
     norm_dice=None,
     norm_correlation=None,
     norm_overlap=None,
@@ -136,12 +140,12 @@ def test_the_same_tables_give_the_same_bytes_and_leave_the_file_alone(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\t158\t", "\t", "rows of 37, 36 cells"),
+        ("\t158\t", "\t", "rows of 41, 40 cells"),
         ("\t158\t", "\tmany\t", "dof is 'many', which is no int"),
         ("\ttrue\t", "\tperhaps\t", "usable is 'perhaps', which is no bool"),
         ("\t475.0\t", "\tlong\t", "retained_s is 'long', which is no float"),
         ("mean_fd\t", "mean_fd_mm\t", "no column mean_fd"),
-        ("\tdof\t", "\t", "rows of 36, 37 cells"),
+        ("\tdof\t", "\t", "rows of 40, 41 cells"),
     ],
 )
 def test_a_damaged_table_is_an_error_that_names_it(tmp_path, old, new, message):

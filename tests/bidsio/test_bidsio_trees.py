@@ -36,6 +36,8 @@ class Expected:
     """Of MNI152NLin6Asym and MNI152NLin2009cAsym the first that the runs have."""
     in_cifti: str
     has_boldref: bool = True
+    has_anat_mask: bool = True
+    """Whether the preferred space has the anatomical image's too."""
     absent: frozenset[str] = frozenset()
 
     def reason(self, spaces, file_format):
@@ -170,6 +172,8 @@ TREES = (
         f"only in {N9}, T1w, CIFTI of fsLR 91k: ",
         N9,
         UNFETCHED,
+        # The listing has the functional files only.
+        has_anat_mask=False,
     ),
     Expected(
         "synthetic_bids-examples.txt",
@@ -182,6 +186,7 @@ TREES = (
         N9,
         f"{NO_CIFTI}only in {N9}, T1w: ",
         has_boldref=False,
+        has_anat_mask=False,
     ),
 )
 
@@ -280,6 +285,7 @@ def test_a_real_tree_with_everything_fetched_gives_each_run_its_own_files(
         assert all(path.name.startswith(f"{name}_") for path in own if path is not None)
         if file_format == "cifti":
             assert (run.space, run.den, run.mask, run.boldref) == ("fsLR", "91k", None, None)
+            assert run.anat_mask is None
             assert run.bold.name == f"{name}_space-fsLR_den-91k_bold.dtseries.nii"
             continue
         assert (run.space, run.den, run.file_format) == (tree.preferred, None, "nifti")
@@ -289,6 +295,12 @@ def test_a_real_tree_with_everything_fetched_gives_each_run_its_own_files(
         assert (run.boldref is not None) == tree.has_boldref
         assert run.boldref is None or run.boldref.name == f"{name}{grid}boldref.nii.gz"
         assert (run.aroma is not None) == ("aroma" in tree.listing)
+        assert (run.anat_mask is not None) == tree.has_anat_mask
+        if run.anat_mask is not None:
+            assert run.anat_mask.parent == run.bold.parents[1] / "anat"
+            assert re.match(
+                rf"{run.participant_id}(_T1w)?_space-{run.space}_.*mask", run.anat_mask.name
+            )
 
 
 def test_without_an_image_in_the_wanted_space_cifti_is_taken(shared, tmp_path):

@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from tiny_study import TinyStudy, write_study
+from tiny_study import TinyStudy, run_all, write_study
 
 from fmmtc_bidsapp.bidsio import find
 from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
@@ -174,17 +174,6 @@ class Case:
             self.code = run_guarded("fmmtc", self.straight_line)
         told.seek(0)
         self.said = told.read()
-
-
-def run_all(workflow: Any, folder: Path) -> None:
-    """Run the interfaces of a run's nodes but the pictures', one after the other."""
-    results: dict[str, Any] = {}
-    for name in ("parcellate", "clean", "connect", "write"):
-        node = workflow.get_node(name)
-        for source, _, edge in workflow._graph.in_edges(node, data=True):
-            for output, target in edge["connect"]:
-                setattr(node.interface.inputs, target, getattr(results[source.name], output))
-        results[name] = node.interface.run(cwd=str(folder)).outputs
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -41,12 +42,14 @@ class TinyStudy:
         return self.root / f"sub-{participant}" / "func"
 
     def files(self, participant: str = "01") -> dict[str, Path]:
-        """Files a run rests on, by their role."""
+        """Files a run rests on, by their role; the anatomical mask is not written."""
         func, start = self.func(participant), f"sub-{participant}_task-rest"
         stem = self.atlas.name.partition(".")[0]
         return {
             "bold": func / f"{start}_space-{SPACE}_desc-preproc_bold.nii.gz",
             "mask": func / f"{start}_space-{SPACE}_desc-brain_mask.nii.gz",
+            "anat mask": func.with_name("anat")
+            / f"sub-{participant}_space-{SPACE}_desc-brain_mask.nii.gz",
             "sidecar": func / f"{start}_space-{SPACE}_desc-preproc_bold.json",
             "confounds": func / f"{start}_desc-confounds_timeseries.tsv",
             "masks of components": func / f"{start}_desc-confounds_timeseries.json",
@@ -77,6 +80,17 @@ def write_study(
         write(study.files(participant), rng, kind)
         _write_tables(study.files(participant), rng, kind)
     return study
+
+
+def run_all(workflow: Any, folder: Path) -> None:
+    """Run the interfaces of a run's nodes but the pictures', one after the other."""
+    results: dict[str, Any] = {}
+    for name in ("parcellate", "clean", "connect", "write"):
+        node = workflow.get_node(name)
+        for source, _, edge in workflow._graph.in_edges(node, data=True):
+            for output, target in edge["connect"]:
+                setattr(node.interface.inputs, target, getattr(results[source.name], output))
+        results[name] = node.interface.run(cwd=str(folder)).outputs
 
 
 def labels() -> NDArray[np.int16]:

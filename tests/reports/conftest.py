@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from fmmtc_bidsapp.bidsio.names import (
     RunFiles,
     atlas_description,
     atlas_files,
+    bids_uri,
     dataset_description,
 )
 from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
-from fmmtc_bidsapp.reports.run_figures import draw_run
+from fmmtc_bidsapp.reports.run_figures import draw_combined, draw_run
+from fmmtc_bidsapp.reports.written import read_json
 
 SPACE = "MNI152NLin6Asym"
 NETWORKS = ("Visual", "Default Mode", "Subcortical")
@@ -117,6 +119,27 @@ class RunWriter:
         row = {"participant_id": f"sub-{participant}"} | QUALITY | numbers | dict(quality)
         write_tsv(files.qc, {name: [value] for name, value in row.items()})
         return files
+
+    def combined(self, runs: Sequence[RunFiles], *, draw: bool = False) -> RunFiles:
+        """Write a matrix that stands for runs, with the numbers of the first one's."""
+        whole = runs[0].combined()
+        whole.relmat.write_bytes(runs[0].relmat.read_bytes())
+        told = read_json(runs[0].relmat.with_suffix(".json"))
+        sources = {"Sources": [bids_uri(each.relmat, self.root) for each in runs]}
+        write_json(whole.relmat.with_suffix(".json"), told | sources)
+        if draw:
+            draw_combined(whole)
+        return whole
+
+    def two_runs(self, participant: str = "01", **changes: Any) -> list[RunFiles]:
+        """Write two runs of a task, of 35 and 55 retained volumes."""
+        lengths = {"1": 40, "2": 60}
+        return [
+            self.run(
+                participant, entities={"task": "rest", "run": run}, n_volumes=length, **changes
+            )
+            for run, length in lengths.items()
+        ]
 
     def boldref(self) -> Path:
         """Write a reference volume on a finer grid than the labels'."""
@@ -369,9 +392,14 @@ def write_a_group(tmp_path: Path) -> GroupWriter:
 
 @pytest.fixture(scope="module")
 def written_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One participant, one training (``train``) and one application (``apply``)."""
+    """Two participants, one training (``train``) and one application (``apply``).
+
+    The second has two runs without pictures, and their combined matrix with its picture.
+    """
     root = tmp_path_factory.mktemp("dataset")
-    RunWriter(root)(draw=True)
+    write = RunWriter(root)
+    write(draw=True)
+    write.combined(write.two_runs("02"), draw=True)
     GroupWriter(root).train("train")
     GroupWriter(root).apply("apply")
     return root

@@ -52,6 +52,7 @@ def pages(written_dataset: Path) -> dict[str, Path]:
     problems = [("task-rest run-2", "InputError: " + "/a/very/long/path" * 20)]
     return {
         "participant": write_participant_report(written_dataset, "sub-01", problems=problems),
+        "combined": write_participant_report(written_dataset, "sub-02"),
         "train": write_group_report(written_dataset, "train"),
         "apply": write_group_report(written_dataset, "apply"),
     }
@@ -95,7 +96,7 @@ class Visit:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["participant", "train", "apply"])
+@pytest.mark.parametrize("name", ["participant", "combined", "train", "apply"])
 def test_a_report_needs_no_network_complains_of_nothing_and_fits(
     chromium, pages, name, width, scheme
 ):
@@ -153,6 +154,26 @@ def test_the_navigation_and_what_is_folded_work_from_the_keyboard(chromium, page
         page.keyboard.press("Enter")
         assert page.get_by_text("trans_x_derivative1, ").is_visible()
         assert page.locator(".plot").first.get_attribute("tabindex") == "0"
+
+
+def test_a_combined_matrix_is_reached_from_the_keyboard_and_its_picture_is_drawn(chromium, pages):
+    with Visit(chromium, pages["combined"]) as visit:
+        page = visit.page
+        # Summary, two runs, then what stands for both.
+        for _ in range(4):
+            page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "task-rest (2 runs combined)"
+        page.keyboard.press("Enter")
+        assert page.url.endswith("#combined1")
+        assert page.get_by_role("heading", name="task-rest (2 runs combined)").is_visible()
+        table = page.get_by_role("region", name="Runs of task-rest (2 runs combined)")
+        assert table.get_attribute("tabindex") == "0"
+        table.get_by_role("link", name="task-rest run-2").press("Enter")
+        assert page.url.endswith("#run2")
+        (picture,) = page.locator("figure svg").all()
+        assert picture.bounding_box()["width"] > 300
+        assert picture.get_attribute("aria-label")
+        assert all(width > 0 for width in page.evaluate(PICTURES))
 
 
 def test_on_paper_there_is_no_navigation_and_nothing_is_cut_off(chromium, pages):

@@ -172,6 +172,22 @@ def test_the_crash_files_of_the_last_run_are_told_and_those_of_earlier_ones_not(
     assert "run_id = &#34;20260102-1_b&#34;" in html
 
 
+def test_the_crash_files_of_a_later_call_that_only_drew_are_told_until_the_next(write_a_run):
+    root = write_a_run()
+    log = root / "sub-01" / "log"
+    for run_id, mode in (("20260101-1_a", "run"), ("20260102-1_b", "reports-only")):
+        write_text(log / run_id / "plan.toml", f'mode = "{mode}"\nrun_id = "{run_id}"\n')
+        write_text(log / run_id / "crash-1.txt", CRASH.replace("cut short", mode))
+    html = report(root)
+    assert "InputError: &lt;i&gt;run&lt;/i&gt;" in html
+    assert "InputError: &lt;i&gt;reports-only&lt;/i&gt;" in html
+    assert "run_id = &#34;20260101-1_a&#34;" in html
+    write_text(log / "20260103-1_c" / "plan.toml", 'mode = "reports-only"\n')
+    html = report(root)
+    assert "InputError: &lt;i&gt;run&lt;/i&gt;" in html
+    assert "reports-only" not in html
+
+
 def test_a_plan_that_is_no_toml_is_named(write_a_run):
     root = write_a_run()
     write_text(root / "sub-01" / "log" / "1" / "plan.toml", "mode = ")

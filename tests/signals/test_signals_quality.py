@@ -14,6 +14,7 @@ from fmmtc_bidsapp.signals.quality import assess
 
 N_PARCELS, N_VOLUMES = 8, 30
 OVERLAP = {"dice": 0.93, "correlation": 0.9, "overlap": 0.98}
+ANAT_OVERLAP = {"dice": 0.95, "correlation": 0.92, "overlap": 0.99}
 
 
 @pytest.fixture
@@ -57,10 +58,11 @@ def cleaning(means, *, dummy=(), censored=(), fd_mm=None, dof=25, shrink=0.5, re
 def judged(means, cleaned=None, **changes):
     cleaned = cleaning(means) if cleaned is None else cleaned
     settings = {
-        "tr_s": 2.0,
+        "tr_sidecar_s": 2.0,
         "relative_rms_mm": None,
         "atlas_resampling": "none",
-        "overlap": OVERLAP,
+        "template_overlap": OVERLAP,
+        "anat_overlap": ANAT_OVERLAP,
         "min_volumes": 10,
         "min_dof": 5,
     }
@@ -83,6 +85,8 @@ def test_a_good_run_is_usable_without_remarks(means):
     assert (found.coverage_min, found.coverage_median) == pytest.approx((0.6, 0.8))
     assert (found.n_regressors, found.dof, found.n_parcels_shrunk) == (2, 25, 1)
     assert (found.norm_dice, found.norm_correlation, found.norm_overlap) == (0.93, 0.9, 0.98)
+    assert (found.coreg_dice, found.coreg_correlation, found.coreg_overlap) == (0.95, 0.92, 0.99)
+    assert found.tr_source == "sidecar"
     assert found.atlas_resampling == "none"
 
 
@@ -201,16 +205,29 @@ def test_constant_series_are_not_usable(means):
 
 
 def test_a_repetition_time_that_the_header_contradicts_is_a_remark_only(means):
-    found = judged(replace(means, tr_header_s=1.0), tr_s=2.0)
+    found = judged(replace(means, tr_header_s=1.0), tr_sidecar_s=2.0)
     assert found.usable
-    assert (found.tr_s, found.tr_header_s) == (2.0, 1.0)
+    assert (found.tr_s, found.tr_header_s, found.tr_source) == (2.0, 1.0, "sidecar")
     assert "header says a repetition time of 1 s, its sidecar 2 s" in found.reasons
-    assert "header" not in judged(replace(means, tr_header_s=2.0001), tr_s=2.0).reasons
+    assert "header" not in judged(replace(means, tr_header_s=2.0001), tr_sidecar_s=2.0).reasons
+
+
+def test_a_repetition_time_that_only_the_header_gives_is_used_and_is_a_remark_only(means):
+    found = judged(
+        replace(means, tr_header_s=2.5), cleaning(means, fd_mm=motion()), tr_sidecar_s=None
+    )
+    assert found.usable
+    assert (found.tr_s, found.tr_header_s, found.tr_source) == (2.5, 2.5, "header")
+    assert found.retained_s == 75
+    assert found.reasons == (
+        "the repetition time of 2.5 s is that of the image's header, no sidecar confirms it"
+    )
 
 
 def test_an_unknown_repetition_time_or_motion_is_a_remark_only(means):
-    found = judged(means, tr_s=None)
+    found = judged(replace(means, tr_header_s=None), tr_sidecar_s=None)
     assert found.usable
+    assert (found.tr_s, found.tr_source) == (None, "n/a")
     assert found.reasons == "repetition time unknown; head motion unknown"
     assert found.retained_s is None
     assert found.mean_fd is None
@@ -220,14 +237,19 @@ def test_an_unknown_repetition_time_or_motion_is_a_remark_only(means):
 
 @pytest.mark.parametrize(("dice", "told"), [(0.79, True), (0.81, False)])
 def test_a_mask_that_hardly_overlaps_the_template_is_a_remark_only(means, dice, told):
-    found = judged(means, cleaning(means, fd_mm=motion()), overlap=OVERLAP | {"dice": dice})
+    found = judged(
+        means, cleaning(means, fd_mm=motion()), template_overlap=OVERLAP | {"dice": dice}
+    )
     assert found.usable
     assert ("Dice of 0.79" in found.reasons) is told
 
 
-def test_an_overlap_that_was_not_measured_is_unknown(means):
-    found = judged(means, overlap=None)
+def test_an_overlap_that_was_not_measured_is_unknown_and_no_remark(means):
+    cleaned = cleaning(means, fd_mm=motion())
+    found = judged(means, cleaned, template_overlap=None, anat_overlap=None)
     assert (found.norm_dice, found.norm_correlation, found.norm_overlap) == (None, None, None)
+    assert (found.coreg_dice, found.coreg_correlation, found.coreg_overlap) == (None, None, None)
+    assert found.reasons == "n/a"
 
 
 def test_motion_that_never_changes_has_no_correlation(means):

@@ -201,6 +201,20 @@ def test_a_mask_agrees_wholly_with_itself_in_any_orientation(tmp_path, labels, o
     assert found.correlation == pytest.approx(1)
 
 
+def test_the_overlap_of_two_boxes_is_what_a_person_counts(tmp_path):
+    one, other = np.zeros((10, 10, 10), dtype=bool), np.zeros((10, 10, 10))
+    one[:4, :5, :5] = True
+    other[1:9, :5, :5] = 1
+    found = mask_overlap(
+        one, Grid(one.shape, AFFINE), save(tmp_path / "m.nii.gz", other, dtype=np.uint8)
+    )
+    # 100 and 200 of 1000 voxels, 75 of them shared.
+    assert found.dice == pytest.approx(2 * 75 / 300)
+    assert found.overlap == pytest.approx(75 / 100)
+    # (1000 * 75 - 100 * 200) over the root of 100 * 900 * 200 * 800.
+    assert found.correlation == pytest.approx(55 / 120)
+
+
 def test_the_templates_mask_may_lie_on_another_grid(tmp_path):
     coarse = np.zeros((5, 6, 5))
     coarse[1:4, 2:5, 1:4] = 1
