@@ -7,6 +7,7 @@ Paths of inputs and outputs are not options: they live in `fmmtc_bidsapp.plan`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -42,8 +43,8 @@ def _check_choices(options: Any) -> None:
 def _check_positive(options: Any, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
-        if not value > 0:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be above 0.")
+        if not (value > 0 and math.isfinite(value)):
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be a number above 0.")
 
 
 @dataclass(frozen=True)
@@ -299,6 +300,10 @@ class EvaluationOptions:
         _check_positive(self, "bootstrap")
 
 
+_LEAST_PERMUTATIONS = 19
+"""From which on the smallest p, 1 / (shuffles + 1), is 0.05."""
+
+
 @dataclass(frozen=True)
 class ProtocolOptions:
     """What is fitted and how it is put to the test; nothing here changes a single fit."""
@@ -319,7 +324,8 @@ class ProtocolOptions:
 
     selection: str = _one_of("nested", "nested", "last-epoch", "best-on-test")
     """What chooses the epoch: nested, the inner folds; or, shown beside it, last-epoch, nothing,
-    and best-on-test, the test fold itself (the published protocol, optimistic)."""
+    and best-on-test, the test fold itself (the published protocol, optimistic). It changes nothing
+    without a network."""
 
     permutations: str = "auto"
     """Shuffles of the outcome behind the verdict: a number, or auto: 999 for models without epochs,
@@ -331,6 +337,12 @@ class ProtocolOptions:
             raise UsageError(
                 f"--permutations is {self.permutations!r}; it must be auto or a whole number from "
                 "0 on."
+            )
+        if self.permutations != "auto" and 0 < int(self.permutations) < _LEAST_PERMUTATIONS:
+            raise UsageError(
+                f"--permutations is {self.permutations}: the smallest p of so few shuffles is "
+                f"{1 / (int(self.permutations) + 1):.3f}, which is never evidence. Give "
+                f"{_LEAST_PERMUTATIONS} or more, or 0 for none."
             )
 
     def n_permutations(self, *, is_network: bool, device: str) -> int:

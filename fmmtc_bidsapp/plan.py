@@ -2,7 +2,7 @@
 
 A plan is written unchanged as the run's ``plan.toml``. The configuration hash says whether two
 runs would compute the same thing: it covers the options, the digests of the files they name and
-the minor version, but no path, resource or choice of people.
+the minor version, but no path or resource.
 """
 
 from __future__ import annotations
@@ -40,15 +40,18 @@ __all__ = [
 _NAMED_FILES = frozenset({"atlas", "encoder_weights", "denoise_strategy"})
 """Options that name a file: the file's digest enters the hash, its path does not."""
 
-_PEOPLE = frozenset({"participants"})
-"""More people under one label are a larger analysis, not another configuration."""
-
 _PLACE = frozenset({"device"})
 """Options that choose where to compute, not what is computed."""
 
-_MORE = frozenset({"combine_runs", "file_format", "network", "features", "permutations"})
-"""Options that add files or rows and change none: grayordinates have names of their own, and models
-stand beside each other."""
+_MORE = frozenset({"combine_runs", "file_format"})
+"""Options that add files and change none: grayordinates have names of their own."""
+
+_SPELLED_OUT = frozenset({"network", "features", "permutations"})
+"""Options whose meaning has defaults that only the group level knows; it gives the models and the
+shuffles they stand for as digests, since fewer of them would replace a result by a smaller one."""
+
+_ANY_ORDER = frozenset({"where", "participants", "sessions", "tasks", "runs"})
+"""Options that select the same in whatever order they are given."""
 
 
 @dataclass(frozen=True)
@@ -172,20 +175,28 @@ class GroupPlan:
     train: TrainOptions = field(default_factory=TrainOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
     protocol: ProtocolOptions = field(default_factory=ProtocolOptions)
+    mode: str = "run"
+    """``run``; ``reports-only`` writes the report of a label anew from what is there."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9A-Za-z]+", self.label):
             raise UsageError(f"--label is {self.label!r}; it stands in names: letters and digits.")
         if self.random_seed < 0:
             raise UsageError(f"--random-seed is {self.random_seed}; it must be 0 or more.")
-        if self.analysis in ("train", "compare") and self.cohort.target is None:
+        fits = self.mode == "run" and self.analysis in ("train", "compare")
+        if fits and not self.cohort.target:
             raise UsageError(
                 f"--analysis {self.analysis} needs --target COLUMN: the column of the participants "
                 "table to predict."
             )
+        if self.protocol.subset_by and self.protocol.subset_by == self.cohort.target:
+            raise UsageError(
+                f"--subset-by {self.cohort.target} is the outcome itself. What gives the outcome "
+                "away divides nobody; leave it out."
+            )
         if self.cohort.adjust and not self.cohort.covariates:
             raise UsageError("--adjust needs --covariates: the columns to regress out.")
-        if self.analysis == "apply" and self.model_dir is None:
+        if self.mode == "run" and self.analysis == "apply" and self.model_dir is None:
             raise UsageError(
                 "--analysis apply needs --model DIR: a models/<label> folder that --analysis "
                 "train wrote."
@@ -207,7 +218,13 @@ class GroupPlan:
         return self.participants or self.bids_dir / "participants.tsv"
 
     def configuration_hash(self, digests: Mapping[str, str]) -> str:
-        """Hash of what decides the numbers in the predictions."""
+        """Hash of what decides the numbers in the tables of a label.
+
+        Parameters
+        ----------
+        digests
+            Of the atlas and weights, and of the models and shuffles that are asked for.
+        """
         return configuration_hash(
             self.cohort,
             self.model,
@@ -218,7 +235,6 @@ class GroupPlan:
             digests={
                 **digests,
                 "analysis": self.analysis,
-                "main": "".join(self.protocol.network[:1]),
                 "seed": str(self.random_seed),
             },
         )
@@ -237,8 +253,9 @@ def configuration_hash(*options: Any, digests: Mapping[str, str]) -> str:
     values: dict[str, Any] = {}
     for each in options:
         values |= asdict(each)
-    for name in _NAMED_FILES | _PLACE | _PEOPLE | _MORE:
+    for name in _NAMED_FILES | _PLACE | _MORE | _SPELLED_OUT:
         values.pop(name, None)
+    values |= {name: sorted(values[name]) for name in _ANY_ORDER & values.keys()}
     minor_version = ".".join(__version__.split(".")[:2])
     text = json.dumps([values, dict(digests), minor_version], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -590,6 +590,20 @@ class FoldPredictions:
     """``nested``, or of the published protocol ``best-on-test`` (optimistic: the epoch was chosen
     on these very rows) or ``last-epoch``."""
 
+    def __post_init__(self) -> None:
+        lost = int((~np.isfinite(self.logit)).sum())
+        _require(
+            not lost,
+            f"{self.model} gave {lost} of {len(self.logit)} people an output that is no number: "
+            "training diverged (use a smaller --learning-rate or --precision float32), or these "
+            "people hold values far beyond those of the training people.",
+        )
+
+    @property
+    def output(self) -> Floats:
+        """(test person,) output before calibration, the mean of merged trainings."""
+        return self.logit if self.raw is None else self.raw
+
 
 @dataclass(frozen=True)
 class MetricRow:
@@ -608,7 +622,8 @@ class MetricRow:
     fold_sd: float
     """SD over folds, as the paper prints it."""
     pooled: float
-    """The metric of all out-of-fold predictions together, mean over repeats."""
+    """The metric of all out-of-fold predictions together, mean over repeats; an AUROC counts the
+    pairs of one fold."""
     pooled_low: float
     pooled_high: float
     """95 % bootstrap interval (participants within class), given these fits."""
@@ -716,7 +731,7 @@ class OptimismRow:
     model: str
     metric: str
     nested: float
-    """Mean over folds of the honest procedure."""
+    """Mean over folds of the honest procedure, of the training that the other protocols share."""
     last_epoch: float
     """Mean over folds without any choice of epoch."""
     best_on_test: float

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from parcel_study import group, group_command, kill_when, workers_of, write_parcel_study, written
+from parcel_study import (
+    environment,
+    group,
+    group_command,
+    kill_when,
+    workers_of,
+    write_parcel_study,
+    written,
+)
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.cli.main import main
 
-MODELS = "--network lstm ridge --seeds 2 --permutations 7 --selection best-on-test"
+MODELS = "--network lstm ridge --seeds 2 --permutations 19 --selection best-on-test"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +80,7 @@ def test_the_first_model_named_is_kept_and_tested_with_all_others(undisturbed: P
     assert (config["model"], config["trainings"]) == ("lstm", 2)
     metrics = pd.read_csv(files.metrics, sep="\t")
     tested = metrics[metrics["metric"] == "auroc"].set_index("model")["n_permutations"]
-    assert tested[["lstm", "ridge-fc", "fc-logistic", "dummy"]].tolist() == [7, 7, 7, 7]
+    assert tested[["lstm", "ridge-fc", "fc-logistic", "dummy"]].tolist() == [19, 19, 19, 19]
     predictions = pd.read_csv(files.predictions, sep="\t")
     assert (predictions["probability_low"] <= predictions["probability"]).all()
     assert (predictions["probability"] <= predictions["probability_high"]).all()
@@ -91,6 +100,12 @@ def test_the_first_model_named_is_kept_and_tested_with_all_others(undisturbed: P
     ("flags", "code", "words"),
     [
         ("--network lstm nosuch", 2, "nosuch"),
+        ("--network lstm covariates", 2, "covariates needs --covariates"),
+        ("--network fmmtc-untrained", 2, "with --encoder random it is --network fmmtc."),
+        ("--network fmmtc --encoder none", 2, "leave --encoder none out"),
+        ("--network motion", 65, "motion needs the mean framewise displacement"),
+        ("--network ridge --subset-by response", 2, "is the outcome itself"),
+        ("--network ridge --phenotype nowhere.tsv", 2, "--phenotype"),
         ("--network ridge --features nosuch", 2, "nosuch"),
         ("--calibration isotonic", 65, "isotonic needs 200 people"),
         ("--group-by arm --folds 3", 65, "--group-by has 2 values"),
@@ -112,3 +127,27 @@ def test_what_cannot_be_fitted_is_refused_before_anyone_is_encoded(
     assert main(command[3:]) == code
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_models_without_an_encoder_need_no_weights_and_others_another_label(
+    study: Path, tmp_path: Path
+) -> None:
+    out, work = tmp_path / "out", tmp_path / "work"
+    words = ["--encoder", "brainlm", "--permutations", "0", "--network", "ridge"]
+    done = group(study, out, work, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = GroupFiles(out, "fmmtc")
+    about = json.loads(files.metrics.with_suffix(".json").read_text())
+    assert (about["Encoder"], about["MainModel"]) == ("none", "ridge-fc")
+    before = written(out)
+    for other in (["--features", "ts"], ["--permutations", "19"], ["--participant-label", "01"]):
+        refused = group(study, out, work, *words, *other)
+        assert refused.returncode in (2, 65), refused.stdout + refused.stderr
+    assert written(out) == before
+    files.report.unlink()
+    command = [*group_command(study, out, work)[:5], "group", "--reports-only"]
+    command += ["--work-dir", str(work)]
+    assert subprocess.run(command, check=False, env=environment()).returncode == 0
+    assert written(out) == before
+    command += ["--label", "nosuch"]
+    assert subprocess.run(command, check=False, env=environment()).returncode == 65

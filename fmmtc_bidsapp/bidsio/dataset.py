@@ -31,6 +31,7 @@ PARCEL_MEANS = "parcel-means"
 """What the uncleaned series are known by, which all cleanings of a dataset share."""
 
 _OTHERS = {PARCEL_MEANS: "parcel means"}
+_OWN_PLACE = "Give this run a label or an output folder of its own, or remove those results."
 _WAY_OUT = {
     PARCEL_MEANS: "Another --atlas, --min-coverage or --resampling-target needs an output folder "
     "of its own."
@@ -219,7 +220,7 @@ def _joined_hashes(
         raise UsageError(
             f"{output_dir} holds {_OTHERS.get(desc, f'results under {desc!r}')} of another "
             f"configuration: theirs is {earlier}, this run's is {config_hash}. "
-            f"{_WAY_OUT.get(desc, 'Give this run a label or an output folder of its own.')}"
+            f"{_WAY_OUT.get(desc, _OWN_PLACE)}"
         )
     return hashes | {desc: config_hash}
 

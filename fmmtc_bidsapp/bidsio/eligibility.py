@@ -120,7 +120,8 @@ def read_eligible(
     subset_by
         Column of arms; who has none there is in the arm ``n/a``.
     participants
-        Labels to keep, all when empty; the others are neither eligible nor excluded.
+        Labels to keep, all when empty; the others are neither eligible nor excluded. A label
+        that has no row is excluded.
     outcome_optional
         Whether people without an outcome stay, and one class, or no column of that name, is enough
         (``apply``). Then, without a filter, people that the table does not name are admitted too,
@@ -145,15 +146,16 @@ def read_eligible(
     named = [condition.column for condition in conditions]
     named += [*options.stratify_by, *options.covariates, *filter(None, (group_by, subset_by))]
     outcome = [target] if target else []
-    rows = read_rows(
+    everyone = read_rows(
         participants_tsv,
         phenotype,
         named if outcome_optional else [*named, *outcome],
         outcome if outcome_optional else [],
     )
-    if participants:
-        asked = {participant_id(each) for each in participants}
-        rows = [row for row in rows if row["participant_id"] in asked]
+    rows, strangers = _asked_for(everyone, participants, participants_tsv.name)
+    if strangers and not rows and not outcome_optional:
+        absent = ", ".join(each.participant_id for each in strangers)
+        raise InputError(f"--participant-label: {participants_tsv} has no row for {absent}.")
     known = [each for each in (None if outcome_optional else target, group_by) if each]
     requirements = [*conditions, *(_Requirement(column) for column in known)]
     kept, exclusions, trail = _narrow(rows, requirements, participants_tsv.name)
@@ -171,10 +173,24 @@ def read_eligible(
     unknown = dict.fromkeys(named, NOT_AVAILABLE)
     return Eligible(
         tuple(_label(row, row["participant_id"], options, subset_by, divisions) for row in kept),
-        tuple(exclusions),
+        (*(() if takes_others else strangers), *exclusions),
         () if takes_others else steps,
         divisions,
         _label(unknown, "", options, subset_by, Divisions()) if takes_others else None,
+    )
+
+
+def _asked_for(
+    rows: Sequence[Row], participants: Sequence[str], table: str
+) -> tuple[Sequence[Row], list[Exclusion]]:
+    """Keep the rows of the participants asked for, and note those who have none."""
+    if not participants:
+        return rows, []
+    asked = [participant_id(each) for each in participants]
+    strangers = [each for each in dict.fromkeys(asked) if each not in map(_id, rows)]
+    return (
+        [row for row in rows if _id(row) in asked],
+        [Exclusion(each, None, "table", f"not in {table}") for each in strangers],
     )
 
 
@@ -276,8 +292,9 @@ def eligibility_columns(steps: Sequence[EligibilityStep]) -> dict[str, list[obje
     Returns
     -------
     dict
-        ``step``, ``n``, ``n_positive``, ``n_negative``; then of every arm ``n_<arm>``,
-        ``n_positive_<arm>`` and ``n_negative_<arm>``.
+        ``step``, ``n``, ``n_positive``, ``n_negative``; then of every arm ``n_arm-<arm>``,
+        ``n_positive_arm-<arm>`` and ``n_negative_arm-<arm>``, which no arm's name can make those
+        of another column.
     """
     columns: dict[str, list[object]] = {
         "step": [each.step for each in steps],
@@ -288,7 +305,7 @@ def eligibility_columns(steps: Sequence[EligibilityStep]) -> dict[str, list[obje
     arms = dict.fromkeys(own.arm for each in steps for own in each.arms)
     for arm in arms:
         found = [next((own for own in each.arms if own.arm == arm), None) for each in steps]
-        columns[f"n_{arm}"] = [own and own.n for own in found]
-        columns[f"n_positive_{arm}"] = [own and own.n_positive for own in found]
-        columns[f"n_negative_{arm}"] = [own and own.n_negative for own in found]
+        columns[f"n_arm-{arm}"] = [own and own.n for own in found]
+        columns[f"n_positive_arm-{arm}"] = [own and own.n_positive for own in found]
+        columns[f"n_negative_arm-{arm}"] = [own and own.n_negative for own in found]
     return columns

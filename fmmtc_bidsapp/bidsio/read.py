@@ -156,9 +156,18 @@ def read_series(path: Path, *, tr_s: float | None = None) -> ParcelSeries:
 
 
 def read_parcel_names(path: Path) -> tuple[str, ...]:
-    """Read only the header of a series: the names of its parcels, in order."""
-    with path.open(encoding="utf-8-sig") as stream:
-        return tuple(stream.readline().rstrip("\r\n").split("\t"))
+    """Read only the header of a series: the names of its parcels, in order.
+
+    Raises
+    ------
+    InputError
+        If it is no text, or cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            return tuple(stream.readline().rstrip("\r\n").split("\t"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no table of text ({error}). Write it anew.") from error
 
 
 def read_relmat(path: Path) -> Connectome:
@@ -181,6 +190,11 @@ def read_relmat(path: Path) -> Connectome:
         If a row has no column of its name, or a cell holds text.
     """
     (_, *columns), rows = _split(path)
+    if not columns:
+        raise InputError(
+            f"{path} has one column; a matrix has the names of its rows in the first, and a column "
+            "for each of them. Write it anew."
+        )
     nodes, bodies = zip(*(row.split("\t", 1) for row in rows), strict=True)
     if sorted(nodes) != sorted(columns):
         raise InputError(

@@ -175,7 +175,7 @@ def read_parcel_table(folder: Path, series: SeriesFile) -> ParcelTable | None:
     Raises
     ------
     InputError
-        If the table is there but names no parcels.
+        If the table is there but is damaged or names no parcels.
     """
     return None if series.atlas_label is None else read_atlas_table(folder, series.atlas_label)
 
@@ -187,17 +187,32 @@ def read_atlas_table(folder: Path, label: str) -> ParcelTable | None:
     )
     if path is None:
         return None
-    table = pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False)
+    try:
+        table = pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
     name = _first(_NAME_COLUMNS, table)
     if name is None:
         raise InputError(f"{path} has no column name. Add one with the names of the parcels.")
     network = _first(_NETWORK_COLUMNS, table)
-    xyz_mm = table[["x", "y", "z"]].to_numpy(float) if {"x", "y", "z"} <= set(table) else None
+    xyz_mm = _coordinates_mm(table, path)
     return ParcelTable(
         names=_texts(table[name]),
         networks=None if network is None else _texts(table[network]),
         coordinates_mm=None if xyz_mm is None or np.isnan(xyz_mm).any() else xyz_mm,
     )
+
+
+def _coordinates_mm(table: pd.DataFrame, path: Path) -> NDArray[np.float64] | None:
+    if not {"x", "y", "z"} <= set(table):
+        return None
+    try:
+        return table[["x", "y", "z"]].to_numpy(float)
+    except ValueError as error:
+        raise InputError(
+            f"{path} holds coordinates that are no numbers ({error}). Columns x, y and z hold mm, "
+            "or n/a where they are unknown."
+        ) from error
 
 
 def _first(names: Iterable[str], table: pd.DataFrame) -> str | None:

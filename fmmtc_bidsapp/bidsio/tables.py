@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.errors import InputError, UsageError
@@ -60,11 +59,15 @@ def read_rows(
     Raises
     ------
     UsageError
-        If a needed column is in no table, one that is used is in two of them, or a table has no
-        ``participant_id``.
+        If a needed column is in no table, one that is used is in two of them, a table has no
+        ``participant_id``, or a phenotype table is not there.
     InputError
-        If a table cannot be read, or has two rows for someone.
+        If a table cannot be read, has two rows for someone or one for nobody, or a line with more
+        cells than columns.
     """
+    for path in phenotype:
+        if not (path.is_file() or path.is_symlink()):
+            raise UsageError(f"--phenotype {path}: there is no such file.")
     tables = {path: _read(path) for path in (participants_tsv, *phenotype)}
     used = list(dict.fromkeys(needed))
     _require_columns(tables, used)
@@ -95,21 +98,50 @@ def _read(path: Path) -> _Table:
     problem = content_problem(path)
     if problem is not None:
         raise InputError(f"Table of participants {problem}")
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except ValueError as error:
-        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
-    columns = [str(column) for column in table.columns]
+    (_, columns), *lines = _lines(path)
     if _ID not in columns:
         raise UsageError(f"{path} has no column {_ID}; it has {', '.join(columns)}.")
+    if len(set(columns)) < len(columns):
+        raise InputError(f"{path} names a column twice. Give every column its own name.")
     rows: dict[str, Row] = {}
-    for record in table.to_dict("records"):
-        row = {str(column): str(value).strip() for column, value in record.items()}
+    for number, cells in lines:
+        if len(cells) > len(columns):
+            raise InputError(
+                f"{path} has {len(cells)} cells in line {number} but {len(columns)} columns, so "
+                "which value is of which column is not known. Repair it."
+            )
+        row = dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))
+        if is_missing(row[_ID]):
+            raise InputError(f"{path} has no {_ID} in line {number}. Give one, or delete the line.")
         own_id = participant_id(row[_ID])
         if own_id in rows:
             raise InputError(f"{path} has two rows for {own_id}. Keep one.")
         rows[own_id] = row
     return _Table(columns, rows)
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Split a table into the cells of each line, empty ones at its end left out.
+
+    Spreadsheets end lines, and tables, with tabs: a line of them holds nobody.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter="\t", strict=True)
+            lines = [(reader.line_num, _without_empty_end(cells)) for cells in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
+    filled = [(number, cells) for number, cells in lines if cells]
+    if not filled:
+        raise InputError(f"{path} is not a table (it is empty). Repair it.")
+    return filled
+
+
+def _without_empty_end(cells: Sequence[str]) -> list[str]:
+    stripped = [cell.strip() for cell in cells]
+    while stripped and not stripped[-1]:
+        stripped.pop()
+    return stripped
 
 
 def _require_columns(tables: Mapping[Path, _Table], needed: Sequence[str]) -> None:

@@ -47,7 +47,7 @@ _ALIASES = {
 _DERIVATIVES = ("fmriprep", "parcels", "aroma")
 _MODES = {
     "dry-run": "say what would run, on what and for how long, and end",
-    "reports-only": "write reports anew from what is there",
+    "reports-only": "write reports anew from what is there; at the group level that of --label",
     "boilerplate-only": "write the methods text anew from what is there",
 }
 
@@ -190,7 +190,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "-v", "--verbose", action="count", default=_ABSENT, help="say more; repeatable"
     )
-    modes = parser.add_argument_group("participant level: instead of a run")
+    modes = parser.add_argument_group("instead of a run (participant level)")
     one_of = modes.add_mutually_exclusive_group()
     for mode, text in _MODES.items():
         one_of.add_argument(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.learning.models import MODELS, reads_encoder
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats, Person
 
@@ -16,6 +17,9 @@ __all__ = [
     "NO_ENCODER",
     "EncoderChoice",
     "coordinates",
+    "encoder_options",
+    "needs_of_cohort",
+    "refuse_contradictions",
     "require_repetition_times",
     "require_series",
 ]
@@ -52,6 +56,65 @@ class EncoderChoice:
         return replace(
             self, options=replace(self.options, encoder=_RANDOM), digest=digest, also_random=False
         )
+
+
+_CONTRADICTIONS: Mapping[str, Mapping[str, str]] = {
+    NO_ENCODER: {
+        "encoder": "reads encoded series; leave --encoder none out",
+        "random encoder": "reads series encoded without pre-training; leave --encoder none out",
+    },
+    _RANDOM: {
+        "random encoder": "stands beside the pre-trained encoder; with --encoder random it is "
+        "--network {trained}",
+    },
+}
+"""By ``--encoder``, the needs of models that it cannot meet, and what to do."""
+
+
+def refuse_contradictions(
+    asked: Sequence[str], options: ModelOptions, covariates: Sequence[str]
+) -> None:
+    """Refuse models that the flags alone leave without what they need.
+
+    Raises
+    ------
+    UsageError
+        With the flag to change.
+    """
+    for name in asked:
+        for need in MODELS[name].needs:
+            why = _CONTRADICTIONS.get(options.encoder, {}).get(need)
+            if why is not None:
+                trained = name.removesuffix("-untrained")
+                raise UsageError(f"--network {name} {why.format(trained=trained)}.")
+            if need == "covariates" and not covariates:
+                raise UsageError(f"--network {name} needs --covariates COLUMN…: what it reads.")
+
+
+def encoder_options(asked: Sequence[str], options: ModelOptions) -> ModelOptions:
+    """Do without the encoder where no model that is asked for has one.
+
+    Without names every model that can be is asked for; the baselines have none.
+    """
+    if not asked or any(reads_encoder(name) for name in asked):
+        return options
+    return replace(options, encoder=NO_ENCODER)
+
+
+def needs_of_cohort(cohort: Cohort, encoder: EncoderChoice) -> frozenset[str]:
+    """Name what a cohort will have once it is encoded, as `needs_there` does."""
+    encodes = cohort.has_series and encoder.options.encoder != NO_ENCODER
+    runs = [run for person in cohort.people for run in person.runs]
+    there = {
+        "encoder": encodes,
+        "random encoder": encodes and encoder.encodes_twice,
+        "coordinates": encoder.coordinates_mm is not None,
+        "fc": True,
+        "series": cohort.has_series,
+        "covariates": bool(cohort.covariate_names),
+        "motion": any(run.mean_fd_mm is not None for run in runs),
+    }
+    return frozenset(need for need, is_there in there.items() if is_there)
 
 
 def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats | None, str]:

@@ -15,7 +15,8 @@ _COLUMNS = {
     "fold": "Outer fold in which the person was tested.",
     "seed": "Which of the trainings that differ in their seed.",
     "y_true": "Outcome: 1 positive, 0 negative, n/a unknown.",
-    "logit": "Output of the network.",
+    "logit": "Output of the model before calibration; with several trainings the mean of their "
+    "calibrated log odds.",
     "probability_raw": "Probability before calibration.",
     "probability": "Calibrated probability of the positive outcome.",
     "probability_low": "2.5 % quantile over refits; n/a with one fit.",
@@ -32,7 +33,8 @@ _COLUMNS = {
     "what 95 % of the draws reach.",
     "mean_high": "Upper end of it.",
     "fold_sd": "SD over folds.",
-    "pooled": "Metric of all out-of-fold predictions together, mean over repeats.",
+    "pooled": "Metric of all out-of-fold predictions together, mean over repeats; an AUROC counts "
+    "the pairs of one fold.",
     "pooled_low": "Lower end of its 95 % bootstrap interval, given these fits.",
     "pooled_high": "Upper end of its 95 % bootstrap interval, given these fits.",
     "n_permutations": "Shuffles of the outcome that the p is of; 0 where the model was not tested. "
@@ -40,10 +42,12 @@ _COLUMNS = {
     "p": "(b + 1) / (m + 1): how often shuffled outcomes gave an AUROC as high.",
     "p_adjusted": "The same against the best of all tested models in each shuffle.",
     "verdict": "evidence of prediction (p_adjusted 0.05 or less, and an AUROC above that of the "
-    "covariates alone), no evidence of prediction, or not tested.",
+    "covariates alone; never of dummy, covariates and motion, which models are held against), no "
+    "evidence of prediction, or not tested.",
     "last_epoch": "Mean over folds without any choice of the epoch; n/a unless --selection asked.",
     "best_on_test": "Mean over folds with the epoch chosen on the test fold: optimistic.",
-    "optimism": "best_on_test minus mean: what choosing on the test fold adds.",
+    "optimism": "best_on_test minus the nested mean of the same training on the same folds: what "
+    "choosing on the test fold adds.",
     "table": "Table of the paper that the line belongs to; n/a for a model in none of them.",
     "row": "Line of that table.",
     "title": "The line in words.",
@@ -75,8 +79,8 @@ _COLUMNS = {
 }
 """What the columns of all tables mean; a sidecar describes those its table has."""
 
-_BY_ARM = ("n_positive", "n_negative", "n")
-"""Columns of the eligibility table that there is one of for every arm, the longest name first."""
+_BY_ARM = ("n", "n_positive", "n_negative")
+"""Columns of the eligibility table that there is one of for every arm."""
 
 
 def describe(column: str) -> dict[str, str]:
@@ -85,15 +89,16 @@ def describe(column: str) -> dict[str, str]:
     Parameters
     ----------
     column
-        Its name; ``n_positive_placebo`` is the count of an arm.
+        Its name; ``n_positive_arm-placebo`` is the count of an arm.
 
     Returns
     -------
     dict
         ``Description``; empty for a column that nobody described.
     """
-    counted = next((name for name in _BY_ARM if column.startswith(f"{name}_")), None)
-    if column in _COLUMNS or counted is None:
-        return {"Description": _COLUMNS[column]} if column in _COLUMNS else {}
-    arm = column.removeprefix(f"{counted}_")
+    if column in _COLUMNS:
+        return {"Description": _COLUMNS[column]}
+    counted, is_of_arm, arm = column.partition("_arm-")
+    if not is_of_arm or counted not in _BY_ARM:
+        return {}
     return {"Description": f"{_COLUMNS[counted].rstrip('.')}, of {arm}."}

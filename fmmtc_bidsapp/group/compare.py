@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
+from fmmtc_bidsapp.errors import AppError
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines
 from fmmtc_bidsapp.group.train import about_study, write_study
@@ -23,6 +24,8 @@ from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples
 
 __all__ = ["compare"]
+
+_ACROSS = "fit across arms"
 
 
 def compare(plan: GroupPlan) -> list[Outcome]:
@@ -48,7 +51,7 @@ def compare(plan: GroupPlan) -> list[Outcome]:
         final=False,
         permute=True,
     )
-    across, more = _fit_across(study, models[0])
+    across, more, broken = _fit_across(study, models[0])
     evaluation = judge(
         fits.predictions,
         study.encoded.examples,
@@ -57,6 +60,7 @@ def compare(plan: GroupPlan) -> list[Outcome]:
         seed=plan.random_seed,
         permuted=fits.permuted,
         published=fits.published,
+        trainings=fits.trainings,
         selection=plan.protocol.selection,
         rows=rows,
         across=across,
@@ -64,7 +68,7 @@ def compare(plan: GroupPlan) -> list[Outcome]:
     )
     about = about_study(study, fits)
     write_study(GroupFiles(plan.output_dir, plan.label), study, fits, evaluation, about)
-    return outcomes(study, [fits, *more])
+    return [*outcomes(study, [fits, *more]), *broken]
 
 
 def _rows(plan: GroupPlan, asked: Sequence[str], examples: Examples) -> tuple[PaperRow, ...]:
@@ -75,25 +79,42 @@ def _rows(plan: GroupPlan, asked: Sequence[str], examples: Examples) -> tuple[Pa
     return tuple(row for row in rows if not asked or row.model in asked)
 
 
-def _fit_across(study: Study, main: str) -> tuple[DomainFits | None, list[Fits]]:
-    """Train on each arm; the main model and its baselines alone, and no outcome is shuffled."""
+def _fit_across(study: Study, main: str) -> tuple[DomainFits | None, list[Fits], list[Outcome]]:
+    """Train on each arm; the main model and its baselines alone, and no outcome is shuffled.
+
+    Where that fails altogether, the cross-validation of everybody stands all the same.
+    """
     examples, plan = study.encoded.examples, study.plan
     if examples.arms is None:
-        return None, []
-    cells = domains(examples.arms, examples.strata, plan.train, plan.random_seed, examples.groups)
+        return None, [], []
+    cells = domains(
+        examples.arms,
+        examples.strata,
+        plan.train,
+        plan.random_seed,
+        examples.groups,
+        plan.evaluation.calibration,
+    )
     models = tuple(dict.fromkeys([main, *baselines(examples)]))
     folds = [fold for cell in cells for fold in cell.folds]
     if not folds:
-        return DomainFits(cells, models, ()), []
-    fits = fit_models(
-        replace(plan, protocol=replace(plan.protocol, selection="nested")),
-        study.encoded,
-        folds,
-        models,
-        device=study.device,
-        crash_dir=study.crash_dir,
-        title="fit across arms",
-        final=False,
-        permute=False,
-    )
-    return DomainFits(cells, models, fits.predictions), [fits]
+        return DomainFits(cells, models, ()), [], []
+    try:
+        fits = fit_models(
+            replace(plan, protocol=replace(plan.protocol, selection="nested")),
+            study.encoded,
+            folds,
+            models,
+            device=study.device,
+            crash_dir=study.crash_dir,
+            title=_ACROSS,
+            final=False,
+            permute=False,
+        )
+    except AppError as error:
+        lost = tuple(
+            replace(cell, folds=(), note=str(error)) if cell.folds else cell for cell in cells
+        )
+        failed = Outcome(_ACROSS, "failed", str(error), error.exit_code)
+        return DomainFits(lost, models, ()), [], [failed]
+    return DomainFits(cells, models, fits.predictions), [fits], []

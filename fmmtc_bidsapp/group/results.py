@@ -165,8 +165,12 @@ def write_evaluation(files: GroupFiles, evaluation: Evaluation, about: Mapping[s
 
 
 def warning_of(evaluation: Evaluation) -> dict[str, str]:
-    """Give the key that every sidecar of a table with optimistic figures carries."""
-    return {"Warning": OPTIMISTIC} if evaluation.selection == BEST_ON_TEST else {}
+    """Give the key that every sidecar of a table with optimistic figures carries.
+
+    Without a network the published protocol was fitted for nobody, and nothing is optimistic.
+    """
+    there = evaluation.selection == BEST_ON_TEST and evaluation.optimism
+    return {"Warning": OPTIMISTIC} if there else {}
 
 
 def told_of(evaluation: Evaluation) -> dict[str, Any]:

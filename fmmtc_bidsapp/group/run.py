@@ -50,7 +50,7 @@ def run_group(plan: GroupPlan) -> int:
     inputs = [plan.bids_dir, *plan.derivatives.values()]
     check_output_dir(plan.output_dir, inputs)
     check_work_dir(plan.resources.work_dir, inputs)
-    outcomes = _ANALYSES[plan.analysis](plan)
+    outcomes = _rewrite_report(plan) if plan.mode != "run" else _ANALYSES[plan.analysis](plan)
     print_outcomes(outcomes, title=f"Group level, {plan.output_dir}")
     write_tsv(outcomes_log(plan.output_dir, plan.run_id), outcome_columns(outcomes))
     return exit_code(outcomes)
@@ -100,6 +100,19 @@ def _report(plan: GroupPlan) -> list[Outcome]:
     workflow = report_workflow(plan, log_dir)
     failures = run_workflow(workflow, plan.resources, title="report").failures
     return [Outcome("report", "failed", each.message, error_code(each.error)) for each in failures]
+
+
+def _rewrite_report(plan: GroupPlan) -> list[Outcome]:
+    """Write the report and the methods text anew, from the written files alone."""
+    files = GroupFiles(plan.output_dir, plan.label)
+    if not files.predictions.is_file():
+        raise InputError(
+            f"{files.predictions} is not there, and a report needs it. Name a finished analysis "
+            "with --label."
+        )
+    outcomes = _report(plan) or [Outcome("report", "done")]
+    print(f"Report:      {files.report}")
+    return outcomes
 
 
 _ANALYSES: Mapping[str, Callable[[GroupPlan], list[Outcome]]] = {

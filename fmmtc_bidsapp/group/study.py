@@ -8,14 +8,20 @@ from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.engine import Outcome, error_code
-from fmmtc_bidsapp.group.choice import EncoderChoice, coordinates, require_repetition_times
+from fmmtc_bidsapp.group.choice import (
+    EncoderChoice,
+    coordinates,
+    encoder_options,
+    needs_of_cohort,
+    refuse_contradictions,
+    require_repetition_times,
+)
 from fmmtc_bidsapp.group.encoding import Encoded, encode, stratum
 from fmmtc_bidsapp.group.fit import Fits
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
-from fmmtc_bidsapp.learning.calibrate import check_calibration
 from fmmtc_bidsapp.learning.experiments import rehearse_splits
-from fmmtc_bidsapp.learning.models import MODELS, baselines, check_needs
+from fmmtc_bidsapp.learning.models import MODELS, baselines, check_needs, refuse_needs
 from fmmtc_bidsapp.learning.splits import check_strata, outer_folds
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Fold, Person
@@ -56,8 +62,9 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
     AppError
         When nothing can be started.
     """
+    refuse_contradictions(asked, plan.model, plan.cohort.covariates)
     device = check_device(plan.train.device)
-    plan = replace(plan, model=with_weights_folder(plan.model))
+    plan = replace(plan, model=with_weights_folder(encoder_options(asked, plan.model)))
     cohort = read_people(plan, plan.cohort, smallest_class=plan.train.folds)
     _rehearse(plan, cohort.people)
     require_repetition_times(cohort.people, plan.model)
@@ -72,8 +79,10 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
         plan.train.precision,
         also_random=any("random encoder" in MODELS[name].needs for name in asked or MODELS),
     )
-    crash_dir = prepare(plan, cohort, {"encoder": digest})
+    refuse_needs(asked, needs_of_cohort(cohort, encoder))
+    crash_dir = prepare(plan, cohort, {"encoder": digest, **_asked_for(plan, asked, device)})
     announce(plan, cohort, notice)
+    _warn_of_selection(plan, asked)
     encoded = encode(plan, cohort, encoder, crash_dir)
     _warn_of_duplicates(encoded)
     if len(encoded.people) < len(cohort.people):
@@ -83,6 +92,26 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
         examples.strata, train.folds, train.repeats, plan.random_seed, examples.groups
     )
     return Study(plan, device, cohort, encoder, encoded, tuple(folds), crash_dir, notice)
+
+
+def _asked_for(plan: GroupPlan, asked: Sequence[str], device: str) -> dict[str, str]:
+    """Say which models and how many shuffles are meant; other ones are another configuration."""
+    shuffles = [
+        plan.protocol.n_permutations(is_network=is_network, device=device)
+        for is_network in (True, False)
+    ]
+    # Without names compare fits the lines of the paper that --features leaves.
+    models = asked or ("paper", *plan.protocol.features)
+    return {"models": " ".join(models), "shuffles": " ".join(map(str, shuffles))}
+
+
+def _warn_of_selection(plan: GroupPlan, asked: Sequence[str]) -> None:
+    if plan.protocol.selection == "nested" or any(MODELS[n].is_network for n in asked or MODELS):
+        return
+    print(
+        f"WARNING: --selection {plan.protocol.selection} changes nothing here: it is about the "
+        "epochs of networks, and none is asked for."
+    )
 
 
 def _warn_of_duplicates(encoded: Encoded) -> None:
@@ -98,9 +127,8 @@ def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:
     """Refuse people too few for the folds or the calibration, before encoding takes its time."""
     strata = [stratum(each) for each in people]
     groups = None if plan.cohort.group_by is None else [str(each.group) for each in people]
-    check_calibration(plan.evaluation.calibration, len(people))
     check_strata(strata, plan.train.folds, plan.train.inner_folds, groups)
-    rehearse_splits(strata, groups, plan.train, plan.random_seed)
+    rehearse_splits(strata, groups, plan.train, plan.evaluation.calibration, plan.random_seed)
 
 
 def with_baselines(asked: Sequence[str], encoded: Encoded) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines
 from fmmtc_bidsapp.learning.judge import judge, model_titles
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, expand_models
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
+from fmmtc_bidsapp.learning.permute import missing_bar
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 
@@ -51,6 +52,7 @@ def train(plan: GroupPlan) -> list[Outcome]:
         seed=plan.random_seed,
         permuted=fits.permuted,
         published=fits.published,
+        trainings=fits.trainings,
         selection=plan.protocol.selection,
         duplicates=study.encoded.duplicates,
     )
@@ -69,6 +71,7 @@ def about_study(study: Study, fits: Fits) -> dict[str, Any]:
     plan, cohort, encoded = study.plan, study.cohort, study.encoded
     own = [each for each in fits.predictions if each.model == fits.models[0]]
     y = encoded.examples.y
+    lost = missing_bar(fits.predictions, encoded.examples)
     options = (plan.cohort, plan.model, plan.train, plan.evaluation, plan.protocol)
     return {
         "Analysis": plan.analysis,
@@ -91,7 +94,7 @@ def about_study(study: Study, fits: Fits) -> dict[str, Any]:
         "Precision": encoded.about[0]["precision"],
         "MainModel": fits.models[0],
         "ModelNames": model_titles(),
-        "NotTested": dict(fits.untested),
+        "NotTested": dict.fromkeys(fits.models, lost) if lost else dict(fits.untested),
         "Seeds": plan.train.seeds,
         "Options": {name: value for each in options for name, value in asdict(each).items()},
     }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.fisher import fisher_z
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = ["ADJUSTED_BY_NEED", "Adjustment", "fit_adjustment", "parts_of", "restore_adjustment"]
@@ -22,9 +23,6 @@ ADJUSTED_BY_NEED: Mapping[str, tuple[str, ...]] = {
 }
 """What a model's needs are of the examples. Covariates and motion are no features of the brain: the
 baselines made of them stay as they are."""
-
-_LARGEST_R = 1 - 1e-6
-"""Keeps Fisher's z finite (7.25) where two parcels have the same series."""
 
 _BLOCK = 16384
 """Columns at once: of 100 people 13 MB, where all 90,000 edges would be copied several times."""
@@ -114,8 +112,9 @@ def restore_adjustment(arrays: Mapping[str, NDArray[Any]]) -> Adjustment:
 
 
 def parts_of(needs: Sequence[str]) -> tuple[str, ...]:
-    """Name the fields of `Examples` that a model with these needs is to see adjusted."""
-    return tuple(part for need in needs for part in ADJUSTED_BY_NEED.get(need, ()))
+    """Name the fields of `Examples` that models with these needs are to see adjusted, each once."""
+    parts = (part for need in needs for part in ADJUSTED_BY_NEED.get(need, ()))
+    return tuple(dict.fromkeys(parts))
 
 
 def fit_adjustment(
@@ -230,7 +229,7 @@ def _fit_block(columns: Floats, design: Floats) -> tuple[Floats, Floats, NDArray
 
 def _take_edges(examples: Examples, rows: Ints, block: slice) -> Floats:
     first, second = (each[block] for each in np.triu_indices(examples.fc.shape[1], k=1))
-    return _fisher_z(examples.fc[rows[:, None], first, second])
+    return fisher_z(examples.fc[rows[:, None], first, second])
 
 
 def _put_edges(examples: Examples, lines: _Lines, design: Floats) -> NDArray[np.float32]:
@@ -238,7 +237,7 @@ def _put_edges(examples: Examples, lines: _Lines, design: Floats) -> NDArray[np.
     first, second = np.triu_indices(adjusted.shape[1], k=1)
     # One person at a time: the edges of all in double precision would be four copies of them.
     for matrix, own in zip(adjusted, design, strict=True):
-        z = _fisher_z(matrix[first, second])
+        z = fisher_z(matrix[first, second])
         matrix[first, second] = matrix[second, first] = np.tanh(lines.residuals(z, own))
     return adjusted
 
@@ -255,11 +254,6 @@ def _put_series(examples: Examples, lines: _Lines, design: Floats) -> NDArray[np
         for each, own in zip(series, design, strict=True)
     ]
     return np.stack(adjusted).reshape(series.shape)
-
-
-def _fisher_z(edges: NDArray[np.float32]) -> Floats:
-    z: Floats = np.arctanh(np.clip(edges.astype(np.float64), -_LARGEST_R, _LARGEST_R))
-    return z
 
 
 def _encoded(name: str) -> tuple[_Take, _Put]:

@@ -13,9 +13,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.learning.intervals import bootstrap_weights
-from fmmtc_bidsapp.learning.metrics import METRICS, Metric, Scored
-from fmmtc_bidsapp.learning.outcomes import pool, score_fold
+from fmmtc_bidsapp.learning.intervals import bootstrap_interval, bootstrap_weights
+from fmmtc_bidsapp.learning.metrics import METRICS, Metric
+from fmmtc_bidsapp.learning.outcomes import pool
+from fmmtc_bidsapp.learning.seeds import ARMS, derive_seed
 from fmmtc_bidsapp.records import ArmDifference, ArmRow, Floats, FoldPredictions, Ints
 
 __all__ = ["PROGNOSIS", "UNKNOWN_ARM", "judge_arms"]
@@ -42,8 +43,8 @@ def judge_arms(
 ) -> tuple[tuple[ArmRow, ...], tuple[ArmDifference, ...]]:
     """Judge out-of-fold predictions arm by arm.
 
-    The people of an arm are too few within a fold, so they are pooled over the folds of a repeat,
-    ranked by probability; repeats are averaged.
+    The people of an arm are too few within a fold, so they are pooled over the folds of a repeat
+    (of which an AUROC counts the pairs of one fold); repeats are averaged.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def judge_arms(
     """
     levels = sorted(set(arms) - {UNKNOWN_ARM})
     arm = np.array([levels.index(each) if each in levels else len(levels) for each in arms])
-    weights = bootstrap_weights(2 * arm + y, draws, np.random.default_rng(seed))
+    weights = bootstrap_weights(2 * arm + y, draws, np.random.default_rng(derive_seed(seed, ARMS)))
     rows: list[ArmRow] = []
     differences: list[ArmDifference] = []
     for model in dict.fromkeys(each.model for each in predictions):
@@ -93,35 +94,21 @@ def _judge(
     values, draws = [], []
     for repeat in sorted({each.fold.repeat for each in folds}):
         own = [each for each in folds if each.fold.repeat == repeat]
-        scored = pool([score_fold(each, y) for each in own])
         tested = np.concatenate([each.fold.test for each in own])
         kept = members[tested]
-        arm = Scored(
-            y=scored.y[kept],
-            score=scored.score[kept],
-            probability=scored.probability[kept],
-            positive=scored.positive[kept],
-            prevalence=scored.prevalence[kept],
-        )
+        arm = pool(own, y).take(kept)
         values.append(metric.compute(arm, np.ones((1, int(kept.sum()))))[0])
         draws.append(metric.compute(arm, weights[:, tested[kept]]))
     return _Judged(float(np.mean(values)), np.mean(draws, axis=0))
 
 
-def _interval(draws: Floats) -> tuple[float, float]:
-    known = draws[~np.isnan(draws)]
-    if not len(known):
-        return float("nan"), float("nan")
-    return float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))
-
-
 def _row(model: str, metric: str, arm: str, judged: _Judged, y: Ints) -> ArmRow:
-    low, high = _interval(judged.draws)
+    low, high = bootstrap_interval(judged.draws)
     return ArmRow(model, metric, arm, len(y), int((y == 1).sum()), judged.value, low, high)
 
 
 def _difference(
     model: str, metric: str, arm: str, other: str, one: _Judged, two: _Judged
 ) -> ArmDifference:
-    low, high = _interval(one.draws - two.draws)
+    low, high = bootstrap_interval(one.draws - two.draws)
     return ArmDifference(model, metric, arm, other, one.value - two.value, low, high)

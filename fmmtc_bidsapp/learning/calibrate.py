@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Calibration, Floats, Ints
 
-__all__ = ["apply_calibration", "check_calibration", "fit_calibration"]
+__all__ = ["apply_calibration", "check_calibration", "fit_calibration", "log_odds"]
 
 _LEAST_FOR_ISOTONIC = 200
 
@@ -29,18 +29,17 @@ def check_calibration(method: str, n_people: int) -> None:
     method : str
         As in `fit_calibration`.
     n_people : int
-        People of the cohort.
+        Training people, whose inner out-of-fold outputs it is fitted on.
 
     Raises
     ------
     InputError
-        For ``isotonic`` with fewer than 200 people: a step function fitted to so few repeats their
-        noise.
+        For ``isotonic`` with fewer than 200: a step function fitted to so few repeats their noise.
     """
     if method == "isotonic" and n_people < _LEAST_FOR_ISOTONIC:
         raise InputError(
-            f"--calibration isotonic needs {_LEAST_FOR_ISOTONIC} people, found {n_people}; use "
-            "sigmoid."
+            f"--calibration isotonic needs {_LEAST_FOR_ISOTONIC} people to train on, found "
+            f"{n_people}; use sigmoid."
         )
 
 
@@ -95,6 +94,14 @@ def apply_calibration(calibration: Calibration, logits: Floats) -> Floats:
         return joined
     probability: Floats = expit(calibration.slope * logits + calibration.intercept)
     return probability
+
+
+def log_odds(calibration: Calibration, logits: Floats) -> Floats:
+    """Calibrated log odds; from the line itself where there is one, for a 1 has none."""
+    if calibration.knots:
+        odds: Floats = logit(apply_calibration(calibration, logits))
+        return odds
+    return calibration.slope * logits + calibration.intercept
 
 
 def _targets(y: Ints) -> tuple[float, float]:

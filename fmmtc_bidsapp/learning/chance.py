@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.metrics import DECISION_METRICS
+from fmmtc_bidsapp.learning.seeds import GUESSES, derive_seed
 from fmmtc_bidsapp.records import Floats, Fold, Ints, MetricRow
 
 __all__ = ["RANDOM", "random_rows"]
@@ -32,7 +33,7 @@ def random_rows(
     y : array of int
         (person,) outcomes of the cohort.
     seed : int
-        Seed of the guesses.
+        Seed of the run.
     draws : int
         How often everyone is guessed.
 
@@ -42,7 +43,7 @@ def random_rows(
         Means over draws; the intervals are the 2.5 and 97.5 % quantiles over draws, what a single
         guess may reach by luck. Guesses of two values have the AUROC of their balanced accuracy.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(derive_seed(seed, GUESSES))
     guesses = [rng.uniform(size=(draws, len(each.test))) < y[each.train].mean() for each in folds]
     cells = [_confusion(each, y[fold.test]) for each, fold in zip(guesses, folds, strict=True)]
     repeats = sorted({each.repeat for each in folds})

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 
+from fmmtc_bidsapp.learning.fisher import fisher_z
 from fmmtc_bidsapp.learning.tangent import fit_reference, tangent_edges
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = ["FEATURES", "FeatureSet", "Scaling", "fit_scaling", "restore_scaling"]
 
 Arrays = Mapping[str, NDArray[Any]]
-
-_LARGEST_R = 1 - 1e-6
-"""Keeps Fisher's z finite (7.25) where two parcels have the same series."""
 
 _PCA_COMPONENTS = 20
 """Few enough to be a choice for 40 to 100 people, and the same in every fold."""
@@ -116,9 +114,7 @@ def _series(people: Examples, learnt: Arrays) -> Floats:
 
 
 def _edges(people: Examples, learnt: Arrays) -> Floats:
-    edges = sym_matrix_to_vec(people.fc, discard_diagonal=True).astype(np.float64)
-    z: Floats = np.arctanh(np.clip(edges, -_LARGEST_R, _LARGEST_R))
-    return z
+    return fisher_z(sym_matrix_to_vec(people.fc, discard_diagonal=True))
 
 
 def _encoded(people: Examples, learnt: Arrays) -> Floats:

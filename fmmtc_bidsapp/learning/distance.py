@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.learning.fisher import fisher_z
 from fmmtc_bidsapp.records import Floats
 
 __all__ = ["ConnectivityRange", "connectivity_range", "restore_connectivity_range"]
 
-_LARGEST_R = 1 - 1e-6
-"""Keeps Fisher's z finite (7.25) where two parcels have the same series."""
 _SHARE = 0.99
 """Of the training people, within the limit."""
 _FEWEST_PEOPLE = 3
@@ -117,9 +116,7 @@ def _each(matrices: NDArray[np.float32]) -> Iterator[Floats]:
 
 
 def _edges(fc: NDArray[np.float32]) -> Floats:
-    upper = fc[np.triu_indices(len(fc), k=1)].astype(np.float64)
-    z: Floats = np.arctanh(np.clip(upper, -_LARGEST_R, _LARGEST_R))
-    return z
+    return fisher_z(fc[np.triu_indices(len(fc), k=1)])
 
 
 def _distance(z: Floats, mean: Floats) -> float:

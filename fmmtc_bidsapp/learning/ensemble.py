@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import logit
 
-from fmmtc_bidsapp.learning.calibrate import apply_calibration
+from fmmtc_bidsapp.learning.calibrate import apply_calibration, log_odds
 from fmmtc_bidsapp.learning.experiments import FittedModel, restore_model
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.records import Calibration, Examples, Floats, FoldPredictions
 
 __all__ = [
     "EnsembleModel",
-    "log_odds",
     "merge_trainings",
     "restore_trainings",
     "unite_descriptions",
@@ -59,16 +57,8 @@ def _merge(trainings: Sequence[FoldPredictions]) -> FoldPredictions:
         calibration=_as_it_is([each.calibration for each in trainings]),
         seed=0,
         refits=np.array([apply_calibration(each.calibration, each.logit) for each in trainings]),
-        raw=np.mean([each.logit for each in trainings], axis=0),
+        raw=np.mean([each.output for each in trainings], axis=0),
     )
-
-
-def log_odds(calibration: Calibration, logits: Floats) -> Floats:
-    """Calibrated log odds; from the line itself where there is one, for a 1 has none."""
-    if calibration.knots:
-        odds: Floats = logit(apply_calibration(calibration, logits))
-        return odds
-    return calibration.slope * logits + calibration.intercept
 
 
 def _as_it_is(calibrations: Sequence[Calibration]) -> Calibration:

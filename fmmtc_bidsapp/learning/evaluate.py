@@ -10,11 +10,14 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from fmmtc_bidsapp.learning.intervals import (
     auroc_half_width,
+    bootstrap_interval,
     bootstrap_weights,
     corrected_interval,
 )
-from fmmtc_bidsapp.learning.metrics import CALIBRATION_BINS, METRICS, Metric, Scored
-from fmmtc_bidsapp.learning.outcomes import before_calibration, fold_values, pool, score_fold
+from fmmtc_bidsapp.learning.metrics import METRICS, Metric, Scored, probability_bins
+from fmmtc_bidsapp.learning.models import YARDSTICKS
+from fmmtc_bidsapp.learning.outcomes import before_calibration, fold_values, pool
+from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
     CalibrationBin,
@@ -28,9 +31,6 @@ from fmmtc_bidsapp.records import (
 )
 
 __all__ = ["evaluate", "metric_rows", "verdict_sentence"]
-
-_ENOUGH_DRAWS = 0.95
-"""Share of bootstrap draws that must have a value for their quantiles to be an interval."""
 
 
 def evaluate(
@@ -59,7 +59,8 @@ def evaluate(
     -------
     Evaluation
     """
-    weights = bootstrap_weights(y, options.bootstrap, np.random.default_rng(seed))
+    rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
+    weights = bootstrap_weights(y, options.bootstrap, rng)
     models = {each.model: _of_model(predictions, each.model) for each in predictions}
     half_width = auroc_half_width(int((y == 1).sum()), int((y == 0).sum()))
     return Evaluation(
@@ -118,7 +119,7 @@ def _metric_row(name: str, folds: Sequence[FoldPredictions], y: Ints, weights: F
     )
     known = values[~np.isnan(values)]
     pooled, draws = _pooled(metric, folds, y, weights)
-    pooled_low, pooled_high = _quantiles(draws)
+    pooled_low, pooled_high = bootstrap_interval(draws)
     return MetricRow(
         model=folds[0].model,
         metric=name,
@@ -133,13 +134,6 @@ def _metric_row(name: str, folds: Sequence[FoldPredictions], y: Ints, weights: F
     )
 
 
-def _quantiles(draws: Floats) -> tuple[float, float]:
-    drawn = draws[~np.isnan(draws)]
-    if len(drawn) < max(1, _ENOUGH_DRAWS * len(draws)):
-        return float("nan"), float("nan")
-    return float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
-
-
 def _pooled(
     metric: Metric, folds: Sequence[FoldPredictions], y: Ints, weights: Floats
 ) -> tuple[float, Floats]:
@@ -147,7 +141,7 @@ def _pooled(
     values, draws = [], []
     for repeat in sorted({each.fold.repeat for each in folds}):
         members = [each for each in folds if each.fold.repeat == repeat]
-        scored = pool([score_fold(each, y) for each in members])
+        scored = pool(members, y)
         rows = np.concatenate([each.fold.test for each in members])
         values.append(metric.compute(scored, np.ones((1, len(rows))))[0])
         draws.append(metric.compute(scored, weights[:, rows]))
@@ -155,9 +149,9 @@ def _pooled(
 
 
 def _curves(model: str, folds: list[FoldPredictions], y: Ints) -> tuple[Curve, Curve]:
-    scored = pool([score_fold(each, y) for each in folds])
-    false_positive, true_positive, _ = roc_curve(scored.y, scored.score)
-    precision, recall, _ = precision_recall_curve(scored.y, scored.score)
+    scored = pool(folds, y)
+    false_positive, true_positive, _ = roc_curve(scored.y, scored.lift)
+    precision, recall, _ = precision_recall_curve(scored.y, scored.lift)
     return (
         Curve(model, "roc", false_positive, true_positive),
         Curve(model, "pr", recall[::-1], precision[::-1]),
@@ -170,15 +164,14 @@ def _reliability(model: str, folds: list[FoldPredictions], y: Ints) -> list[Cali
     return [
         point
         for stage, members in stages.items()
-        for point in _bins(model, stage, pool([score_fold(each, y) for each in members]), repeats)
+        for point in _bins(model, stage, pool(members, y), repeats)
     ]
 
 
 def _bins(model: str, stage: str, scored: Scored, repeats: int) -> list[CalibrationBin]:
     """Five bins of equal mass; a person predicted in several repeats counts once."""
-    order = np.argsort(scored.probability, kind="stable")
     points = []
-    for rows in np.array_split(order, min(CALIBRATION_BINS, len(order))):
+    for rows in probability_bins(scored.probability):
         share = float(scored.y[rows].mean())
         n = max(1, round(len(rows) / repeats))
         interval = binomtest(round(share * n), n).proportion_ci(method="wilson")
@@ -196,27 +189,32 @@ def _bins(model: str, stage: str, scored: Scored, repeats: int) -> list[Calibrat
     return points
 
 
-def verdict_sentence(tests: Sequence[PermutationTest], y: Ints, half_width: float) -> str:
+def verdict_sentence(
+    tests: Sequence[PermutationTest], y: Ints, half_width: float, reason: str = ""
+) -> str:
     """Say in one sentence, and the width to expect in another, whether anything predicts.
 
     Parameters
     ----------
     tests : sequence of PermutationTest
-        Of all models, tested or not.
+        Of all models, tested or not; of the yardsticks nothing is said.
     y : array of int
         (person,) outcomes of the cohort.
     half_width : float
         Of `fmmtc_bidsapp.learning.intervals.auroc_half_width`.
+    reason : str
+        Why no model was tested, where that is not for want of a permutation run.
     """
     width = (
         f"With {int((y == 1).sum())} positive and {int((y == 0).sum())} negative outcomes, an "
         f"AUROC of 0.5 would be measured with a 95 % interval of about ± {half_width:.2f}."
     )
-    tested = [each for each in tests if each.n_permutations]
+    models = [each for each in tests if each.model not in YARDSTICKS]
+    tested = [each for each in models if each.n_permutations]
     if not tested:
         return (
-            "not tested: no permutation run was made, so these figures do not say whether any "
-            f"model predicts better than chance. {width}"
+            f"not tested: {reason or 'no permutation run was made'}, so these figures do not say "
+            f"whether any model predicts better than chance. {width}"
         )
     found = [each for each in tested if each.verdict == "evidence of prediction"]
     best = min(found or tested, key=lambda each: each.p_adjusted)
@@ -224,7 +222,7 @@ def verdict_sentence(tests: Sequence[PermutationTest], y: Ints, half_width: floa
         f"{each.model} (AUROC {each.auroc:.2f}, adjusted p = {each.p_adjusted:.3f})"
         for each in found or [best]
     ]
-    untested = [each.model for each in tests if not each.n_permutations]
+    untested = [each.model for each in models if not each.n_permutations]
     left_out = f" Not tested: {', '.join(untested)}." if untested else ""
     if found:
         return f"evidence of prediction: {', '.join(named)}.{left_out} {width}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.adjust import (
     Adjustment,
@@ -35,6 +34,7 @@ __all__ = [
     "fit_fold",
     "fit_together",
     "refit_seed",
+    "rehearse_fold",
     "rehearse_splits",
     "restore_model",
 ]
@@ -196,8 +196,10 @@ def fit_together(
     """
     own_seed = derive_seed(seed, fold.repeat, fold.fold)
     models = _fit_nested(names, examples, fold.train, setup, evaluation, own_seed, training)
-    notes = _imputed(names[0], examples, fold)
-    outputs = _predict(models, examples.take(fold.test))
+    # Models of one family share their training rows, and so their adjustment.
+    seen = models[0].seen(examples)
+    notes = _imputed(names[0], seen, fold)
+    outputs = _predict(models, seen.take(fold.test))
     return tuple(
         FoldPredictions(
             model=model.name,
@@ -251,7 +253,7 @@ def _fit_nested(
 ) -> list[FittedModel]:
     """Inner folds choose the epoch and fit the calibration; one training on all rows follows."""
     check_needs(names, examples)
-    check_calibration(evaluation.calibration, len(examples.keys))
+    check_calibration(evaluation.calibration, len(rows))
     own_seed = _own(seed, training)
     splits = _inner(examples.strata, examples.groups, rows, setup.train.inner_folds, seed)
     paths = [
@@ -361,16 +363,19 @@ def _fits(
     return finish(cast("Sequence[OfNetwork]", learners), examples, rows, epoch, seed)
 
 
-def _predict(models: Sequence[FittedModel], people: Examples) -> tuple[Floats, ...]:
+def _predict(models: Sequence[FittedModel], seen: Examples) -> tuple[Floats, ...]:
+    """Predict people as the models see them."""
     if len(models) == 1:
-        return (models[0].logits(people),)
-    # They share their training rows, and so their adjustment.
-    seen = models[0].seen(people)
+        return (models[0].fitted.logits(seen),)
     return predict(cast("Sequence[Reader]", [each.fitted for each in models]), seen)
 
 
 def rehearse_splits(
-    strata: Sequence[str], groups: Sequence[str] | None, train: TrainOptions, seed: int
+    strata: Sequence[str],
+    groups: Sequence[str] | None,
+    train: TrainOptions,
+    calibration: str,
+    seed: int,
 ) -> None:
     """Make every split that a run will make, and throw them away.
 
@@ -383,6 +388,8 @@ def rehearse_splits(
         (person,) as in `fmmtc_bidsapp.records.Examples`.
     train : TrainOptions
         Outer folds, repeats and inner folds.
+    calibration : str
+        ``EvaluationOptions.calibration``, which may need more people than a fold trains on.
     seed : int
         Seed of the run.
 
@@ -391,13 +398,23 @@ def rehearse_splits(
     InputError
         With the split that fails, and what to do.
     """
-    everyone = np.arange(len(strata))
-    outer = [
-        (fold.train, derive_seed(seed, fold.repeat, fold.fold))
-        for fold in outer_folds(strata, train.folds, train.repeats, seed, groups)
-    ]
-    for rows, own_seed in [*outer, (everyone, derive_seed(seed))]:
-        _inner(strata, groups, rows, train.inner_folds, own_seed)
+    for fold in outer_folds(strata, train.folds, train.repeats, seed, groups):
+        rehearse_fold(fold, strata, groups, train, calibration, seed)
+    _inner(strata, groups, np.arange(len(strata)), train.inner_folds, derive_seed(seed))
+
+
+def rehearse_fold(
+    fold: Fold,
+    strata: Sequence[str],
+    groups: Sequence[str] | None,
+    train: TrainOptions,
+    calibration: str,
+    seed: int,
+) -> None:
+    """Make the inner splits of one fold, and throw them away; as in `rehearse_splits`."""
+    check_calibration(calibration, len(fold.train))
+    own_seed = derive_seed(seed, fold.repeat, fold.fold)
+    _inner(strata, groups, fold.train, train.inner_folds, own_seed)
 
 
 def _inner(
@@ -407,18 +424,26 @@ def _inner(
     return inner_folds([strata[row] for row in rows], folds, derive_seed(seed, _SPLIT), own)
 
 
-def _imputed(name: str, examples: Examples, fold: Fold) -> dict[str, float]:
-    """Count what a model was not given and had to fill in."""
-    counts = {}
-    for part, rows in (("train", fold.train), ("test", fold.test)):
-        counts[f"edges_imputed_{part}"] = _missing_edges(examples.fc, rows)
-        if "series" in MODELS[name].needs and examples.series is not None:
-            missing = sum(int(np.isnan(examples.series[row]).sum()) for row in rows)
-            counts[f"series_values_imputed_{part}"] = float(missing)
-    return counts
+def _imputed(name: str, seen: Examples, fold: Fold) -> dict[str, float]:
+    """Count what a model lacks of what it reads, and has to fill in."""
+    return {
+        f"{what}_imputed_{part}": float(sum(count(seen, row) for row in rows))
+        for need, (what, count) in _COUNTED.items()
+        if need in MODELS[name].needs
+        for part, rows in (("train", fold.train), ("test", fold.test))
+    }
 
 
-def _missing_edges(fc: NDArray[np.float32], rows: Ints) -> float:
-    """Edges that the rows lack, together; each is counted once, not per triangle."""
-    upper = np.triu_indices(fc.shape[1], k=1)
-    return float(sum(int(np.isnan(fc[row][upper]).sum()) for row in rows))
+def _missing_edges(seen: Examples, row: int) -> int:
+    """Edges that a person lacks; each is counted once, not per triangle."""
+    return int(np.isnan(seen.fc[row][np.triu_indices(seen.fc.shape[1], k=1)]).sum())
+
+
+def _missing_values(seen: Examples, row: int) -> int:
+    return int(np.isnan(np.asarray(seen.series)[row]).sum())
+
+
+_COUNTED: Mapping[str, tuple[str, Callable[[Examples, int], int]]] = {
+    "fc": ("edges", _missing_edges),
+    "series": ("series_values", _missing_values),
+}

@@ -15,11 +15,13 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from fmmtc_bidsapp.learning.ensemble import EnsembleModel, log_odds, merge_trainings
+from fmmtc_bidsapp.learning.calibrate import log_odds
+from fmmtc_bidsapp.learning.ensemble import EnsembleModel, merge_trainings
 from fmmtc_bidsapp.learning.evaluate import evaluate, metric_rows
 from fmmtc_bidsapp.learning.experiments import FittedModel
 from fmmtc_bidsapp.learning.intervals import bootstrap_weights
 from fmmtc_bidsapp.learning.metrics import METRICS
+from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, RECALIBRATION, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
     Calibration,
@@ -198,7 +200,8 @@ def _recalibrated(frozen: FoldPredictions, y: Ints, name: str, seed: int) -> lis
     """Recalibrate on nine tenths of the people and predict the others, ten times."""
     odds = log_odds(frozen.calibration, frozen.logit)
     fit = _KINDS[name][1]
-    splitter = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    own_seed = derive_seed(seed, RECALIBRATION)
+    splitter = StratifiedKFold(_FOLDS, shuffle=True, random_state=own_seed)
     return [
         replace(
             frozen,
@@ -256,7 +259,8 @@ def _of_one_outcome(
     frozen: FoldPredictions, y: Ints, options: EvaluationOptions, seed: int
 ) -> Evaluation:
     """Judge what can be judged where nobody has the other outcome: no rank, no curve."""
-    weights = bootstrap_weights(y, options.bootstrap, np.random.default_rng(seed))
+    rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
+    weights = bootstrap_weights(y, options.bootstrap, rng)
     rows = metric_rows([frozen], y, weights, METRICS)
     return Evaluation(
         metrics=_without_folds(rows, frozen.model),

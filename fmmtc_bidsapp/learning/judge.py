@@ -15,7 +15,8 @@ from fmmtc_bidsapp.learning.lines import comparison_rows, domain_lines, plain_li
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH, optimism_rows
 from fmmtc_bidsapp.learning.paper import TABLE_4, Domain, PaperRow
-from fmmtc_bidsapp.learning.permute import judge_permutations
+from fmmtc_bidsapp.learning.permute import judge_permutations, missing_bar
+from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
     ArmDifference,
@@ -27,6 +28,7 @@ from fmmtc_bidsapp.records import (
     Floats,
     Fold,
     FoldPredictions,
+    Ints,
     OptimismRow,
 )
 
@@ -54,6 +56,7 @@ def judge(
     seed: int,
     permuted: Mapping[str, Floats] | None = None,
     published: Sequence[Mapping[str, FoldPredictions]] = (),
+    trainings: Sequence[FoldPredictions] = (),
     selection: str = "nested",
     rows: Sequence[PaperRow] = (),
     across: DomainFits | None = None,
@@ -72,12 +75,16 @@ def judge(
     main : str
         The model that stands first and that the others are compared with.
     seed : int
-        Seed of the bootstrap and of the random guesses.
+        Seed of the run.
     permuted : mapping of str to array, optional
         (permutation,) headline AUROC of the tested models on shuffled outcomes
-        (`fmmtc_bidsapp.learning.permute.judge_permutations`); without it nothing is tested.
+        (`fmmtc_bidsapp.learning.permute.judge_permutations`); without it nothing is tested, nor
+        where covariates were given and are not judged on every fold.
     published : sequence of mapping of str to FoldPredictions
         Of `fmmtc_bidsapp.learning.optimism.fit_published`, one a network and fold.
+    trainings : sequence of FoldPredictions
+        `predictions` before they were merged: `published` is of one training, and is compared
+        with the first.
     selection : str
         ``--selection``, which of `published` is shown.
     rows : sequence of PaperRow
@@ -95,7 +102,8 @@ def judge(
     guesses = random_rows(_folds(predictions), y, seed)
     judged = evaluate(predictions, y, options, seed)
     observed = {each.model: each.mean for each in judged.metrics if each.metric == "auroc"}
-    tests = judge_permutations(observed, permuted or {})
+    lost = missing_bar(predictions, examples)
+    tests = judge_permutations(observed, {} if lost else permuted or {})
     shown = _shown(selection)
     arms, differences = _arms(predictions, examples, options, seed)
     lines = plain_lines(
@@ -104,11 +112,11 @@ def judge(
         [each[name] for each in published for name in shown if name in each],
         main,
     )
-    weights = bootstrap_weights(y, options.bootstrap, np.random.default_rng(seed))
+    weights = _weights(y, options, seed)
     return replace(
         judged,
         tests=tests,
-        verdict=verdict_sentence(tests, y, judged.expected_half_width),
+        verdict=verdict_sentence(tests, y, judged.expected_half_width, lost),
         metrics=(*judged.metrics, *guesses),
         comparison=(
             *comparison_rows(lines, guesses, y, weights),
@@ -117,7 +125,7 @@ def judge(
         arms=arms,
         arm_differences=differences,
         selection=selection,
-        optimism=_optimism(predictions, published, selection, examples),
+        optimism=_optimism(trainings or predictions, published, selection, examples),
         duplicates=tuple(duplicates),
     )
 
@@ -125,6 +133,11 @@ def judge(
 def model_titles() -> dict[str, str]:
     """Say how a reader calls every row of a table of models."""
     return {name: model.title for name, model in MODELS.items()} | {RANDOM: "Random (1,000 draws)"}
+
+
+def _weights(classes: Ints, options: EvaluationOptions, seed: int) -> Floats:
+    rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
+    return bootstrap_weights(classes, options.bootstrap, rng)
 
 
 def _folds(predictions: Sequence[FoldPredictions]) -> list[Fold]:
@@ -190,6 +203,4 @@ def _across(
     lines = domain_lines(across.domains, across.predictions, titles, main)
     # People are drawn within outcome and arm, so that no arm of a draw is of one outcome.
     arm = np.unique(np.asarray(examples.arms), return_inverse=True)[1]
-    cells = 2 * arm + y
-    weights = bootstrap_weights(cells, options.bootstrap, np.random.default_rng(seed))
-    return comparison_rows(lines, (), y, weights)
+    return comparison_rows(lines, (), y, _weights(2 * arm + y, options, seed))

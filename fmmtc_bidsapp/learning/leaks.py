@@ -18,6 +18,8 @@ _TELLING = 0.45 - 1e-9
 """Distance of a covariate's AUROC from 0.5 at which it is taken for the outcome itself; the rest
 is rounding, 0.95 - 0.5 being less than 0.45."""
 _FEWEST_EDGES = 10
+_FEWEST_PEOPLE = 5
+"""Of each outcome; fewer are ranked without a mistake by chance."""
 
 
 def find_duplicates(examples: Examples, least: float = _SAME_SCAN) -> tuple[Duplicate, ...]:
@@ -85,7 +87,8 @@ def leaking_covariates(names: Sequence[str], columns: Floats, y: Ints) -> tuple[
     tuple of Leak
         Variables of which a column, or where it is missing, has an AUROC of 0.05 or less or 0.95 or
         more against the outcome; and those whose values determine it, where values are shared by
-        two people or more on average.
+        two people or more on average. Values that fewer than five people of an outcome have are not
+        judged.
     """
     variables: dict[str, list[int]] = {}
     for i, name in enumerate(names):
@@ -123,12 +126,16 @@ def _reason(columns: Floats, y: Ints) -> str:
 
 
 def _auroc(y: Ints, score: Floats) -> float:
-    return float(roc_auc_score(y, score)) if len(set(y.tolist())) == 2 else 0.5
+    return float(roc_auc_score(y, score)) if _enough(y) else 0.5
+
+
+def _enough(y: Ints) -> bool:
+    return bool(np.bincount(y, minlength=2).min() >= _FEWEST_PEOPLE)
 
 
 def _determines(columns: Floats, y: Ints) -> bool:
     whole = ~np.isnan(columns).any(axis=1)
-    if len(set(y[whole].tolist())) < 2:
+    if not _enough(y[whole]):
         return False
     values, level = np.unique(columns[whole], axis=0, return_inverse=True)
     if len(values) * 2 > whole.sum():

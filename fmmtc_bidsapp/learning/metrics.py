@@ -7,7 +7,8 @@ what makes 2,000 draws of a dozen metrics and several models a matter of a secon
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,14 @@ from scipy.stats import rankdata
 
 from fmmtc_bidsapp.records import Floats, Ints
 
-__all__ = ["CALIBRATION_BINS", "DECISION_METRICS", "METRICS", "Metric", "Scored", "shuffled_aurocs"]
+__all__ = [
+    "DECISION_METRICS",
+    "METRICS",
+    "Metric",
+    "Scored",
+    "probability_bins",
+    "shuffled_aurocs",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +33,20 @@ class Scored:
 
     y: Ints
     score: Floats
-    """What people are ranked by."""
+    """What people of one fold are ranked by."""
+    lift: Floats
+    """What people of all folds are ranked by."""
     probability: Floats
     positive: NDArray[np.bool_]
     """The decision."""
     prevalence: Floats
     """Share of positives among the training rows of the fold that predicted the person."""
+    fold: Ints
+    """The fold that predicted the person; scores of different folds have no common scale."""
+
+    def take(self, rows: NDArray[Any]) -> Scored:
+        """Return the people of some rows, or where a mask is true."""
+        return Scored(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
 
 Compute = Callable[[Scored, Floats], Floats]
@@ -54,17 +70,19 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def _auroc(scored: Scored, weights: Floats) -> Floats:
+    """Share of pairs of one fold in which the positive person is ranked above the other."""
     positive, negative = scored.y == 1, scored.y == 0
     difference = scored.score[positive][:, None] - scored.score[negative][None, :]
-    wins = (difference > 0) + 0.5 * (difference == 0)
+    pairs = scored.fold[positive][:, None] == scored.fold[negative][None, :]
+    wins = pairs * ((difference > 0) + 0.5 * (difference == 0))
     w_positive, w_negative = weights[:, positive], weights[:, negative]
-    won = ((w_positive @ wins) * w_negative).sum(axis=1)
-    return _ratio(won, w_positive.sum(axis=1) * w_negative.sum(axis=1))
+    won, possible = (((w_positive @ each) * w_negative).sum(axis=1) for each in (wins, pairs))
+    return _ratio(won, possible)
 
 
 def _average_precision(scored: Scored, weights: Floats) -> Floats:
-    order = np.argsort(-scored.score, kind="stable")
-    ranked = scored.score[order]
+    order = np.argsort(-scored.lift, kind="stable")
+    ranked = scored.lift[order]
     last_of_ties = np.append(ranked[1:] != ranked[:-1], True)
     drawn = weights[:, order].cumsum(axis=1)[:, last_of_ties]
     true = (weights * scored.y)[:, order].cumsum(axis=1)[:, last_of_ties]
@@ -191,9 +209,10 @@ def _calibration_slope(scored: Scored, weights: Floats) -> Floats:
     Undefined when the log odds separate the classes or do not vary.
     """
     log_odds = logit(_inside(scored.probability))
-    if np.ptp(scored.score) == 0:
+    if np.ptp(log_odds) == 0:
         return np.full(len(weights), np.nan)
-    separation = _auroc(replace(scored, score=log_odds), weights)
+    together = replace(scored, score=log_odds, fold=np.zeros_like(scored.fold))
+    separation = _auroc(together, weights)
     design = np.stack([np.ones_like(log_odds), log_odds])
     slope = _logistic(design, np.zeros_like(log_odds), scored.y, weights)[:, 1]
     return np.where((separation > 0) & (separation < 1), slope, np.nan)
@@ -212,12 +231,34 @@ def _calibration_error(scored: Scored, weights: Floats) -> Floats:
 
     Naeini et al. 2015, PMC4410090, with bins of equal mass in place of equal width.
     """
-    order = np.argsort(scored.probability, kind="stable")
     errors = np.zeros(len(weights))
-    for rows in np.array_split(order, min(CALIBRATION_BINS, len(order))):
+    for rows in probability_bins(scored.probability):
         gap = weights[:, rows] @ (scored.probability[rows] - scored.y[rows])
         errors += np.abs(gap)
     return _ratio(errors, weights.sum(axis=1))
+
+
+def probability_bins(probability: Floats) -> list[Ints]:
+    """Sort people into five bins of equal mass, as far as people of one probability allow.
+
+    Parameters
+    ----------
+    probability : array
+        (person,); a bin ends between two different ones, nearest to where a fifth would end.
+
+    Returns
+    -------
+    list of array of int
+        Rows of each bin, the lowest probabilities first; fewer bins where there are fewer values.
+    """
+    order = np.argsort(probability, kind="stable")
+    possible = np.flatnonzero(np.diff(probability[order])) + 1
+    fifths = np.array_split(order, min(_CALIBRATION_BINS, len(order)))
+    wanted = np.cumsum([len(each) for each in fifths])[:-1]
+    if not len(possible) or not len(wanted):
+        return [order]
+    nearest = np.abs(possible[:, None] - wanted).argmin(axis=0)
+    return np.split(order, np.unique(possible[nearest]))
 
 
 def _logistic(design: Floats, offset: Floats, y: Ints, weights: Floats) -> Floats:
@@ -235,7 +276,7 @@ def _logistic(design: Floats, offset: Floats, y: Ints, weights: Floats) -> Float
     return np.where(np.abs(step).max(axis=1, keepdims=True) < 1e-6, beta, np.nan)
 
 
-CALIBRATION_BINS = 5
+_CALIBRATION_BINS = 5
 
 METRICS: dict[str, Metric] = {
     "auroc": Metric(_auroc),

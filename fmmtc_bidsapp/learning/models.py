@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,13 +21,16 @@ __all__ = [
     "BASELINES",
     "MAIN_MODEL",
     "MODELS",
+    "YARDSTICKS",
     "Model",
     "baselines",
     "check_needs",
     "expand_models",
     "families",
-    "fusion_models",
     "missing_needs",
+    "needs_there",
+    "reads_encoder",
+    "refuse_needs",
 ]
 
 
@@ -49,6 +53,10 @@ MAIN_MODEL = "fmmtc"
 
 BASELINES = ("dummy", "covariates", "motion", "fc-logistic")
 """Fitted beside whatever is asked for, where the cohort has what they need."""
+
+YARDSTICKS = frozenset({"dummy", "covariates", "motion"})
+"""Those that know nothing of the brain's activity: models are held against them, and that one of
+them predicts is no evidence for any model."""
 
 _CLASSIFIERS = {"svm": "SVM", "ridge": "Ridge", "knn": "k-NN", "xgboost": "XGBoost"}
 _COLUMNS = ("ts", "fc", "pca-ts", "pca-fc", "encoder")
@@ -157,17 +165,6 @@ def expand_models(networks: Sequence[str], features: Sequence[str]) -> tuple[str
     return tuple(names)
 
 
-def fusion_models(fusion: str) -> tuple[str, ...]:
-    """Name the five rows of the paper's Table 1, none of them trained twice.
-
-    Parameters
-    ----------
-    fusion : str
-        ``ModelOptions.fusion``, which the main model has.
-    """
-    return tuple(MAIN_MODEL if each == fusion else f"fmmtc-{each}" for each in FUSIONS)
-
-
 def families(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Group models that one training serves.
 
@@ -187,9 +184,24 @@ def families(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(each) for each in groups.values())
 
 
+_OF_ENCODER = frozenset({"encoder", "random encoder", "coordinates"})
+"""Needs of models that an encoder is part of: tuned, it is told where the parcels are."""
+
+
+def reads_encoder(name: str) -> bool:
+    """Say whether a model reads what an encoder makes of the series, or holds one itself."""
+    return not _OF_ENCODER.isdisjoint(MODELS[name].needs)
+
+
+def needs_there(examples: Examples) -> frozenset[str]:
+    """Name what a cohort has, of all that models need."""
+    return frozenset(need for need, is_there in _HAS.items() if is_there(examples))
+
+
 def missing_needs(name: str, examples: Examples) -> tuple[str, ...]:
     """List what a model needs and a cohort has not, in words."""
-    return tuple(_NEEDED[need] for need in MODELS[name].needs if not _HAS[need](examples))
+    there = needs_there(examples)
+    return tuple(_NEEDED[need] for need in MODELS[name].needs if need not in there)
 
 
 def baselines(examples: Examples) -> tuple[str, ...]:
@@ -205,10 +217,21 @@ def check_needs(names: Sequence[str], examples: Examples) -> None:
     InputError
         With what is missing, and the models that could be fitted.
     """
+    refuse_needs(names, needs_there(examples))
+
+
+def refuse_needs(names: Sequence[str], there: AbstractSet[str]) -> None:
+    """Refuse models for want of what is not `there`, as `needs_there` names it.
+
+    Raises
+    ------
+    InputError
+        As `check_needs`.
+    """
     for name in names:
-        missing = missing_needs(name, examples)
+        missing = [_NEEDED[need] for need in MODELS[name].needs if need not in there]
         if missing:
-            possible = ", ".join(each for each in MODELS if not missing_needs(each, examples))
+            possible = ", ".join(key for key, each in MODELS.items() if set(each.needs) <= there)
             raise InputError(
                 f"{name} needs {' and '.join(missing)}, which these people do not have. Give them, "
                 f"or choose among {possible}."

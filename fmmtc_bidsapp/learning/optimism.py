@@ -136,9 +136,9 @@ def optimism_rows(
     Parameters
     ----------
     nested : sequence of FoldPredictions
-        Of `fit_fold`, for any number of models.
+        Of `fit_fold`, for any number of models and trainings; the first training is compared.
     published : sequence of mapping
-        Of `fit_published`, on the same folds.
+        Of `fit_published`; folds that only one of both has are left out.
     y : array of int
         (person,) outcomes of the cohort.
 
@@ -149,17 +149,26 @@ def optimism_rows(
     """
     rows = []
     for model in dict.fromkeys(each[LAST_EPOCH].model for each in published):
-        own = [each for each in published if each[LAST_EPOCH].model == model]
+        honest = {_place(each): each for each in nested if each.model == model and not each.seed}
+        chosen = {
+            _place(each[LAST_EPOCH]): each
+            for each in published
+            if each[LAST_EPOCH].model == model and _place(each[LAST_EPOCH]) in honest
+        }
         protocols = {
-            "nested": [each for each in nested if each.model == model],
-            LAST_EPOCH: [each[LAST_EPOCH] for each in own],
-            BEST_ON_TEST: [each[BEST_ON_TEST] for each in own],
+            "nested": [honest[place] for place in chosen],
+            LAST_EPOCH: [each[LAST_EPOCH] for each in chosen.values()],
+            BEST_ON_TEST: [each[BEST_ON_TEST] for each in chosen.values()],
         }
         for metric in _COMPARED:
             means = {name: _mean(metric, folds, y) for name, folds in protocols.items()}
-            best, honest = means[BEST_ON_TEST], means["nested"]
-            rows.append(OptimismRow(model, metric, honest, means[LAST_EPOCH], best, best - honest))
+            best, own = means[BEST_ON_TEST], means["nested"]
+            rows.append(OptimismRow(model, metric, own, means[LAST_EPOCH], best, best - own))
     return tuple(rows)
+
+
+def _place(predictions: FoldPredictions) -> tuple[int, int]:
+    return predictions.fold.repeat, predictions.fold.fold
 
 
 def _mean(metric: str, folds: Sequence[FoldPredictions], y: Ints) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.arms import UNKNOWN_ARM
 from fmmtc_bidsapp.learning.chance import RANDOM
-from fmmtc_bidsapp.learning.splits import check_strata, outer_folds
+from fmmtc_bidsapp.learning.experiments import rehearse_fold
+from fmmtc_bidsapp.learning.splits import outer_folds
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Fold, Ints
 
@@ -184,6 +185,7 @@ def domains(
     options: TrainOptions,
     seed: int,
     groups: Sequence[str] | None = None,
+    calibration: str = "sigmoid",
 ) -> tuple[Domain, ...]:
     """Train on each arm; test within it by cross-validation, and on every other arm.
 
@@ -200,59 +202,75 @@ def domains(
     groups : sequence of str, optional
         (person,) site or family; nobody is tested by a model that saw one of their own, so people
         of another arm who share a group with a training person are not tested.
+    calibration : str, optional
+        ``EvaluationOptions.calibration``, which may need more people than an arm has.
 
     Returns
     -------
     tuple of Domain
         For each pair of arms, the same arm first. No two folds have the same repeat and number,
-        and none has that of a fold of the whole cohort.
+        and none has that of a fold of the whole cohort. A cell of which any fold could not be
+        split within has none, and says why.
     """
     levels = sorted(set(arms) - {UNKNOWN_ARM})
     members = {level: np.flatnonzero([each == level for each in arms]) for level in levels}
     first = options.folds
     found: list[Domain] = []
     for level in levels:
-        cells = _from_arm(level, members, strata, options, seed, groups, first)
-        found += cells
-        first += options.folds + len(levels) - 1
-    return tuple(found)
+        found.append(_within(level, members[level], strata, options, seed, groups, first))
+        first += options.folds
+        for other in (other for other in levels if other != level):
+            found.append(_across(level, other, members, groups, first))
+            first += 1
+
+    def rehearse(fold: Fold) -> None:
+        rehearse_fold(fold, strata, groups, options, calibration, seed)
+
+    return tuple(_if_possible(each, rehearse) for each in found)
 
 
-def _from_arm(
+def _if_possible(cell: Domain, rehearse: Callable[[Fold], None]) -> Domain:
+    try:
+        for fold in cell.folds:
+            rehearse(fold)
+    except InputError as error:
+        return _too_small(cell.train_on, cell.test_on, error)
+    return cell
+
+
+def _too_small(level: str, other: str, error: InputError) -> Domain:
+    return Domain(level, other, (), f"{level} is too small to train on: {error}")
+
+
+def _within(
     level: str,
-    members: dict[str, Ints],
+    rows: Ints,
     strata: Sequence[str],
     options: TrainOptions,
     seed: int,
     groups: Sequence[str] | None,
     first: int,
-) -> list[Domain]:
-    rows = members[level]
-    others = [other for other in members if other != level]
+) -> Domain:
     own = [strata[row] for row in rows]
     own_groups = None if groups is None else [groups[row] for row in rows]
     try:
-        check_strata(own, options.folds, options.inner_folds, own_groups)
-        within = outer_folds(own, options.folds, options.repeats, seed, own_groups)
+        splits = outer_folds(own, options.folds, options.repeats, seed, own_groups)
     except InputError as error:
-        reason = f"{level} is too small to train on: {error}"
-        return [Domain(level, other, (), reason) for other in (level, *others)]
-    folds = tuple(
-        Fold(each.repeat, first + each.fold, rows[each.train], rows[each.test]) for each in within
-    )
-    last = first + options.folds
-    return [
-        Domain(level, level, folds),
-        *(
-            _across(level, other, rows, members[other], groups, last + i)
-            for i, other in enumerate(others)
-        ),
+        return _too_small(level, level, error)
+    folds = [
+        Fold(each.repeat, first + each.fold, rows[each.train], rows[each.test]) for each in splits
     ]
+    return Domain(level, level, tuple(folds))
 
 
 def _across(
-    level: str, other: str, train: Ints, test: Ints, groups: Sequence[str] | None, number: int
+    level: str,
+    other: str,
+    members: Mapping[str, Ints],
+    groups: Sequence[str] | None,
+    number: int,
 ) -> Domain:
+    train, test = members[level], members[other]
     seen = set() if groups is None else {groups[row] for row in train}
     kept = np.array([row for row in test if groups is None or groups[row] not in seen], dtype=int)
     lost = len(test) - len(kept)

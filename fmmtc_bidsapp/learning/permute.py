@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,13 +15,22 @@ from fmmtc_bidsapp.learning.experiments import adjust, fit_together, refit_seed
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
-from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.learning.models import MODELS, YARDSTICKS
+from fmmtc_bidsapp.learning.seeds import SHUFFLES, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
-from fmmtc_bidsapp.records import Examples, Floats, Fold, Ints, PermutationTest
+from fmmtc_bidsapp.records import (
+    Examples,
+    Floats,
+    Fold,
+    FoldPredictions,
+    Ints,
+    PermutationTest,
+)
 
 __all__ = [
     "headline",
     "judge_permutations",
+    "missing_bar",
     "permuted_aurocs",
     "permuted_labels",
     "shuffle_cells",
@@ -74,7 +84,7 @@ def permuted_labels(y: Ints, cells: Sequence[str], permutations: int, seed: int)
     permutations : int
         How often.
     seed : int
-        The first shuffles of a longer run are those of a shorter one.
+        Of the run. The first shuffles of a longer run are those of a shorter one.
 
     Returns
     -------
@@ -97,7 +107,7 @@ def permuted_labels(y: Ints, cells: Sequence[str], permutations: int, seed: int)
             f"{round(math.exp(arrangements))} ways, too few for a p of {_LEVEL}. Use fewer "
             "--stratify-by columns, larger --group-by groups, or --permutations 0."
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(derive_seed(seed, SHUFFLES))
     shuffled = np.tile(y, (permutations, 1))
     for labels in shuffled:
         for rows in members:
@@ -157,7 +167,7 @@ def _whole(
     """(model, permutation, test person) logits of the whole procedure."""
     logits = np.empty((len(names), len(labels), len(fold.test)))
     for i, y in enumerate(labels):
-        shuffled = _with_outcomes(examples, y)
+        shuffled = _splittable(_with_outcomes(examples, y), fold.train, setup.train.inner_folds)
         trainings = [
             each
             for training in range(setup.train.seeds)
@@ -166,7 +176,7 @@ def _whole(
             )
         ]
         merged = {each.model: each for each in merge_trainings(trainings)}
-        logits[:, i] = [merged[name].logit for name in names]
+        logits[:, i] = [merged[name].output for name in names]
     return logits
 
 
@@ -196,10 +206,38 @@ def _without_epochs(
 
 
 def headline(aurocs: Floats) -> Floats:
-    """Mean of the folds that have a value, (fold, permutation) -> (permutation,)."""
+    """Mean of the folds that have a value, (fold, permutation) -> (permutation,); else NaN."""
     known = ~np.isnan(aurocs)
-    total: Floats = np.where(known, aurocs, 0.0).sum(axis=0) / known.sum(axis=0)
-    return total
+    total, count = np.where(known, aurocs, 0.0).sum(axis=0), known.sum(axis=0)
+    mean: Floats = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    return mean
+
+
+def missing_bar(predictions: Sequence[FoldPredictions], examples: Examples) -> str:
+    """Say why no model can be tested, where covariates were given and are not judged on every fold.
+
+    Evidence needs more than they say, and that is then not known.
+
+    Parameters
+    ----------
+    predictions : sequence of FoldPredictions
+        Every fold of every model that could be fitted.
+    examples : Examples
+        The cohort.
+
+    Returns
+    -------
+    str
+        Empty where nothing is missing.
+    """
+    places = {(each.fold.repeat, each.fold.fold) for each in predictions}
+    n_known = sum(each.model == _BASELINE for each in predictions)
+    if examples.covariates is None or n_known == len(places):
+        return ""
+    return (
+        f"the covariates alone were fitted on {n_known} of {len(places)} folds, so what a model "
+        "must exceed is not known"
+    )
 
 
 def judge_permutations(
@@ -210,52 +248,50 @@ def judge_permutations(
     Parameters
     ----------
     observed : mapping of str to float
-        The headline AUROC of every model.
+        The headline AUROC of every model; who has none (NaN) is not tested.
     permuted : mapping of str to array
         (permutation,) headline AUROC of every tested model on the shuffles of `permuted_labels`,
-        from the first on; models may have different numbers of them.
+        from the first on; models may have different numbers of them. A shuffle without a value
+        counts as one that does as well.
 
     Returns
     -------
     tuple of PermutationTest
         In the order of `observed`. The adjusted p compares with the best of all tested models
-        [1]_, over the shuffles that all of them were run on. Evidence needs an adjusted p of 0.05
-        or less and an AUROC above that of the covariates alone (above 0.5 where there are none).
+        [1]_, over the shuffles that all of them were run on, and is never below the p itself.
+        Evidence needs an adjusted p of 0.05 or less and an AUROC above 0.5 and above that of the
+        covariates alone, where there are any. What models are held against
+        (`fmmtc_bidsapp.learning.models.YARDSTICKS`) has a p, and is no evidence itself.
 
     References
     ----------
     .. [1] Westfall & Young (1993), Resampling-based multiple testing, Wiley.
     """
-    tested = [name for name in observed if len(permuted.get(name, ()))]
+    tested = [
+        name for name in observed if len(permuted.get(name, ())) and not np.isnan(observed[name])
+    ]
     common = min((len(permuted[name]) for name in tested), default=0)
     best = np.max([permuted[name][:common] for name in tested], axis=0) if tested else np.zeros(0)
+    bar = np.fmax(0.5, observed.get(_BASELINE, 0.5))
     tests = []
     for name, auroc in observed.items():
-        least = 0.5 if name == _BASELINE else observed.get(_BASELINE, 0.5)
-        own = permuted.get(name, np.zeros(0))
-        adjusted = _p(auroc, best) if len(own) else float("nan")
-        tests.append(
-            PermutationTest(
-                model=name,
-                auroc=auroc,
-                n_permutations=len(own),
-                p=_p(auroc, own) if len(own) else float("nan"),
-                p_adjusted=adjusted,
-                verdict=_word(adjusted, auroc > max(least, 0.5)),
-            )
-        )
+        if name not in tested:
+            nan = float("nan")
+            tests.append(PermutationTest(name, auroc, 0, nan, nan, "not tested"))
+            continue
+        own = permuted[name]
+        p = _p(auroc, own)
+        adjusted = max(p, _p(auroc, best))
+        found = adjusted <= _LEVEL and auroc > bar and name not in YARDSTICKS
+        verdict = "evidence of prediction" if found else "no evidence of prediction"
+        tests.append(PermutationTest(name, auroc, len(own), p, adjusted, verdict))
     return tuple(tests)
 
 
 def _p(observed: float, permuted: Floats) -> float:
-    return float((1 + (permuted >= observed - _SAME).sum()) / (1 + len(permuted)))
-
-
-def _word(p_adjusted: float, above_baseline: bool) -> str:
-    if np.isnan(p_adjusted):
-        return "not tested"
-    found = p_adjusted <= _LEVEL and above_baseline
-    return "evidence of prediction" if found else "no evidence of prediction"
+    # What has no value is not below anything.
+    below = (permuted < observed - _SAME).sum()
+    return float((1 + len(permuted) - below) / (1 + len(permuted)))
 
 
 def _beside_outcome(stratum: str) -> str:
@@ -268,3 +304,15 @@ def _with_outcomes(examples: Examples, y: Ints) -> Examples:
         for outcome, stratum in zip(y, examples.strata, strict=True)
     )
     return replace(examples, y=y, strata=strata)
+
+
+def _splittable(shuffled: Examples, rows: Ints, inner_folds: int) -> Examples:
+    """Balance inner folds on the outcome alone where a shuffled stratum has too few people.
+
+    In the second repeat and on, outcomes are not shuffled within its folds, so what the strata of
+    the real outcomes are enough for, these may not be.
+    """
+    smallest = min(Counter(shuffled.strata[row] for row in rows).values())
+    if shuffled.groups is not None or smallest >= inner_folds:
+        return shuffled
+    return replace(shuffled, strata=tuple(map(str, shuffled.y)))

@@ -81,28 +81,34 @@ class ScaledFeatures(Preparation):
 
 @dataclass(frozen=True, eq=False)
 class FilledEdges(Preparation):
-    """Connectivity as it is, with the training mean where an edge is missing."""
+    """Connectivity as it is, with the training mean where an edge is missing.
+
+    An edge that no training row has takes the mean for everyone: a value that only other people
+    have counts for nothing.
+    """
 
     edge_mean: NDArray[np.float32]
     """(parcel, parcel), without NaN"""
+    edge_known: NDArray[np.bool_]
+    """(parcel, parcel) whether a training row has the edge"""
 
     @classmethod
     def fit(cls, values: NDArray[Any], rows: Ints) -> Self:
         """Learn from the training rows of (person, parcel, parcel) matrices."""
-        return cls(fit_edge_means(values, rows))
+        return cls(*fit_edge_means(values, rows))
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
         """Rebuild from `arrays`."""
-        return cls(arrays["edge_mean"])
+        return cls(arrays["edge_mean"], arrays["edge_known"])
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """(person, parcel, parcel) -> the same shape."""
-        return fill_edges(values, self.edge_mean)
+        return fill_edges(values, self.edge_mean, self.edge_known)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Mean connectome."""
-        return {"edge_mean": self.edge_mean}
+        """Mean connectome, and which edges it is of."""
+        return {"edge_mean": self.edge_mean, "edge_known": self.edge_known}
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,12 +185,16 @@ class BareWindows(Preparation):
         return {}
 
 
-def fill_edges(fc: NDArray[np.float32], edge_mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put the mean where an edge is NaN, (person, parcel, parcel) -> same shape."""
-    return np.where(np.isnan(fc), edge_mean, fc)
+def fill_edges(
+    fc: NDArray[np.float32], edge_mean: NDArray[np.float32], edge_known: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Put the mean where an edge is NaN or unknown, ([person,] parcel, parcel) -> same shape."""
+    return np.where(edge_known & ~np.isnan(fc), fc, edge_mean)
 
 
-def fit_edge_means(fc: NDArray[np.float32], rows: Ints) -> NDArray[np.float32]:
+def fit_edge_means(
+    fc: NDArray[np.float32], rows: Ints
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Average every edge over the training rows that have it.
 
     Parameters
@@ -196,9 +206,11 @@ def fit_edge_means(fc: NDArray[np.float32], rows: Ints) -> NDArray[np.float32]:
 
     Returns
     -------
-    array
+    edge_mean : array
         (parcel, parcel) without NaN: an edge that no training row has takes the mean of all
         other edges.
+    edge_known : array of bool
+        (parcel, parcel) edges that any training row has.
 
     Raises
     ------
@@ -220,4 +232,4 @@ def fit_edge_means(fc: NDArray[np.float32], rows: Ints) -> NDArray[np.float32]:
     overall = total[off_diagonal].sum() / count[off_diagonal].sum()
     default = np.where(off_diagonal, overall, 1.0)
     means = np.divide(total, count, out=default, where=count > 0)
-    return means.astype(np.float32)
+    return means.astype(np.float32), count > 0

@@ -52,10 +52,8 @@ def fit_reference(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
     ----------
     Varoquaux et al. (2010), doi:10.1007/978-3-642-15705-9_25.
     """
-    known = np.zeros(examples.fc.shape[1:], dtype=bool)
-    for row in rows:
-        known |= ~np.isnan(examples.fc[row])
-    learnt = {"edge_mean": fit_edge_means(examples.fc, rows), "known": known}
+    edge_mean, known = fit_edge_means(examples.fc, rows)
+    learnt: dict[str, NDArray[Any]] = {"edge_mean": edge_mean, "known": known}
     mean = geometric_mean([_positive(examples.fc[row], learnt) for row in rows])
     # In the layout it is read back in: the order of additions is part of the last digit.
     whitening = np.ascontiguousarray(_map(lambda values: values**-0.5, mean))
@@ -140,8 +138,7 @@ def tangent_edges(people: Examples, learnt: Mapping[str, NDArray[Any]]) -> Float
 
 def _positive(fc: NDArray[np.float32], learnt: Mapping[str, NDArray[Any]]) -> Floats:
     """Fill and shrink one matrix; an edge that no training row has is nobody's."""
-    seen = np.where(learnt["known"], fc, np.nan)
-    filled = fill_edges(seen, learnt["edge_mean"]).astype(np.float64)
+    filled = fill_edges(fc, learnt["edge_mean"], learnt["known"]).astype(np.float64)
     if not _has_negative(filled):
         return (1 - _SHRINKAGE) * filled + _SHRINKAGE * np.eye(len(filled))
     positive = _map(lambda values: (1 - _SHRINKAGE) * np.maximum(values, 0) + _SHRINKAGE, filled)

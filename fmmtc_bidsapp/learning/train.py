@@ -189,10 +189,10 @@ class Training:
     def _parameters(self) -> list[dict[str, Any]]:
         """Group the parameters by their learning rate."""
         rate = self.setup.train.learning_rate
-        slow = f"{self.kind.slow}."
         groups: dict[float, list[nn.Parameter]] = {}
         for name, each in self.network.named_parameters():
-            groups.setdefault(rate * _SLOW if name.startswith(slow) else rate, []).append(each)
+            is_slow = name.partition(".")[0] == self.kind.slow
+            groups.setdefault(rate * _SLOW if is_slow else rate, []).append(each)
         return [{"params": each, "lr": own} for own, each in groups.items()]
 
     def _epoch(self, optimizer: torch.optim.Optimizer) -> float:

@@ -11,12 +11,12 @@ from torch import nn
 
 __all__ = ["STREAMS", "SingleStream", "log_odds", "seeded"]
 
-STREAMS = ("cls", "fc", "series", "covariates")
+STREAMS = ("cls", "fc", "series")
 """What a network can need of a person, in the order in which it is passed.
 
 ``cls`` is (batch, hidden), standardised over the training rows; ``fc`` is (batch, parcel, parcel)
-without NaN; ``series`` is (batch, time, parcel), normalised windows without NaN; ``covariates`` is
-(batch, covariate).
+without NaN; ``series`` is (batch, time, parcel), normalised windows, with NaN at missing parcels
+only for a network that leaves them out itself.
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "answer_of_validation",
     "meaning",
     "notices",
+    "titled_verdict",
     "verdict_of",
 ]
 
@@ -25,6 +27,8 @@ CHANCE = 0.5
 _LEVEL = 0.05
 _NESTED = "nested"
 _BASELINES = ("dummy", "covariates", "motion", "fc-logistic")
+_NAME = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
+_EQUAL_FOLDS = "cannot be had: all folds are equal"
 
 
 def answer_of_training(
@@ -49,7 +53,8 @@ def answer_of_training(
     row = _metric(metrics, main, "auroc")
     if row is None or pd.isna(row["mean"]):
         return f"{name} could not be judged: there is no AUROC."
-    limits = interval(row["mean_low"], row["mean_high"]) or "not known"
+    unknown = _EQUAL_FOLDS if row.get("fold_sd") == 0 else "not known"
+    limits = interval(row["mean_low"], row["mean_high"]) or unknown
     p = row.get("p_adjusted")
     tested = "" if pd.isna(p) else f"; adjusted p = {number(p, 3)}"
     words = verdict_of(row)
@@ -90,6 +95,14 @@ def verdict_of(row: Mapping[Any, Any] | pd.Series) -> str:
     """Read the verdict of a model from its AUROC row; without one nothing was tested."""
     words = row.get("verdict")
     return words if isinstance(words, str) else NOT_TESTED
+
+
+def titled_verdict(verdict: str, names: Mapping[str, str]) -> str:
+    """Call the models in a verdict as the report does; words that are also plain stay."""
+    plain = {"covariates", "dummy", "motion", "random"}
+    return _NAME.sub(
+        lambda word: word[0] if word[0] in plain else names.get(word[0], word[0]), verdict
+    )
 
 
 def answer_of_application(people: pd.DataFrame, name: str, positive: str) -> str:
@@ -147,7 +160,7 @@ def notices(about: Mapping[str, Any], kind: str, main: str) -> list[tuple[str, s
                 "first model.",
             )
         )
-    if about.get("AtlasFallback"):
+    if about.get("AtlasFallback") and about.get("Encoder") != "none":
         told.append(
             (
                 f"These series were not made with A424, but with {about.get('Atlas', 'another')}.",
@@ -190,7 +203,7 @@ def meaning(
         *_size(about),
         *([] if auroc is None else _of_the_test(auroc, main, about)),
         *([] if auroc is None else _of_the_interval(auroc)),
-        *_against_baselines(comparison, names),
+        *_against_baselines(comparison, main, names),
         *([] if skill is None else _of_probabilities(skill)),
     ]
 
@@ -240,7 +253,7 @@ def _of_the_interval(auroc: pd.Series) -> list[str]:
     ]
 
 
-def _against_baselines(comparison: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+def _against_baselines(comparison: pd.DataFrame, main: str, names: Mapping[str, str]) -> list[str]:
     if comparison.empty:
         return []
     plain = comparison[
@@ -248,6 +261,7 @@ def _against_baselines(comparison: pd.DataFrame, names: Mapping[str, str]) -> li
         & (comparison["selection"] == _NESTED)
         & comparison["train_on"].isna()
         & comparison["model"].isin(_BASELINES)
+        & (comparison["model"] != main)
     ].drop_duplicates("model")
     return [
         _one_baseline(row, names.get(row["model"], row["model"]))

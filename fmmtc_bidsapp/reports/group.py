@@ -21,6 +21,7 @@ from fmmtc_bidsapp.reports.answer import (
     answer_of_validation,
     meaning,
     notices,
+    titled_verdict,
 )
 from fmmtc_bidsapp.reports.methods import flat_options, group_methods
 from fmmtc_bidsapp.reports.pages import methods_html, number, render_page
@@ -118,11 +119,22 @@ def write_group_report(output_dir: Path, label: str) -> Path:
         | {
             "methods": methods_html(group_methods(output_dir, label)),
             "about": _about(analysis),
-            "options": sorted(flat_options(analysis.about.get("Options", {})).items()),
+            "options": _options(analysis),
         },
     )
     write_text(analysis.files.report, html)
     return analysis.files.report
+
+
+def _options(analysis: _Analysis) -> list[tuple[str, str]]:
+    """Spell every option as a reader would: lists by their members."""
+    flat = sorted(flat_options(analysis.about.get("Options", {})).items())
+    return [
+        (name, ", ".join(map(str, value)) or "none")
+        if isinstance(value, list)
+        else (name, tables.text_of(value))
+        for name, value in flat
+    ]
 
 
 def _read(files: GroupFiles) -> _Analysis:
@@ -173,7 +185,9 @@ def _opening(analysis: _Analysis) -> dict[str, Any]:
         "notices": notices(about, analysis.kind, main),
         "kind": _KINDS[analysis.kind],
         "answer": _answer(analysis, main),
-        "verdict": about.get("Verdict", "") if measured else "",
+        "verdict": titled_verdict(about.get("Verdict", ""), analysis.model_names)
+        if measured
+        else "",
         "n": about.get("N", len(analysis.people)),
         "meaning": meaning(analysis.metrics, comparison, analysis.main, analysis.model_names, about)
         if measured

@@ -143,8 +143,8 @@ def eligibility_rows(eligibility: pd.DataFrame) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``step``, ``n``, ``share``, and ``divided``: people of each arm by its name (``all`` for
-        everyone), as positive and negative.
+        ``step``, ``n``, ``share``, and ``divided``: of everyone (``all``) and of each arm
+        (``arm: drug``), as positive and negative.
     """
     rows = eligibility.to_dict("records")
     most = max((row["n"] for row in rows), default=0) or 1
@@ -166,10 +166,14 @@ def _divided(row: Mapping[Hashable, Any]) -> dict[str, str]:
         if str(name).startswith("n_positive")
     }
     return {
-        arm.removeprefix("_") or "all": f"{_whole(row[column])} / {_whole(row[f'n_negative{arm}'])}"
+        _divided_title(arm): f"{_whole(row[column])} / {_whole(row[f'n_negative{arm}'])}"
         for arm, column in arms.items()
         if f"n_negative{arm}" in row
     }
+
+
+def _divided_title(ending: str) -> str:
+    return ending.replace("_arm-", "arm: ", 1) if ending else "all"
 
 
 def _whole(count: float) -> str:

@@ -15,6 +15,7 @@ from fmmtc_bidsapp.reports.applied import cleanings, matrices, parcellations
 from fmmtc_bidsapp.reports.bibliography import (
     boilerplate_dir,
     cited_keys,
+    escaped,
     references,
     spell_citations,
 )
@@ -105,8 +106,8 @@ def group_methods(output_dir: Path, label: str) -> str:
             "trained": _was_trained(predictions),
             "n": about.get("N", _n_people(predictions)),
             "n_positive": about.get("NPositive", "n/a"),
-            "target": about.get("Target", "the target"),
-            "positive": about.get("PositiveValue", 1),
+            "target": _escaped(about.get("Target", "the target")),
+            "positive": _escaped(about.get("PositiveValue", 1)),
             "encoder": about.get("Encoder"),
             "models": _models(files) or list(names),
             "main": names.get(main, main),
@@ -114,7 +115,7 @@ def group_methods(output_dir: Path, label: str) -> str:
             "permutations": sorted({n for n in about.get("Permutations", {}).values() if n}),
             "compared": about.get("Analysis") == "compare",
             # An option that the file does not name is None: the text then leaves it out.
-            "o": defaultdict(lambda: None, flat_options(about.get("Options", {}))),
+            "o": defaultdict(lambda: None, _escaped(flat_options(about.get("Options", {})))),
             "normalisations": _NORMALISATIONS,
             "short_series": _SHORT_SERIES,
         },
@@ -178,6 +179,15 @@ def _render(template: str, context: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template(template).render(context)
+
+
+def _escaped(value: Any) -> Any:
+    """Escape all text in options, which names columns and values of other people's tables."""
+    if isinstance(value, Mapping):
+        return {name: _escaped(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return escaped(value) if isinstance(value, str) else value
 
 
 def _was_trained(predictions: Any) -> bool:

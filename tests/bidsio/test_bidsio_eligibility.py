@@ -106,8 +106,8 @@ def test_every_step_divides_people_by_outcome_and_arm(table):
         ),
     )
     columns = eligibility_columns(eligible.steps)
-    assert list(columns)[:5] == ["step", "n", "n_positive", "n_negative", "n_x"]
-    assert columns["n_positive_y"] == [1, 0, 0]
+    assert list(columns)[:5] == ["step", "n", "n_positive", "n_negative", "n_arm-x"]
+    assert columns["n_positive_arm-y"] == [1, 0, 0]
     assert [label.arm for label in eligible.rows] == ["x", "x", "n/a"]
 
 
@@ -250,3 +250,26 @@ def test_the_papers_cohort_is_table_2_of_the_paper(shared, tmp_path):
     assert (last.n, last.n_positive, last.n_negative) == (56, 26, 30)
     assert last.arms == (*everyone, ArmCount("n/a", 0, 0, 0))
     assert sum(label.y for label in eligible.rows) == 26
+
+
+def test_arms_called_positive_and_negative_overwrite_no_total(table):
+    rows = ("sub-1 1 positive", "sub-2 0 negative", "sub-3 1 negative", "sub-4 0 positive_1")
+    path = table(*rows, columns="participant_id Response Drug")
+    steps = read_eligible(path, CohortOptions(target="Response"), subset_by="Drug").steps
+    columns = {name: values[0] for name, values in eligibility_columns(steps).items()}
+    assert [columns[name] for name in ("n", "n_positive", "n_negative")] == [4, 2, 2]
+    assert [columns[f"{name}arm-negative"] for name in ("n_", "n_positive_", "n_negative_")] == [
+        2, 1, 1,
+    ]  # fmt: skip
+    assert len(columns) == 1 + 3 * (1 + 3)
+
+
+def test_labels_that_the_table_does_not_have_are_named(table):
+    path = table("sub-01 patient 1", "sub-02 patient 0")
+    options = CohortOptions(target="Response")
+    with pytest.raises(InputError, match=r"--participant-label: .*no row for sub-98, sub-99"):
+        read_eligible(path, options, participants=("98", "sub-99"))
+    found = read_eligible(path, options, participants=("01", "02", "99"))
+    assert [(each.participant_id, each.reason) for each in found.exclusions] == [
+        ("sub-99", "not in participants.tsv")
+    ]

@@ -69,5 +69,32 @@ def test_an_absent_column_lists_the_columns_of_every_table(table, participants):
 
 
 def test_a_table_that_is_not_there_is_named(participants, tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.tsv"):
+    with pytest.raises(UsageError, match=r"--phenotype .*nowhere\.tsv"):
         read_rows(participants, (tmp_path / "nowhere.tsv",))
+
+
+def test_tabs_at_the_end_of_lines_and_tables_shift_nothing(tmp_path):
+    path = tmp_path / "participants.tsv"
+    path.write_text("participant_id\tage\t\nsub-1\t30\t\nsub-2\t40\t\t\nsub-3\n\t\t\n\n")
+    assert read_rows(path, (), ("age",)) == [
+        {"participant_id": "sub-1", "age": "30"},
+        {"participant_id": "sub-2", "age": "40"},
+        {"participant_id": "sub-3", "age": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("participant_id\tage\nsub-1\t30\t7\n", "3 cells in line 2 but 2 columns"),
+        ("participant_id\tage\nsub-1\t30\n\t40\n", "no participant_id in line 3"),
+        ("participant_id\tage\tage\nsub-1\t30\t40\n", "names a column twice"),
+        ('participant_id\tage\nsub-1\t"30\n', "not a table"),
+        ("\t\n", "it is empty"),
+    ],
+)
+def test_a_table_of_which_a_value_could_be_anybodys_is_refused(tmp_path, text, words):
+    path = tmp_path / "participants.tsv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_rows(path)

@@ -205,6 +205,14 @@ def test_the_group_flags_reach_the_plan() -> None:
         (["group", "--target", "y", "--bids-database-dir", "d"], "--bids-database-dir has no mean"),
         (["group", "--analysis", "qc", "--dry-run"], "--dry-run has no meaning at the group"),
         (["group", "--analysis", "qc", "--fisher-z"], "--fisher-z has no meaning at the group"),
+        (["group", "--target", "y", "--model", "m"], "--model has no meaning with"),
+        (["group", "--analysis", "apply", "--model", "m", "--folds", "3"], "--folds has no"),
+        (["group", "--analysis", "apply", "--model", "m", "--network", "lstm"], "--network has no"),
+        (["group", "--analysis", "qc", "--permutations", "99"], "--permutations has no meaning"),
+        (["group", "--target", ""], "needs --target COLUMN"),
+        (["group", "--target", "y", "--subset-by", "y"], "gives the outcome away"),
+        (["group", "--target", "y", "--learning-rate", "inf"], "--learning-rate is inf"),
+        (["group", "--target", "y", "--resample-tr", "nan"], "--resample-tr is nan"),
         (["participant", "--dry-run", "--reports-only"], "not allowed with"),
         (["participant", "--fd-threshold", "much"], "--fd-threshold"),
         (["participant", "--fd-threshold", "nan"], "--fd-threshold"),
@@ -243,3 +251,34 @@ def test_what_could_only_mislead_is_refused(flags: list[str], words: str) -> Non
 @pytest.mark.parametrize(("text", "gb"), [("8000", 8), ("8G", 8), ("8GB", 8), ("500m", 0.5)])
 def test_memory_is_given_in_megabytes_or_with_a_unit(text: str, gb: float) -> None:
     assert plan_from(["in", "out", "participant", "--mem-mb", text]).resources.memory_gb == gb
+
+
+def _hash_of(*flags: str, models: str = "fmmtc") -> str:
+    plan = plan_from(["in", "out", "group", "--target", "y", *flags])
+    assert isinstance(plan, GroupPlan)
+    return plan.configuration_hash({"models": models})
+
+
+def test_the_order_of_filters_and_people_is_no_other_configuration() -> None:
+    one = _hash_of("--where", "a=1", "b=2", "--participant-label", "01", "02")
+    assert one == _hash_of("--where", "b=2", "a=1", "--participant-label", "02", "01")
+    assert one == _hash_of(
+        "--where", "a=1", "b=2", "--participant-label", "01", "02", "--network", "fmmtc"
+    )
+
+
+def test_fewer_people_and_other_models_are_another_configuration() -> None:
+    hashes = [
+        _hash_of(),
+        _hash_of("--participant-label", "01"),
+        _hash_of(models="ridge-ts"),
+        _hash_of(models="ridge-fc"),
+    ]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_a_file_of_flags_may_serve_several_analyses(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text('[group]\ntarget = "y"\nfolds = 3\n')
+    words = ["in", "out", "group", "--config-file", str(path), "--analysis", "apply"]
+    assert plan_from([*words, "--model", "m"]).analysis == "apply"  # type: ignore[union-attr]

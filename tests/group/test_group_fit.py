@@ -91,10 +91,10 @@ def test_what_one_training_serves_is_one_step_and_every_seed_repeat_and_fold_has
 
 
 def test_networks_are_shuffled_a_few_at_a_time_and_all_others_at_once(plan):
-    found = steps(replace(plan, protocol=ProtocolOptions(permutations="12")), ("lstm", "svm-fc"))
+    found = steps(replace(plan, protocol=ProtocolOptions(permutations="22")), ("lstm", "svm-fc"))
     lots = [(each.models[0], each.first, each.shuffles) for each in found[SHUFFLES]]
-    one_fold = [("lstm", 0, 5), ("lstm", 5, 5), ("lstm", 10, 2)]
-    assert lots == one_fold * 2 + [("svm-fc", 0, 12)] * 2
+    one_fold = [("lstm", first, 5) for first in (0, 5, 10, 15)] + [("lstm", 20, 2)]
+    assert lots == one_fold * 2 + [("svm-fc", 0, 22)] * 2
 
 
 def test_the_published_protocol_is_for_networks_and_only_where_it_is_asked_for(plan):

@@ -139,6 +139,12 @@ def test_best_on_test_is_marked_in_every_file_it_touches(files):
     assert set(chosen["row"]) == {8}
 
 
+def test_nothing_is_optimistic_where_no_network_was_fitted(files):
+    without = replace(judged("best-on-test"), optimism=())
+    assert results.warning_of(without) == {}
+    assert results.warning_of(judged("best-on-test")) == {"Warning": OPTIMISTIC}
+
+
 def test_the_last_epoch_alone_is_nothing_to_be_warned_of(files):
     results.write_evaluation(files, judged("last-epoch"), ABOUT)
     table = read(files.metrics)
@@ -196,8 +202,9 @@ def test_eligibility_counts_outcomes_and_arms_down_to_the_encoded(files):
     cohort = Cohort(tuple(people), (), steps, (), None, None, None, None, (), divisions)
     results.write_cohort(files, cohort, people[:6], ())
     table = read(files.eligibility).set_index("step")
-    assert table.loc["in participants.tsv", ["n", "n_positive_drug"]].tolist() == [20, 5]
+    assert table.loc["in participants.tsv", ["n", "n_positive_arm-drug"]].tolist() == [20, 5]
     assert table.loc["encoded"].tolist() == [6, 3, 3, 4, 2, 2, 2, 1, 1]
     told = sidecar(files.eligibility)
-    assert told["n_positive_drug"]["Description"] == "People with the positive outcome, of drug."
+    counted = told["n_positive_arm-drug"]["Description"]
+    assert counted == "People with the positive outcome, of drug."
     assert all(told[name]["Description"] for name in table.columns)

@@ -12,6 +12,7 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.adjust import fit_adjustment, parts_of, restore_adjustment
 from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold, restore_model
 from fmmtc_bidsapp.learning.linear import ColumnsLearner
+from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.permute import permuted_aurocs
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Fold
@@ -187,3 +188,8 @@ def test_a_kept_model_carries_its_adjustment(setup, whole_cohort) -> None:
     without = replace(examples, covariates=None, covariate_names=())
     with pytest.raises(InputError, match="these people have 0"):
         again.logits(without)
+
+
+def test_what_several_models_read_is_adjusted_once() -> None:
+    needs = [need for name in ("fmmtc", "svm-fused", "lstm") for need in MODELS[name].needs]
+    assert parts_of(needs) == ("cls", "fc", "series")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -32,12 +34,39 @@ def predictions(logits, repeats=1):
     ]
 
 
+def within_folds(logits, people):
+    """AUROC of some people over the pairs of one fold: folds weigh as they have pairs."""
+    aurocs, pairs = [], []
+    for each in predictions(logits):
+        rows = each.fold.test[people[each.fold.test]]
+        aurocs.append(roc_auc_score(Y[rows], logits[rows]))
+        pairs.append(Y[rows].sum() * (1 - Y[rows]).sum())
+    return np.average(aurocs, weights=pairs)
+
+
+def test_folds_that_say_their_prevalence_do_not_pull_an_arm_below_one_half():
+    flat = []
+    for each in predictions(np.random.default_rng(0).normal(size=N)):
+        # Half the folds find no slope, and all train on fewer positives the more they test.
+        prevalence = 0.2 + 0.2 * each.fold.fold
+        test = np.flatnonzero(np.arange(N) % 4 == each.fold.fold)
+        slope = float(each.fold.fold % 2)
+        line = Calibration("sigmoid", slope, float(np.log(prevalence / (1 - prevalence))), 0.5)
+        fold = replace(each.fold, train=np.setdiff1d(np.arange(N), test), test=test)
+        flat.append(
+            replace(each, fold=fold, calibration=line, prevalence=prevalence, logit=np.zeros(30))
+        )
+    y = np.random.default_rng(1).integers(0, 2, N)
+    rows, _ = judge_arms(flat, y, ARMS, 20, 0)
+    assert {each.value for each in rows if each.metric == "auroc"} == {0.5}
+
+
 def test_a_model_that_knows_one_arm_only_differs_between_them():
     logits = np.random.default_rng(0).normal(size=N) + np.where(DRUG, 3 * Y, 0)
     rows, differences = judge_arms(predictions(logits), Y, ARMS, draws=300, seed=0)
     auroc = {each.arm: each for each in rows if each.metric == "auroc"}
-    assert auroc["drug"].value == pytest.approx(roc_auc_score(Y[DRUG], logits[DRUG]))
-    assert auroc["placebo"].value == pytest.approx(roc_auc_score(Y[~DRUG], logits[~DRUG]))
+    for arm, people in (("drug", DRUG), ("placebo", ~DRUG)):
+        assert auroc[arm].value == pytest.approx(within_folds(logits, people))
     assert auroc["placebo"].low < 0.5 < auroc["placebo"].high
     assert (auroc["drug"].n, auroc["drug"].n_positive) == (60, 30)
     (found,) = (each for each in differences if each.metric == "auroc")
@@ -66,7 +95,10 @@ def test_an_arm_of_one_outcome_has_no_auroc_and_no_difference():
 
 def test_repeats_are_averaged():
     logits = np.random.default_rng(0).normal(size=N) + Y
-    once, twice = (
-        judge_arms(predictions(logits, repeats), Y, ARMS, 20, 0)[0] for repeats in (1, 2)
+    both = predictions(logits, 2)
+    first, second = ([each for each in both if each.fold.repeat == i] for i in (0, 1))
+    one, two, mean = (
+        np.array([each.value for each in judge_arms(own, Y, ARMS, 20, 0)[0]])
+        for own in (first, second, both)
     )
-    assert [each.value for each in once] == pytest.approx([each.value for each in twice])
+    np.testing.assert_allclose(mean, (one + two) / 2)

@@ -20,7 +20,9 @@ from fmmtc_bidsapp.learning.calibrate import (
     check_calibration,
     fit_calibration,
 )
-from fmmtc_bidsapp.records import Calibration
+from fmmtc_bidsapp.learning.experiments import fit_fold
+from fmmtc_bidsapp.options import EvaluationOptions
+from fmmtc_bidsapp.records import Calibration, Fold
 
 
 class Passing(ClassifierMixin, BaseEstimator):
@@ -124,7 +126,9 @@ def test_isotonic_is_scikit_learns_within_platts_targets():
 def test_isotonic_is_refused_below_200_people():
     check_calibration("isotonic", 200)
     check_calibration("sigmoid", 20)
-    with pytest.raises(InputError, match="isotonic needs 200 people, found 199; use sigmoid"):
+    with pytest.raises(
+        InputError, match="isotonic needs 200 people to train on, found 199; use sig"
+    ):
         check_calibration("isotonic", 199)
 
 
@@ -132,3 +136,12 @@ def test_isotonic_outputs_against_the_outcome_say_the_prevalence():
     y = np.repeat([0, 1], 10)
     found = fit_calibration(np.linspace(2, -2, 20), y, "isotonic", "0.5", prevalence=0.5)
     np.testing.assert_allclose(apply_calibration(found, np.array([-5.0, 5.0])), 0.5)
+
+
+def test_a_fold_counts_the_people_it_trains_on_and_no_others(setup, whole_cohort):
+    examples = whole_cohort(n=220)
+    fold = Fold(0, 0, np.arange(40), np.arange(40, 60))
+    with pytest.raises(InputError, match="found 40"):
+        fit_fold(
+            "covariates", examples, fold, setup, EvaluationOptions(calibration="isotonic"), seed=0
+        )

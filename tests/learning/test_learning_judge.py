@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
+from fmmtc_bidsapp.learning.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.judge import DomainFits, judge
 from fmmtc_bidsapp.learning.lines import OPTIMISTIC
 from fmmtc_bidsapp.learning.paper import PaperRow, domains
@@ -87,7 +88,9 @@ def test_a_line_of_the_papers_table_is_scikit_learns_mean_and_sd_over_folds(
     values = [METRICS[metric](Y[fold.test], logits["fmmtc"][fold.test]) for fold in FOLDS]
     assert line.mean == pytest.approx(np.mean(values))
     assert line.fold_sd == pytest.approx(np.std(values, ddof=1))
-    assert line.pooled == pytest.approx(METRICS[metric](Y, logits["fmmtc"]))
+    # Folds are of one size here, so the AUROC over the pairs of one fold is their mean.
+    pooled = np.mean(values) if metric == "auroc" else METRICS[metric](Y, logits["fmmtc"])
+    assert line.pooled == pytest.approx(pooled)
     assert np.isnan(line.difference)
 
 
@@ -156,6 +159,39 @@ def test_without_shuffles_nothing_is_tested_and_with_them_the_p_is_counted(predi
     expected = (1 + (shuffles >= auroc).sum()) / 100
     assert tested[0].p == pytest.approx(expected)
     assert [each.model for each in tested if each.n_permutations] == ["fmmtc"]
+
+
+def test_no_verdict_without_the_covariates_on_every_fold(predictions):
+    examples = replace(EXAMPLES, covariates=np.zeros((N, 1)), covariate_names=("age",))
+    shuffles = {"fmmtc": np.linspace(0.3, 0.5, 99)}
+    whole = judged(predictions, examples, permuted=shuffles)
+    assert whole.tests[0].n_permutations == 99
+    some = [each for each in predictions if (each.model, each.fold.fold) != ("covariates", 1)]
+    for lost, n in ((some, 4), ([each for each in some if each.model != "covariates"], 0)):
+        evaluation = judged(lost, examples, permuted=shuffles)
+        assert {each.verdict for each in evaluation.tests} == {"not tested"}
+        assert evaluation.verdict.startswith(
+            f"not tested: the covariates alone were fitted on {n} of 5 folds"
+        )
+    assert judged(some, permuted=shuffles).tests[0].n_permutations == 99
+
+
+def test_the_published_protocol_is_compared_with_the_first_training(predictions, logits):
+    first = fitted("fmmtc", logits["fmmtc"])
+    second = [replace(each, seed=1) for each in fitted("fmmtc", logits["fmmtc"] + 5 * Y)]
+    others = [each for each in predictions if each.model != "fmmtc"]
+    merged = list(merge_trainings([*first, *second]))
+    published = [
+        {name: replace(each, selection=name) for name in ("best-on-test", "last-epoch")}
+        for each in first
+    ]
+    evaluation = judged(
+        [*merged, *others],
+        published=published,
+        trainings=[*first, *second, *others],
+        selection="best-on-test",
+    )
+    assert all(each.gap == 0 for each in evaluation.optimism)
 
 
 def test_the_published_protocol_stands_beside_the_honest_one_and_says_what_it_is(

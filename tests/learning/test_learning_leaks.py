@@ -75,3 +75,16 @@ def test_honest_columns_pass_even_when_every_value_is_unique():
     columns = np.column_stack([rng.normal(size=40) + 0.5 * Y, site])
     columns[rng.uniform(size=columns.shape) < 0.1] = np.nan
     assert leaking_covariates(("age", "site=a", "site=b", "site=c"), columns, Y) == ()
+
+
+@pytest.mark.parametrize(("known", "told"), [(4, False), (5, True)])
+def test_values_that_few_people_have_are_not_judged(known, told):
+    column = np.full(40, np.nan)
+    for outcome in (0, 1):
+        rows = np.flatnonzero(outcome == Y)[:known]
+        column[rows] = outcome + np.linspace(0, 0.1, known)
+    assert bool(leaking_covariates(("rare",), column[:, None], Y)) == told
+    grade = np.where(np.isnan(column), np.nan, np.round(column * 2) % 2)
+    assert leaking_covariates(("grade",), np.column_stack([grade, grade]), Y) == ()
+    level = np.where(np.isnan(column), np.nan, np.floor(column))
+    assert bool(leaking_covariates(("level",), level[:, None], Y)) == told

@@ -10,16 +10,22 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold, restore_model
+from fmmtc_bidsapp.learning.experiments import (
+    fit_final,
+    fit_fold,
+    fit_together,
+    restore_model,
+)
+from fmmtc_bidsapp.learning.external import predict_new
 from fmmtc_bidsapp.learning.models import (
     MODELS,
     baselines,
     check_needs,
     expand_models,
     families,
-    fusion_models,
     missing_needs,
 )
+from fmmtc_bidsapp.learning.optimism import fit_published
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Fold
 
@@ -133,6 +139,23 @@ def test_people_who_lack_values_are_predicted_all_the_same(name, setup, whole_co
     assert np.isfinite(found.logit).all()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in logaddexp")
+def test_an_output_that_is_no_number_is_an_error_that_names_the_model(setup, whole_cohort):
+    examples = whole_cohort()
+    cls = examples.cls.copy()
+    cls[20] = np.nan
+    broken = replace(examples, cls=cls)
+    for fit in (fit_fold, fit_published):
+        given = (EVALUATION,) if fit is fit_fold else ()
+        with pytest.raises(InputError, match="brainlm gave 1 of 8 people an output that is no num"):
+            fit("brainlm", broken, fold_of(examples), setup, *given, seed=0)
+    with pytest.raises(InputError, match="fmmtc gave 1 of 8"):
+        fit_together(("fmmtc", "ridge-fused"), broken, fold_of(examples), setup, EVALUATION, seed=0)
+    model = fit_final("brainlm", examples, setup, EVALUATION, seed=0)
+    with pytest.raises(InputError, match="brainlm gave 1 of 24"):
+        predict_new(model, broken)
+
+
 def test_a_cohort_of_matrices_alone_runs_what_needs_matrices_alone(setup, whole_cohort):
     examples = whole_cohort()
     matrices = Examples(examples.keys, np.zeros((24, 0)), examples.fc, examples.y, examples.strata)
@@ -186,14 +209,4 @@ def test_models_of_one_training_are_one_family():
         ("bnt",),
         ("svm-fc",),
         ("fmmtc-sum",),
-    )
-
-
-def test_the_five_fusions_are_five_networks_whatever_the_main_one_is():
-    assert fusion_models("sum") == (
-        "fmmtc-concat",
-        "fmmtc",
-        "fmmtc-cross-attention",
-        "fmmtc-bidirectional-cross-attention",
-        "fmmtc-mixture-of-experts",
     )

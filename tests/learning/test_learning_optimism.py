@@ -139,3 +139,12 @@ def test_a_model_without_epochs_has_nothing_to_choose(setup, whole_cohort):
     assert all(each.best_on_test == each.last_epoch for each in rows)
     auroc = next(each for each in rows if each.metric == "auroc")
     assert auroc.gap == pytest.approx(0)
+
+
+def test_only_folds_that_both_protocols_have_are_compared(setup, whole_cohort):
+    examples = whole_cohort()
+    nested, published = protocols("ridge-fc", examples, setup, 0)
+    (lost, *_) = (each for each in optimism_rows(nested[1:], published[:-1], examples.y))
+    (both, *_) = (each for each in optimism_rows(nested[1:-1], published[1:-1], examples.y))
+    assert lost == both
+    assert all(np.isnan(each.gap) for each in optimism_rows(nested[:1], published[1:], examples.y))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fmmtc_bidsapp.learning.chance import RANDOM
+from fmmtc_bidsapp.learning.experiments import rehearse_fold
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.paper import PAPER, domains, paper_models, paper_rows
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
@@ -146,3 +147,27 @@ def test_the_same_seed_gives_the_same_splits():
         np.array_equal(a.test, b.test) for a, b in zip(first[0].folds, again[0].folds, strict=True)
     )
     assert not np.array_equal(first[0].folds[0].test, other[0].folds[0].test)
+
+
+def test_a_cell_whose_inner_folds_are_impossible_says_so_before_anything_is_fitted():
+    # The positives of arm a are of two sites: without one of them no inner fold has both outcomes.
+    arms = ["a"] * 40 + ["b"] * 40
+    sites = [f"{arm}{i % 5}" for i, arm in enumerate(arms)]
+    y = [int(i % 5 < 2 and i % 2 == 0) for i in range(40)] + [i // 5 % 2 for i in range(40)]
+    strata, train = [str(each) for each in y], TrainOptions()
+    cells = domains(arms, strata, train, 0, sites)
+    within = next(each for each in cells if (each.train_on, each.test_on) == ("a", "a"))
+    assert within.folds == ()
+    assert within.note.startswith("a is too small to train on:")
+    for cell in cells:
+        for fold in cell.folds:
+            rehearse_fold(fold, strata, sites, train, "sigmoid", 0)
+    assert any(cell.folds for cell in cells)
+
+
+def test_a_cell_too_small_for_the_calibration_says_so_and_a_larger_one_is_had():
+    arms = ["drug" if i % 440 < 220 else "placebo" for i in range(440)]
+    strata = [str(i % 2) for i in range(440)]
+    cells = domains(arms, strata, TrainOptions(), 0, calibration="isotonic")
+    assert [len(each.folds) for each in cells] == [0, 1, 0, 1]
+    assert "isotonic needs 200 people to train on, found 176" in cells[0].note

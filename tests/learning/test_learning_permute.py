@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.ensemble import merge_trainings
-from fmmtc_bidsapp.learning.evaluate import evaluate
+from fmmtc_bidsapp.learning.evaluate import evaluate, verdict_sentence
 from fmmtc_bidsapp.learning.experiments import fit_fold
 from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
 from fmmtc_bidsapp.learning.permute import (
@@ -22,8 +23,17 @@ from fmmtc_bidsapp.learning.permute import (
     permuted_labels,
     shuffle_cells,
 )
+from fmmtc_bidsapp.learning.seeds import (
+    ARMS,
+    BOOTSTRAP,
+    GUESSES,
+    RECALIBRATION,
+    SHUFFLES,
+    derive_seed,
+)
 from fmmtc_bidsapp.learning.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions, ProtocolOptions
+from fmmtc_bidsapp.records import Fold
 
 EVALUATION = EvaluationOptions(bootstrap=20)
 
@@ -93,7 +103,24 @@ def test_models_of_one_training_share_it_and_all_trainings_are_merged(setup, who
             fit_fold(name, shuffled, fold, setup, EVALUATION, seed=4, training=k) for k in (0, 1)
         ]
         (merged,) = merge_trainings(trainings)
-        assert auroc == pytest.approx(roc_auc_score(labels[0][fold.test], merged.logit))
+        assert auroc == pytest.approx(roc_auc_score(labels[0][fold.test], merged.raw))
+
+
+def test_shuffled_strata_too_small_for_the_inner_folds_are_balanced_on_the_outcome_alone(
+    setup, whole_cohort
+):
+    examples = whole_cohort()
+    arms = np.where(np.arange(24) < 4, "rare", "common")
+    labels = np.where(np.arange(24) < 3, 1, np.arange(24) % 2)
+    labels[3] = 0
+    examples = replace(
+        examples, strata=tuple(f"{y}|{arm}" for y, arm in zip(examples.y, arms, strict=True))
+    )
+    fold = Fold(1, 0, np.arange(16), np.arange(16, 24))
+    found = permuted_aurocs(["lstm"], examples, fold, labels[None], setup, EVALUATION, seed=0)
+    alone = replace(examples, y=labels, strata=tuple(map(str, labels)))
+    whole = fit_fold("lstm", alone, fold, setup, EVALUATION, seed=0)
+    assert found[0, 0] == pytest.approx(roc_auc_score(labels[16:], whole.logit))
 
 
 def _other(fold):
@@ -116,6 +143,17 @@ def test_the_real_outcomes_give_the_headline(setup, whole_cohort):
 def test_a_fold_of_one_outcome_is_left_out_of_the_headline():
     found = headline(np.array([[0.5, np.nan], [0.7, 0.8]]))
     np.testing.assert_allclose(found, [0.6, 0.8])
+
+
+def test_a_shuffle_without_a_value_in_any_fold_has_no_headline_and_counts_as_doing_as_well():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = headline(np.array([[np.nan, 0.4, 0.4], [np.nan, 0.5, 0.4]]))
+    np.testing.assert_array_equal(found, [np.nan, 0.45, 0.4])
+    tests = judge_permutations({"svm-fc": 0.6, "fmmtc": np.nan}, {"svm-fc": found, "fmmtc": found})
+    assert (tests[0].p, tests[0].p_adjusted) == (2 / 4, 2 / 4)
+    assert (tests[1].n_permutations, tests[1].verdict) == (0, "not tested")
+    assert np.isnan([tests[1].p, tests[1].p_adjusted]).all()
 
 
 def test_aurocs_of_many_shuffles_are_scikit_learns():
@@ -156,18 +194,37 @@ def test_models_with_fewer_shuffles_are_judged_on_those_that_all_have():
     assert (linear.n_permutations, network.n_permutations) == (999, 99)
 
 
+def test_the_adjusted_p_is_never_below_the_p():
+    long = np.concatenate([np.full(99, 0.4), np.full(61, 0.9), np.full(839, 0.5)])
+    tests = judge_permutations(
+        {"svm-fc": 0.7, "fmmtc": 0.5}, {"svm-fc": long, "fmmtc": np.full(99, 0.45)}
+    )
+    assert tests[0].p == tests[0].p_adjusted == 62 / 1000
+
+
 def test_evidence_needs_a_small_adjusted_p_and_more_than_the_covariates_say():
     chance = np.linspace(0.3, 0.6, 99)
-    observed = {"fmmtc": 0.7, "svm-fc": 0.75, "ridge-fc": 0.55, "covariates": 0.72, "lstm": 0.9}
+    observed = {
+        "fmmtc": 0.7, "svm-fc": 0.75, "ridge-fc": 0.55, "covariates": 0.72, "motion": 0.9,
+        "fc-logistic": 0.8, "lstm": 0.9,
+    }  # fmt: skip
     tests = judge_permutations(observed, {name: chance for name in observed if name != "lstm"})
     assert {each.model: each.verdict for each in tests} == {
         "fmmtc": "no evidence of prediction",  # p = 0.01, but age and sex do better
         "svm-fc": "evidence of prediction",
         "ridge-fc": "no evidence of prediction",
-        "covariates": "evidence of prediction",
+        "covariates": "no evidence of prediction",  # a yardstick, whatever its p
+        "motion": "no evidence of prediction",
+        "fc-logistic": "evidence of prediction",
         "lstm": "not tested",
     }
     assert np.isnan(tests[-1].p_adjusted)
+    assert tests[4].p_adjusted == 0.01
+    sentence = verdict_sentence(tests, np.tile([0, 1], 20), 0.2)
+    assert "motion" not in sentence
+    assert "covariates" not in sentence
+    alone = judge_permutations({"motion": 0.9}, {"motion": chance})
+    assert verdict_sentence(alone, np.tile([0, 1], 20), 0.2).startswith("not tested")
 
 
 def test_the_sentence_of_the_run_names_what_was_found_and_what_was_not_tested(setup, whole_cohort):
@@ -196,6 +253,22 @@ def test_networks_are_shuffled_by_default_only_on_a_gpu():
     assert auto.n_permutations(is_network=False, device="cpu") == 999
     assert auto.n_permutations(is_network=True, device="cpu") == 0
     assert auto.n_permutations(is_network=True, device="cuda:1") == 99
-    assert ProtocolOptions(permutations="7").n_permutations(is_network=True, device="cpu") == 7
+    assert ProtocolOptions(permutations="19").n_permutations(is_network=True, device="cpu") == 19
     with pytest.raises(UsageError, match="--permutations is 'many'"):
         ProtocolOptions(permutations="many")
+
+
+def test_shuffles_too_few_for_a_small_p_are_wrong_use():
+    assert ProtocolOptions(permutations="0").permutations == "0"
+    for few in ("1", "18"):
+        with pytest.raises(UsageError, match=r"never evidence. Give 19 or more, or 0 for none"):
+            ProtocolOptions(permutations=few)
+
+
+def test_the_parts_of_a_run_draw_from_seeds_of_their_own():
+    parts = (BOOTSTRAP, GUESSES, ARMS, SHUFFLES, RECALIBRATION)
+    seeds = [derive_seed(0), *(derive_seed(0, part) for part in (*range(1000), *parts))]
+    assert len(set(seeds)) == len(seeds)
+    y = np.tile([0, 1], 20)
+    shuffled = permuted_labels(y, [""] * 40, 1, seed=3)[0]
+    assert (shuffled == np.random.default_rng(derive_seed(3, SHUFFLES)).permutation(y)).all()

@@ -101,10 +101,17 @@ def test_a_group_that_has_an_outcome_to_itself_is_named():
 
 def test_splits_that_only_fail_inside_are_found_in_a_rehearsal():
     train = TrainOptions(folds=2, inner_folds=2)
-    rehearse_splits(STRATA, SITES, train, seed=0)
+    rehearse_splits(STRATA, SITES, train, "sigmoid", seed=0)
     # Two groups hold the positives: the training set of an outer fold may be left with one.
     strata = ("1",) * 12 + ("0",) * 24
     groups = ("a",) * 6 + ("b",) * 6 + tuple(f"site-{i // 4}" for i in range(24))
     check_strata(strata, 2, 2, groups)
     with pytest.raises(InputError, match=r"outcome 1 is of|cannot be split 2 ways"):
-        rehearse_splits(strata, groups, train, seed=0)
+        rehearse_splits(strata, groups, train, "sigmoid", seed=0)
+
+
+def test_a_calibration_is_refused_for_the_people_it_would_be_fitted_on():
+    strata, train = ["0", "1"] * 120, TrainOptions(folds=5)
+    with pytest.raises(InputError, match="isotonic needs 200 people to train on, found 192"):
+        rehearse_splits(strata, None, train, "isotonic", seed=0)
+    rehearse_splits(strata * 2, None, train, "isotonic", seed=0)

@@ -94,6 +94,17 @@ def test_a_missing_edge_takes_the_training_mean_and_one_that_nobody_has_the_over
     np.testing.assert_array_equal(filled[~np.isnan(fc)], fc[~np.isnan(fc)])
 
 
+def test_an_edge_that_only_test_people_have_takes_the_training_mean_for_them_too():
+    examples = cohort()
+    fc = examples.fc.copy()
+    fc[:20, 0, 1:] = fc[:20, 1:, 0] = np.nan
+    kept = FilledEdges.fit(fc, np.arange(20))
+    others = fc[:20, 1:, 1:][:, ~np.eye(PARCELS - 1, dtype=bool)]
+    for filled in (kept, FilledEdges.restore(kept.arrays())):
+        np.testing.assert_allclose(filled.apply(fc)[20:, 0, 1:], others.mean(), rtol=1e-5)
+        np.testing.assert_array_equal(filled.apply(fc)[20:, 1:, 1:], fc[20:, 1:, 1:])
+
+
 def test_a_cohort_without_a_single_edge_is_refused():
     examples = cohort()
     with pytest.raises(InputError, match="None of the 16 training connectomes"):
@@ -196,10 +207,21 @@ def test_imputed_edges_are_counted_once_per_person_and_edge():
     fc = examples.fc.copy()
     fc[2, 4] = fc[2, :, 4] = np.nan
     fc[20, 4] = fc[20, :, 4] = fc[20, 5] = fc[20, :, 5] = np.nan
-    predictions = fit_fold(
-        "dummy", replace(examples, fc=fc), fold_of(examples), SETUP, EVALUATION, seed=1
-    )
-    assert predictions.notes == {"edges_imputed_train": 15, "edges_imputed_test": 15 + 14}
+    lacking = replace(examples, fc=fc)
+
+    def notes(name, examples=lacking, setup=SETUP):
+        return fit_fold(name, examples, fold_of(examples), setup, EVALUATION, seed=1).notes
+
+    assert notes("ridge-fc") == {"edges_imputed_train": 15, "edges_imputed_test": 15 + 14}
+    assert notes("dummy") == notes("ridge-encoder") == {}
+    # Too few training people have the edge for a line, so adjusted it is missing in everyone.
+    fc[2:16, 0, 1] = fc[2:16, 1, 0] = np.nan
+    told = replace(
+        lacking, fc=fc, covariates=np.random.default_rng(0).normal(size=(24, 2)),
+        covariate_names=("age", "dose"),
+    )  # fmt: skip
+    assert notes("ridge-fc", told)["edges_imputed_test"] == 29
+    assert notes("ridge-fc", told, replace(SETUP, adjust=True))["edges_imputed_test"] == 29 + 8
 
 
 def test_bfloat16_predicts_what_float32_does():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.reports.answer import answer_of_training, meaning
+from fmmtc_bidsapp.reports.answer import answer_of_training, meaning, titled_verdict
 from fmmtc_bidsapp.reports.group import write_group_report
 from fmmtc_bidsapp.reports.group_comparison import comparison_tables
 from fmmtc_bidsapp.reports.group_tables import (
@@ -93,13 +94,13 @@ def test_eligibility_shows_outcomes_and_arms():
         {
             "step": ["in the table", "encoded"], "n": [8, 4],
             "n_positive": [4, 1], "n_negative": [4, 3],
-            "n_drug": [5, 2], "n_positive_drug": [3, 1], "n_negative_drug": [2, 1],
+            "n_arm-drug": [5, 2], "n_positive_arm-drug": [3, 1], "n_negative_arm-drug": [2, 1],
         }
     )  # fmt: skip
     rows = eligibility_rows(table)
     assert [row["divided"] for row in rows] == [
-        {"all": "4 / 4", "drug": "3 / 2"},
-        {"all": "1 / 3", "drug": "1 / 1"},
+        {"all": "4 / 4", "arm: drug": "3 / 2"},
+        {"all": "1 / 3", "arm: drug": "1 / 1"},
     ]
     assert [row["share"] for row in rows] == ["100.0", "50.0"]
 
@@ -170,6 +171,34 @@ def test_an_interval_above_one_half_alone_proves_nothing():
 def test_an_interval_below_one_half_is_remarked_upon():
     metrics = auroc("not tested", mean=0.3, mean_low=0.2, mean_high=0.45)
     assert "below 0.5" in meaning(metrics, pd.DataFrame(), "fmmtc", NAMES, {})[1]
+
+
+def test_folds_that_are_all_equal_have_no_interval():
+    nothing = {"mean_low": float("nan"), "mean_high": float("nan"), "fold_sd": 0.0}
+    words = answer_of_training(auroc("not tested", **nothing), "fmmtc", "FMM_TC", {})
+    assert "interval cannot be had: all folds are equal" in words
+
+
+def test_a_verdict_calls_models_as_the_tables_do():
+    names = {"fmmtc": "FMM_TC", "fmmtc-sum": "FMM_TC (sum)", "covariates": "Covariates only"}
+    words = titled_verdict("evidence: fmmtc-sum (AUROC 0.70), fmmtc, above covariates.", names)
+    assert words == "evidence: FMM_TC (sum) (AUROC 0.70), FMM_TC, above covariates."
+
+
+def test_a_baseline_that_is_the_main_model_is_not_held_against_itself():
+    rows = [comparison(table=None, row=None, model=m, difference=0.1) for m in ("dummy", "motion")]
+    told = meaning(auroc("not tested"), pd.DataFrame(rows), "motion", {"dummy": "Dummy"}, {})
+    assert [each for each in told if "minus" in each] == ["Its AUROC minus that of Dummy is 0.10."]
+
+
+def test_options_are_plain_text(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    about = json.loads(sidecar.read_text())
+    options = {"where": ["a=1", "b=2"], "covariates": [], "adjust": False, "group_by": None}
+    write_json(sidecar, about | {"Options": options})
+    text = text_of(write_group_report(root, "L").read_text())
+    assert "adjust no covariates none group_by n/a where a=1, b=2" in text
 
 
 def comparison(**columns):

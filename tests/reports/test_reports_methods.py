@@ -18,6 +18,7 @@ from fmmtc_bidsapp.reports.bibliography import (
     spell_citations,
 )
 from fmmtc_bidsapp.reports.methods import group_methods, participant_methods, write_citation
+from fmmtc_bidsapp.reports.pages import methods_html
 from fmmtc_bidsapp.reports.written import read_json
 from fmmtc_bidsapp.signals.strategies import STRATEGIES_TABLE
 
@@ -217,3 +218,35 @@ def test_the_real_pandoc_resolves_every_citation(write_a_run):
     assert "@esteban2019" not in text
     assert "???" not in text
     assert r"\begin{document}" in (write_a_run.root / "logs" / "CITATION.tex").read_text()
+
+
+def test_names_of_columns_are_text_and_never_markup(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    target = "re<img src=x>_a_ [@nobody] `c` {=html} \\x"
+    write_json(sidecar, read_json(sidecar) | {"Target": target})
+    text = group_methods(root, "L")
+    assert r"re\<img src=x\>\_a\_ \[\@nobody\] \`c\` \{=html\} \\x" in text
+    assert "re&lt;img src=x&gt;_a_ [@nobody] `c` {=html} \\x" in str(methods_html(text))
+
+
+def test_the_encoder_is_described_where_something_was_encoded(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    for encoder, there in (("random", True), ("none", False)):
+        options = {"encoder": encoder, "calibration": "isotonic"}
+        about = {"MainModel": "ridge-encoder", "Options": options}
+        write_json(sidecar, read_json(sidecar) | about)
+        text = group_methods(root, "L")
+        assert ("with random weights" in text) == there
+        assert "calibrated by isotonic regression" in text
+
+
+@pytest.mark.skipif(shutil.which("pandoc") is None, reason="pandoc is not installed")
+def test_the_real_pandoc_passes_no_markup_of_users_on(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    write_json(sidecar, read_json(sidecar) | {"Target": r"<img src=x> \input{y}"})
+    write_citation(root)
+    assert "<img src=x" not in (root / "logs" / "CITATION.html").read_text()
+    assert r"\input{y}" not in (root / "logs" / "CITATION.tex").read_text()
