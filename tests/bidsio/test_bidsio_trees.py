@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -324,7 +323,7 @@ def write_tiny_atlas(folder):
 
 
 def run_unfetched(shared, folder, *flags):
-    """Run the participant level on the clone; returns its result, its table and its duration."""
+    """Run the participant level on the clone; returns its result."""
     with tarfile.open(shared / "data" / "ds000208-skeleton.tar.gz") as tar:
         tar.extractall(folder, filter="tar")
     prep = next(folder.glob("**/ds000208-fmriprep"))
@@ -332,28 +331,24 @@ def run_unfetched(shared, folder, *flags):
     command += ["participant", "--derivatives", f"fmriprep={prep}", "-w", folder / "work", *flags]
     environment = {**os.environ, "FMMTC_ATLAS_DIR": str(shared / "data" / "atlas")}
     environment |= {"COLUMNS": "400"}
-    began = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    return done, time.monotonic() - began
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 EVERYONE = {f"sub-{number:02}" for number in range(1, 77)}
 
 
 def test_a_clone_without_images_lists_76_people_and_how_to_fetch_them(shared, tmp_path):
-    done, duration_s = run_unfetched(shared, tmp_path, "--atlas", write_tiny_atlas(tmp_path))
+    done = run_unfetched(shared, tmp_path, "--atlas", write_tiny_atlas(tmp_path))
     assert done.returncode == 65, done.stderr
     text = done.stdout + done.stderr
     told = re.findall(r"image not fetched: run `datalad get \S*/(sub-\d+)/func/", text)
     assert (len(told), set(told)) == (76, EVERYONE)
-    assert duration_s < 20
 
 
 def test_a_clone_without_the_space_of_a424_lists_76_people_too(shared, tmp_path):
-    done, duration_s = run_unfetched(shared, tmp_path)
+    done = run_unfetched(shared, tmp_path)
     assert done.returncode == 65, done.stderr
     text = done.stdout + done.stderr
     told = re.findall(r"image not fetched: run `datalad get \S*/(sub-\d+)/func/", text)
     assert (len(told), set(told)) == (76, EVERYONE)
     assert not (tmp_path / "out").exists()
-    assert duration_s < 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -173,13 +172,3 @@ def test_a_ledger_that_cannot_be_written_is_an_error(
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         Ledger(tmp_path / "file" / "finished", "0").mark_finished(NAME, stamps(inputs), outputs)
-
-
-def test_a_thousand_runs_are_checked_in_about_a_second(
-    ledger: Ledger, inputs: list[Path], outputs: list[Path]
-) -> None:
-    for number in range(200):
-        ledger.mark_finished(f"run_{number}", stamps(inputs), outputs * 5)
-    start = time.perf_counter()
-    assert all(ledger.is_finished(f"run_{number}", stamps(inputs)) for number in range(200))
-    assert time.perf_counter() - start < 0.5
