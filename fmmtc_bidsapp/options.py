@@ -289,7 +289,7 @@ class EvaluationOptions:
 
     calibration: str = _one_of("sigmoid", "sigmoid", "temperature", "isotonic", "none")
     """Map from the network's output to a probability, fitted on inner out-of-fold outputs; isotonic
-    needs 200 people."""
+    needs 200 people to train on."""
 
     threshold: str = _one_of("0.5", "0.5", "tuned")
     """Probability from which a person counts as positive: 0.5, or the one with the best balanced
