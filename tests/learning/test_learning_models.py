@@ -33,6 +33,16 @@ EVALUATION = EvaluationOptions()
 LINEAR = [name for name, model in MODELS.items() if not model.is_network]
 NEW = [name for name in MODELS if name not in {"fmmtc", "fc-logistic", "dummy"}]
 """The others are held to the same in test_learning_train.py."""
+ALIKE = {
+    *(name for name in MODELS if name.startswith("fmmtc-")),
+    *("ridge-fused", "knn-fused", "xgboost-fused", "brainlm-untrained", "brainlm-tuned"),
+}
+"""Networks that share nearly all their code with one that the default tests train."""
+
+
+def slow(names):
+    """Leave those that are like another to the slow tests."""
+    return [pytest.param(each, marks=pytest.mark.slow) if each in ALIKE else each for each in names]
 
 
 def fold_of(examples: Examples, n_train: int = 16) -> Fold:
@@ -40,7 +50,7 @@ def fold_of(examples: Examples, n_train: int = 16) -> Fold:
     return Fold(0, 0, rows[:n_train], rows[n_train:])
 
 
-@pytest.mark.parametrize("name", [each for each in MODELS if each not in {"dummy", "fmmtc"}])
+@pytest.mark.parametrize("name", slow(each for each in MODELS if each not in {"dummy", "fmmtc"}))
 def test_an_effect_in_what_the_model_sees_is_found(name, setup, whole_cohort):
     examples = whole_cohort(n=48, effect=4.0)
     fold = fold_of(examples, 32)
@@ -50,7 +60,7 @@ def test_an_effect_in_what_the_model_sees_is_found(name, setup, whole_cohort):
     assert roc_auc_score(examples.y[fold.test], found.logit) > 0.8
 
 
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", slow(NEW))
 def test_test_outcomes_are_never_read_and_test_inputs_change_no_training(name, setup, whole_cohort):
     examples = whole_cohort(effect=1.0)
     fold = fold_of(examples)
@@ -100,7 +110,7 @@ def test_a_value_that_only_test_people_have_gains_nothing_though_it_is_the_outco
     assert planted[True].calibration == planted[False].calibration
 
 
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", slow(NEW))
 def test_a_model_restored_from_its_tensors_and_json_predicts_the_same(name, setup, whole_cohort):
     examples = whole_cohort(effect=1.0)
     model = fit_final(name, examples, setup, EVALUATION, seed=1)
@@ -111,7 +121,7 @@ def test_a_model_restored_from_its_tensors_and_json_predicts_the_same(name, setu
     np.testing.assert_array_equal(restored.logits(examples), model.logits(examples))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow(MODELS))
 def test_the_same_seed_gives_the_same_bytes(name, setup, whole_cohort):
     examples = whole_cohort(effect=1.0)
     first, again = (
