@@ -283,7 +283,7 @@ def draw(mcc: Mapping[str, Floats]) -> None:
         (left, "Our program", dict(SELECTIONS)),
         (
             right,
-            "Best on test, and a habit of the published loop",
+            "Best on test: a plain loop with habits of the published one",
             {name: loop.title for name, loop in LOOPS.items()},
         ),
     )
