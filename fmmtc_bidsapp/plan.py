@@ -22,6 +22,7 @@ from fmmtc_bidsapp.options import (
     ConnectivityOptions,
     DenoiseOptions,
     EvaluationOptions,
+    ExplainOptions,
     ModelOptions,
     ParcelOptions,
     ProtocolOptions,
@@ -175,6 +176,7 @@ class GroupPlan:
     train: TrainOptions = field(default_factory=TrainOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
     protocol: ProtocolOptions = field(default_factory=ProtocolOptions)
+    explain: ExplainOptions = field(default_factory=ExplainOptions)
     mode: str = "run"
     """``run``; ``reports-only`` writes the report of a label anew from what is there."""
 

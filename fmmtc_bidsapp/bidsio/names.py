@@ -345,6 +345,21 @@ class GroupFiles:
         return self._path("learning")
 
     @property
+    def modality(self) -> Path:
+        """How much series and connectivity carry."""
+        return self._path("modality")
+
+    @property
+    def attributions(self) -> Path:
+        """Which parcels, networks and edges the models go by."""
+        return self._path("attributions")
+
+    @property
+    def attribution_map(self) -> Path:
+        """The main model's parcels as an image in the atlas's space."""
+        return self._path("attributions", ".nii.gz")
+
+    @property
     def report(self) -> Path:
         """The group's HTML report."""
         return self._path("report", ".html")
