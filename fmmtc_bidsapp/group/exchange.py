@@ -6,9 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fmmtc_bidsapp.engine import load_arrays, load_shared, save_arrays, save_shared
-from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
+from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, FoldPredictions
 
-__all__ = ["load_examples", "load_fold", "save_examples", "save_fold"]
+__all__ = [
+    "load_examples",
+    "load_explanation",
+    "load_fold",
+    "save_examples",
+    "save_explanation",
+    "save_fold",
+]
 
 
 def save_examples(path: Path, examples: Examples) -> str:
@@ -109,4 +116,37 @@ def load_fold(path: str | Path) -> FoldPredictions:
         refits=arrays.get("refits"),
         raw=arrays.get("raw"),
         selection=about["selection"],
+    )
+
+
+_OF_EXPLANATION = (
+    *("streams", "series", "series_size", "edges"),
+    *("delta", "steps", "converged", "gap"),
+)
+
+
+def save_explanation(path: Path, explanation: FoldExplanation) -> str:
+    """Write what one fitted model goes by on one fold."""
+    fold = explanation.fold
+    arrays = {name: getattr(explanation, name) for name in _OF_EXPLANATION}
+    there = {name: array for name, array in arrays.items() if array is not None}
+    about = {
+        "model": explanation.model,
+        "repeat": fold.repeat,
+        "fold": fold.fold,
+        "method": explanation.method,
+        "agreement": dict(explanation.agreement),
+    }
+    return save_arrays(path, {**there, "train": fold.train, "test": fold.test}, about)
+
+
+def load_explanation(path: str | Path) -> FoldExplanation:
+    """Read what `save_explanation` wrote."""
+    arrays, about = load_arrays(path)
+    return FoldExplanation(
+        model=about["model"],
+        fold=Fold(about["repeat"], about["fold"], arrays["train"], arrays["test"]),
+        method=about["method"],
+        agreement=about["agreement"],
+        **{name: arrays.get(name) for name in _OF_EXPLANATION},
     )

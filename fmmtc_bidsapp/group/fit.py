@@ -21,7 +21,7 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.cost import say_cost, step_gb, step_s
 from fmmtc_bidsapp.group.encoding import Encoded
 from fmmtc_bidsapp.group.exchange import load_fold
-from fmmtc_bidsapp.group.steps import FINAL, FIT, PUBLISHED, SHUFFLES, Step, list_steps
+from fmmtc_bidsapp.group.steps import FINAL, FIT, PUBLISHED, SHUFFLES, Kept, Step, list_steps
 from fmmtc_bidsapp.group.workflow import fit_workflow
 from fmmtc_bidsapp.learning.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH
@@ -55,6 +55,9 @@ class Fits:
     """Folders of the fits on everyone, one a training; empty where one failed or none was asked
     for."""
     failures: tuple[NodeFailure, ...]
+    kept: tuple[Kept, ...] = ()
+    """Of the models that were to be kept, on every fold of the first repeat that could be
+    fitted."""
 
 
 def fit_models(
@@ -68,6 +71,7 @@ def fit_models(
     title: str,
     final: bool,
     permute: bool,
+    keep: Sequence[str] = (),
 ) -> Fits:
     """Fit every model on every fold, in one graph whose finished nodes a later run takes over.
 
@@ -92,6 +96,8 @@ def fit_models(
     permute
         Whether outcomes are shuffled, where the plan says so. Every person must then be tested in
         the first repeat.
+    keep
+        Models whose weights are kept, so that they can be explained.
 
     Returns
     -------
@@ -106,7 +112,9 @@ def fit_models(
         When the main model could not be fitted on any fold: the first failure's.
     """
     cells, refused = _cells(plan, encoded, folds) if permute else ((), "")
-    steps = list_steps(plan, models, folds, device=device, final=final, permute=bool(cells))
+    steps = list_steps(
+        plan, models, folds, device=device, final=final, permute=bool(cells), keep=keep
+    )
     seconds = {step: step_s(step, encoded.examples, plan.train) for step in steps}
     say_cost(seconds, device, plan.resources.n_procs)
     workflow = fit_workflow(
@@ -142,6 +150,7 @@ def fit_models(
         },
         final=_final(steps, ended),
         failures=nodes.failures,
+        kept=tuple(_kept(ended)),
     )
 
 
@@ -218,3 +227,12 @@ def _published(
 def _final(steps: Sequence[Step], ended: Mapping[Step, Path]) -> tuple[Path, ...]:
     whole = _of_kind(FINAL, steps)
     return tuple(ended[step] for step in whole) if set(whole) <= set(ended) else ()
+
+
+def _kept(ended: Mapping[Step, Path]) -> list[Kept]:
+    return [
+        Kept(name, step.fold, folder / name)
+        for step, folder in ended.items()
+        if step.fold is not None
+        for name in step.keep
+    ]

@@ -73,7 +73,7 @@ def _and_report(plan: GroupPlan, analysed: list[Outcome]) -> list[Outcome]:
     outcomes = [*analysed, *_quality(plan), *_report(plan)]
     files = GroupFiles(plan.output_dir, plan.label)
     print(f"Predictions: {files.predictions}")
-    print(f"Report:      {files.report}")
+    _say_where(files)
     return outcomes
 
 
@@ -111,8 +111,14 @@ def _rewrite_report(plan: GroupPlan) -> list[Outcome]:
             "with --label."
         )
     outcomes = _report(plan) or [Outcome("report", "done")]
-    print(f"Report:      {files.report}")
+    _say_where(files)
     return outcomes
+
+
+def _say_where(files: GroupFiles) -> None:
+    print(f"Report:      {files.report}")
+    if any(files.sheets_dir.glob("*")):
+        print(f"Sheets:      {files.sheets_dir}")
 
 
 _ANALYSES: Mapping[str, Callable[[GroupPlan], list[Outcome]]] = {

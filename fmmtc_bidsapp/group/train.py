@@ -1,4 +1,4 @@
-"""Train: cohort -> encode -> fit every model on every fold -> judge -> files -> bundle."""
+"""Train: cohort -> encode -> fit each model on each fold -> judge -> explain -> files -> bundle."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import withdraw_bundle
+from fmmtc_bidsapp.group.explain import Explained, explain, models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.keep import keep_bundle
 from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines
@@ -20,7 +21,7 @@ from fmmtc_bidsapp.learning.permute import missing_bar
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 
-__all__ = ["about_study", "train", "write_study"]
+__all__ = ["about_study", "train", "write_explained", "write_study"]
 
 
 def train(plan: GroupPlan) -> list[Outcome]:
@@ -33,16 +34,18 @@ def train(plan: GroupPlan) -> list[Outcome]:
     """
     asked = expand_models(plan.protocol.network or (MAIN_MODEL,), plan.protocol.features)
     study = begin(plan, asked)
+    models = with_baselines(asked, study.encoded)
     fits = fit_models(
         study.plan,
         study.encoded,
         study.folds,
-        with_baselines(asked, study.encoded),
+        models,
         device=study.device,
         crash_dir=study.crash_dir,
         title="fit",
         final=True,
         permute=True,
+        keep=models_to_keep(plan, models),
     )
     evaluation = judge(
         fits.predictions,
@@ -56,14 +59,16 @@ def train(plan: GroupPlan) -> list[Outcome]:
         selection=plan.protocol.selection,
         duplicates=study.encoded.duplicates,
     )
+    explained = explain(study, fits, evaluation)
     files = GroupFiles(plan.output_dir, plan.label)
     about = about_study(study, fits)
     write_study(files, study, fits, evaluation, about)
+    write_explained(files, explained)
     if fits.final:
         keep_bundle(files, study, fits, evaluation, about)
     else:
         withdraw_bundle(files.bundle_dir)
-    return outcomes(study, [fits])
+    return [*outcomes(study, [fits]), *explained.outcomes]
 
 
 def about_study(study: Study, fits: Fits) -> dict[str, Any]:
@@ -129,3 +134,8 @@ def write_study(
     )
     results.write_evaluation(files, evaluation, about)
     results.write_learning(files, fits.trainings)
+
+
+def write_explained(files: GroupFiles, explained: Explained) -> None:
+    """Write what the models go by."""
+    results.write_explanation(files, explained.explanation, explained.about, explained.image)

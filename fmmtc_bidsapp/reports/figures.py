@@ -34,6 +34,7 @@ __all__ = [
     "LINE",
     "MUTED",
     "NEGATIVE",
+    "PAPER_COLOURS",
     "POSITIVE",
     "SECOND",
     "colour_bar",
@@ -70,6 +71,9 @@ _LIGHT = {
 }
 """What the variables are on the light page (`style.css`), a shade off `CATEGORICAL`, whose colours
 mean the same on every page."""
+
+PAPER_COLOURS = {name[4:-1]: _LIGHT[colour] for colour, name in _CSS_VARIABLES.items()}
+"""By CSS variable (``--ink``), what stands for it in a figure that leaves the page."""
 
 _OF_LIGHT = {_LIGHT[colour]: name for colour, name in reversed(_CSS_VARIABLES.items())}
 
@@ -217,6 +221,7 @@ def _for_page(svg: str, name: str, variables: Mapping[str, str]) -> Markup:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"(font: [^;\"]*?px) [^;\"]+", r"\1 var(--sans)", svg)
+    svg = svg.replace("<svg ", f'<svg data-name="{name}" ', 1)  # the name of its download
     return Markup(_exchanged(svg, variables))  # noqa: S704
 
 

@@ -1,0 +1,151 @@
+"""Integrated gradients of a network, back to parcels and edges.
+
+What is explained stands for what predicts: of the windows the first, and of the token orders the
+first that people were encoded with. `FoldExplanation.gap` says how far the two lie apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.learning.averages import mean_there
+from fmmtc_bidsapp.learning.baselines import BASELINES
+from fmmtc_bidsapp.learning.branches import branches_of
+from fmmtc_bidsapp.learning.experiments import FittedModel
+from fmmtc_bidsapp.learning.integrate import TOLERANCE
+from fmmtc_bidsapp.learning.stability import rank_correlation
+from fmmtc_bidsapp.learning.traced import ParcelMap, TracedNetwork
+from fmmtc_bidsapp.model.brainlm import BrainLM
+from fmmtc_bidsapp.options import ExplainOptions
+from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation
+
+__all__ = ["attribute", "can_attribute"]
+
+METHOD = "integrated gradients"
+
+_COMPARED = 3
+"""People of a fold on whom the other baselines are tried."""
+
+_NOTHING = "it reads nothing of the brain's activity, so it has no map"
+_NO_GRADIENT = "it has neither gradients nor weights to make a map of"
+_OF_FEATURES = (
+    "it is linear in the encoder's features, which are no parcels; --network brainlm is as well, "
+    "and is mapped back through the encoder"
+)
+_NO_MAP: Mapping[str, str] = {
+    **dict.fromkeys(("dummy", "covariates", "motion"), _NOTHING),
+    **{
+        f"{head}-{features}": _NO_GRADIENT
+        for head in ("knn", "xgboost")
+        for features in ("ts", "fc", "pca-ts", "pca-fc", "encoder", "fused")
+    },
+    **dict.fromkeys(("svm-encoder", "ridge-encoder"), _OF_FEATURES),
+}
+
+
+def can_attribute(name: str) -> str:
+    """Say why a model has no map of parcels.
+
+    Parameters
+    ----------
+    name : str
+        A key of `fmmtc_bidsapp.learning.models.MODELS`.
+
+    Returns
+    -------
+    str
+        Empty where it has one.
+    """
+    return _NO_MAP.get(name, "")
+
+
+def attribute(
+    model: FittedModel,
+    examples: Examples,
+    fold: Fold,
+    options: ExplainOptions,
+    *,
+    encoder: BrainLM | None,
+    seed: int,
+    compare: bool = True,
+) -> FoldExplanation:
+    """Map a network on the test people of its fold, in float32 and where the network is.
+
+    Parameters
+    ----------
+    model : FittedModel
+        A network, or a linear classifier on one.
+    examples : Examples
+        The cohort; outcomes are not read.
+    fold : Fold
+        Training rows, whose mean is a baseline, and the people to explain.
+    options : ExplainOptions
+        Baseline and SmoothGrad.
+    encoder : BrainLM or None
+        On the device: what made the features that the network reads, where it reads any.
+    seed : int
+        Of the run.
+    compare : bool, optional
+        Whether the other baselines are tried, on the first people of the fold.
+
+    Returns
+    -------
+    FoldExplanation
+        Without streams.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to make surrogates of, or no series for the encoder.
+    """
+    # Before the network is taken apart: cuDNN's recurrent layers predict and explain differently.
+    predicted = model.logits(examples.take(fold.test))
+    branches = branches_of(model.fitted)
+    if branches is None:
+        raise ValueError(f"{model.name}: {can_attribute(model.name) or 'it is no network'}.")
+    traced = TracedNetwork(branches, model, examples, fold, encoder, seed)
+    noise = options.smoothgrad
+    people = [traced.explain(row, options.explain_baseline, noise) for row in fold.test.tolist()]
+    explained = np.array([traced.logit(row) for row in fold.test.tolist()])
+    return FoldExplanation(
+        model=model.name,
+        fold=fold,
+        method=METHOD,
+        series=_stack([each.series for each in people]),
+        series_size=_stack([each.series_size for each in people]),
+        edges=_stack([each.edges for each in people]),
+        delta=np.array([each.delta for each in people]),
+        steps=np.array([each.steps for each in people], dtype=np.int64),
+        converged=np.array([each.delta <= TOLERANCE for each in people]),
+        gap=np.abs(explained - predicted),
+        agreement=_agreement(traced, options.explain_baseline, fold, people) if compare else {},
+    )
+
+
+def _stack(maps: Sequence[NDArray[Any] | None]) -> Any:
+    there = [each for each in maps if each is not None]
+    return np.stack(there) if there else None
+
+
+def _agreement(
+    traced: TracedNetwork, how: str, fold: Fold, people: Sequence[ParcelMap]
+) -> dict[str, float]:
+    """Try the other baselines on a few people, without noise and with one surrogate each."""
+    rows = fold.test[:_COMPARED].tolist()
+    own = _mean_map(people[: len(rows)])
+    others = [name for name in BASELINES if name != how]
+    if traced.starts.examples.series is None:
+        others = [name for name in others if name != "surrogate"]
+    return {
+        name: rank_correlation(own, _mean_map([traced.explain(row, name, 0, 1) for row in rows]))
+        for name in others
+    }
+
+
+def _mean_map(people: Sequence[ParcelMap]) -> Floats:
+    """(parcel,) over those who have the parcel."""
+    return mean_there(np.array([each.parcels for each in people]))
