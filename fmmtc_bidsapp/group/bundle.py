@@ -23,6 +23,7 @@ from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.write import atomic_path, write_text
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
+from fmmtc_bidsapp.group.choice import learns_scale
 from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.distance import ConnectivityRange, restore_connectivity_range
 from fmmtc_bidsapp.learning.ensemble import (
@@ -32,6 +33,7 @@ from fmmtc_bidsapp.learning.ensemble import (
     unite_tensors,
 )
 from fmmtc_bidsapp.learning.experiments import FittedModel
+from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.model.checkpoint import file_digest, load_tensors, save_tensors
@@ -103,6 +105,8 @@ class Bundle:
     """Of a model that needs them; none of another."""
     random_digest: str | None = None
     """Of the random encoder, where the model needs one beside the pre-trained."""
+    scale: Scale | None = None
+    """Of the training people, where series are brought to it and the model sees them."""
     digest: str = ""
     """sha256 of the configuration, which holds those of all other files; empty until it is read."""
 
@@ -175,7 +179,8 @@ def write_bundle(
 
 def _preprocessing(bundle: Bundle) -> dict[str, Any]:
     xyz_mm = bundle.coordinates_mm
-    return {
+    scale = {} if bundle.scale is None else {"scale": _numbers(bundle.scale)}
+    return scale | {
         "options": _without_paths(bundle.model),
         "seed": bundle.seed,
         "encoder_digest": bundle.encoder_digest,
@@ -187,6 +192,15 @@ def _preprocessing(bundle: Bundle) -> dict[str, Any]:
         "coordinates_mm": None if xyz_mm is None else xyz_mm.tolist(),
         "adjust": bundle.adjust,
         "covariates": [asdict(each) for each in bundle.covariates],
+    }
+
+
+def _numbers(scale: Scale) -> dict[str, list[float | None]]:
+    """By statistic, a number a parcel; null where there is none, as JSON knows no NaN."""
+    values = {"median": scale.median, "iqr": scale.iqr}
+    return {
+        name: [None if np.isnan(each) else float(each) for each in own]
+        for name, own in values.items()
     }
 
 
@@ -240,11 +254,12 @@ def read_bundle(folder: Path) -> Bundle:
     config = _verified(folder)
     preprocessing = _read_json(folder / _PREPROCESSING)
     try:
+        main = _known_model(folder, config["model"])
         ranges = config["training_range"]
         xyz_mm = preprocessing["coordinates_mm"]
         return Bundle(
             folder=folder,
-            main=_known_model(folder, config["model"]),
+            main=main,
             title=config["title"],
             model=ModelOptions(**preprocessing["options"]),
             seed=preprocessing["seed"],
@@ -265,12 +280,27 @@ def read_bundle(folder: Path) -> Bundle:
             trainings=config["trainings"],
             adjust=preprocessing["adjust"],
             covariates=tuple(CovariateLevels(**each) for each in preprocessing["covariates"]),
+            scale=_scale(folder, main, preprocessing),
             digest=config["seal"],
         )
     except (KeyError, TypeError) as error:
         raise ModelFileError(
             f"{folder} is not a whole bundle ({error}); copy it again, or train again."
         ) from error
+
+
+def _scale(folder: Path, main: str, preprocessing: Mapping[str, Any]) -> Scale | None:
+    """Read the scale of the training people, and refuse a bundle that lacks it."""
+    found = preprocessing.get("scale")
+    if found is not None:
+        median, iqr = (np.array(found[name], dtype=np.float64) for name in ("median", "iqr"))
+        return Scale(median, iqr)
+    if learns_scale([main], ModelOptions(**preprocessing["options"]), has_series=True):
+        raise ModelFileError(
+            f"{folder} was trained with --normalisation robust, but {_PREPROCESSING} holds no "
+            "median and interquartile range of its training people; train again."
+        )
+    return None
 
 
 def _verified(folder: Path) -> dict[str, Any]:
