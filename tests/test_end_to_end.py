@@ -428,6 +428,10 @@ def _bad_label(out: Path) -> Sequence[str | Path]:
     return ("--target", "Response", "--label", "../evil")
 
 
+def _window_of_no_patches(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Response", "--where", "type=patient", "--window", "50")
+
+
 def _work_dir_inside_the_input(out: Path) -> Sequence[str | Path]:
     return ("--target", "Response", "-w", out / "work")
 
@@ -442,6 +446,7 @@ def _work_dir_inside_the_input(out: Path) -> Sequence[str | Path]:
         (_no_cuda, 2, "cuda:9"),
         (_no_weights, 69, "--encoder-weights"),
         (_bad_label, 2, "--label"),
+        (_window_of_no_patches, 2, "multiples of 20"),
         (_work_dir_inside_the_input, 2, "--work-dir"),
     ],
 )
@@ -460,7 +465,7 @@ def test_a_group_run_that_cannot_start_says_why(
     random = () if "--encoder" in given else ("--encoder", "random")
     found, said = refusal(
         *(bids, out, "group", "--derivatives", f"parcels={series}", "-w", tmp_path / "work"),
-        *(*given, *random, "--window", "60"),
+        *("--window", "60", *given, *random),
     )
     assert found == code, said
     assert words in said

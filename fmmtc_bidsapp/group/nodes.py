@@ -38,7 +38,7 @@ from fmmtc_bidsapp.group.person import (
 from fmmtc_bidsapp.group.quality import write_quality
 from fmmtc_bidsapp.learning.experiments import fit_final, fit_together
 from fmmtc_bidsapp.learning.external import predict_new
-from fmmtc_bidsapp.learning.features import Scale
+from fmmtc_bidsapp.learning.features import Scale, check_window
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.networks import NETWORKS
@@ -86,12 +86,16 @@ def check_encoder(options: ModelOptions, seed: int) -> str:
     ------
     MissingResourceError, ModelFileError
         When they are absent or damaged.
+    UsageError
+        When the window does not fit it.
     """
     # This process is forked later: a pool of threads made here would hang in the children.
     torch.set_num_threads(1)
     if options.encoder == NO_ENCODER:
         return NO_ENCODER
-    return weights_digest(build_encoder(options.encoder, Path(str(options.encoder_weights)), seed))
+    encoder = build_encoder(options.encoder, Path(str(options.encoder_weights)), seed)
+    check_window(options.window, encoder.config)
+    return weights_digest(encoder)
 
 
 class _ComputeInput(BaseInterfaceInputSpec):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.model.brainlm import BrainLM
+from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.model.device import autocast
 from fmmtc_bidsapp.model.tokens import token_orders
 from fmmtc_bidsapp.options import ModelOptions
@@ -19,6 +19,7 @@ from fmmtc_bidsapp.records import Floats
 __all__ = [
     "EncodedScan",
     "Scale",
+    "check_window",
     "encode_series",
     "first_window",
     "fit_scale",
@@ -231,6 +232,28 @@ def _has_data(signal: Floats) -> NDArray[np.bool_]:
     return has_data
 
 
+def check_window(window: int, config: BrainLMConfig) -> None:
+    """Refuse a window that does not fit an encoder.
+
+    Parameters
+    ----------
+    window : int
+        Volumes.
+    config : BrainLMConfig
+        Of the encoder.
+
+    Raises
+    ------
+    UsageError
+        With the windows that fit.
+    """
+    patch, longest = config.timepoint_patching_size, config.num_timepoints_per_voxel
+    if window % patch or window > longest:
+        raise UsageError(
+            f"--window is {window}; this encoder takes multiples of {patch} up to {longest}."
+        )
+
+
 def encode_series(
     encoder: BrainLM,
     series: Floats,
@@ -276,7 +299,7 @@ def encode_series(
         When the window does not fit the encoder.
     """
     patch = encoder.config.timepoint_patching_size
-    _check_window(options.window, patch, encoder.config.num_timepoints_per_voxel)
+    check_window(options.window, encoder.config)
     signal = normalise(series, options.normalisation, scale)
     has_data = _has_data(signal)
     # The encoder wants numbers everywhere; tokens of parcels without data are never shown to it.
@@ -299,13 +322,6 @@ def encode_series(
         n_patches_dropped=(options.window - length) // patch,
         n_parcels_left_out=int((~has_data).sum()),
     )
-
-
-def _check_window(window: int, patch: int, longest: int) -> None:
-    if window % patch or window > longest:
-        raise UsageError(
-            f"--window is {window}; this encoder takes multiples of {patch} up to {longest}."
-        )
 
 
 def _drop_patches(signal: Floats, window: int, patch: int) -> Floats:
