@@ -215,9 +215,11 @@ class ModelOptions:
     """Folder with BrainLM's config.json and pytorch_model.bin; by default brainlm/old_13M in the
     cache (FMMTC_CACHE_DIR)."""
 
-    normalisation: str = _one_of("scan", "scan", "zscore", "none")
+    normalisation: str = _one_of("scan", "scan", "zscore", "robust", "none")
     """Scale of the series the encoder sees: scan centres each parcel and divides the scan by its
-    median parcel SD, zscore divides each parcel by its own SD, none keeps scanner units."""
+    median parcel SD, zscore divides each parcel by its own SD, robust brings each parcel to the
+    median and interquartile range of the training people (encoding everyone anew for every fold),
+    none keeps scanner units."""
 
     window: int = 200
     """Volumes the encoder sees at once."""

@@ -178,15 +178,15 @@ class GroupPlan:
     protocol: ProtocolOptions = field(default_factory=ProtocolOptions)
     explain: ExplainOptions = field(default_factory=ExplainOptions)
     mode: str = "run"
-    """``run``; ``reports-only`` writes the report of a label anew from what is there."""
+    """As of the participant level; ``reports-only`` writes the report of a label."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9A-Za-z]+", self.label):
             raise UsageError(f"--label is {self.label!r}; it stands in names: letters and digits.")
         if self.random_seed < 0:
             raise UsageError(f"--random-seed is {self.random_seed}; it must be 0 or more.")
-        fits = self.mode == "run" and self.analysis in ("train", "compare")
-        if fits and not self.cohort.target:
+        runs = self.mode in ("run", "dry-run")
+        if runs and self.analysis in ("train", "compare") and not self.cohort.target:
             raise UsageError(
                 f"--analysis {self.analysis} needs --target COLUMN: the column of the participants "
                 "table to predict."
@@ -198,7 +198,7 @@ class GroupPlan:
             )
         if self.cohort.adjust and not self.cohort.covariates:
             raise UsageError("--adjust needs --covariates: the columns to regress out.")
-        if self.mode == "run" and self.analysis == "apply" and self.model_dir is None:
+        if runs and self.analysis == "apply" and self.model_dir is None:
             raise UsageError(
                 "--analysis apply needs --model DIR: a models/<label> folder that --analysis "
                 "train wrote."

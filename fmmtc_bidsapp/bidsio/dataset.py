@@ -119,7 +119,9 @@ def check_work_dir(work_dir: Path, inputs: Sequence[Path], *, flag: str = "--wor
             )
 
 
-def check_configuration(output_dir: Path, hashes: Mapping[str, str]) -> None:
+def check_configuration(
+    output_dir: Path, hashes: Mapping[str, str], sources: Mapping[str, Path]
+) -> None:
     """Refuse what `prepare_output` would refuse; nothing is written.
 
     Parameters
@@ -128,6 +130,8 @@ def check_configuration(output_dir: Path, hashes: Mapping[str, str]) -> None:
         Root of the dataset; it need not exist.
     hashes
         Hash of each configuration by what its files are known by.
+    sources
+        Root of each dataset that is read, by its name in ``DatasetLinks``.
 
     Raises
     ------
@@ -137,6 +141,7 @@ def check_configuration(output_dir: Path, hashes: Mapping[str, str]) -> None:
     existing = _read_own(output_dir)
     for desc, config_hash in hashes.items():
         _joined_hashes(existing, desc, config_hash, output_dir)
+    _joined_links(existing, sources, output_dir)
 
 
 def prepare_output(

@@ -48,9 +48,10 @@ _ALIASES = {
 """What users of XCP-D type for the same thing."""
 _DERIVATIVES = ("fmriprep", "parcels", "aroma")
 _MODES = {
-    "dry-run": "say what would run, on what and for how long, and end",
+    "dry-run": "say what would run, on whom and for how long, refuse what would be refused, and "
+    "end; nothing is written",
     "reports-only": "write reports anew from what is there; at the group level that of --label",
-    "boilerplate-only": "write the methods text anew from what is there",
+    "boilerplate-only": "write the methods text (logs/CITATION.*) anew from what is there",
 }
 
 
@@ -192,7 +193,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "-v", "--verbose", action="count", default=_ABSENT, help="say more; repeatable"
     )
-    modes = parser.add_argument_group("instead of a run (participant level)")
+    modes = parser.add_argument_group("instead of a run")
     one_of = modes.add_mutually_exclusive_group()
     for mode, text in _MODES.items():
         one_of.add_argument(

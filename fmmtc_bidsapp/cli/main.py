@@ -41,7 +41,7 @@ from fmmtc_bidsapp.plan import GroupPlan, ParticipantPlan, Resources, Selection
 __all__ = ["build_parser", "main", "plan_from", "run_guarded"]
 
 _GROUP_ONLY = ("analysis", "model", "label", "participants", "phenotype", "random_seed")
-_PARTICIPANT_ONLY = ("bids_filter_file", "bids_database_dir", "mode")
+_PARTICIPANT_ONLY = ("bids_filter_file", "bids_database_dir")
 _BOTH_LEVELS = ("atlas", "desc")
 """Options of one level that choose among, or name, the files of the other."""
 _FITTING = ("train", "compare")
@@ -67,7 +67,6 @@ _MEANT_FOR: Mapping[str, Sequence[str]] = {
     **_of(ExplainOptions, _FITTING),
 }
 """By flag, the analyses that do not ignore it; any for a flag that is not named."""
-_GROUP_MODES = ("reports-only",)
 _EXIT_INTERRUPTED = 130
 _EXIT_OUR_FAULT = 70
 
@@ -180,12 +179,9 @@ def _refuse_other_level(
     foreign = [name for name in foreign if name not in _BOTH_LEVELS]
     only_elsewhere = _GROUP_ONLY if level == "participant" else _PARTICIPANT_ONLY
     foreign += [name for name in only_elsewhere if name in values]
-    if level == "group" and values.get("mode") in _GROUP_MODES:
-        foreign.remove("mode")
     if foreign:
         spelled = (keys or {}).get
-        names = [values["mode"] if name == "mode" else name for name in foreign]
-        flags = ", ".join("--" + spelled(name, name).replace("_", "-") for name in names)
+        flags = ", ".join("--" + spelled(name, name).replace("_", "-") for name in foreign)
         raise UsageError(f"{flags} has no meaning at the {level} level; {way_out}.")
 
 

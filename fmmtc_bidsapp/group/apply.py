@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fmmtc_bidsapp.errors import ModelFileError, UsageError
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import Bundle, check_fits, load_connectivity_range, read_bundle
 from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice, require_repetition_times
-from fmmtc_bidsapp.group.encoding import Encoded, encode
+from fmmtc_bidsapp.group.encoding import Encoded, encode, keep_scale
 from fmmtc_bidsapp.group.exchange import load_fold
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.position import out_of_distribution, positions
@@ -29,11 +29,23 @@ from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import FoldPredictions, Ints
 
-__all__ = ["apply"]
+__all__ = ["Application", "admit_new", "apply"]
 
 
-def apply(plan: GroupPlan) -> list[Outcome]:
-    """Predict people a bundle has never seen, and judge it on those whose outcome is known.
+@dataclass(frozen=True, eq=False)
+class Application:
+    """A bundle and those it will predict, before anything is written or encoded."""
+
+    device: str
+    bundle: Bundle
+    people: CohortOptions
+    """What the table is asked for."""
+    cohort: Cohort
+    encoder: EncoderChoice
+
+
+def admit_new(plan: GroupPlan) -> Application:
+    """Read the bundle and the people, and refuse what does not fit; nothing is written.
 
     Raises
     ------
@@ -46,10 +58,23 @@ def apply(plan: GroupPlan) -> list[Outcome]:
     cohort = read_people(plan, people, smallest_class=0, outcome_optional=True)
     check_fits(bundle, cohort, plan.model, plan.model_flags)
     require_repetition_times(cohort.people, bundle.model)
-    encoder = _encoder(plan, bundle, device)
+    return Application(device, bundle, people, cohort, _encoder(plan, bundle, device))
+
+
+def apply(plan: GroupPlan) -> list[Outcome]:
+    """Predict people a bundle has never seen, and judge it on those whose outcome is known.
+
+    Raises
+    ------
+    AppError
+        When the bundle is damaged, does not fit the series, or nobody can be predicted.
+    """
+    admitted = admit_new(plan)
+    device, bundle, cohort = admitted.device, admitted.bundle, admitted.cohort
     crash_dir = prepare(plan, cohort, {"bundle": bundle.digest})
     announce(plan, cohort, "")
 
+    encoder = _with_scale(plan, admitted.encoder, bundle)
     encoded = encode(plan, cohort, encoder, crash_dir, bundle.covariates)
     check_needs([bundle.main], encoded.examples)
     workflow = predict_workflow(
@@ -61,7 +86,7 @@ def apply(plan: GroupPlan) -> list[Outcome]:
     predictions = load_fold(node_file(workflow, "predict", "predictions.npz"))
 
     files = GroupFiles(plan.output_dir, plan.label)
-    about = _about(plan, people, cohort, encoded, bundle, device)
+    about = _about(plan, admitted.people, cohort, encoded, bundle, device)
     places = positions(encoded, bundle.training_range, load_connectivity_range(bundle))
     results.write_cohort(files, cohort, encoded.people, encoded.exclusions)
     results.write_predictions(
@@ -118,6 +143,16 @@ def _encoder(plan: GroupPlan, bundle: Bundle, device: str) -> EncoderChoice:
     return replace(
         choice, options=model, digest=digest, also_random=bundle.random_digest is not None
     )
+
+
+def _with_scale(plan: GroupPlan, encoder: EncoderChoice, bundle: Bundle) -> EncoderChoice:
+    """Encode new people with the scale that the bundle was trained with; a scan's own needs none.
+
+    Where the bundle holds none, its model sees no series.
+    """
+    if bundle.scale is None:
+        return encoder.without_scale
+    return replace(encoder, scale_file=keep_scale(plan, bundle.scale))
 
 
 def _check_weights(model: ModelOptions, bundle: Bundle, expected: str) -> str:

@@ -23,6 +23,7 @@ from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.write import atomic_path, write_text
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
+from fmmtc_bidsapp.group.choice import learns_scale
 from fmmtc_bidsapp.group.evidence import Evidence
 from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.distance import ConnectivityRange, restore_connectivity_range
@@ -33,6 +34,7 @@ from fmmtc_bidsapp.learning.ensemble import (
     unite_tensors,
 )
 from fmmtc_bidsapp.learning.experiments import FittedModel, restore_model
+from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.model.checkpoint import file_digest, load_tensors, save_tensors
@@ -106,6 +108,8 @@ class Bundle:
     """Of a model that needs them; none of another."""
     random_digest: str | None = None
     """Of the random encoder, where the model needs one beside the pre-trained."""
+    scale: Scale | None = None
+    """Of the training people, where series are brought to it and the model sees them."""
     evidence: Evidence | None = None
     """Of the cross-validation that it comes from; None of a bundle that does not say."""
     digest: str = ""
@@ -197,7 +201,8 @@ def write_bundle(
 
 def _preprocessing(bundle: Bundle) -> dict[str, Any]:
     xyz_mm = bundle.coordinates_mm
-    return {
+    scale = {} if bundle.scale is None else {"scale": _numbers(bundle.scale)}
+    return scale | {
         "options": _without_paths(bundle.model),
         "seed": bundle.seed,
         "encoder_digest": bundle.encoder_digest,
@@ -209,6 +214,15 @@ def _preprocessing(bundle: Bundle) -> dict[str, Any]:
         "coordinates_mm": None if xyz_mm is None else xyz_mm.tolist(),
         "adjust": bundle.adjust,
         "covariates": [asdict(each) for each in bundle.covariates],
+    }
+
+
+def _numbers(scale: Scale) -> dict[str, list[float | None]]:
+    """By statistic, a number a parcel; null where there is none, as JSON knows no NaN."""
+    values = {"median": scale.median, "iqr": scale.iqr}
+    return {
+        name: [None if np.isnan(each) else float(each) for each in own]
+        for name, own in values.items()
     }
 
 
@@ -263,11 +277,12 @@ def read_bundle(folder: Path) -> Bundle:
     config = _verified(folder)
     preprocessing = _read_json(folder / _PREPROCESSING)
     try:
+        main = _known_model(folder, config["model"])
         ranges = config["training_range"]
         xyz_mm = preprocessing["coordinates_mm"]
         return Bundle(
             folder=folder,
-            main=_known_model(folder, config["model"]),
+            main=main,
             title=config["title"],
             model=ModelOptions(**preprocessing["options"]),
             seed=preprocessing["seed"],
@@ -288,6 +303,7 @@ def read_bundle(folder: Path) -> Bundle:
             trainings=config["trainings"],
             adjust=preprocessing["adjust"],
             covariates=tuple(CovariateLevels(**each) for each in preprocessing["covariates"]),
+            scale=_scale(folder, main, preprocessing),
             evidence=_evidence(config.get("evidence")),
             digest=config["seal"],
         )
@@ -295,6 +311,20 @@ def read_bundle(folder: Path) -> Bundle:
         raise ModelFileError(
             f"{folder} is not a whole bundle ({error}); copy it again, or train again."
         ) from error
+
+
+def _scale(folder: Path, main: str, preprocessing: Mapping[str, Any]) -> Scale | None:
+    """Read the scale of the training people, and refuse a bundle that lacks it."""
+    found = preprocessing.get("scale")
+    if found is not None:
+        median, iqr = (np.array(found[name], dtype=np.float64) for name in ("median", "iqr"))
+        return Scale(median, iqr)
+    if learns_scale([main], ModelOptions(**preprocessing["options"]), has_series=True):
+        raise ModelFileError(
+            f"{folder} was trained with --normalisation robust, but {_PREPROCESSING} holds no "
+            "median and interquartile range of its training people; train again."
+        )
+    return None
 
 
 def _verified(folder: Path) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.group.bundle import Bundle
 from fmmtc_bidsapp.learning.arms import PROGNOSIS
 from fmmtc_bidsapp.records import EligibilityStep, Evaluation, MetricRow
+from fmmtc_bidsapp.reports.answer import titled_verdict
+from fmmtc_bidsapp.reports.bibliography import escaped
 
 __all__ = ["CardFacts", "model_card"]
 
@@ -75,10 +77,8 @@ def model_card(facts: CardFacts) -> str:
     str
         Markdown.
     """
-    about = facts.about
     lines = [
-        f"# {facts.bundle.title}: a model of {about['Target']} = {about['PositiveValue']} from "
-        "resting-state fMRI",
+        f"# {facts.bundle.title}: a model of {_outcome_of(facts)} from resting-state fMRI",
         "",
         "Model card, with the items of TRIPOD+AI (Collins et al. 2024, doi:10.1136/bmj-2023-078378;"
         " their numbers in brackets). Facts are those of the run that trained the model.",
@@ -88,15 +88,19 @@ def model_card(facts: CardFacts) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _outcome_of(facts: CardFacts) -> str:
+    """``Response = 1``; columns and values are other people's text, and no markup."""
+    return f"{escaped(str(facts.about['Target']))} = {escaped(str(facts.about['PositiveValue']))}"
+
+
 def _open(item: str) -> str:
     return f"- {item}: {_AUTHORS}."
 
 
 def _use(facts: CardFacts) -> list[str]:
-    target = f"{facts.about['Target']} = {facts.about['PositiveValue']}"
     return [
         "- Research use only. Not a medical device; not for decisions about a person's care.",
-        f"- It estimates the probability that {target}, of one person, from a scan.",
+        f"- It estimates the probability that {_outcome_of(facts)}, of one person, from a scan.",
         f"- A {PROGNOSIS}.",
         _open("Health context, and the people it is meant for [3a, 3b]"),
         _open("Known inequalities in health between groups [3c]"),
@@ -104,7 +108,7 @@ def _use(facts: CardFacts) -> list[str]:
 
 
 def _data(facts: CardFacts) -> list[str]:
-    steps = "; ".join(f"{each.step}: {_count(each)}" for each in facts.eligibility)
+    steps = "; ".join(f"{escaped(each.step)}: {_count(each)}" for each in facts.eligibility)
     left_out = ", ".join(f"{stage} {n}" for stage, n in facts.excluded.items()) or "none"
     return [
         f"- Eligibility, step by step [6b, 20a]: {steps}.",
@@ -118,7 +122,7 @@ def _data(facts: CardFacts) -> list[str]:
 
 
 def _count(step: EligibilityStep) -> str:
-    arms = ", ".join(f"{each.arm} {each.n}" for each in step.arms)
+    arms = ", ".join(f"{escaped(each.arm)} {each.n}" for each in step.arms)
     known = step.n_positive is not None
     parts = [f"{step.n_positive} positive, {step.n_negative} negative"] if known else []
     parts += [arms] if arms else []
@@ -138,17 +142,17 @@ def _ranges(facts: CardFacts) -> str:
 
 
 def _outcome(facts: CardFacts) -> list[str]:
-    about = facts.about
+    target, positive = (escaped(str(facts.about[key])) for key in ("Target", "PositiveValue"))
     return [
-        f"- The column {about['Target']} of the participants table; the value "
-        f"{about['PositiveValue']} counts as positive [8a].",
+        f"- The column {target} of the participants table; the value {positive} counts as positive "
+        "[8a].",
         _open("How and when the outcome was assessed, by whom, and whether blind [8a, 8b, 8c]"),
     ]
 
 
 def _predictors(facts: CardFacts) -> list[str]:
     bundle = facts.bundle
-    names = ", ".join(each.name for each in bundle.covariates)
+    names = ", ".join(escaped(each.name) for each in bundle.covariates)
     read = ", ".join(_READ.get(need, need) for need in bundle.needs)
     encoder = (
         f"{bundle.model.encoder} (sha256 of its weights {bundle.encoder_digest}), series "
@@ -156,11 +160,11 @@ def _predictors(facts: CardFacts) -> list[str]:
     )
     return [
         f"- Read by the model [9a, 9b]: {read or 'nothing'}.",
-        f"- Atlas: {bundle.atlas_label or 'unnamed'}, {len(bundle.parcels)} parcels.",
+        f"- Atlas: {escaped(bundle.atlas_label or 'unnamed')}, {len(bundle.parcels)} parcels.",
         f"- Encoder: {encoder if bundle.encodes else 'none'}.",
         f"- Covariates: {names or 'none'}"
         + ("; regressed out of the features, within each training set." if bundle.adjust else "."),
-        *([f"- Note: {facts.about['Notice']}"] if facts.about["Notice"] else []),
+        *([f"- Note: {escaped(facts.about['Notice'])}"] if facts.about["Notice"] else []),
     ]
 
 
@@ -178,7 +182,7 @@ def _size(facts: CardFacts) -> list[str]:
 
 def _missing(facts: CardFacts) -> list[str]:
     lacking = {name: n for name, n in facts.covariates_missing.items() if n}
-    listed = ", ".join(f"{name} {n}" for name, n in lacking.items()) or "none"
+    listed = ", ".join(f"{escaped(name)} {n}" for name, n in lacking.items()) or "none"
     return [
         "- People without the outcome were left out.",
         f"- Connectivity edges without a value, over all people [11]: {facts.edges_missing}, each "
@@ -217,7 +221,7 @@ def _performance(facts: CardFacts) -> list[str]:
     own = [row for row in evaluation.metrics if row.model == facts.bundle.main]
     calibration = [row for row in own if row.metric in _CALIBRATION]
     return [
-        f"- Verdict: {evaluation.verdict}",
+        f"- Verdict: {titled_verdict(evaluation.verdict, facts.about['ModelNames'])}",
         f"- Permutation test of this model [23a]: {_tested(facts)}.",
         f"- Choice of the epoch in these figures: {evaluation.selection}.",
         "",
@@ -269,8 +273,8 @@ def _groups(facts: CardFacts) -> list[str]:
         "| arm | people (positive) | metric | value (interval) |",
         "|---|---|---|---|",
         *(
-            f"| {each.arm} | {each.n} ({each.n_positive}) | {each.metric} | {_number(each.value)} "
-            f"({_number(each.low)} to {_number(each.high)}) |"
+            f"| {escaped(each.arm)} | {each.n} ({each.n_positive}) | {each.metric} | "
+            f"{_number(each.value)} ({_number(each.low)} to {_number(each.high)}) |"
             for each in own
         ),
         "",

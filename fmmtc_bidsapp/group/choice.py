@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = [
     "EncoderChoice",
     "coordinates",
     "encoder_options",
+    "learns_scale",
     "needs_of_cohort",
     "refuse_contradictions",
     "require_repetition_times",
@@ -26,6 +28,8 @@ __all__ = [
 
 NO_ENCODER = "none"
 _PRETRAINED, _RANDOM = "brainlm", "random"
+_LEARNT = "robust"
+"""The normalisation whose scale is that of the training people."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,10 @@ class EncoderChoice:
     also_random: bool = False
     """Whether everyone also goes through the encoder without pre-training; where the encoder is
     another than the pre-trained one, this changes nothing."""
+    learns_scale: bool = False
+    """Whether everyone is encoded anew for every fold, with the scale of its training people."""
+    scale_file: Path | None = None
+    """Median and interquartile range of the training people, under a name that follows them."""
 
     @property
     def encodes_twice(self) -> bool:
@@ -57,15 +65,30 @@ class EncoderChoice:
             self, options=replace(self.options, encoder=_RANDOM), digest=digest, also_random=False
         )
 
+    @property
+    def without_scale(self) -> EncoderChoice:
+        """Choose what can be had before the scale is known: nothing is encoded.
+
+        Where it is known, or is that of a scan alone, this is the same choice.
+        """
+        if self.options.normalisation != _LEARNT or self.scale_file is not None:
+            return self
+        options = replace(self.options, encoder=NO_ENCODER, normalisation="none")
+        return replace(self, options=options, digest=NO_ENCODER, also_random=False)
+
 
 _CONTRADICTIONS: Mapping[str, Mapping[str, str]] = {
     NO_ENCODER: {
         "encoder": "reads encoded series; leave --encoder none out",
+        "coordinates": "is tuned from the pre-trained weights; leave --encoder none out",
         "random encoder": "reads series encoded without pre-training; leave --encoder none out",
     },
     _RANDOM: {
         "random encoder": "stands beside the pre-trained encoder; with --encoder random it is "
         "--network {trained}",
+        # The paper's is tuned from them; compare does not have its line either.
+        "coordinates": "is tuned from the pre-trained weights; leave --encoder random out, or take "
+        "--network brainlm, the frozen encoder",
     },
 }
 """By ``--encoder``, the needs of models that it cannot meet, and what to do."""
@@ -99,6 +122,19 @@ def encoder_options(asked: Sequence[str], options: ModelOptions) -> ModelOptions
     if not asked or any(reads_encoder(name) for name in asked):
         return options
     return replace(options, encoder=NO_ENCODER)
+
+
+_OF_SERIES = frozenset({"encoder", "random encoder", "series"})
+"""Needs of models that see the series, and so their scale."""
+
+
+def learns_scale(asked: Sequence[str], options: ModelOptions, *, has_series: bool) -> bool:
+    """Say whether a scale must be learnt: models that see no series need none.
+
+    Without names every model that can be is asked for.
+    """
+    sees_series = not asked or any(_OF_SERIES & set(MODELS[name].needs) for name in asked)
+    return options.normalisation == _LEARNT and has_series and sees_series
 
 
 def needs_of_cohort(cohort: Cohort, encoder: EncoderChoice) -> frozenset[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fmmtc_bidsapp.engine import duration
+from fmmtc_bidsapp.group.choice import NO_ENCODER
 from fmmtc_bidsapp.group.steps import (
     EXPLAIN,
     NULL_MAPS,
@@ -21,16 +22,20 @@ from fmmtc_bidsapp.group.steps import (
     ExplainStep,
     Step,
 )
+from fmmtc_bidsapp.learning.features import window_starts
 from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.options import ExplainOptions, TrainOptions
+from fmmtc_bidsapp.options import ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 
 __all__ = [
+    "encode_s",
     "expected_s",
     "explain_gb",
     "explain_s",
     "say_cost",
     "say_explain_cost",
+    "say_scales",
+    "scale_gb",
     "step_gb",
     "step_s",
 ]
@@ -128,6 +133,69 @@ def _columns_s(step: Step, n: int, size: float, train: TrainOptions) -> float:
     return fits * own.fit_s * n / _PEOPLE * size**2 + step.shuffles * own.shuffle_s
 
 
+_WINDOW_S, _WINDOW_VALUES = 1.5, 424 * 200
+"""Of one window in one token order, and the parcels x volumes it has; attention makes the time grow
+with their square."""
+
+
+def encode_s(n_volumes: int, tr_s: float | None, n_parcels: int, options: ModelOptions) -> float:
+    """Estimate the seconds that one scan takes to be encoded on one thread, in float32.
+
+    Parameters
+    ----------
+    n_volumes
+        Of the series as they are.
+    tr_s
+        Their repetition time; it matters with ``--resample-tr``.
+    n_parcels
+        Of the atlas.
+    options
+        Window, token orders, repetition time.
+    """
+    if options.resample_tr is not None and tr_s is not None:
+        n_volumes = round(n_volumes * tr_s / options.resample_tr)
+    n_windows = len(window_starts(n_volumes, options.window))
+    values = n_parcels * min(n_volumes, options.window)
+    return n_windows * options.token_orders * _WINDOW_S * (values / _WINDOW_VALUES) ** 2
+
+
+def say_scales(
+    n_scales: int,
+    *,
+    encodings: int,
+    once: int,
+    seconds: float,
+    encoder: str,
+    device: str,
+    n_procs: int,
+) -> None:
+    """Print what it costs to encode everyone anew with the scale of every fold's training people.
+
+    Parameters
+    ----------
+    n_scales
+        Sets of training people: of the folds, and everyone where a model of them is kept.
+    encodings, once
+        Scans to be encoded in all, and with a scale of the scan's own.
+    seconds
+        Of all encodings, of `encode_s`.
+    encoder, device
+        As ``--encoder``, and as `check_device` names it.
+    n_procs
+        Processes at once.
+    """
+    is_there = encoder != NO_ENCODER
+    whole_s = (seconds + _STEP_S * encodings) / n_procs
+    told = f", about {duration(whole_s)} with --nprocs {n_procs} in float32"
+    print(
+        f"--normalisation robust takes its scale from the training people, of whom there are "
+        f"{n_scales} sets: {encodings} {'encodings' if is_there else 'scans to bring to it'} in "
+        f"place of {once}{told if is_there and device == 'cpu' else ''}; what an earlier run "
+        "finished is taken over.",
+        flush=True,
+    )
+
+
 def expected_s(seconds: Sequence[float], n_procs: int) -> float:
     """Estimate how long steps take side by side: never less than the longest."""
     return max(sum(seconds) / n_procs, max(seconds, default=0.0))
@@ -166,6 +234,11 @@ _NETWORK_GB = 2.5
 _PROGRAM_GB = 0.6
 _COPIES = 10
 """Of everyone's matrices in float64, while a classifier's features are made."""
+
+
+def scale_gb(n_volumes: int, n_parcels: int) -> float:
+    """Estimate the memory of learning a scale: all series of the training people, in float64."""
+    return _PROGRAM_GB + float(8 * n_volumes * n_parcels) / 1e9
 
 
 def step_gb(step: Step, examples: Examples) -> float:

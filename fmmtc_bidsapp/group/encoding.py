@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,32 @@ from fmmtc_bidsapp.engine import (
     raise_failure,
     run_workflow,
 )
-from fmmtc_bidsapp.group.choice import EncoderChoice
-from fmmtc_bidsapp.group.exchange import load_examples, save_examples
+from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice
+from fmmtc_bidsapp.group.exchange import load_examples, save_examples, save_scale
 from fmmtc_bidsapp.group.nodes import check_encoder
 from fmmtc_bidsapp.group.workflow import encode_name, encode_workflow, merge_workflow
+from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.leaks import find_duplicates
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Duplicate, Examples, Exclusion, Floats, Person
+from fmmtc_bidsapp.records import Duplicate, Examples, Exclusion, Floats, Fold, Person
 
-__all__ = ["Encoded", "encode", "stratum"]
+__all__ = [
+    "Encoded",
+    "OfFold",
+    "encode",
+    "encoders_of",
+    "keep_coordinates",
+    "keep_scale",
+    "stratum",
+]
+
+
+@dataclass(frozen=True)
+class OfFold:
+    """Everyone encoded with the scale of one fold's training people."""
+
+    examples_file: Path
+    scale_file: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +71,13 @@ class Encoded:
     """What a reader must know of the covariates."""
     duplicates: tuple[Duplicate, ...] = ()
     """Pairs of people whose connectomes are one scan's for all one can tell."""
+    of_fold: Mapping[Fold | None, OfFold] = field(default_factory=dict)
+    """With a scale of the training people: what is seen in each fold, and under None where everyone
+    is trained on. Empty with a scale of the scan's own, which all folds share."""
+
+    def examples_file_of(self, fold: Fold | None) -> Path:
+        """Find what the models see in a fold; None for everyone."""
+        return self.of_fold[fold].examples_file if self.of_fold else self.examples_file
 
     @property
     def n_volumes(self) -> list[list[int | None]]:
@@ -99,12 +123,10 @@ def encode(
     AppError
         When nobody can be encoded: the first failure's.
     """
-    encoders = [encoder]
-    if encoder.encodes_twice:
-        random = replace(encoder.options, encoder="random")
-        encoders.append(encoder.untrained(check_encoder(random, encoder.seed)))
+    encoders = encoders_of(encoder)
     workflow = _workflow(plan, cohort, encoders, crash_dir)
-    results = run_workflow(workflow, plan.resources, title="encode")
+    title = "read" if encoder.digest == NO_ENCODER else "encode"
+    results = run_workflow(workflow, plan.resources, title=title)
     names = {
         person.key: [encode_name(each, person) for each in encoders] for person in cohort.people
     }
@@ -143,24 +165,42 @@ def encode(
     )
 
 
+def encoders_of(encoder: EncoderChoice) -> list[EncoderChoice]:
+    """List the encoder, and the one without pre-training where everyone goes through it too."""
+    if not encoder.encodes_twice:
+        return [encoder]
+    random = replace(encoder.options, encoder="random")
+    return [encoder, encoder.untrained(check_encoder(random, encoder.seed))]
+
+
 def _workflow(
     plan: GroupPlan, cohort: Cohort, encoders: Sequence[EncoderChoice], crash_dir: Path
 ) -> Any:
     if not cohort.has_series:
         return merge_workflow(plan, cohort.people, encoders[0], cohort.parcels, crash_dir)
-    told = encoders[0].coordinates_mm
-    # Without an encoder nobody is told where the parcels are, but a node's inputs are all given.
-    xyz_mm = np.zeros((len(cohort.parcels), 3)) if told is None else told
-    xyz_file = _keep_coordinates(plan, xyz_mm)
-    return encode_workflow(plan, cohort.people, encoders, xyz_file, crash_dir)
+    xyz_file = keep_coordinates(plan, encoders[0], len(cohort.parcels))
+    choices = [(each, person) for each in encoders for person in cohort.people]
+    return encode_workflow(plan, choices, xyz_file, crash_dir)
 
 
-def _keep_coordinates(plan: GroupPlan, xyz_mm: Floats) -> Path:
+def keep_coordinates(plan: GroupPlan, encoder: EncoderChoice, n_parcels: int) -> Path:
     """Write the coordinates under a name that follows their values, as nipype hashes both."""
+    told = encoder.coordinates_mm
+    # Without an encoder nobody is told where the parcels are, but a node's inputs are all given.
+    xyz_mm = np.zeros((n_parcels, 3)) if told is None else told
     digest = hashlib.sha256(xyz_mm.tobytes()).hexdigest()[:12]
     make_folder(plan.workspace)
     path = plan.workspace / f"coordinates_{digest}.npy"
     np.save(path, xyz_mm)
+    return path
+
+
+def keep_scale(plan: GroupPlan, scale: Scale) -> Path:
+    """Write a scale under a name that follows its values, as `keep_coordinates`."""
+    digest = hashlib.sha256(scale.median.tobytes() + scale.iqr.tobytes()).hexdigest()[:12]
+    make_folder(plan.workspace)
+    path = plan.workspace / f"scale_{digest}.npy"
+    save_scale(path, scale)
     return path
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fmmtc_bidsapp.engine import load_arrays, load_shared, save_arrays, save_shared
+from fmmtc_bidsapp.learning.features import Scale
+from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, FoldPredictions
 
 __all__ = [
     "load_examples",
     "load_explanation",
     "load_fold",
+    "load_scale",
     "save_examples",
+    "save_examples_of_fold",
     "save_explanation",
     "save_fold",
+    "save_scale",
 ]
 
 
@@ -52,9 +62,40 @@ _ARRAYS = (
 _TEXTS = ("keys", "strata", "covariate_names", "groups", "arms")
 
 
+def save_examples_of_fold(path: Path, common: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Write what differs in a fold from what the models see of a cohort in all folds.
+
+    Parameters
+    ----------
+    path
+        A ``.json`` beside `common`, whose digest is that of the whole.
+    common
+        What `save_examples` wrote.
+    arrays
+        ``cls``, ``series`` and, where there is one, ``cls_random`` of everyone, as in `Examples`.
+
+    Returns
+    -------
+    str
+        The path; `load_examples` reads both.
+    """
+    about = {"common": common.name, "common_digest": file_digest(common)}
+    return save_shared(path, arrays, about)
+
+
 def load_examples(path: str | Path) -> Examples:
-    """Read what `save_examples` wrote; large arrays are mapped, and read-only."""
+    """Read what `save_examples` or `save_examples_of_fold` wrote.
+
+    Large arrays are mapped, and read-only.
+    """
     arrays, about = load_shared(path)
+    if "common" in about:
+        return replace(
+            load_examples(Path(path).with_name(about["common"])),
+            cls=arrays["cls"],
+            series=arrays["series"],
+            cls_random=arrays.get("cls_random"),
+        )
     texts = {name: None if each is None else tuple(each) for name, each in about.items()}
     return Examples(
         keys=texts["keys"] or (),
@@ -71,6 +112,18 @@ def load_examples(path: str | Path) -> Examples:
         cls_random=arrays.get("cls_random"),
         coordinates_mm=arrays.get("coordinates_mm"),
     )
+
+
+def save_scale(path: Path, scale: Scale) -> str:
+    """Write a scale as a ``.npy``; returns the path."""
+    np.save(path, np.stack([scale.median, scale.iqr]))
+    return str(path)
+
+
+def load_scale(path: str | Path) -> Scale:
+    """Read what `save_scale` wrote."""
+    median, iqr = np.load(path, allow_pickle=False)
+    return Scale(median, iqr)
 
 
 def save_fold(path: Path, predictions: FoldPredictions) -> str:

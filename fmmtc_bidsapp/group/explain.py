@@ -176,7 +176,7 @@ def _run(
     say_explain_cost(seconds, study.device, plan.resources.n_procs)
     workflow = explain_workflow(
         plan,
-        study.encoded.examples_file,
+        {step: study.encoded.examples_file_of(step.kept.fold) for step in steps},
         sorted(steps, key=lambda step: -seconds[step]),
         cells=cells,
         memory_gb={step: explain_gb(step, examples) for step in steps},

@@ -27,9 +27,9 @@ from fmmtc_bidsapp.learning.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH
 from fmmtc_bidsapp.learning.permute import headline, permuted_labels, shuffle_cells
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Floats, Fold, FoldPredictions
+from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldPredictions
 
-__all__ = ["Fits", "fit_models"]
+__all__ = ["Fits", "exchangeable", "fit_models"]
 
 _NOT_ASKED = "no shuffles of the outcome were made; ask for them with --permutations"
 _BROKEN = "it could not be fitted on every fold"
@@ -111,7 +111,7 @@ def fit_models(
     AppError
         When the main model could not be fitted on any fold: the first failure's.
     """
-    cells, refused = _cells(plan, encoded, folds) if permute else ((), "")
+    cells, refused = exchangeable(plan, encoded.examples, folds) if permute else ((), "")
     steps = list_steps(
         plan, models, folds, device=device, final=final, permute=bool(cells), keep=keep
     )
@@ -120,7 +120,7 @@ def fit_models(
     workflow = fit_workflow(
         plan,
         f"{re.sub('[^0-9A-Za-z]+', '_', title)}_{plan.label}",
-        encoded.examples_file,
+        {step: encoded.examples_file_of(step.fold) for step in steps},
         sorted(steps, key=lambda step: -seconds[step]),
         cells=cells,
         memory_gb={step: step_gb(step, encoded.examples) for step in steps},
@@ -154,13 +154,21 @@ def fit_models(
     )
 
 
-def _cells(plan: GroupPlan, encoded: Encoded, folds: Sequence[Fold]) -> tuple[tuple[str, ...], str]:
-    """Name those who may exchange outcomes; or nobody, and why."""
+def exchangeable(
+    plan: GroupPlan, examples: Examples, folds: Sequence[Fold]
+) -> tuple[tuple[str, ...], str]:
+    """Name those who may exchange outcomes (`shuffle_cells`); or nobody, and why.
+
+    Raises
+    ------
+    InputError
+        When a number of shuffles was asked for that the strata, groups and folds leave no room for.
+    """
     if plan.protocol.permutations == "0":
         return (), _NOT_ASKED
-    cells = shuffle_cells(encoded.examples, folds)
+    cells = shuffle_cells(examples, folds)
     try:
-        permuted_labels(encoded.examples.y, cells, 1, plan.random_seed)
+        permuted_labels(examples.y, cells, 1, plan.random_seed)
     except InputError as error:
         # Who asked for nothing is not kept from the figures that need no shuffle.
         if plan.protocol.permutations != "auto":

@@ -14,14 +14,16 @@ from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.group.bundle import Bundle, fitted_files, write_bundle
 from fmmtc_bidsapp.group.card import CardFacts, model_card
-from fmmtc_bidsapp.group.choice import NO_ENCODER
+from fmmtc_bidsapp.group.choice import NO_ENCODER, learns_scale
 from fmmtc_bidsapp.group.evidence import evidence_of
+from fmmtc_bidsapp.group.exchange import load_scale
 from fmmtc_bidsapp.group.fit import Fits
 from fmmtc_bidsapp.group.nodes import check_encoder
 from fmmtc_bidsapp.group.ranges import TrainingRange, training_range
 from fmmtc_bidsapp.group.study import Study
 from fmmtc_bidsapp.learning.adjust import parts_of
 from fmmtc_bidsapp.learning.distance import connectivity_range
+from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
 from fmmtc_bidsapp.records import Evaluation, Examples
@@ -86,6 +88,7 @@ def _bundle(
         trainings=len(fits.final),
         adjust=adjust,
         covariates=_covariates(study, name, adjust=adjust),
+        scale=_scale(study, name),
     )
     return _without_what_is_not_needed(bundle)
 
@@ -99,6 +102,14 @@ def _without_what_is_not_needed(bundle: Bundle) -> Bundle:
         return bundle
     digest = check_encoder(replace(bundle.model, encoder="random"), bundle.seed)
     return replace(bundle, random_digest=digest)
+
+
+def _scale(study: Study, name: str) -> Scale | None:
+    """Take that of everyone, whom the model that is kept is fitted on, where it sees series."""
+    everyone = study.encoded.of_fold.get(None)
+    if everyone is None or not learns_scale([name], study.plan.model, has_series=True):
+        return None
+    return load_scale(everyone.scale_file)
 
 
 def _covariates(study: Study, name: str, *, adjust: bool) -> tuple[CovariateLevels, ...]:

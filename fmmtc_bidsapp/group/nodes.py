@@ -27,12 +27,25 @@ from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
 from fmmtc_bidsapp.engine import save_arrays
 from fmmtc_bidsapp.group.bundle import load_bundle_model, load_fitted, save_bundle_model
 from fmmtc_bidsapp.group.choice import NO_ENCODER
-from fmmtc_bidsapp.group.exchange import load_examples, save_explanation, save_fold
-from fmmtc_bidsapp.group.person import MatrixRun, SeriesRun, encode_person, merge_matrices
+from fmmtc_bidsapp.group.exchange import (
+    load_examples,
+    load_scale,
+    save_explanation,
+    save_fold,
+    save_scale,
+)
+from fmmtc_bidsapp.group.person import (
+    MatrixRun,
+    SeriesRun,
+    encode_person,
+    fit_scale_of_runs,
+    merge_matrices,
+)
 from fmmtc_bidsapp.group.quality import write_quality
 from fmmtc_bidsapp.learning.experiments import fit_final, train_together
 from fmmtc_bidsapp.learning.explain import explain_fold, explain_null
 from fmmtc_bidsapp.learning.external import predict_new
+from fmmtc_bidsapp.learning.features import Scale, check_window
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.networks import NETWORKS
@@ -54,6 +67,7 @@ __all__ = [
     "FitFinal",
     "FitFold",
     "FitPublished",
+    "FitScale",
     "Merge",
     "NullMaps",
     "Predict",
@@ -84,12 +98,16 @@ def check_encoder(options: ModelOptions, seed: int) -> str:
     ------
     MissingResourceError, ModelFileError
         When they are absent or damaged.
+    UsageError
+        When the window does not fit it.
     """
     # This process is forked later: a pool of threads made here would hang in the children.
     torch.set_num_threads(1)
     if options.encoder == NO_ENCODER:
         return NO_ENCODER
-    return weights_digest(build_encoder(options.encoder, Path(str(options.encoder_weights)), seed))
+    encoder = build_encoder(options.encoder, Path(str(options.encoder_weights)), seed)
+    check_window(options.window, encoder.config)
+    return weights_digest(encoder)
 
 
 class _ComputeInput(BaseInterfaceInputSpec):
@@ -153,6 +171,7 @@ class _EncodeInput(_ComputeInput):
     # The digest says what the weights are, wherever they lie.
     weights = traits.Str(mandatory=True, nohash=True, desc="folder of pre-trained weights")
     encoder_digest = traits.Str(mandatory=True)
+    scale = File(exists=True, desc="median and IQR of the training people, where it is theirs")
 
 
 class _EncodeOutput(TraitedSpec):
@@ -168,15 +187,15 @@ class Encode(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         device, dtype = _start(self.inputs)
         options = ModelOptions(**json.loads(self.inputs.model_options))
-        runs = zip(map(Path, self.inputs.series), json.loads(self.inputs.runs), strict=True)
         person = encode_person(
             _encoder(options, Path(self.inputs.weights), self.inputs.seed, device),
-            [SeriesRun(path.name, read_series(path).signal, about["tr_s"]) for path, about in runs],
+            _read_runs(self.inputs),
             np.load(self.inputs.xyz_mm),
             options,
             seed=self.inputs.seed,
             device=device,
             dtype=dtype,
+            scale=_scale(self.inputs),
         )
         about = {**person.about, "precision": str(dtype).removeprefix("torch.")}
         path = Path(runtime.cwd) / "encoded.npz"
@@ -190,6 +209,37 @@ def _encoder(
     if options.encoder == NO_ENCODER:
         return None
     return build_encoder(options.encoder, weights, seed).to(device)
+
+
+def _read_runs(inputs: Any) -> list[SeriesRun]:
+    runs = zip(map(Path, inputs.series), json.loads(inputs.runs), strict=True)
+    return [SeriesRun(path.name, read_series(path).signal, about["tr_s"]) for path, about in runs]
+
+
+def _scale(inputs: Any) -> Scale | None:
+    return load_scale(inputs.scale) if isdefined(inputs.scale) else None
+
+
+class _ScaleInput(BaseInterfaceInputSpec):
+    series = InputMultiObject(File(exists=True), mandatory=True, desc="every run of these people")
+    runs = traits.Str(mandatory=True, desc="of each, its tr_s, as JSON")
+    resample_tr = traits.Str(mandatory=True, desc="seconds or null, as JSON")
+
+
+class _ScaleOutput(TraitedSpec):
+    scale = File(exists=True)
+
+
+class FitScale(SimpleInterface):
+    """Each parcel's median and interquartile range over the training people."""
+
+    input_spec = _ScaleInput
+    output_spec = _ScaleOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        scale = fit_scale_of_runs(_read_runs(self.inputs), json.loads(self.inputs.resample_tr))
+        self._results["scale"] = save_scale(Path(runtime.cwd) / "scale.npy", scale)
+        return runtime
 
 
 class _MergeInput(BaseInterfaceInputSpec):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,14 +11,27 @@ import torch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.features import EncodedScan, encode_series, first_window
+from fmmtc_bidsapp.learning.features import (
+    EncodedScan,
+    Scale,
+    encode_series,
+    first_window,
+    fit_scale,
+)
 from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Connectome, Floats
 from fmmtc_bidsapp.signals.connectivity import combine, connect
 from fmmtc_bidsapp.signals.resampling import resample
 
-__all__ = ["EncodedPerson", "MatrixRun", "SeriesRun", "encode_person", "merge_matrices"]
+__all__ = [
+    "EncodedPerson",
+    "MatrixRun",
+    "SeriesRun",
+    "encode_person",
+    "fit_scale_of_runs",
+    "merge_matrices",
+]
 
 _MEASURE = "correlation"
 """What the models are shown, whatever the participant level wrote."""
@@ -84,6 +97,7 @@ def encode_person(
     seed: int,
     device: torch.device,
     dtype: torch.dtype,
+    scale: Scale | None = None,
 ) -> EncodedPerson:
     """Encode every run that can be, and merge them.
 
@@ -98,7 +112,7 @@ def encode_person(
         In the order of their names.
     xyz_mm : array
         (parcel, 3)
-    options, seed, device, dtype
+    options, seed, device, dtype, scale
         As in `encode_series`.
 
     Returns
@@ -113,16 +127,14 @@ def encode_person(
     """
 
     def encode(run: SeriesRun) -> _EncodedRun:
-        shown = run.signal
-        if options.resample_tr is not None:
-            shown = resample(run.signal, run.tr_s, options.resample_tr)
+        shown = _shown(run, options.resample_tr)
         scan = None
         if encoder is not None:
             scan = encode_series(
-                encoder, shown, xyz_mm, options, seed=seed, device=device, dtype=dtype
+                encoder, shown, xyz_mm, options, seed=seed, device=device, dtype=dtype, scale=scale
             )
         config = BrainLMConfig() if encoder is None else encoder.config
-        window = first_window(shown, options, config.timepoint_patching_size)
+        window = first_window(shown, options, config.timepoint_patching_size, scale)
         return _EncodedRun(scan, connect(run.signal, _MEASURE), window, len(run.signal))
 
     kept, left_out = _keep(runs, encode)
@@ -143,6 +155,29 @@ def encode_person(
             "order_spread": float(np.mean(spreads)) if spreads else None,
         },
     )
+
+
+def fit_scale_of_runs(runs: Iterable[SeriesRun], resample_tr: float | None) -> Scale:
+    """Learn the scale of some people from all their runs, as the encoder sees them.
+
+    Parameters
+    ----------
+    runs : iterable of SeriesRun
+        Of the training people, and of nobody else.
+    resample_tr : float or None
+        ``ModelOptions.resample_tr``, in seconds.
+
+    Raises
+    ------
+    InputError
+        As `fit_scale`.
+    """
+    return fit_scale([_shown(run, resample_tr) for run in runs])
+
+
+def _shown(run: SeriesRun, resample_tr: float | None) -> Floats:
+    """(time, parcel) what the encoder and the models of series see of a run."""
+    return run.signal if resample_tr is None else resample(run.signal, run.tr_s, resample_tr)
 
 
 def _n_missing(window: NDArray[np.float32]) -> int:

@@ -14,16 +14,28 @@ from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.atlas import cache_dir
 from fmmtc_bidsapp.bidsio.cohort import Cohort, read_cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateColumns, covariate_columns
+from fmmtc_bidsapp.bidsio.dataset import check_configuration
 from fmmtc_bidsapp.bidsio.eligibility import Eligible, LabelRow, read_eligible
 from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.quality import has_quality
 from fmmtc_bidsapp.bidsio.query import Query
 from fmmtc_bidsapp.bidsio.write import prepare_output, write_text
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.leaks import refuse_leaks
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan, plan_table
 from fmmtc_bidsapp.records import EligibilityStep
 
-__all__ = ["announce", "prepare", "print_steps", "read_people", "with_weights_folder", "write_plan"]
+__all__ = [
+    "announce",
+    "check_prepared",
+    "prepare",
+    "print_steps",
+    "read_people",
+    "require_quality",
+    "with_weights_folder",
+    "write_plan",
+]
 
 
 def with_weights_folder(options: ModelOptions) -> ModelOptions:
@@ -104,16 +116,51 @@ def _refuse_leaks(eligible: Eligible, options: CohortOptions) -> None:
 
 def prepare(plan: GroupPlan, cohort: Cohort, digests: Mapping[str, str]) -> Path:
     """Make the output a dataset, write the plan, and return the folder of crash files."""
-    parcels = hashlib.sha256("\n".join(cohort.parcels).encode()).hexdigest()
-    atlas = f"{cohort.atlas_label} {cohort.atlas_digest}"
     prepare_output(
         plan.output_dir,
-        config_hash=plan.configuration_hash({**digests, "atlas": atlas, "parcels": parcels}),
+        config_hash=_configuration(plan, cohort, digests),
         desc=f"group-{plan.label}",
-        sources={} if plan.series_dir == plan.output_dir else {"parcels": plan.series_dir},
+        sources=_sources(plan),
         version=__version__,
     )
     return write_plan(plan)
+
+
+def check_prepared(plan: GroupPlan, cohort: Cohort, digests: Mapping[str, str]) -> None:
+    """Refuse what `prepare` would refuse; nothing is written.
+
+    Raises
+    ------
+    UsageError
+        When the output is someone else's, of other sources, or holds other results of this label.
+    """
+    hashes = {f"group-{plan.label}": _configuration(plan, cohort, digests)}
+    check_configuration(plan.output_dir, hashes, _sources(plan))
+
+
+def _configuration(plan: GroupPlan, cohort: Cohort, digests: Mapping[str, str]) -> str:
+    parcels = hashlib.sha256("\n".join(cohort.parcels).encode()).hexdigest()
+    atlas = f"{cohort.atlas_label} {cohort.atlas_digest}"
+    return plan.configuration_hash({**digests, "atlas": atlas, "parcels": parcels})
+
+
+def _sources(plan: GroupPlan) -> dict[str, Path]:
+    return {} if plan.series_dir == plan.output_dir else {"parcels": plan.series_dir}
+
+
+def require_quality(plan: GroupPlan) -> None:
+    """Refuse to sum up the quality of runs of which there is none.
+
+    Raises
+    ------
+    InputError
+        When the series are another program's, or the participant level has not been run.
+    """
+    if plan.series_dir != plan.output_dir or not has_quality(plan.output_dir):
+        raise InputError(
+            f"{plan.series_dir} holds no quality table of a run of ours. Run the participant level "
+            "into the output folder first, and leave --derivatives parcels= out."
+        )
 
 
 def write_plan(plan: GroupPlan) -> Path:

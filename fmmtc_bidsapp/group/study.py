@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from fmmtc_bidsapp.group.choice import (
     EncoderChoice,
     coordinates,
     encoder_options,
+    learns_scale,
     needs_of_cohort,
     refuse_contradictions,
     require_repetition_times,
@@ -19,14 +20,39 @@ from fmmtc_bidsapp.group.choice import (
 from fmmtc_bidsapp.group.encoding import Encoded, encode, stratum
 from fmmtc_bidsapp.group.fit import Fits
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
+from fmmtc_bidsapp.group.scaling import encode_folds
 from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
 from fmmtc_bidsapp.learning.experiments import rehearse_splits
 from fmmtc_bidsapp.learning.models import MODELS, baselines, check_needs, refuse_needs
 from fmmtc_bidsapp.learning.splits import check_strata, outer_folds
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Fold, Person
+from fmmtc_bidsapp.records import Examples, Fold, Person
 
-__all__ = ["Study", "begin", "outcomes", "with_baselines"]
+__all__ = [
+    "Admitted",
+    "Study",
+    "admit",
+    "begin",
+    "outcomes",
+    "warn_of_selection",
+    "with_baselines",
+    "with_scales",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Admitted:
+    """Everyone who may be analysed, before anything is written or encoded."""
+
+    plan: GroupPlan
+    """With the folder of the encoder's weights filled in."""
+    device: str
+    cohort: Cohort
+    encoder: EncoderChoice
+    notice: str
+    """What a reader must know of the encoder; empty where there is nothing to say."""
+    digests: Mapping[str, str]
+    """What the configuration's hash covers besides the options."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +73,8 @@ class Study:
     """What a reader must know of the encoder; empty where there is nothing to say."""
 
 
-def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
-    """Read the cohort, refuse what could not be analysed, encode everyone, and split them.
+def admit(plan: GroupPlan, asked: Sequence[str]) -> Admitted:
+    """Read the cohort and refuse what could not be analysed; nothing is written.
 
     Parameters
     ----------
@@ -78,12 +104,34 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
         device,
         plan.train.precision,
         also_random=any("random encoder" in MODELS[name].needs for name in asked or MODELS),
+        learns_scale=learns_scale(asked, plan.model, has_series=cohort.has_series),
     )
     refuse_needs(asked, needs_of_cohort(cohort, encoder))
-    crash_dir = prepare(plan, cohort, {"encoder": digest, **_asked_for(plan, asked, device)})
-    announce(plan, cohort, notice)
-    _warn_of_selection(plan, asked)
-    encoded = encode(plan, cohort, encoder, crash_dir)
+    digests = {"encoder": digest, **_asked_for(plan, asked, device)}
+    return Admitted(plan, device, cohort, encoder, notice, digests)
+
+
+def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
+    """Read the cohort, refuse what could not be analysed, encode everyone, and split them.
+
+    A scale of the training people is not known before they are split: `with_scales` encodes then.
+
+    Parameters
+    ----------
+    plan, asked
+        As in `admit`.
+
+    Raises
+    ------
+    AppError
+        When nothing can be started.
+    """
+    admitted = admit(plan, asked)
+    plan, cohort, encoder = admitted.plan, admitted.cohort, admitted.encoder
+    crash_dir = prepare(plan, cohort, admitted.digests)
+    announce(plan, cohort, admitted.notice)
+    warn_of_selection(plan, asked)
+    encoded = encode(plan, cohort, encoder.without_scale, crash_dir)
     _warn_of_duplicates(encoded)
     if len(encoded.people) < len(cohort.people):
         _rehearse(plan, encoded.people)
@@ -91,7 +139,37 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
     folds = outer_folds(
         examples.strata, train.folds, train.repeats, plan.random_seed, examples.groups
     )
-    return Study(plan, device, cohort, encoder, encoded, tuple(folds), crash_dir, notice)
+    return Study(
+        plan,
+        admitted.device,
+        cohort,
+        encoder,
+        encoded,
+        tuple(folds),
+        crash_dir,
+        admitted.notice,
+    )
+
+
+def with_scales(study: Study, splits: Sequence[Fold | None]) -> Study:
+    """Encode everyone with the scale of each split, where it is learnt from the training people.
+
+    Parameters
+    ----------
+    study
+        Of `begin`.
+    splits
+        As in `encode_folds`: everything that will be fitted.
+
+    Raises
+    ------
+    AppError
+        As `encode_folds`.
+    """
+    if not study.encoder.learns_scale:
+        return study
+    encoded = encode_folds(study.plan, study.encoded, study.encoder, splits, study.crash_dir)
+    return replace(study, encoded=encoded)
 
 
 def _asked_for(plan: GroupPlan, asked: Sequence[str], device: str) -> dict[str, str]:
@@ -105,7 +183,8 @@ def _asked_for(plan: GroupPlan, asked: Sequence[str], device: str) -> dict[str, 
     return {"models": " ".join(models), "shuffles": " ".join(map(str, shuffles))}
 
 
-def _warn_of_selection(plan: GroupPlan, asked: Sequence[str]) -> None:
+def warn_of_selection(plan: GroupPlan, asked: Sequence[str]) -> None:
+    """Say that another choice of the epoch changes nothing where no model has epochs."""
     if plan.protocol.selection == "nested" or any(MODELS[n].is_network for n in asked or MODELS):
         return
     print(
@@ -131,7 +210,7 @@ def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:
     rehearse_splits(strata, groups, plan.train, plan.evaluation.calibration, plan.random_seed)
 
 
-def with_baselines(asked: Sequence[str], encoded: Encoded) -> tuple[str, ...]:
+def with_baselines(asked: Sequence[str], examples: Examples) -> tuple[str, ...]:
     """Refuse models that the cohort lacks something for, and add the baselines that it does not.
 
     Raises
@@ -139,8 +218,8 @@ def with_baselines(asked: Sequence[str], encoded: Encoded) -> tuple[str, ...]:
     InputError
         With what is missing, and the models that could be fitted.
     """
-    check_needs(asked, encoded.examples)
-    return tuple(dict.fromkeys([*asked, *baselines(encoded.examples)]))
+    check_needs(asked, examples)
+    return tuple(dict.fromkeys([*asked, *baselines(examples)]))
 
 
 def outcomes(study: Study, fits: Sequence[Fits]) -> list[Outcome]:

@@ -13,7 +13,7 @@ from fmmtc_bidsapp.group.bundle import withdraw_bundle
 from fmmtc_bidsapp.group.explain import Explained, explain, models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.keep import keep_bundle
-from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines
+from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
 from fmmtc_bidsapp.learning.judge import judge, model_titles
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, expand_models
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
@@ -21,7 +21,7 @@ from fmmtc_bidsapp.learning.permute import missing_bar
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 
-__all__ = ["about_study", "train", "write_explained", "write_study"]
+__all__ = ["about_study", "asked_to_train", "train", "write_explained", "write_study"]
 
 
 def train(plan: GroupPlan) -> list[Outcome]:
@@ -32,9 +32,10 @@ def train(plan: GroupPlan) -> list[Outcome]:
     AppError
         When nothing can be started, or the main model could not be fitted on any fold.
     """
-    asked = expand_models(plan.protocol.network or (MAIN_MODEL,), plan.protocol.features)
+    asked = asked_to_train(plan)
     study = begin(plan, asked)
-    models = with_baselines(asked, study.encoded)
+    study = with_scales(study, (None, *study.folds))
+    models = with_baselines(asked, study.encoded.examples)
     fits = fit_models(
         study.plan,
         study.encoded,
@@ -69,6 +70,11 @@ def train(plan: GroupPlan) -> list[Outcome]:
     else:
         withdraw_bundle(files.bundle_dir)
     return [*outcomes(study, [fits]), *explained.outcomes]
+
+
+def asked_to_train(plan: GroupPlan) -> tuple[str, ...]:
+    """List the models that are asked for, the main one first."""
+    return expand_models(plan.protocol.network or (MAIN_MODEL,), plan.protocol.features)
 
 
 def about_study(study: Study, fits: Fits) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from fmmtc_bidsapp.group.nodes import (
     FitFinal,
     FitFold,
     FitPublished,
+    FitScale,
     Merge,
     NullMaps,
     Predict,
@@ -41,9 +42,12 @@ from fmmtc_bidsapp.group.steps import (
 from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Fold, Person
+from fmmtc_bidsapp.records import Fold, Person, SeriesFile
 
 __all__ = [
+    "ENCODE_GB",
+    "MERGE_GB",
+    "PREDICT_GB",
     "encode_name",
     "encode_workflow",
     "explain_workflow",
@@ -52,11 +56,12 @@ __all__ = [
     "predict_workflow",
     "quality_workflow",
     "report_workflow",
+    "scale_workflow",
 ]
 
-_ENCODE_GB = 1.5
-_MERGE_GB = 0.5
-_PREDICT_GB = 2.5
+ENCODE_GB = 1.5
+MERGE_GB = 0.5
+PREDICT_GB = 2.5
 _QUALITY_GB = 0.5
 """Whatever the number of people: matrices are read one by one."""
 
@@ -79,14 +84,13 @@ def _compute(
 
 def encode_workflow(
     plan: GroupPlan,
-    people: Sequence[Person],
-    encoders: Sequence[EncoderChoice],
+    choices: Sequence[tuple[EncoderChoice, Person]],
     xyz_mm: Path,
     crash_dir: Path,
 ) -> Any:
     """One node a person and encoder, whatever the label: it is encoded once for all."""
     workflow = new_workflow("encode", plan, crash_dir)
-    for encoder in encoders:
+    for encoder, person in choices:
         shared = _compute(
             plan,
             # What stands behind the encoder changes nothing here.
@@ -95,22 +99,47 @@ def encode_workflow(
             device=encoder.device,
             precision=encoder.precision,
         )
-        for person in people:
-            encode = Encode(
-                series=[str(run.path) for run in person.runs],
-                runs=json.dumps([{"tr_s": run.tr_s} for run in person.runs]),
-                xyz_mm=str(xyz_mm),
-                weights=str(encoder.options.encoder_weights),
-                encoder_digest=encoder.digest,
-                **shared,
-            )
-            workflow.add_nodes([_node(encode, encode_name(encoder, person), plan, _ENCODE_GB)])
+        encode = Encode(
+            series=[str(run.path) for run in person.runs],
+            runs=_repetition_times(person.runs),
+            xyz_mm=str(xyz_mm),
+            weights=str(encoder.options.encoder_weights),
+            encoder_digest=encoder.digest,
+            **shared,
+        )
+        if encoder.scale_file is not None:
+            encode.inputs.scale = str(encoder.scale_file)
+        workflow.add_nodes([_node(encode, encode_name(encoder, person), plan, ENCODE_GB)])
     return workflow
 
 
 def encode_name(encoder: EncoderChoice, person: Person) -> str:
-    """Name the node of one person and encoder."""
-    return node_name(f"{encoder.options.encoder}_{person.key}")
+    """Name the node of one person, encoder and scale."""
+    scale = "" if encoder.scale_file is None else f"_{encoder.scale_file.stem}"
+    return node_name(f"{encoder.options.encoder}_{person.key}{scale}")
+
+
+def _repetition_times(runs: Sequence[SeriesFile]) -> str:
+    return json.dumps([{"tr_s": run.tr_s} for run in runs])
+
+
+def scale_workflow(
+    plan: GroupPlan,
+    training: Mapping[str, Sequence[Person]],
+    memory_gb: Mapping[str, float],
+    crash_dir: Path,
+) -> Any:
+    """One node a set of training people, by its name: it is shown their series and no others."""
+    workflow = new_workflow("scale", plan, crash_dir)
+    for name, people in training.items():
+        runs = [run for person in people for run in person.runs]
+        fit = FitScale(
+            series=[str(run.path) for run in runs],
+            runs=_repetition_times(runs),
+            resample_tr=json.dumps(plan.model.resample_tr),
+        )
+        workflow.add_nodes([_node(fit, name, plan, memory_gb[name])])
+    return workflow
 
 
 def merge_workflow(
@@ -131,14 +160,14 @@ def merge_workflow(
             runs=json.dumps(about),
             parcels=json.dumps(list(parcels)),
         )
-        workflow.add_nodes([_node(merge, encode_name(encoder, person), plan, _MERGE_GB)])
+        workflow.add_nodes([_node(merge, encode_name(encoder, person), plan, MERGE_GB)])
     return workflow
 
 
 def fit_workflow(
     plan: GroupPlan,
     name: str,
-    examples: Path,
+    examples: Mapping[Step, Path],
     steps: Sequence[Step],
     *,
     cells: Sequence[str],
@@ -155,7 +184,7 @@ def fit_workflow(
     name
         Of the workflow, and so of the folder of its nodes.
     examples
-        What `save_examples` wrote of the cohort.
+        By step, what `save_examples` wrote of the cohort, or `save_examples_of_fold` of its fold.
     steps
         What is fitted, the longest first, so that none runs alone at the end.
     cells
@@ -168,12 +197,13 @@ def fit_workflow(
         Where crash files go.
     """
     workflow = new_workflow(name, plan, crash_dir)
-    digest = file_digest(examples)
+    digests = {path: file_digest(path) for path in set(examples.values())}
     for step in steps:
-        own = _shared(plan, examples, digest, device if step.is_network else "cpu") | {
+        own, device_name = examples[step], device if step.is_network else "cpu"
+        shared = _shared(plan, own, digests[own], device_name) | {
             "train_options": _json(_own_training(plan, step)),
         }
-        interface = _INTERFACES[step.kind](step, cells, own)
+        interface = _INTERFACES[step.kind](step, cells, shared)
         workflow.add_nodes([_node(interface, step.name, plan, memory_gb[step])])
     return workflow
 
@@ -237,7 +267,7 @@ _INTERFACES: Mapping[str, Callable[[Step, Sequence[str], Mapping[str, Any]], Any
 
 def explain_workflow(
     plan: GroupPlan,
-    examples: Path,
+    examples: Mapping[ExplainStep, Path],
     steps: Sequence[ExplainStep],
     *,
     cells: Sequence[str],
@@ -252,7 +282,7 @@ def explain_workflow(
     plan
         Options, seed and threads.
     examples
-        What `save_examples` wrote of the cohort.
+        Of each step, what was written of the cohort.
     steps
         What is explained, the longest first.
     cells
@@ -265,9 +295,10 @@ def explain_workflow(
         Where crash files go.
     """
     workflow = new_workflow(f"explain_{plan.label}", plan, crash_dir)
-    digest = file_digest(examples)
+    digests = {path: file_digest(path) for path in set(examples.values())}
     for step in steps:
-        shared = _shared(plan, examples, digest, device if step.is_network else "cpu") | {
+        own, device_name = examples[step], device if step.is_network else "cpu"
+        shared = _shared(plan, own, digests[own], device_name) | {
             "train_options": _json(replace(plan.train, device="auto", repeats=1, seeds=1)),
             "models": [step.kept.model],
             "fold": _rows(step.kept.fold),
@@ -321,7 +352,7 @@ def predict_workflow(
         bundle_digest=bundle.digest,
         **_compute(plan, bundle.model, seed=bundle.seed, device=device, precision=bundle.precision),
     )
-    workflow.add_nodes([_node(predict, "predict", plan, _PREDICT_GB)])
+    workflow.add_nodes([_node(predict, "predict", plan, PREDICT_GB)])
     return workflow
 
 

@@ -98,7 +98,9 @@ PAPER: tuple[PaperRow, ...] = (
 """Every line but those of Table 4, which depend on the arms of the cohort (`domains`)."""
 
 _UNTRAINED = {"brainlm-untrained": "brainlm", "fmmtc-untrained": "fmmtc"}
-_PRE_TRAINED = frozenset({"brainlm-tuned", "fmmtc"})
+_TUNED = "brainlm-tuned"
+"""The one model that holds an encoder of its own, whatever the people went through."""
+_PRE_TRAINED = frozenset({_TUNED, "fmmtc"})
 _NO_CHECKPOINT = "needs the published checkpoint of the encoder: --encoder brainlm"
 _WITHOUT = "encoder without pre-training"
 
@@ -145,6 +147,8 @@ def _features_of(row: PaperRow) -> str:
 
 
 def _with_encoder(row: PaperRow, encoder: str) -> PaperRow:
+    if encoder == "none" and row.model == _TUNED:
+        return replace(row, possible=False, note=_NO_CHECKPOINT)
     if encoder != "random":
         return row
     if row.table == TABLE_3:

@@ -63,7 +63,7 @@ def log_odds(head: nn.Module, features: torch.Tensor) -> torch.Tensor:
 def seeded(seed: int) -> Iterator[None]:
     """Draw initial weights from a seed and leave the caller's random state alone.
 
-    torch and transformers draw them from the global generator of the CPU.
+    torch draws them from the global generator of the CPU.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -12,6 +12,7 @@ __all__ = [
     "Reference",
     "boilerplate_dir",
     "cited_keys",
+    "code",
     "escaped",
     "references",
     "spell_citations",
@@ -20,6 +21,8 @@ __all__ = [
 
 _MARKUP = re.compile(r"([\\`*_\[\]{}<>#|~^$@&])")
 _ESCAPED = re.compile(r"\\([\\`*_\[\]{}<>#|~^$@&])")
+
+_PLAIN = re.compile(r"[\w.+-]+")
 
 _ENTRY = re.compile(r"^@\w+\{(?P<key>[^,\s]+),\n(?P<fields>.*?)^\}$", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*?)\},?$", re.MULTILINE)
@@ -72,9 +75,15 @@ def references() -> Mapping[str, Reference]:
     }
 
 
-def escaped(text: str) -> str:
+def escaped(text: object) -> str:
     """Write a user's text, such as the name of a column, so that Markdown shows it as it is."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def code(name: object) -> str:
+    """Write the name of a column or file as code; one that could end the code, as plain text."""
+    text = str(name)
+    return f"`{text}`" if _PLAIN.fullmatch(text) else escaped(text)
 
 
 def unescaped(text: str) -> str:

@@ -30,11 +30,19 @@ from fmmtc_bidsapp.reports.written import (
     read_table,
 )
 
-__all__ = ["flat_options", "group_methods", "participant_methods", "write_citation"]
+__all__ = [
+    "flat_options",
+    "group_methods",
+    "methods_sections",
+    "participant_methods",
+    "write_citation",
+]
 
 _NORMALISATIONS = {
     "scan": "each parcel centred, the scan divided by its median parcel SD",
     "zscore": "each parcel centred and divided by its own SD",
+    "robust": "each parcel less its median and divided by its interquartile range, both of the "
+    "training people of the fold",
     "none": "in scanner units",
 }
 _SHORT_SERIES = {
@@ -122,6 +130,29 @@ def group_methods(output_dir: Path, label: str) -> str:
     )
 
 
+def methods_sections(output_dir: Path) -> dict[str, str]:
+    """Write the methods text of everything in the dataset: each section by its title.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    dict
+        Markdown with citations as ``[@key]``; empty where nothing is finished.
+    """
+    labels = sorted(
+        path.name.removeprefix("group_desc-").removesuffix("_predictions.tsv")
+        for path in (output_dir / "group").glob("group_desc-*_predictions.tsv")
+    )
+    sections = {"Parcel series and connectivity": participant_methods(output_dir)} | {
+        f"Analysis {label}": group_methods(output_dir, label) for label in labels
+    }
+    return {title: body for title, body in sections.items() if body}
+
+
 def write_citation(output_dir: Path) -> None:
     """Write the methods text of everything in the dataset into ``logs/CITATION.*``.
 
@@ -140,14 +171,8 @@ def write_citation(output_dir: Path) -> None:
     OutputError
         If a file cannot be written.
     """
-    labels = sorted(
-        path.name.removeprefix("group_desc-").removesuffix("_predictions.tsv")
-        for path in (output_dir / "group").glob("group_desc-*_predictions.tsv")
-    )
-    sections = {"Parcel series and connectivity": participant_methods(output_dir)} | {
-        f"Analysis {label}": group_methods(output_dir, label) for label in labels
-    }
-    text = "\n".join(f"## {title}\n\n{body}" for title, body in sections.items() if body)
+    sections = methods_sections(output_dir)
+    text = "\n".join(f"## {title}\n\n{body}" for title, body in sections.items())
     keys = cited_keys(text)
     listed = "\n".join(
         f"- {known.short}. {known.fields['title']}. {known.venue}. {known.link or ''}"

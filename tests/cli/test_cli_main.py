@@ -112,6 +112,18 @@ def test_a_participant_run_can_be_something_less(mode: str) -> None:
     assert plan.mode == mode
 
 
+@pytest.mark.parametrize("mode", ["dry-run", "reports-only", "boilerplate-only"])
+def test_a_group_run_can_be_something_less(mode: str) -> None:
+    plan = plan_from(["in", "out", "group", "--target", "y", f"--{mode}"])
+    assert isinstance(plan, GroupPlan)
+    assert plan.mode == mode
+
+
+def test_what_is_written_anew_from_files_needs_no_target() -> None:
+    assert plan_from(["in", "out", "group", "--boilerplate-only"]).mode == "boilerplate-only"
+    assert plan_from(["in", "out", "group", "--reports-only"]).mode == "reports-only"
+
+
 def test_quality_alone_needs_no_target() -> None:
     plan = plan_from(["in", "out", "group", "--analysis", "qc"])
     assert isinstance(plan, GroupPlan)
@@ -203,7 +215,8 @@ def test_the_group_flags_reach_the_plan() -> None:
         (["participant", "--nprocs", "0"], "--nprocs"),
         (["group", "--target", "y", "--bids-filter-file", "f"], "--bids-filter-file has no mean"),
         (["group", "--target", "y", "--bids-database-dir", "d"], "--bids-database-dir has no mean"),
-        (["group", "--analysis", "qc", "--dry-run"], "--dry-run has no meaning at the group"),
+        (["group", "--dry-run"], "--target"),
+        (["group", "--analysis", "apply", "--dry-run"], "--model"),
         (["group", "--analysis", "qc", "--fisher-z"], "--fisher-z has no meaning at the group"),
         (["group", "--target", "y", "--model", "m"], "--model has no meaning with"),
         (["group", "--analysis", "apply", "--model", "m", "--folds", "3"], "--folds has no"),

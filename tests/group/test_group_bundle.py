@@ -27,6 +27,7 @@ from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.distance import connectivity_range
 from fmmtc_bidsapp.learning.ensemble import EnsembleModel
 from fmmtc_bidsapp.learning.experiments import fit_final
+from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.model.brain_network_transformer import BrainNetworkSize
@@ -266,6 +267,26 @@ def test_another_format_is_refused_and_says_with_what_to_read_it(
     assert f"is {word} than the program" in str(error.value)
     assert "fmmtc_bidsapp 7.8.9" in str(error.value)
     assert error.value.exit_code == 65
+
+
+ROBUST = ModelOptions(encoder="random", normalisation="robust")
+
+
+def test_the_scale_of_the_training_people_is_read_back_to_the_bit(model, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    median, iqr = rng.normal(size=(2, len(PARCELS)))
+    median[3] = iqr[3] = iqr[5] = np.nan
+    folder = write(tmp_path, [model], model=ROBUST, scale=Scale(median, iqr))
+    found = read_bundle(folder).scale
+    np.testing.assert_array_equal(found.median, median)
+    np.testing.assert_array_equal(found.iqr, iqr)
+
+
+def test_a_bundle_that_lacks_the_scale_its_model_needs_is_refused(model, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="holds no median and interquartile range"):
+        read_bundle(write(tmp_path, [model], model=ROBUST))
+    (tmp_path / "other").mkdir()
+    assert read_bundle(write(tmp_path / "other", [fit("ridge-fc")], model=ROBUST)).scale is None
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,37 @@ def test_a_model_without_encoder_says_nothing_of_weights_to_fetch(facts: CardFac
 def test_a_fine_tuned_encoder_may_not_be_passed_on(facts: CardFacts) -> None:
     bundle = replace(facts.bundle, main="brainlm-tuned", title="BrainLM (fine-tuned)")
     assert "do not pass this folder on" in model_card(replace(facts, bundle=bundle))
+
+
+def test_the_verdict_names_models_as_a_reader_knows_them(facts: CardFacts) -> None:
+    verdict = "evidence of prediction: fmmtc (AUROC 0.80). Not tested: fc-logistic."
+    names = {"fmmtc": "FMM_TC", "fc-logistic": "FC logistic (tangent space)"}
+    told = replace(
+        facts,
+        evaluation=replace(facts.evaluation, verdict=verdict),
+        about={**facts.about, "ModelNames": names},
+    )
+    assert (
+        "- Verdict: evidence of prediction: FMM_TC (AUROC 0.80). Not tested: FC logistic (tangent "
+        "space)." in model_card(told)
+    )
+
+
+def test_names_of_columns_and_values_are_text_and_never_markup(facts: CardFacts) -> None:
+    nasty = "<script>|*x*_y_"
+    shown = r"\<script\>\|\*x\*\_y\_"
+    step = EligibilityStep(nasty, 56, 26, 30, (ArmCount(nasty, 37, 17, 20),))
+    (arm,) = facts.evaluation.arms
+    told = replace(
+        facts,
+        about={**facts.about, "Target": nasty, "PositiveValue": nasty, "Notice": nasty},
+        bundle=replace(facts.bundle, covariates=(CovariateLevels(nasty),), atlas_label=nasty),
+        eligibility=(step,),
+        covariates_missing={nasty: 2},
+        evaluation=replace(facts.evaluation, arms=(replace(arm, arm=nasty),)),
+    )
+    card = model_card(told)
+    assert nasty not in card
+    # Column and value in the title, the use and the outcome; a step and its arm; atlas, note,
+    # covariate and how many lack it; the performance in an arm.
+    assert card.count(shown) == 13

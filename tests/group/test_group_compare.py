@@ -52,7 +52,8 @@ def test_the_main_figures_stand_when_no_fit_across_arms_succeeds(tmp_path, monke
         raise InputError("ridge-fc could not be fitted on any fold: no edge varies")
 
     monkeypatch.setattr(compare, "fit_models", fails)
-    across, fits, (failed,) = compare._fit_across(study, "ridge-fc")
+    cells, _ = compare.across_arms(plan, examples, "ridge-fc")
+    across, fits, (failed,) = compare._fit_across(study, cells, "ridge-fc")
     assert fits == []
     assert (failed.name, failed.status, failed.code) == ("fit across arms", "failed", 65)
     nothing = np.zeros(0)

@@ -10,8 +10,14 @@ import pytest
 import torch
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.choice import EncoderChoice, coordinates, require_repetition_times
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.group.choice import (
+    EncoderChoice,
+    coordinates,
+    learns_scale,
+    refuse_contradictions,
+    require_repetition_times,
+)
 from fmmtc_bidsapp.group.exchange import load_fold, save_fold
 from fmmtc_bidsapp.group.person import (
     EncodedPerson,
@@ -97,6 +103,21 @@ def test_only_the_pretrained_encoder_is_followed_by_the_one_without_pretraining(
     untrained = choice("brainlm").untrained("e")
     assert (untrained.options.encoder, untrained.digest, untrained.seed) == ("random", "e", 3)
     assert not untrained.encodes_twice
+
+
+@pytest.mark.parametrize("encoder", ["random", "none"])
+def test_what_is_tuned_from_the_pretrained_weights_refuses_another_encoder(encoder: str) -> None:
+    refuse_contradictions(["brainlm-tuned"], ModelOptions(encoder="brainlm"), ())
+    with pytest.raises(UsageError, match=f"brainlm-tuned is tuned.*leave --encoder {encoder} out"):
+        refuse_contradictions(["brainlm-tuned"], ModelOptions(encoder=encoder), ())
+
+
+def test_a_scale_is_learnt_only_for_models_that_see_series() -> None:
+    robust = ModelOptions(normalisation="robust")
+    wanted = {(): True, ("fmmtc",): True, ("lstm", "ridge-fc"): True, ("ridge-fc", "bnt"): False}
+    assert {names: learns_scale(names, robust, has_series=True) for names in wanted} == wanted
+    assert not learns_scale(["fmmtc"], robust, has_series=False)
+    assert not learns_scale(["fmmtc"], ModelOptions(), has_series=True)
 
 
 SMALL = BrainLMConfig(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import RobustScaler
 
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.features import (
     encode_series,
     first_window,
+    fit_scale,
     normalise,
     window_starts,
 )
@@ -103,6 +105,35 @@ def test_zscore_gives_every_parcel_its_own_scale_and_a_constant_one_no_data():
     scaled = normalise(signal, "zscore")
     assert np.isnan(scaled[:, 2]).all()
     np.testing.assert_allclose(np.delete(scaled, 2, axis=1).std(axis=0), 1)
+
+
+def test_the_robust_scale_is_scikit_learns_over_the_volumes_of_all_training_scans():
+    training = [series(n, seed) * (1 + seed) + 1000 for seed, n in enumerate((41, 50, 30))]
+    scale, oracle = fit_scale(training), RobustScaler().fit(np.concatenate(training))
+    np.testing.assert_allclose(scale.median, oracle.center_, rtol=1e-14)
+    np.testing.assert_allclose(scale.iqr, oracle.scale_, rtol=1e-14)
+    other = series(60, seed=9)
+    np.testing.assert_allclose(
+        normalise(other, "robust", scale), oracle.transform(other), rtol=1e-12
+    )
+
+
+def test_a_parcel_that_no_training_scan_has_or_that_hardly_varies_there_is_left_out():
+    first, second = series(40, 1), series(50, 2)
+    first[:, 0] = second[:, 0] = np.nan
+    first[:, 1] = np.nan
+    first[3:, 2] = second[2:, 2] = 0.1
+    scale = fit_scale([first, second])
+    assert np.isnan(scale.median).tolist() == [True] + [False] * 5
+    assert np.isnan(scale.iqr).tolist() == [True, False, True, False, False, False]
+    np.testing.assert_array_equal(scale.iqr[1], fit_scale([second]).iqr[1])
+    scaled = normalise(series(30, 3), "robust", scale)
+    np.testing.assert_array_equal(np.isnan(scaled).all(axis=0), np.isnan(scale.iqr))
+
+
+def test_training_scans_in_which_nothing_varies_give_no_scale():
+    with pytest.raises(InputError, match=r"No parcel varies in the 2 runs.*robust"):
+        fit_scale([np.full((30, PARCELS), 0.1)] * 2)
 
 
 def test_a_scan_in_which_nothing_varies_is_refused():

@@ -70,6 +70,7 @@ def test_on_null_cohorts_the_permutation_p_is_uniform(name, setup, whole_cohort)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_with_several_models_a_null_cohort_passes_for_evidence_in_one_of_twenty(
     setup, whole_cohort
 ):

@@ -61,6 +61,7 @@ def fold_aurocs(name, examples, labels, setup, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_null_cohorts_are_at_chance_and_the_headline_interval_says_so(setup, whole_cohort):
     cohorts, means, covered = 40, [], 0
     for seed in range(cohorts):
@@ -75,6 +76,7 @@ def test_null_cohorts_are_at_chance_and_the_headline_interval_says_so(setup, who
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_on_null_cohorts_the_permutation_p_is_uniform(brief, whole_cohort):
     p = []
     for seed in range(24):
@@ -187,6 +189,7 @@ def held_out_auroc(name, examples, setup, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_an_effect_split_over_both_streams_is_found_by_fmmtc_and_half_found_by_either_alone():
     setup = split_setup(12, 2e-3, ResNetSize(hidden_sizes=(8, 16), depths=(1, 1)))
     found, oracles = [], []
@@ -204,18 +207,22 @@ def test_an_effect_split_over_both_streams_is_found_by_fmmtc_and_half_found_by_e
     assert knows_both > 0.95
     assert knows_series == pytest.approx(CEILING, abs=0.03)
     assert knows_connectivity == pytest.approx(CEILING, abs=0.03)
-    assert both.mean() > 0.88
+    assert both.mean() > CEILING
     for alone in (series, connectivity):
         assert 0.7 < alone.mean() < CEILING + 0.02
         assert ttest_rel(both, alone, alternative="greater").pvalue < 0.001
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_real_resnet_18_tells_more_than_either_stream_could():
     setup = split_setup(12, 5e-4, RESNET_18)
-    examples, oracles = split_effect(1, n_parcels=40)
-    assert oracles["combined"] > 0.95
-    assert held_out_auroc("fmmtc", examples, setup, 1) > CEILING
+    found = []
+    for seed in range(3):
+        examples, oracles = split_effect(seed, n_parcels=40)
+        assert oracles["combined"] > 0.95
+        found.append(held_out_auroc("fmmtc", examples, setup, seed))
+    assert np.mean(found) > CEILING
 
 
 FIT = """
@@ -238,6 +245,7 @@ def fingerprint():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_same_seed_gives_the_same_bytes_in_another_process():
     code = FIT.format(folder=str(Path(__file__).parent))
     printed = {

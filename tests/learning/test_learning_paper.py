@@ -58,6 +58,13 @@ def test_a_random_encoder_gives_the_lines_without_pre_training_and_the_reason_fo
     assert all("--encoder brainlm" in each.note for each in lost)
 
 
+def test_without_an_encoder_there_is_none_to_tune_either():
+    rows = of(paper_rows(ModelOptions(encoder="none"), (), everything), "Table 3")
+    assert [(each.row, each.note) for each in rows if not each.possible] == [
+        (7, "needs the published checkpoint of the encoder: --encoder brainlm")
+    ]
+
+
 def test_what_a_cohort_lacks_is_said_in_the_line():
     def only_matrices(name):
         needs_more = any(need != "fc" for need in MODELS[name].needs)

@@ -44,6 +44,16 @@ PICTURES = """() => Promise.all(
 )"""
 
 
+LONG_ROWS = """() => {
+  for (const each of document.querySelectorAll("details")) each.open = true;
+  return [...document.querySelectorAll("table")].map((table) => {
+    for (const cell of table.querySelectorAll("th, td")) cell.append("wide".repeat(40));
+    const box = table.closest(".scroll");
+    return box !== null && box.scrollWidth > box.clientWidth;
+  });
+}"""
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator:
     sync_api = pytest.importorskip("playwright.sync_api")
@@ -305,3 +315,12 @@ def test_a_picture_without_words_is_found(chromium, axe, tmp_path):
     )
     with Visit(chromium, page) as visit:
         assert any(each.startswith("image-alt (critical)") for each in violations(visit.page, axe))
+
+
+@pytest.mark.parametrize("name", ["participant", "combined", "train", "apply"])
+def test_a_table_too_wide_for_a_telephone_scrolls_in_its_own_box(chromium, pages, name):
+    with Visit(chromium, pages[name], width=400) as visit:
+        tables = visit.page.evaluate(LONG_ROWS)
+        assert tables
+        assert all(tables)
+        assert visit.overflow == 0
