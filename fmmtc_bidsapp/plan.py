@@ -222,6 +222,8 @@ class GroupPlan:
     def configuration_hash(self, digests: Mapping[str, str]) -> str:
         """Hash of what decides the numbers in the tables of a label.
 
+        What explains a model changes no fit, so it may be asked for anew under the same label.
+
         Parameters
         ----------
         digests

@@ -96,6 +96,17 @@ def test_the_first_model_named_is_kept_and_tested_with_all_others(undisturbed: P
     }
 
 
+def test_what_the_main_model_goes_by_is_shown_only_with_evidence(undisturbed: Path) -> None:
+    files = GroupFiles(undisturbed, "fmmtc")
+    metrics = pd.read_csv(files.metrics, sep="\t").set_index(["model", "metric"])
+    verdict = metrics.loc[("lstm", "auroc"), "verdict"]
+    told = json.loads(files.attributions.with_suffix(".json").read_text())
+    assert told["HeldBack"] == ("" if verdict == "evidence of prediction" else verdict)
+    assert told["Supported"] == (verdict == "evidence of prediction")
+    assert len(pd.read_csv(files.attributions, sep="\t")) == 0
+    assert not files.attribution_map.exists()
+
+
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give back afterwards what a command sets in the process it runs in."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -15,7 +15,7 @@ __all__ = ["TOLERANCE", "Integral", "Noise", "Term", "integrate", "relative"]
 TOLERANCE = 0.01
 """Share of f(x) - f(baseline) that attributions may miss: from there on a map has converged."""
 
-_FIRST_STEPS, _MOST_STEPS = 16, 256
+_FIRST_STEPS, _MOST_STEPS = 16, 1024
 
 _NOISE = 0.1
 """SD of the noise over that of the input (Smilkov et al. 2017, arXiv 1706.03825)."""
@@ -63,7 +63,7 @@ def integrate(terms: Sequence[Term], noise: Noise | None = None) -> Integral:
     ----------
     terms : sequence of Term
         Each begins with 16 steps of Gauss-Legendre quadrature. The one that misses most has them
-        doubled, to 256 at most, until the sum misses 1 % or less of f(x) - f(baseline).
+        doubled, to 1024 at most, until the sum misses 1 % or less of f(x) - f(baseline).
     noise : Noise, optional
         Of SmoothGrad.
 

@@ -218,7 +218,7 @@ def test_maps_cost_more_than_shares_and_the_cost_is_said_first(tmp_path, capsys)
     assert all(explain_gb(step, examples()) > 0.5 for step in steps)
     seconds = dict(zip(steps, cost(plan.explain), strict=True))
     say_explain_cost(seconds, "cpu", 2)
-    assert "Explaining fmmtc in 3 steps, with 2 maps of shuffled" in capsys.readouterr().out
+    assert "Explaining fmmtc in 4 steps, with 2 maps of shuffled" in capsys.readouterr().out
     say_explain_cost(seconds, "cuda", 2)
     assert "How long networks take on cuda" in capsys.readouterr().out
 
