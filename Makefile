@@ -36,14 +36,17 @@ demo: $(STAMP)  ## simulate a study of 24 people and predict their response, end
 	@echo "Participant report: $(DEMO)/out/sub-05.html"
 	@echo "Group report:       $(DEMO)/out/group/group_desc-fmmtc_report.html"
 
-trial: $(STAMP)  ## train and judge on a real drug trial (TRIAL= names the archive)
+trial: $(STAMP)  ## compare all models on a real drug trial, in an hour (TRIAL= names the archive)
 	@test -e "$(TRIAL)" || { echo "No archive at $(TRIAL): make trial TRIAL=/path/to/stages.tar.xz"; exit 69; }
 	mkdir -p $(TRIAL_DIR)
 	tar -xJf $(TRIAL) -C $(TRIAL_DIR)
 	$(BIN)/fmmtc $(TRIAL_DIR)/stages $(TRIAL_DIR)/out group --work-dir $(TRIAL_DIR)/work \
 	    --derivatives parcels=$(TRIAL_DIR)/stages/derivatives/parcels \
-	    --target sofas_improved_6mo --encoder random --precision float32 \
-	    --folds 3 --inner-folds 2 --epochs 5
+	    --analysis compare --target sofas_improved_6mo --encoder random --precision float32 \
+	    --network fmmtc resnet-fc bnt lstm svm ridge knn xgboost \
+	    --features ts fc pca-ts pca-fc encoder fused \
+	    --folds 3 --inner-folds 2 --epochs 5 --device cpu
+	@echo "Report: $(TRIAL_DIR)/out/group/group_desc-comparison_report.html"
 
 test: $(STAMP)  ## the default tests: no network, no GPU, within 8 minutes
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -77,7 +80,7 @@ format: $(STAMP)  ## apply ruff's formatting and fixes
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)  ## measure speed and memory, into docs/performance.md
-	$(BIN)/python benchmarks/performance.py parcellate participant encode train_step
+	$(BIN)/python benchmarks/performance.py parcellate participant encode train_step train
 
 scaling: $(STAMP)  ## a thousand tiny runs (half an hour), into docs/performance.md
 	$(BIN)/python benchmarks/performance.py scaling

@@ -1,4 +1,4 @@
-"""Run benchmarks and write what they print into docs/performance.md.
+"""Run benchmarks and write what they print into docs/performance.md and docs/evaluation.md.
 
     python benchmarks/performance.py parcellate encode train_step
 
@@ -13,27 +13,30 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-PAGE = FOLDER.parent / "docs" / "performance.md"
+DOCS = FOLDER.parent / "docs"
 COMMANDS: dict[str, list[str]] = {
     "parcellate": ["parcellate.py"],
     "participant": ["participant.py"],
     "scaling": ["scaling.py"],
     "encode": ["encode.py"],
     "train_step": ["train_step.py"],
+    "train": ["train.py"],
     "recovery": ["recovery.py", "--results", "recovery.jsonl"],
+    "optimism": ["optimism.py", "--results", "optimism.jsonl"],
 }
+PAGES = dict.fromkeys(COMMANDS, DOCS / "performance.md") | {"optimism": DOCS / "evaluation.md"}
 
 
 def main() -> None:
     chosen = sys.argv[1:] or list(COMMANDS)
     for name in chosen:
-        replace_section(PAGE.read_text(), name, "")
+        replace_section(PAGES[name], name, "")
     for name in chosen:
         done = subprocess.run(
             [sys.executable, *_script(name)], stdout=subprocess.PIPE, text=True, check=False
         )
         print(done.stdout)
-        PAGE.write_text(replace_section(PAGE.read_text(), name, tables_of(done.stdout)))
+        PAGES[name].write_text(replace_section(PAGES[name], name, tables_of(done.stdout)))
 
 
 def _script(name: str) -> list[str]:
@@ -48,13 +51,13 @@ def tables_of(printed: str) -> str:
     return "\n".join(lines[first:]).strip()
 
 
-def replace_section(page: str, name: str, text: str) -> str:
-    """Put a text between the marks of a section."""
+def replace_section(page: Path, name: str, text: str) -> str:
+    """Return a page with a text between the marks of a section."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    before, _, rest = page.partition(start)
+    before, _, rest = page.read_text().partition(start)
     _, found, after = rest.partition(end)
     if not found:
-        raise SystemExit(f"{PAGE} has no section {start} … {end}.")
+        raise SystemExit(f"{page} has no section {start} … {end}.")
     return f"{before}{start}\n{text}\n{end}{after}"
 
 

@@ -7,6 +7,7 @@ Paths of inputs and outputs are not options: they live in `fmmtc_bidsapp.plan`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "EvaluationOptions",
     "ModelOptions",
     "ParcelOptions",
+    "ProtocolOptions",
     "TrainOptions",
 ]
 
@@ -41,8 +43,8 @@ def _check_choices(options: Any) -> None:
 def _check_positive(options: Any, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
-        if not value > 0:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be above 0.")
+        if not (value > 0 and math.isfinite(value)):
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be a number above 0.")
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,18 @@ class CohortOptions:
     stratify_by: tuple[str, ...] = ()
     """Columns that, together with the target, every fold should hold in equal shares."""
 
+    group_by: str | None = None
+    """Column of sites or families that no split may cut: whoever shares a value is tested
+    together."""
+
+    covariates: tuple[str, ...] = ()
+    """Columns that the covariates-only baseline predicts from, to show what the brain adds to them;
+    a column that gives the outcome away is refused."""
+
+    adjust: bool = False
+    """Regress the covariates out of what the models see, fitted on the training rows of each
+    fold."""
+
     desc: str | None = None
     """Which cleaning's series to read (the desc- of their names); needed when there are several. At
     the participant level: the name to write under (default: the strategy's)."""
@@ -182,23 +196,36 @@ class CohortOptions:
 class ModelOptions:
     """What the network is made of and what it is shown."""
 
-    fusion: str = _one_of("concat", "concat")
+    fusion: str = _one_of(
+        "concat",
+        "concat",
+        "sum",
+        "cross-attention",
+        "bidirectional-cross-attention",
+        "mixture-of-experts",
+    )
     """How the series and the connectivity features meet (Table 1 of the paper)."""
 
-    encoder: str = _one_of("brainlm", "brainlm", "random")
-    """Encoder of the parcel series: the pre-trained BrainLM, or the same network with random
-    weights (the paper's "without pre-training")."""
+    encoder: str = _one_of("brainlm", "brainlm", "random", "none")
+    """Encoder of the parcel series: the pre-trained BrainLM, the same network with random weights
+    (the paper's "without pre-training"), or none, for models that read connectivity alone."""
 
     encoder_weights: str | None = None
     """Folder with BrainLM's config.json and pytorch_model.bin; by default brainlm/old_13M in the
     cache (FMMTC_CACHE_DIR)."""
 
-    normalisation: str = _one_of("scan", "scan", "zscore", "none")
+    normalisation: str = _one_of("scan", "scan", "zscore", "robust", "none")
     """Scale of the series the encoder sees: scan centres each parcel and divides the scan by its
-    median parcel SD, zscore divides each parcel by its own SD, none keeps scanner units."""
+    median parcel SD, zscore divides each parcel by its own SD, robust brings each parcel to the
+    median and interquartile range of the training people (encoding everyone anew for every fold),
+    none keeps scanner units."""
 
     window: int = 200
     """Volumes the encoder sees at once."""
+
+    resample_tr: float | None = None
+    """Bring the series to this repetition time, in seconds, before the encoder sees them (BrainLM
+    was trained at 0.735); connectivity stays that of the series as they are."""
 
     short_series: str = _one_of("drop-patches", "drop-patches", "zero-pad", "refuse")
     """A series shorter than the window: leave the empty patches out, pad with zeros (the paper),
@@ -210,6 +237,8 @@ class ModelOptions:
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_positive(self, "window", "token_orders")
+        if self.resample_tr is not None:
+            _check_positive(self, "resample_tr")
 
 
 @dataclass(frozen=True)
@@ -224,6 +253,10 @@ class TrainOptions:
 
     inner_folds: int = 3
     """Inner folds, within the training rows, that choose the epoch and fit the calibration."""
+
+    seeds: int = 1
+    """Trainings of every network, each with a seed of its own; their mean predicts, their spread is
+    the interval of a person's probability."""
 
     epochs: int = 100
     """Longest training; the inner folds choose the epoch that is used."""
@@ -243,7 +276,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        _check_positive(self, "repeats", "epochs", "batch_size", "learning_rate")
+        _check_positive(self, "repeats", "seeds", "epochs", "batch_size", "learning_rate")
         for name in ("folds", "inner_folds"):
             if getattr(self, name) < 2:
                 raise UsageError(f"--{name.replace('_', '-')} must be 2 or more.")
@@ -256,8 +289,9 @@ class EvaluationOptions:
     bootstrap: int = 2000
     """Bootstrap draws (participants, within class) behind the pooled intervals."""
 
-    calibration: str = _one_of("sigmoid", "sigmoid", "temperature", "none")
-    """Map from the network's output to a probability, fitted on inner out-of-fold outputs."""
+    calibration: str = _one_of("sigmoid", "sigmoid", "temperature", "isotonic", "none")
+    """Map from the network's output to a probability, fitted on inner out-of-fold outputs; isotonic
+    needs 200 people to train on."""
 
     threshold: str = _one_of("0.5", "0.5", "tuned")
     """Probability from which a person counts as positive: 0.5, or the one with the best balanced
@@ -266,3 +300,57 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_positive(self, "bootstrap")
+
+
+_LEAST_PERMUTATIONS = 19
+"""From which on the smallest p, 1 / (shuffles + 1), is 0.05."""
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """What is fitted and how it is put to the test; nothing here changes a single fit."""
+
+    network: tuple[str, ...] = ()
+    """Models to judge, the main one first: fmmtc, brainlm, lstm, resnet-ts, resnet-fc, bnt, or svm,
+    ridge, knn, xgboost on each of --features. Left out, train takes fmmtc and compare every model
+    of the paper. The dummy, covariates-only, motion-only and FC-logistic baselines are always
+    added."""
+
+    features: tuple[str, ...] = ()
+    """What svm, ridge, knn and xgboost see: ts, fc, pca-ts, pca-fc, encoder, fused. Left out, train
+    takes fc and compare all of them."""
+
+    subset_by: str | None = None
+    """Column of arms or drugs: performance within each, and their difference; compare also trains
+    on each and tests on the others."""
+
+    selection: str = _one_of("nested", "nested", "last-epoch", "best-on-test")
+    """What chooses the epoch: nested, the inner folds; or, shown beside it, last-epoch, nothing,
+    and best-on-test, the test fold itself (the published protocol, optimistic). It changes nothing
+    without a network."""
+
+    permutations: str = "auto"
+    """Shuffles of the outcome behind the verdict: a number, or auto: 999 for models without epochs,
+    for networks 99 on CUDA and 0 on a CPU."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        if self.permutations != "auto" and not self.permutations.isdecimal():
+            raise UsageError(
+                f"--permutations is {self.permutations!r}; it must be auto or a whole number from "
+                "0 on."
+            )
+        if self.permutations != "auto" and 0 < int(self.permutations) < _LEAST_PERMUTATIONS:
+            raise UsageError(
+                f"--permutations is {self.permutations}: the smallest p of so few shuffles is "
+                f"{1 / (int(self.permutations) + 1):.3f}, which is never evidence. Give "
+                f"{_LEAST_PERMUTATIONS} or more, or 0 for none."
+            )
+
+    def n_permutations(self, *, is_network: bool, device: str) -> int:
+        """Count the shuffles that one model is put to."""
+        if self.permutations != "auto":
+            return int(self.permutations)
+        if not is_network:
+            return 999
+        return 99 if device.startswith("cuda") else 0

@@ -2,7 +2,7 @@
 
 A plan is written unchanged as the run's ``plan.toml``. The configuration hash says whether two
 runs would compute the same thing: it covers the options, the digests of the files they name and
-the minor version, but no path, resource or choice of people.
+the minor version, but no path or resource.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fmmtc_bidsapp.options import (
     EvaluationOptions,
     ModelOptions,
     ParcelOptions,
+    ProtocolOptions,
     TrainOptions,
 )
 
@@ -39,14 +40,18 @@ __all__ = [
 _NAMED_FILES = frozenset({"atlas", "encoder_weights", "denoise_strategy"})
 """Options that name a file: the file's digest enters the hash, its path does not."""
 
-_PEOPLE = frozenset({"participants"})
-"""More people under one label are a larger analysis, not another configuration."""
-
 _PLACE = frozenset({"device"})
 """Options that choose where to compute, not what is computed."""
 
 _MORE = frozenset({"combine_runs", "file_format"})
-"""Options that write other files and change none: grayordinates have names of their own."""
+"""Options that add files and change none: grayordinates have names of their own."""
+
+_SPELLED_OUT = frozenset({"network", "features", "permutations"})
+"""Options whose meaning has defaults that only the group level knows; it gives the models and the
+shuffles they stand for as digests, since fewer of them would replace a result by a smaller one."""
+
+_ANY_ORDER = frozenset({"where", "participants", "sessions", "tasks", "runs"})
+"""Options that select the same in whatever order they are given."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ class GroupPlan:
     run_id: str
     resources: Resources
     analysis: str
-    """``train``, ``apply`` or ``qc``."""
+    """``train``, ``compare``, ``apply`` or ``qc``."""
     label: str
     """Name of the result in ``group_desc-<label>_…`` and ``models/<label>``."""
     random_seed: int = 0
@@ -159,6 +164,8 @@ class GroupPlan:
     selection: Selection = field(default_factory=Selection)
     participants: Path | None = None
     """The participants table; None for ``bids_dir/participants.tsv``."""
+    phenotype: tuple[Path, ...] = ()
+    """Tables whose columns are joined to the participants table."""
     model_dir: Path | None = None
     """The bundle that ``apply`` reads."""
     cohort: CohortOptions = field(default_factory=CohortOptions)
@@ -167,18 +174,29 @@ class GroupPlan:
     """Model options that the user set; ``apply`` refuses those that contradict the bundle."""
     train: TrainOptions = field(default_factory=TrainOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+    protocol: ProtocolOptions = field(default_factory=ProtocolOptions)
+    mode: str = "run"
+    """As of the participant level; ``reports-only`` writes the report of a label."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9A-Za-z]+", self.label):
             raise UsageError(f"--label is {self.label!r}; it stands in names: letters and digits.")
         if self.random_seed < 0:
             raise UsageError(f"--random-seed is {self.random_seed}; it must be 0 or more.")
-        if self.analysis == "train" and self.cohort.target is None:
+        runs = self.mode in ("run", "dry-run")
+        if runs and self.analysis in ("train", "compare") and not self.cohort.target:
             raise UsageError(
-                "--analysis train needs --target COLUMN: the column of the participants table to "
-                "predict."
+                f"--analysis {self.analysis} needs --target COLUMN: the column of the participants "
+                "table to predict."
             )
-        if self.analysis == "apply" and self.model_dir is None:
+        if self.protocol.subset_by and self.protocol.subset_by == self.cohort.target:
+            raise UsageError(
+                f"--subset-by {self.cohort.target} is the outcome itself. What gives the outcome "
+                "away divides nobody; leave it out."
+            )
+        if self.cohort.adjust and not self.cohort.covariates:
+            raise UsageError("--adjust needs --covariates: the columns to regress out.")
+        if runs and self.analysis == "apply" and self.model_dir is None:
             raise UsageError(
                 "--analysis apply needs --model DIR: a models/<label> folder that --analysis "
                 "train wrote."
@@ -200,14 +218,25 @@ class GroupPlan:
         return self.participants or self.bids_dir / "participants.tsv"
 
     def configuration_hash(self, digests: Mapping[str, str]) -> str:
-        """Hash of what decides the numbers in the predictions."""
+        """Hash of what decides the numbers in the tables of a label.
+
+        Parameters
+        ----------
+        digests
+            Of the atlas and weights, and of the models and shuffles that are asked for.
+        """
         return configuration_hash(
             self.cohort,
             self.model,
             self.train,
             self.evaluation,
+            self.protocol,
             self.selection,
-            digests={**digests, "analysis": self.analysis, "seed": str(self.random_seed)},
+            digests={
+                **digests,
+                "analysis": self.analysis,
+                "seed": str(self.random_seed),
+            },
         )
 
 
@@ -224,8 +253,9 @@ def configuration_hash(*options: Any, digests: Mapping[str, str]) -> str:
     values: dict[str, Any] = {}
     for each in options:
         values |= asdict(each)
-    for name in _NAMED_FILES | _PLACE | _PEOPLE | _MORE:
+    for name in _NAMED_FILES | _PLACE | _MORE | _SPELLED_OUT:
         values.pop(name, None)
+    values |= {name: sorted(values[name]) for name in _ANY_ORDER & values.keys()}
     minor_version = ".".join(__version__.split(".")[:2])
     text = json.dumps([values, dict(digests), minor_version], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

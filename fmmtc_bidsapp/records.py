@@ -6,7 +6,7 @@ A record holds arrays in the axis order its docstring names. Missing data is NaN
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = [
+    "ArmCount",
+    "ArmDifference",
+    "ArmRow",
     "Atlas",
     "BoldRun",
     "Calibration",
@@ -24,13 +27,19 @@ __all__ = [
     "ComparisonRow",
     "Connectome",
     "Curve",
+    "Difference",
+    "Duplicate",
+    "EligibilityStep",
     "Evaluation",
     "Examples",
     "Exclusion",
     "Fold",
     "FoldPredictions",
+    "Leak",
     "MetricRow",
+    "OptimismRow",
     "ParcelSeries",
+    "PermutationTest",
     "Person",
     "Regressor",
     "RunQuality",
@@ -56,6 +65,30 @@ class Exclusion:
     stage: str
     """Where: ``find``, ``table``, ``series``, ``quality``, ``window``."""
     reason: str
+
+
+@dataclass(frozen=True)
+class ArmCount:
+    """People of one arm, and their outcomes."""
+
+    arm: str
+    """Value of the ``--subset-by`` column, ``n/a`` where it has none."""
+    n: int
+    n_positive: int | None = None
+    n_negative: int | None = None
+
+
+@dataclass(frozen=True)
+class EligibilityStep:
+    """How many people a condition left, and how they divide; a row of ``_eligibility.tsv``."""
+
+    step: str
+    n: int
+    n_positive: int | None = None
+    """None where no outcome was asked for, or its values do not say which is positive."""
+    n_negative: int | None = None
+    arms: tuple[ArmCount, ...] = ()
+    """The same arms in every step of a run; none without ``--subset-by``."""
 
 
 @dataclass(frozen=True)
@@ -387,6 +420,10 @@ class SeriesFile:
     reasons: str = "n/a"
     mean_fd_mm: float | None = None
     n_volumes_retained: int | None = None
+    is_matrix: bool = False
+    """Whether the file holds connectivity and not series, which nobody has then."""
+    fisher_z: bool = False
+    """Whether a matrix holds Fisher's z of the coefficients."""
 
 
 @dataclass(frozen=True)
@@ -400,6 +437,12 @@ class Person:
     runs: tuple[SeriesFile, ...]
     strata: tuple[str, ...] = ()
     """Values of the ``--stratify-by`` columns."""
+    group: str | None = None
+    """Value of the ``--group-by`` column; None where none was asked for."""
+    arm: str | None = None
+    """Value of the ``--subset-by`` column; None where none was asked for."""
+    covariates: tuple[str, ...] = ()
+    """Values of the ``--covariates`` columns as the table spells them."""
 
     @property
     def key(self) -> str:
@@ -409,24 +452,77 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """What the networks see of a cohort: one row per person."""
+    """What the models see of a cohort: one row per person.
+
+    A source that the cohort lacks has no columns (``cls``, ``fc``) or is None.
+    """
 
     keys: tuple[str, ...]
     cls: Floats
-    """(person, hidden) encoder output, mean over runs, windows and token orders."""
+    """(person, hidden) encoder output, mean over runs, windows and token orders; hidden is 0 where
+    nothing was encoded."""
     fc: NDArray[np.float32]
     """(person, parcel, parcel) correlation, NaN at edges of missing parcels."""
     y: Ints
     """(person,) 0 or 1; -1 where the outcome is unknown."""
     strata: tuple[str, ...]
     """(person,) label that folds are balanced on (the outcome and ``--stratify-by``)."""
+    series: NDArray[np.float32] | None = None
+    """(person, parcel, window) first fixed window, normalised; NaN where a parcel is missing."""
+    covariates: Floats | None = None
+    """(person, column) numbers, and categories as one column a level; NaN where missing."""
+    covariate_names: tuple[str, ...] = ()
+    """(column,) ``age``, or ``drug=placebo`` for a level."""
+    mean_fd_mm: Floats | None = None
+    """(person,) mean framewise displacement over runs; NaN where unknown."""
+    groups: tuple[str, ...] | None = None
+    """(person,) site or family that no split may cut (``--group-by``)."""
+    arms: tuple[str, ...] | None = None
+    """(person,) arm or drug (``--subset-by``)."""
+    cls_random: Floats | None = None
+    """(person, hidden) as ``cls``, of the encoder without pre-training, where ``cls`` is of the
+    pre-trained one."""
+    coordinates_mm: Floats | None = None
+    """(parcel, 3) of all people; what the encoder is told of where the parcels are."""
 
     def __post_init__(self) -> None:
         n = len(self.keys)
         _require(len(set(self.keys)) == n, "A person appears twice in the cohort.")
-        for name in ("cls", "fc", "y", "strata"):
-            found = len(getattr(self, name))
+        for name in _PER_PERSON:
+            value = getattr(self, name)
+            found = n if value is None else len(value)
             _require(found == n, f"{name} has {found} rows for {n} people.")
+        columns = 0 if self.covariates is None else self.covariates.shape[1]
+        _require(
+            columns == len(self.covariate_names),
+            f"{columns} covariate columns have {len(self.covariate_names)} names.",
+        )
+
+    def take(self, rows: Ints) -> Examples:
+        """Return the people of some rows, in that order."""
+        taken = {name: _take(getattr(self, name), rows) for name in _PER_PERSON}
+        return replace(self, keys=_take(self.keys, rows), **taken)
+
+
+_PER_PERSON = (
+    "cls",
+    "fc",
+    "y",
+    "strata",
+    "series",
+    "covariates",
+    "mean_fd_mm",
+    "groups",
+    "arms",
+    "cls_random",
+)
+"""Fields of `Examples` with one row a person, besides the keys."""
+
+
+def _take(values: Any, rows: Ints) -> Any:
+    if values is None:
+        return None
+    return tuple(values[row] for row in rows) if isinstance(values, tuple) else values[rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -447,13 +543,20 @@ class Fold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Map from a logit to a probability: ``expit(slope * logit + intercept)``."""
+    """Map from a logit to a probability: ``expit(slope * logit + intercept)``, or the knots."""
 
     method: str
     slope: float
     intercept: float
     threshold: float
     """Probability from which a person counts as positive."""
+    knots: tuple[tuple[float, float], ...] = ()
+    """(logit, probability) points that ``isotonic`` joins by straight lines; else none."""
+
+    def __post_init__(self) -> None:
+        # JSON knows lists alone; what was written and read back must equal what was written.
+        points = tuple((float(x), float(p)) for x, p in self.knots)
+        object.__setattr__(self, "knots", points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -475,6 +578,31 @@ class FoldPredictions:
     """(epoch,) of the refit"""
     notes: Mapping[str, float] = field(default_factory=dict)
     """Counts worth reporting, such as imputed edges."""
+    seed: int = 0
+    """Which of the ``--seeds`` trainings; 0 also where they are merged."""
+    refits: Floats | None = None
+    """(training, test person) calibrated probability of each of the ``--seeds`` trainings that are
+    merged here; None with one."""
+    raw: Floats | None = None
+    """(test person,) mean output of the merged trainings before calibration; None with one, whose
+    `logit` it is."""
+    selection: str = "nested"
+    """``nested``, or of the published protocol ``best-on-test`` (optimistic: the epoch was chosen
+    on these very rows) or ``last-epoch``."""
+
+    def __post_init__(self) -> None:
+        lost = int((~np.isfinite(self.logit)).sum())
+        _require(
+            not lost,
+            f"{self.model} gave {lost} of {len(self.logit)} people an output that is no number: "
+            "training diverged (use a smaller --learning-rate or --precision float32), or these "
+            "people hold values far beyond those of the training people.",
+        )
+
+    @property
+    def output(self) -> Floats:
+        """(test person,) output before calibration, the mean of merged trainings."""
+        return self.logit if self.raw is None else self.raw
 
 
 @dataclass(frozen=True)
@@ -494,7 +622,8 @@ class MetricRow:
     fold_sd: float
     """SD over folds, as the paper prints it."""
     pooled: float
-    """The metric of all out-of-fold predictions together, mean over repeats."""
+    """The metric of all out-of-fold predictions together, mean over repeats; an AUROC counts the
+    pairs of one fold."""
     pooled_low: float
     pooled_high: float
     """95 % bootstrap interval (participants within class), given these fits."""
@@ -527,7 +656,7 @@ class CalibrationBin:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Everything `learning.evaluate` says of all models of one run."""
+    """Everything that is said of all models of one run."""
 
     metrics: tuple[MetricRow, ...]
     curves: tuple[Curve, ...]
@@ -536,11 +665,102 @@ class Evaluation:
     """One sentence; without a permutation run it says ``not tested``."""
     expected_half_width: float
     """Half width of the 95 % interval of an AUROC at this sample size (Hanley-McNeil)."""
+    tests: tuple[PermutationTest, ...] = ()
+    """Of every model, also of those that were not tested."""
+    comparison: tuple[ComparisonRow, ...] = ()
+    arms: tuple[ArmRow, ...] = ()
+    """Empty without ``--subset-by``."""
+    arm_differences: tuple[ArmDifference, ...] = ()
+    selection: str = "nested"
+    """``--selection`` of the run."""
+    optimism: tuple[OptimismRow, ...] = ()
+    """Empty with nested selection alone."""
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 @dataclass(frozen=True)
-class ComparisonRow:
-    """The main model against another on the same folds; a row of ``_comparison.tsv``."""
+class PermutationTest:
+    """Whether a model predicts better than with shuffled outcomes."""
+
+    model: str
+    auroc: float
+    """The headline: mean of the within-fold values over folds and repeats."""
+    n_permutations: int
+    """Shuffles that the p is of; 0 where the model was not tested."""
+    p: float
+    """(b + 1) / (m + 1); NaN where the model was not tested."""
+    p_adjusted: float
+    """The same against the best of all tested models in each shuffle."""
+    verdict: str
+    """``evidence of prediction``, ``no evidence of prediction`` or ``not tested``."""
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One metric of one model among the people of one arm, pooled over folds."""
+
+    model: str
+    metric: str
+    arm: str
+    n: int
+    n_positive: int
+    value: float
+    low: float
+    high: float
+    """95 % bootstrap interval (participants within class and arm), given these fits."""
+
+
+@dataclass(frozen=True)
+class ArmDifference:
+    """One arm's metric minus another's."""
+
+    model: str
+    metric: str
+    arm: str
+    other: str
+    difference: float
+    low: float
+    high: float
+    """95 % bootstrap interval; the arms hold different people, drawn independently."""
+
+
+@dataclass(frozen=True)
+class OptimismRow:
+    """What choosing the epoch on the test fold adds to a metric."""
+
+    model: str
+    metric: str
+    nested: float
+    """Mean over folds of the honest procedure, of the training that the other protocols share."""
+    last_epoch: float
+    """Mean over folds without any choice of epoch."""
+    best_on_test: float
+    """Mean over folds with the epoch chosen on the test fold: optimistic."""
+    gap: float
+    """``best_on_test`` minus ``nested``."""
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Two people whose connectomes are the same scan for all one can tell."""
+
+    first: str
+    second: str
+    correlation: float
+    """Over the edges that both have."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A covariate that gives the outcome away."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The main model against another on the same folds."""
 
     model: str
     """The other model."""
@@ -552,3 +772,42 @@ class ComparisonRow:
     """95 % Nadeau-Bengio corrected interval."""
     p: float
     """Two-sided p of the corrected resampled t-test."""
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One metric of one line of a table of models; a row of ``_comparison.tsv``.
+
+    NaN where a figure cannot be had, with the reason in `note`.
+    """
+
+    table: str | None
+    """Of the paper: ``Table 1``, ``Table 3``, ``Table 4``, ``Fig. 2a``; None for a model that is in
+    none of them."""
+    row: int | None
+    """Place in that table, from 1."""
+    model: str
+    title: str
+    """As a reader calls the line."""
+    selection: str
+    """What chose the epoch: ``nested``, ``last-epoch`` or ``best-on-test`` (optimistic)."""
+    train_on: str | None
+    """Arm of the training people; None where everybody is in one cross-validation."""
+    test_on: str | None
+    """Arm of the people predicted."""
+    metric: str
+    mean: float
+    mean_low: float
+    mean_high: float
+    fold_sd: float
+    pooled: float
+    pooled_low: float
+    pooled_high: float
+    """As in `MetricRow`."""
+    difference: float
+    difference_low: float
+    difference_high: float
+    difference_p: float
+    """As in `Difference`; NaN for the main model itself."""
+    note: str | None = None
+    """Why there are no figures, or what to know of them."""

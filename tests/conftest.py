@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# One thread a worker, before a numerical library is imported: threads of several workers would wait
+# for each other's cores.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -1,7 +1,8 @@
 """Both levels from the command line, on a small study whose truth is known.
 
-Every command is a process of its own, as a user runs it: nipype forks its workers, and a forked
-copy of a test process that has used torch's threads can hang.
+Every command that computes is a process of its own, as a user runs it: nipype forks its workers,
+and a forked copy of a test process that has used torch's threads can hang. One that is refused
+before that runs in the test's process, which has imported everything.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from small_study import write_block_atlas
 from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
 from fmmtc_bidsapp.bidsio.names import GroupFiles, RunFiles
 from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
+from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.simulate.dataset import write_dataset
 from fmmtc_bidsapp.simulate.options import SimulationOptions
 
@@ -38,6 +40,23 @@ def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[s
     command = [sys.executable, "-m", "fmmtc_bidsapp", *map(str, words)]
     environ = {**os.environ, "FMMTC_CACHE_DIR": "/nonexistent", **environment}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+
+
+Refusal = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Return a function that runs a command, -> its exit code and what it says of it."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("FMMTC_CACHE_DIR", "/nonexistent")
+
+    def refused(*words: str | Path) -> tuple[int, str]:
+        code = main(list(map(str, words)))
+        return code, capsys.readouterr().err
+
+    return refused
 
 
 @pytest.fixture(scope="session")
@@ -139,12 +158,15 @@ def test_training_predicts_every_patient_once_and_shows_the_baselines(
     assert len(predictions) == OPTIONS.people - OPTIONS.controls
     assert predictions["probability"].between(0, 1).all()
     metrics = pd.read_csv(files.metrics, sep="\t")
-    assert set(metrics["model"]) == {"fmmtc", "fc-logistic", "dummy"}
-    auroc = metrics[metrics["metric"] == "auroc"].set_index("model")["mean"]
-    assert auroc["dummy"] == 0.5
-    assert auroc["fc-logistic"] > 0.7
+    assert set(metrics["model"]) == {"fmmtc", "fc-logistic", "motion", "dummy", "random"}
+    judged = metrics[metrics["metric"] == "auroc"].set_index("model")
+    assert judged["mean"]["dummy"] == 0.5
+    assert judged["mean"]["fc-logistic"] > 0.7
+    assert judged["n_permutations"]["fc-logistic"] == 999
+    assert judged["verdict"]["fmmtc"] == "not tested"
     about = json.loads(files.metrics.with_suffix(".json").read_text())
-    assert about["Verdict"].startswith("not tested")
+    assert "Not tested: fmmtc" in about["Verdict"]
+    assert set(about["NotTested"]) == {"fmmtc"}
     assert "not tested" in files.report.read_text()
     exclusions = pd.read_csv(files.exclusions, sep="\t")
     assert len(exclusions) == OPTIONS.controls
@@ -182,18 +204,22 @@ def test_a_second_run_elsewhere_gives_the_same_bytes_and_rewrites_nothing(
 
 
 def test_another_configuration_under_the_same_label_is_refused(
-    train_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path
+    train_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path, refusal: Refusal
 ) -> None:
     out, _ = train_run
     before = GroupFiles(out, "fmmtc").predictions.read_bytes()
-    done = run(bids, out, "group", *TRAIN.split(), "--batch-size", "4", "-w", out / "../w2")
-    assert done.returncode == 2
-    assert "another configuration" in done.stderr
+    code, said = refusal(
+        bids, out, "group", *TRAIN.split(), "--batch-size", "4", "-w", out / "../w2"
+    )
+    assert (code, "another configuration" in said) == (2, True)
     assert GroupFiles(out, "fmmtc").predictions.read_bytes() == before
 
 
 def test_a_bundle_predicts_new_people_and_refuses_other_parcels(
-    train_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path, tmp_path: Path
+    train_run: tuple[Path, subprocess.CompletedProcess[str]],
+    bids: Path,
+    tmp_path: Path,
+    refusal: Refusal,
 ) -> None:
     out, _ = train_run
     bundle = os.path.relpath(out / "models/fmmtc")
@@ -206,16 +232,16 @@ def test_a_bundle_predicts_new_people_and_refuses_other_parcels(
     assert predictions["participant_id"].tolist() == ["sub-05", "sub-06"]
     assert GroupFiles(applied, "applied").report.exists()
 
-    done = run(bids, tmp_path / "w", "group", *apply, "-d", parcels, "--window", "40")
-    assert (done.returncode, "--window" in done.stderr) == (2, True)
+    code, said = refusal(bids, tmp_path / "w", "group", *apply, "-d", parcels, "--window", "40")
+    assert (code, "--window" in said) == (2, True)
 
     swapped = tmp_path / "swapped"
     shutil.copytree(out, swapped, ignore=shutil.ignore_patterns("group", "models", "*.html"))
     for path in swapped.rglob("*_timeseries.tsv"):
         table = pd.read_csv(path, sep="\t")
         table[table.columns[::-1]].to_csv(path, sep="\t", index=False)
-    done = run(bids, tmp_path / "s", "group", *apply, "-d", f"parcels={swapped}")
-    assert (done.returncode, "another order" in done.stderr) == (65, True)
+    code, said = refusal(bids, tmp_path / "s", "group", *apply, "-d", f"parcels={swapped}")
+    assert (code, "another order" in said) == (65, True)
 
 
 def _truncate(study: Path, who: str) -> str:
@@ -402,6 +428,10 @@ def _bad_label(out: Path) -> Sequence[str | Path]:
     return ("--target", "Response", "--label", "../evil")
 
 
+def _window_of_no_patches(out: Path) -> Sequence[str | Path]:
+    return ("--target", "Response", "--where", "type=patient", "--window", "50")
+
+
 def _work_dir_inside_the_input(out: Path) -> Sequence[str | Path]:
     return ("--target", "Response", "-w", out / "work")
 
@@ -416,6 +446,7 @@ def _work_dir_inside_the_input(out: Path) -> Sequence[str | Path]:
         (_no_cuda, 2, "cuda:9"),
         (_no_weights, 69, "--encoder-weights"),
         (_bad_label, 2, "--label"),
+        (_window_of_no_patches, 2, "multiples of 20"),
         (_work_dir_inside_the_input, 2, "--work-dir"),
     ],
 )
@@ -426,17 +457,18 @@ def test_a_group_run_that_cannot_start_says_why(
     participant_run: tuple[Path, subprocess.CompletedProcess[str]],
     bids: Path,
     tmp_path: Path,
+    refusal: Refusal,
 ) -> None:
     series, _ = participant_run
     out = tmp_path / "out"
     given = flags(series)
     random = () if "--encoder" in given else ("--encoder", "random")
-    done = run(
+    found, said = refusal(
         *(bids, out, "group", "--derivatives", f"parcels={series}", "-w", tmp_path / "work"),
-        *(*given, *random, "--window", "60"),
+        *("--window", "60", *given, *random),
     )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert words in done.stderr
+    assert found == code, said
+    assert words in said
     assert not out.exists()
 
 
@@ -445,6 +477,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(
     participant_run: tuple[Path, subprocess.CompletedProcess[str]],
     bids: Path,
     tmp_path: Path,
+    refusal: Refusal,
 ) -> None:
     import torch
 
@@ -455,12 +488,12 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(
     state = torch.load(weights / "pytorch_model.bin", weights_only=True)
     del state["vit.encoder.layer.0.attention.self.conv.weight"]
     torch.save(state, weights / "pytorch_model.bin")
-    done = run(
+    code, said = refusal(
         *(bids, tmp_path / "out", "group", "--derivatives", f"parcels={series}"),
         *("--encoder-weights", weights, "-w", tmp_path / "work", *TRAIN.split()[:4]),
     )
-    assert done.returncode == 65, done.stdout + done.stderr
-    assert "vit.encoder.layer.0.attention.self.conv.weight" in done.stderr
+    assert code == 65, said
+    assert "vit.encoder.layer.0.attention.self.conv.weight" in said
     assert not (tmp_path / "out").exists()
 
 

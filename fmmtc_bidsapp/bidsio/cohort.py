@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.query import identity
+from fmmtc_bidsapp.bidsio.eligibility import Divisions, Eligible, LabelRow, Tell, listed_steps
+from fmmtc_bidsapp.bidsio.matrices import find_matrices, holds_matrices
+from fmmtc_bidsapp.bidsio.query import Query, identity
 from fmmtc_bidsapp.bidsio.read import read_parcel_names
-from fmmtc_bidsapp.bidsio.series import find_series, read_parcel_table
-from fmmtc_bidsapp.bidsio.tables import LabelRow, read_labels
+from fmmtc_bidsapp.bidsio.series import find_series, holds_series, read_parcel_table
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
-from fmmtc_bidsapp.records import Exclusion, Person, SeriesFile
+from fmmtc_bidsapp.records import EligibilityStep, Exclusion, Person, SeriesFile
 
 __all__ = ["Cohort", "read_cohort"]
 
@@ -27,8 +28,8 @@ class Cohort:
 
     people: tuple[Person, ...]
     exclusions: tuple[Exclusion, ...]
-    eligibility: tuple[tuple[str, int], ...]
-    """How many people each step left: first by the table, then with data."""
+    eligibility: tuple[EligibilityStep, ...]
+    """How many people each step left: first by the tables, then with data."""
     parcels: tuple[str, ...]
     atlas_label: str | None
     atlas_digest: str | None
@@ -38,37 +39,52 @@ class Cohort:
     """(parcel,) None where the atlas's table is absent or gives none."""
     tr_s: tuple[float, ...]
     """Distinct repetition times, rising."""
+    divisions: Divisions = field(default_factory=Divisions)
+    covariate_names: tuple[str, ...] = ()
+    """Of the covariates of its people."""
+
+    @property
+    def has_series(self) -> bool:
+        """Whether its runs are series; else they are matrices, and nobody has series."""
+        return not any(run.is_matrix for person in self.people for run in person.runs)
+
+    def count(self, step: str, people: Iterable[Person]) -> EligibilityStep:
+        """Count people that a further step left."""
+        return self.divisions.count(step, [person.participant_id for person in people])
 
 
 def read_cohort(
-    series_folder: Path,
-    participants_tsv: Path | None,
+    folder: Path,
+    eligible: Eligible,
     options: CohortOptions,
+    query: Query,
     *,
-    participants: Sequence[str],
-    sessions: Sequence[str],
-    tasks: Sequence[str],
     smallest_class: int,
-    runs: Sequence[str] = (),
     atlas: str | None = None,
     space: str = "auto",
+    tell: Tell = lambda steps: None,
 ) -> Cohort:
-    """Join the series of a derivative dataset with the participants table.
+    """Join the series of a derivative dataset with the people that the tables admit.
+
+    A dataset without a single series is read by its correlation matrices.
 
     Parameters
     ----------
-    series_folder
-        Root of the dataset with the parcel series.
-    participants_tsv
-        The table with the outcome; None when nothing of it is needed (``apply``).
+    folder
+        Root of the dataset with the parcel series or matrices.
+    eligible
+        Whom the tables admit.
     options
-        Target, filters, cleaning. Without a target every ``y`` is None.
-    participants, sessions, tasks, runs
-        Labels to keep, all when empty.
+        Cleaning, and what to do with unusable runs; the target and covariates that the tables were
+        read for.
+    query
+        Which runs.
     atlas, space
-        Of the series to read, where there are several.
+        Of the files to read, where there are several.
     smallest_class
-        Fewest people each outcome must have; not looked at without a target.
+        Fewest people each outcome must have; 0 for any, also where outcomes are unknown.
+    tell
+        Called with the steps that data took, also when an error follows.
 
     Returns
     -------
@@ -78,32 +94,29 @@ def read_cohort(
     Raises
     ------
     UsageError
-        If someone has two sessions, or the table or series need a choice.
+        If someone has two sessions, or the files need a choice.
     InputError
         If nobody is left, a class is too small, or atlases are mixed.
     """
-    found, lost = find_series(
-        series_folder,
-        participants=participants,
-        sessions=sessions,
-        tasks=tasks,
-        runs=runs,
-        desc=options.desc,
-    )
-    labels, by_table, table_steps = _labels(participants_tsv, options, participants, found)
-    runs_of, unmatched = _match(found, labels)
-    _refuse_two_sessions(runs_of)
+    found = _find(folder, query, desc=options.desc, atlas=atlas, space=space)
+    labels = _labels(eligible, found.files)
+    runs_of, unmatched = _match(found.files, labels)
     kept, unusable = _usable(runs_of, keep_all=options.keep_unusable)
     people = _people(kept, labels)
-    with_series = len({participant_id for participant_id, _ in runs_of})
-    steps = [*table_steps, ("with series", with_series), ("with usable series", len(people))]
-    _require_people(people, steps, options.target, smallest_class)
+    steps = [
+        eligible.divisions.count(f"{usable} {found.kind}", {who for who, _ in keys})
+        for usable, keys in (("with", runs_of), ("with usable", kept))
+    ]
+    tell(steps)
+    _refuse_two_sessions(runs_of)
+    steps = [*eligible.steps, *steps]
+    _require_people(people, steps, options.target, smallest_class, found.problem)
     scans = [scan for person in people for scan in person.runs]
     parcels = _shared_parcels(scans)
-    networks, coordinates_mm = _parcel_facts(series_folder, scans[0], parcels)
+    networks, coordinates_mm = _parcel_facts(folder, scans[0], parcels)
     return Cohort(
         people=tuple(people),
-        exclusions=(*_first_reasons(by_table, lost, unmatched), *unusable),
+        exclusions=(*_first_reasons(eligible.exclusions, found.lost, unmatched), *unusable),
         eligibility=tuple(steps),
         parcels=parcels,
         atlas_label=scans[0].atlas_label,
@@ -111,31 +124,52 @@ def read_cohort(
         coordinates_mm=coordinates_mm,
         networks=networks,
         tr_s=tuple(sorted({scan.tr_s for scan in scans if scan.tr_s is not None})),
+        divisions=eligible.divisions,
+        covariate_names=options.covariates,
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The files of a dataset."""
+
+    kind: str
+    """``series`` or ``matrices``."""
+    files: Sequence[SeriesFile]
+    lost: Sequence[Exclusion]
+    problem: str = ""
+    """Why there is none."""
+
+
+def _find(folder: Path, query: Query, *, desc: str | None, atlas: str | None, space: str) -> _Found:
+    """List the series of a dataset or, where it has none at all, its matrices."""
+    if not holds_series(folder) and holds_matrices(folder):
+        kind, find = "matrices", find_matrices
+    else:
+        kind, find = "series", find_series
+    try:
+        return _Found(kind, *find(folder, query, desc=desc, atlas=atlas, space=space))
+    except InputError as error:
+        return _Found(kind, [], [], str(error))
 
 
 _Key = tuple[str, str | None]
 """Participant and session."""
 
 
-def _labels(
-    participants_tsv: Path | None,
-    options: CohortOptions,
-    participants: Sequence[str],
-    found: Iterable[SeriesFile],
-) -> tuple[list[LabelRow], list[Exclusion], list[tuple[str, int]]]:
-    """Take the table's people or, without a table, everyone who has a series."""
-    if participants_tsv is not None:
-        return read_labels(participants_tsv, options, participants=participants)
-    ids = sorted({identity(series.entities)[0] for series in found})
-    return [LabelRow(each, None, ()) for each in ids], [], []
+def _labels(eligible: Eligible, found: Iterable[SeriesFile]) -> dict[str, LabelRow]:
+    """By participant, what the tables say; nothing of those that they need not name."""
+    labels = {row.participant_id: row for row in eligible.rows}
+    if eligible.others is None:
+        return labels
+    ids = sorted({identity(each.entities)[0] for each in found})
+    return {each: labels.get(each, replace(eligible.others, participant_id=each)) for each in ids}
 
 
 def _match(
-    found: Iterable[SeriesFile], labels: Iterable[LabelRow]
+    found: Iterable[SeriesFile], eligible: Collection[str]
 ) -> tuple[dict[_Key, list[SeriesFile]], list[Exclusion]]:
     """Gather the series of eligible people, and note who has only one of the two."""
-    eligible = {label.participant_id for label in labels}
     runs_of: defaultdict[_Key, list[SeriesFile]] = defaultdict(list)
     unmatched: dict[str, Exclusion] = {}
     for series in found:
@@ -147,7 +181,7 @@ def _match(
                 participant_id, None, "table", "not in the participants table"
             )
     with_series = {participant_id for participant_id, _ in runs_of}
-    for participant_id in sorted(eligible - with_series):
+    for participant_id in sorted(set(eligible) - with_series):
         unmatched[participant_id] = Exclusion(participant_id, None, "series", "no series")
     return dict(runs_of), list(unmatched.values())
 
@@ -191,31 +225,37 @@ def _usable(
     return kept, exclusions
 
 
-def _people(runs_of: Mapping[_Key, list[SeriesFile]], labels: Iterable[LabelRow]) -> list[Person]:
-    label_of = {label.participant_id: label for label in labels}
-    people = [
-        Person(
+def _people(
+    runs_of: Mapping[_Key, list[SeriesFile]], labels: Mapping[str, LabelRow]
+) -> list[Person]:
+    people = []
+    for (participant_id, session_id), scans in runs_of.items():
+        label = labels[participant_id]
+        person = Person(
             participant_id,
             session_id,
-            label_of[participant_id].y,
+            label.y,
             tuple(scans),
-            label_of[participant_id].strata,
+            label.strata,
+            label.group,
+            label.arm,
+            label.covariates,
         )
-        for (participant_id, session_id), scans in runs_of.items()
-    ]
+        people.append(person)
     return sorted(people, key=lambda person: person.key)
 
 
 def _require_people(
     people: Sequence[Person],
-    steps: Iterable[tuple[str, int]],
+    steps: Sequence[EligibilityStep],
     target: str | None,
     smallest_class: int,
+    problem: str,
 ) -> None:
     counts = Counter(person.y for person in people)
-    trail = ", ".join(f"{name}: {count}" for name, count in steps)
+    trail = listed_steps(steps)
     if not people:
-        raise InputError(f"Nobody is left ({trail}).")
+        raise InputError(f"Nobody is left ({trail}). {problem}".rstrip())
     if target is not None and min(counts[0], counts[1]) < smallest_class:
         raise InputError(
             f"{target} leaves {counts[1]} positive and {counts[0]} negative people ({trail}); "
@@ -223,14 +263,22 @@ def _require_people(
         )
 
 
+def _parcels_of(scan: SeriesFile) -> tuple[str, ...]:
+    # A matrix has the names of its rows in front.
+    return read_parcel_names(scan.path)[int(scan.is_matrix) :]
+
+
 def _shared_parcels(scans: Sequence[SeriesFile]) -> tuple[str, ...]:
+    """Take the first file's parcels, and refuse files of others; matrices go by name."""
     first = scans[0]
-    parcels = read_parcel_names(first.path)
+    parcels = _parcels_of(first)
+    in_order = sorted if first.is_matrix else tuple
     for scan in scans[1:]:
-        if scan.atlas_digest != first.atlas_digest or read_parcel_names(scan.path) != parcels:
+        same = in_order(_parcels_of(scan)) == in_order(parcels)
+        if scan.atlas_digest != first.atlas_digest or not same:
             raise InputError(
                 f"{first.path} and {scan.path} were made with different atlases or parcel lists. "
-                "Make all series of a cohort with one atlas."
+                "Make all files of a cohort with one atlas."
             )
     return parcels
 

@@ -31,6 +31,7 @@ PARCEL_MEANS = "parcel-means"
 """What the uncleaned series are known by, which all cleanings of a dataset share."""
 
 _OTHERS = {PARCEL_MEANS: "parcel means"}
+_OWN_PLACE = "Give this run a label or an output folder of its own, or remove those results."
 _WAY_OUT = {
     PARCEL_MEANS: "Another --atlas, --min-coverage or --resampling-target needs an output folder "
     "of its own."
@@ -118,7 +119,9 @@ def check_work_dir(work_dir: Path, inputs: Sequence[Path], *, flag: str = "--wor
             )
 
 
-def check_configuration(output_dir: Path, hashes: Mapping[str, str]) -> None:
+def check_configuration(
+    output_dir: Path, hashes: Mapping[str, str], sources: Mapping[str, Path]
+) -> None:
     """Refuse what `prepare_output` would refuse; nothing is written.
 
     Parameters
@@ -127,6 +130,8 @@ def check_configuration(output_dir: Path, hashes: Mapping[str, str]) -> None:
         Root of the dataset; it need not exist.
     hashes
         Hash of each configuration by what its files are known by.
+    sources
+        Root of each dataset that is read, by its name in ``DatasetLinks``.
 
     Raises
     ------
@@ -136,6 +141,7 @@ def check_configuration(output_dir: Path, hashes: Mapping[str, str]) -> None:
     existing = _read_own(output_dir)
     for desc, config_hash in hashes.items():
         _joined_hashes(existing, desc, config_hash, output_dir)
+    _joined_links(existing, sources, output_dir)
 
 
 def prepare_output(
@@ -219,7 +225,7 @@ def _joined_hashes(
         raise UsageError(
             f"{output_dir} holds {_OTHERS.get(desc, f'results under {desc!r}')} of another "
             f"configuration: theirs is {earlier}, this run's is {config_hash}. "
-            f"{_WAY_OUT.get(desc, 'Give this run a label or an output folder of its own.')}"
+            f"{_WAY_OUT.get(desc, _OWN_PLACE)}"
         )
     return hashes | {desc: config_hash}
 

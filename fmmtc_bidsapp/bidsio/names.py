@@ -13,6 +13,7 @@ from fmmtc_bidsapp.errors import InputError
 __all__ = [
     "ATLAS_IMAGE_PATTERNS",
     "ENTITY_ORDER",
+    "MATRIX_PATTERNS",
     "QUALITY_PATTERN",
     "RUN_SUFFIXES",
     "SERIES_PATTERNS",
@@ -52,6 +53,9 @@ ENTITY_ORDER: tuple[str, ...] = (
 
 SERIES_PATTERNS = tuple(f"{level}/func/sub-*_timeseries.tsv" for level in ("sub-*", "sub-*/ses-*"))
 """Globs of the parcel series that any program writes, among other time series."""
+
+MATRIX_PATTERNS = tuple(f"{level}/func/sub-*_relmat.tsv" for level in ("sub-*", "sub-*/ses-*"))
+"""Globs of the connectivity matrices that any program writes."""
 
 QUALITY_PATTERN = "sub-*/**/func/sub-*_qc.tsv"
 """Glob of the quality tables of a dataset of ours."""
@@ -319,6 +323,11 @@ class GroupFiles:
     def comparison(self) -> Path:
         """Models against each other on the same folds."""
         return self._path("comparison")
+
+    @property
+    def arms(self) -> Path:
+        """Performance within each arm, and the differences."""
+        return self._path("arms")
 
     @property
     def curves(self) -> Path:

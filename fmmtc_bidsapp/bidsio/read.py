@@ -16,6 +16,7 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Connectome, ParcelSeries
 
 __all__ = [
+    "matrix_measure",
     "read_component_masks",
     "read_confounds",
     "read_parcel_names",
@@ -155,9 +156,18 @@ def read_series(path: Path, *, tr_s: float | None = None) -> ParcelSeries:
 
 
 def read_parcel_names(path: Path) -> tuple[str, ...]:
-    """Read only the header of a series: the names of its parcels, in order."""
-    with path.open(encoding="utf-8-sig") as stream:
-        return tuple(stream.readline().rstrip("\r\n").split("\t"))
+    """Read only the header of a series: the names of its parcels, in order.
+
+    Raises
+    ------
+    InputError
+        If it is no text, or cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            return tuple(stream.readline().rstrip("\r\n").split("\t"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no table of text ({error}). Write it anew.") from error
 
 
 def read_relmat(path: Path) -> Connectome:
@@ -180,6 +190,11 @@ def read_relmat(path: Path) -> Connectome:
         If a row has no column of its name, or a cell holds text.
     """
     (_, *columns), rows = _split(path)
+    if not columns:
+        raise InputError(
+            f"{path} has one column; a matrix has the names of its rows in the first, and a column "
+            "for each of them. Write it anew."
+        )
     nodes, bodies = zip(*(row.split("\t", 1) for row in rows), strict=True)
     if sorted(nodes) != sorted(columns):
         raise InputError(
@@ -188,16 +203,28 @@ def read_relmat(path: Path) -> Connectome:
         )
     row_of = {name: position for position, name in enumerate(nodes)}
     matrix = _numbers(path, list(bodies))[[row_of[name] for name in columns]]
-    entities = parse_name(path).entities
-    statistic = entities.get("stat", entities.get("meas", "unknown"))
     sidecar = path.with_suffix(".json")
     about = read_json(sidecar) if sidecar.is_file() else {}
     return Connectome(
         matrix,
         tuple(columns),
-        _MEASURES.get(statistic, statistic),
+        matrix_measure(path),
         fisher_z=about.get("FisherZ") is True,
     )
+
+
+def matrix_measure(path: Path) -> str:
+    """Name what a matrix holds, by the statistic or measure in its name.
+
+    Returns
+    -------
+    str
+        ``correlation`` and the like; the name's own word where it is another's, ``unknown`` where
+        there is none.
+    """
+    entities = parse_name(path).entities
+    statistic = entities.get("stat", entities.get("meas", "unknown"))
+    return _MEASURES.get(statistic, statistic)
 
 
 def _split(path: Path) -> tuple[tuple[str, ...], list[str]]:

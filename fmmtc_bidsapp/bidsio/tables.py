@@ -1,193 +1,186 @@
-"""The participants table -> who is eligible, and what is to be predicted of them."""
+"""The participants table and the phenotype tables -> one row of text a participant."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.options import CohortOptions
-from fmmtc_bidsapp.records import Exclusion
 
-__all__ = ["LabelRow", "read_labels"]
+__all__ = [
+    "NOT_AVAILABLE",
+    "Row",
+    "as_number",
+    "is_missing",
+    "participant_id",
+    "read_rows",
+    "same_value",
+]
 
-_MISSING = frozenset({"", "n/a", "N/A", "NA", "nan", "NaN"})
+NOT_AVAILABLE = "n/a"
+
+_MISSING = frozenset({"", NOT_AVAILABLE, "N/A", "NA", "nan", "NaN"})
+
+_ID = "participant_id"
 
 Row = Mapping[str, str]
+"""Values of one participant by column, as the table spells them; ``participant_id`` with its
+prefix."""
 
 
-@dataclass(frozen=True)
-class LabelRow:
-    """A participant that the table admits."""
-
-    participant_id: str
-    y: int | None
-    """1 or 0; None when nothing is to be predicted (``apply``)."""
-    strata: tuple[str, ...]
-    """Values of the ``--stratify-by`` columns."""
-
-
-def read_labels(
+def read_rows(
     participants_tsv: Path,
-    options: CohortOptions,
-    *,
-    participants: Sequence[str] = (),
-) -> tuple[list[LabelRow], list[Exclusion], list[tuple[str, int]]]:
-    """Read who is eligible by the table.
+    phenotype: Sequence[Path] = (),
+    needed: Iterable[str] = (),
+    optional: Iterable[str] = (),
+) -> list[Row]:
+    """Read the participants table, joined with the phenotype tables by participant.
 
     Parameters
     ----------
     participants_tsv
-        BIDS participants table.
-    options
-        The target, its positive value, the filters and the strata.
-    participants
-        Labels to keep, all when empty; the others are neither eligible nor excluded.
+        BIDS participants table: its people, in its order.
+    phenotype
+        Tables with a column ``participant_id``, one row a participant.
+    needed
+        Columns that one of the tables must have.
+    optional
+        Columns that are used where there are.
 
     Returns
     -------
-    list of LabelRow
-        In the order of the table.
-    list of Exclusion
-        Participants that a filter or a missing outcome left out.
-    list of (str, int)
-        How many people each step left.
+    list of Row
+        Whom a phenotype table lacks has ``n/a`` in its columns; whom only a phenotype table has is
+        left out.
 
     Raises
     ------
     UsageError
-        If a column is absent, a filter is no ``COLUMN=VALUE``, or the target's values do not say
-        which is positive.
+        If a needed column is in no table, one that is used is in two of them, a table has no
+        ``participant_id``, or a phenotype table is not there.
     InputError
-        If a participant has two rows, nobody is left, or all have the same outcome.
+        If a table cannot be read, has two rows for someone or one for nobody, or a line with more
+        cells than columns.
     """
-    conditions = [_condition(text) for text in options.where]
-    needed = [*(column for column, _ in conditions), *options.stratify_by]
-    rows = _read(participants_tsv, [*needed, *([options.target] if options.target else [])])
-    if participants:
-        asked = {_participant_id(each) for each in participants}
-        rows = [row for row in rows if row["participant_id"] in asked]
-    steps = [(f"in {participants_tsv.name}", len(rows))]
-    exclusions: list[Exclusion] = []
-    for column, value in conditions:
-        rows = _filter(rows, column, value, exclusions)
-        steps.append((f"{column} = {value}", len(rows)))
-    if options.target is not None:
-        rows = _with_outcome(rows, options.target, exclusions)
-        steps.append((f"{options.target} known", len(rows)))
-    if not rows:
-        raise InputError(f"Nobody in {participants_tsv} is left: {_listed_steps(steps)}.")
-    outcomes = _outcomes(rows, options)
-    labels = [
-        LabelRow(row["participant_id"], y, tuple(row[column] for column in options.stratify_by))
-        for row, y in zip(rows, outcomes, strict=True)
-    ]
-    return labels, exclusions, steps
-
-
-def _read(path: Path, needed: Iterable[str]) -> list[Row]:
-    problem = content_problem(path)
-    if problem is not None:
-        raise InputError(f"Participants table {problem}")
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except ValueError as error:
-        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
-    absent = [column for column in ("participant_id", *needed) if column not in table]
-    if absent:
-        raise UsageError(
-            f"{path} has no column {', '.join(absent)}; it has {', '.join(table.columns)}."
-        )
+    for path in phenotype:
+        if not (path.is_file() or path.is_symlink()):
+            raise UsageError(f"--phenotype {path}: there is no such file.")
+    tables = {path: _read(path) for path in (participants_tsv, *phenotype)}
+    used = list(dict.fromkeys(needed))
+    _require_columns(tables, used)
+    _refuse_twins(tables, [*used, *optional])
+    first, *others = tables.values()
     rows: list[Row] = []
-    seen: set[str] = set()
-    for record in table.to_dict("records"):
-        row = {str(column): str(value).strip() for column, value in record.items()}
-        participant_id = _participant_id(row["participant_id"])
-        if participant_id in seen:
-            raise InputError(f"{path} has two rows for {participant_id}. Keep one.")
-        seen.add(participant_id)
-        rows.append(row | {"participant_id": participant_id})
+    for own_id, row in first.rows.items():
+        joined: dict[str, str] = {}
+        # The participants table wins where a column that is not used is in both.
+        for each in (*(table.row(own_id) for table in others), row, {_ID: own_id}):
+            joined |= each
+        rows.append(joined)
     return rows
 
 
-def _participant_id(label: str) -> str:
+@dataclass(frozen=True)
+class _Table:
+    """A table by participant."""
+
+    columns: Sequence[str]
+    rows: Mapping[str, Row]
+
+    def row(self, own_id: str) -> Row:
+        return self.rows.get(own_id) or dict.fromkeys(self.columns, NOT_AVAILABLE)
+
+
+def _read(path: Path) -> _Table:
+    problem = content_problem(path)
+    if problem is not None:
+        raise InputError(f"Table of participants {problem}")
+    (_, columns), *lines = _lines(path)
+    if _ID not in columns:
+        raise UsageError(f"{path} has no column {_ID}; it has {', '.join(columns)}.")
+    if len(set(columns)) < len(columns):
+        raise InputError(f"{path} names a column twice. Give every column its own name.")
+    rows: dict[str, Row] = {}
+    for number, cells in lines:
+        if len(cells) > len(columns):
+            raise InputError(
+                f"{path} has {len(cells)} cells in line {number} but {len(columns)} columns, so "
+                "which value is of which column is not known. Repair it."
+            )
+        row = dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))
+        if is_missing(row[_ID]):
+            raise InputError(f"{path} has no {_ID} in line {number}. Give one, or delete the line.")
+        own_id = participant_id(row[_ID])
+        if own_id in rows:
+            raise InputError(f"{path} has two rows for {own_id}. Keep one.")
+        rows[own_id] = row
+    return _Table(columns, rows)
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Split a table into the cells of each line, empty ones at its end left out.
+
+    Spreadsheets end lines, and tables, with tabs: a line of them holds nobody.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter="\t", strict=True)
+            lines = [(reader.line_num, _without_empty_end(cells)) for cells in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
+    filled = [(number, cells) for number, cells in lines if cells]
+    if not filled:
+        raise InputError(f"{path} is not a table (it is empty). Repair it.")
+    return filled
+
+
+def _without_empty_end(cells: Sequence[str]) -> list[str]:
+    stripped = [cell.strip() for cell in cells]
+    while stripped and not stripped[-1]:
+        stripped.pop()
+    return stripped
+
+
+def _require_columns(tables: Mapping[Path, _Table], needed: Sequence[str]) -> None:
+    there = {column for table in tables.values() for column in table.columns}
+    absent = [column for column in needed if column not in there]
+    if absent:
+        listed = "; ".join(f"{path} has {', '.join(t.columns)}" for path, t in tables.items())
+        raise UsageError(f"There is no column {', '.join(absent)}: {listed}.")
+
+
+def _refuse_twins(tables: Mapping[Path, _Table], used: Iterable[str]) -> None:
+    """Refuse a column that is used and stands in two tables: nobody knows which is meant."""
+    for column in used:
+        holders = [str(path) for path, table in tables.items() if column in table.columns]
+        if column != _ID and len(holders) > 1:
+            raise UsageError(
+                f"The column {column} is in {' and in '.join(holders)}. Rename it in one, or leave "
+                "one of the tables out."
+            )
+
+
+def participant_id(label: str) -> str:
+    """Give a participant's label its prefix, ``sub-01``."""
     return f"sub-{label.removeprefix('sub-')}"
 
 
-def _condition(text: str) -> tuple[str, str]:
-    column, equals, value = text.partition("=")
-    if not (equals and column.strip() and value.strip()):
-        raise UsageError(f"--where {text!r} must be COLUMN=VALUE, for example type=patient.")
-    return column.strip(), value.strip()
+def is_missing(value: str) -> bool:
+    """Say whether a cell holds nothing."""
+    return value in _MISSING
 
 
-def _filter(rows: Sequence[Row], column: str, value: str, exclusions: list[Exclusion]) -> list[Row]:
-    kept = []
-    for row in rows:
-        if _same(row[column], value):
-            kept.append(row)
-        else:
-            reason = f"{column} is {row[column] or 'n/a'}, not {value}"
-            exclusions.append(Exclusion(row["participant_id"], None, "table", reason))
-    if rows and not kept:
-        there = ", ".join(sorted({row[column] or "n/a" for row in rows}))
-        raise InputError(f"--where {column}={value} selects nobody; {column} holds {there}.")
-    return kept
-
-
-def _with_outcome(rows: Sequence[Row], target: str, exclusions: list[Exclusion]) -> list[Row]:
-    missing = [row for row in rows if row[target] in _MISSING]
-    exclusions += [
-        Exclusion(row["participant_id"], None, "table", f"{target} is n/a") for row in missing
-    ]
-    return [row for row in rows if row[target] not in _MISSING]
-
-
-def _outcomes(rows: Sequence[Row], options: CohortOptions) -> list[int] | list[None]:
-    if options.target is None:
-        return [None for _ in rows]
-    values = [row[options.target] for row in rows]
-    positive = _positive_value(options.target, values, options.positive_value)
-    return [int(_same(value, positive)) for value in values]
-
-
-def _positive_value(target: str, values: Sequence[str], asked: str | None) -> str:
-    """Find the value that counts as 1 among exactly two, and refuse to guess."""
-    distinct: list[str] = []
-    for value in sorted(values):
-        if not any(_same(value, each) for each in distinct):
-            distinct.append(value)
-    counts = ", ".join(
-        f"{each}: {sum(_same(each, value) for value in values)}" for each in distinct
-    )
-    if len(distinct) == 1:
-        raise InputError(f"Everyone has the same {target} ({counts}); two values are needed.")
-    if len(distinct) > 2:
-        raise UsageError(f"{target} must have two values, it has {len(distinct)} ({counts}).")
-    if asked is None:
-        if {_number(value) for value in distinct} == {0.0, 1.0}:
-            return "1"
-        raise UsageError(f"{target} holds {counts}; say with --positive-value which counts as 1.")
-    if not any(_same(asked, each) for each in distinct):
-        raise UsageError(f"--positive-value {asked} is not a value of {target} ({counts}).")
-    return asked
-
-
-def _same(one: str, other: str) -> bool:
-    """Compare as text, or as numbers where both are: 1 equals 1.0."""
-    return one == other or (_number(one) is not None and _number(one) == _number(other))
-
-
-def _number(text: str) -> float | None:
+def as_number(text: str) -> float | None:
+    """Read a cell as a number; None where it is none."""
     try:
         return float(text)
     except ValueError:
         return None
 
 
-def _listed_steps(steps: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{name}: {count}" for name, count in steps)
+def same_value(one: str, other: str) -> bool:
+    """Compare as text, or as numbers where both are: 1 equals 1.0."""
+    return one == other or (as_number(one) is not None and as_number(one) == as_number(other))

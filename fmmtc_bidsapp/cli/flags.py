@@ -17,6 +17,7 @@ from fmmtc_bidsapp.options import (
     EvaluationOptions,
     ModelOptions,
     ParcelOptions,
+    ProtocolOptions,
     TrainOptions,
 )
 
@@ -30,11 +31,12 @@ PARTICIPANT_OPTIONS = {
 }
 GROUP_OPTIONS = {
     "group level: who": CohortOptions,
+    "group level: what is fitted and tested": ProtocolOptions,
     "group level: network": ModelOptions,
     "group level: training": TrainOptions,
     "group level: judging": EvaluationOptions,
 }
-LABELS = {"train": "fmmtc", "apply": "applied", "qc": "qc"}
+LABELS = {"train": "fmmtc", "compare": "comparison", "apply": "applied", "qc": "qc"}
 _UNSET: dict[type, str] = {DenoiseOptions: "the strategy's own"}
 _ALIASES = {
     "fd_threshold": ("--fd-thresh",),
@@ -44,9 +46,10 @@ _ALIASES = {
 """What users of XCP-D type for the same thing."""
 _DERIVATIVES = ("fmriprep", "parcels", "aroma")
 _MODES = {
-    "dry-run": "say what would run, on what and for how long, and end",
-    "reports-only": "write reports anew from what is there",
-    "boilerplate-only": "write the methods text anew from what is there",
+    "dry-run": "say what would run, on whom and for how long, refuse what would be refused, and "
+    "end; nothing is written",
+    "reports-only": "write reports anew from what is there; at the group level that of --label",
+    "boilerplate-only": "write the methods text (logs/CITATION.*) anew from what is there",
 }
 
 
@@ -188,7 +191,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "-v", "--verbose", action="count", default=_ABSENT, help="say more; repeatable"
     )
-    modes = parser.add_argument_group("participant level: instead of a run")
+    modes = parser.add_argument_group("instead of a run")
     one_of = modes.add_mutually_exclusive_group()
     for mode, text in _MODES.items():
         one_of.add_argument(
@@ -218,17 +221,29 @@ def _add_group_inputs(parser: argparse.ArgumentParser) -> None:
         "--analysis",
         choices=tuple(LABELS),
         default=_ABSENT,
-        help="train a network and judge it, apply a bundle to new people, or only sum up the "
-        "quality of the runs, which needs no target (default: train)",
+        help="train a model, judge it and keep it; compare models as the paper's tables do; apply "
+        "a kept model to new people; or only sum up the quality of the runs, which needs no target "
+        "(default: train)",
     )
     for flag, kind, text in (
         ("--model", Path, "the bundle to apply: a models/<label> folder"),
         (
             "--label",
             str,
-            "name of the result (default: fmmtc for train, applied for apply, qc for qc)",
+            "name of the result (default: fmmtc for train, comparison for compare, applied for "
+            "apply, qc for qc)",
         ),
         ("--participants", Path, "the participants table (default: bids_dir/participants.tsv)"),
         ("--random-seed", int, "seed of every split, weight and draw (default: 0)"),
     ):
         group.add_argument(flag, type=kind, default=_ABSENT, help=text)
+    group.add_argument(
+        "--phenotype",
+        nargs="+",
+        action="extend",
+        type=Path,
+        metavar="FILE",
+        default=_ABSENT,
+        help="tables with a column participant_id whose other columns are joined to the "
+        "participants table (default: none)",
+    )

@@ -9,7 +9,8 @@ import os
 import sys
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,39 @@ from fmmtc_bidsapp.options import (
     EvaluationOptions,
     ModelOptions,
     ParcelOptions,
+    ProtocolOptions,
     TrainOptions,
 )
 from fmmtc_bidsapp.plan import GroupPlan, ParticipantPlan, Resources, Selection
 
 __all__ = ["build_parser", "main", "plan_from", "run_guarded"]
 
-_GROUP_ONLY = ("analysis", "model", "label", "participants", "random_seed")
-_PARTICIPANT_ONLY = ("bids_filter_file", "bids_database_dir", "mode")
+_GROUP_ONLY = ("analysis", "model", "label", "participants", "phenotype", "random_seed")
+_PARTICIPANT_ONLY = ("bids_filter_file", "bids_database_dir")
 _BOTH_LEVELS = ("atlas", "desc")
 """Options of one level that choose among, or name, the files of the other."""
+_FITTING = ("train", "compare")
+_ON_PEOPLE = (*_FITTING, "apply")
+
+
+def _of(options: type, analyses: Sequence[str], *exceptions: str) -> dict[str, Sequence[str]]:
+    names = (each.name for each in fields(options))
+    return {name: analyses for name in names if name not in exceptions}
+
+
+_MEANT_FOR: Mapping[str, Sequence[str]] = {
+    "model": ("apply",),
+    **dict.fromkeys(("participants", "phenotype", "random_seed"), _ON_PEOPLE),
+    **_of(CohortOptions, _ON_PEOPLE),
+    **_of(ModelOptions, _ON_PEOPLE),
+    **_of(ProtocolOptions, _FITTING, "subset_by"),
+    "subset_by": _ON_PEOPLE,
+    **_of(TrainOptions, _FITTING, "device"),
+    "device": _ON_PEOPLE,
+    **_of(EvaluationOptions, _FITTING, "bootstrap"),
+    "bootstrap": _ON_PEOPLE,
+}
+"""By flag, the analyses that do not ignore it; any for a flag that is not named."""
 _EXIT_INTERRUPTED = 130
 _EXIT_OUR_FAULT = 70
 
@@ -75,6 +99,7 @@ def _values(argv: Sequence[str]) -> dict[str, Any]:
     level = typed["level"]
     _refuse_other_level(level, typed, "leave it out")
     if "config_file" not in typed:
+        _refuse_other_analysis(typed, typed)
         return typed
     path = typed["config_file"]
     written, keys = read_config_file(path, level, parser)
@@ -82,7 +107,20 @@ def _values(argv: Sequence[str]) -> dict[str, Any]:
     _refuse_other_level(
         level, written, f"take it out of {path} or move it to a table [{other}]", keys
     )
+    # A file may serve several analyses: what is typed is meant for this one.
+    _refuse_other_analysis(typed, written | typed)
     return written | typed
+
+
+def _refuse_other_analysis(typed: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse a typed flag that the chosen analysis would silently ignore."""
+    if values["level"] != "group":
+        return
+    analysis = values.get("analysis", "train")
+    foreign = [name for name in typed if analysis not in _MEANT_FOR.get(name, LABELS)]
+    if foreign:
+        flags = ", ".join("--" + name.replace("_", "-") for name in foreign)
+        raise UsageError(f"{flags} has no meaning with --analysis {analysis}; leave it out.")
 
 
 def _participant_plan(values: dict[str, Any], shared: dict[str, Any]) -> ParticipantPlan:
@@ -104,12 +142,15 @@ def _group_plan(values: dict[str, Any], shared: dict[str, Any]) -> GroupPlan:
         label=values.get("label", LABELS[analysis]),
         random_seed=values.get("random_seed", 0),
         participants=_absolute(values.get("participants")),
+        phenotype=tuple(path.absolute() for path in values.get("phenotype", ())),
         model_dir=_absolute(values.get("model")),
         cohort=CohortOptions(**given(CohortOptions, values)),
         model=ModelOptions(**given(ModelOptions, values)),
         model_flags=tuple(given(ModelOptions, values)),
         train=TrainOptions(**given(TrainOptions, values)),
         evaluation=EvaluationOptions(**given(EvaluationOptions, values)),
+        protocol=ProtocolOptions(**given(ProtocolOptions, values)),
+        mode=values.get("mode", "run"),
     )
 
 
@@ -137,8 +178,7 @@ def _refuse_other_level(
     foreign += [name for name in only_elsewhere if name in values]
     if foreign:
         spelled = (keys or {}).get
-        names = [values["mode"] if name == "mode" else name for name in foreign]
-        flags = ", ".join("--" + spelled(name, name).replace("_", "-") for name in names)
+        flags = ", ".join("--" + spelled(name, name).replace("_", "-") for name in foreign)
         raise UsageError(f"{flags} has no meaning at the {level} level; {way_out}.")
 
 

@@ -3,7 +3,7 @@
 This room knows nodes and folders, and nothing of what the nodes do.
 """
 
-from fmmtc_bidsapp.engine.arrays import load_arrays, save_arrays
+from fmmtc_bidsapp.engine.arrays import load_arrays, load_shared, save_arrays, save_shared
 from fmmtc_bidsapp.engine.crashes import NodeFailure, raise_failure
 from fmmtc_bidsapp.engine.outcomes import (
     Outcome,
@@ -13,6 +13,7 @@ from fmmtc_bidsapp.engine.outcomes import (
     print_outcomes,
 )
 from fmmtc_bidsapp.engine.plugins import check_resources
+from fmmtc_bidsapp.engine.progress import duration
 from fmmtc_bidsapp.engine.run import NodeResults, run_in_batches, run_workflow
 from fmmtc_bidsapp.engine.workspace import (
     clean_workspace,
@@ -28,9 +29,11 @@ __all__ = [
     "Outcome",
     "check_resources",
     "clean_workspace",
+    "duration",
     "error_code",
     "exit_code",
     "load_arrays",
+    "load_shared",
     "make_folder",
     "new_workflow",
     "node_file",
@@ -41,4 +44,5 @@ __all__ = [
     "run_in_batches",
     "run_workflow",
     "save_arrays",
+    "save_shared",
 ]

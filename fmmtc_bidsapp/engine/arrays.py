@@ -1,11 +1,15 @@
 """Arrays between nodes, as files in the work directory.
 
-A file of `numpy.savez` holds the arrays and, as one JSON text, whatever else belongs to them.
+What one node hands to the next is a file of `numpy.savez`: the arrays and, as one JSON text,
+whatever else belongs to them. What many nodes read is a file an array, which they map into memory
+instead of each loading a copy: the pages of all processes of a machine are the same ones.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["load_arrays", "save_arrays"]
+__all__ = ["load_arrays", "load_shared", "save_arrays", "save_shared"]
+
+_LEAST_MAPPED = 2**20
+"""Bytes from which a file is mapped; smaller ones, and empty arrays, are read."""
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> str:
@@ -29,3 +36,60 @@ def load_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
         arrays = {name: file[name] for name in file.files if name != "about"}
         about: dict[str, Any] = json.loads(str(file["about"]))
     return arrays, about
+
+
+def save_shared(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Write arrays that many nodes read, and a description.
+
+    Parameters
+    ----------
+    path
+        A ``.json``, written last: the description, and the names of the arrays' files beside it,
+        which hold a digest of their content. So its own digest is that of everything.
+    arrays
+        By name.
+    about
+        Anything JSON can hold.
+
+    Returns
+    -------
+    str
+        The path. Arrays of an older content are removed; who has mapped one keeps it.
+    """
+    files = {name: _save_named(path, name, np.asarray(array)) for name, array in arrays.items()}
+    text = json.dumps({"arrays": files, "about": dict(about)}, sort_keys=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    for old in path.parent.glob(f"{path.stem}_*.npy"):
+        if old.name not in files.values():
+            old.unlink(missing_ok=True)
+    return str(path)
+
+
+def _save_named(path: Path, name: str, array: NDArray[Any]) -> str:
+    """Write an array under a name that follows its content, unless it is there."""
+    array = np.ascontiguousarray(array)
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(array.data if array.size else b"")
+    file = path.with_name(f"{path.stem}_{name}_{digest.hexdigest()[:16]}.npy")
+    if not file.is_file():
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        with partial.open("wb") as stream:
+            np.save(stream, array)
+        partial.replace(file)
+    return file.name
+
+
+def load_shared(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read what `save_shared` wrote; arrays of a megabyte or more are mapped, and read-only."""
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    arrays = {name: _load(Path(path).with_name(file)) for name, file in content["arrays"].items()}
+    return arrays, content["about"]
+
+
+def _load(file: Path) -> NDArray[Any]:
+    if file.stat().st_size < _LEAST_MAPPED:
+        return np.asarray(np.load(file, allow_pickle=False))
+    # As a plain array: a memmap is a class of its own, which some functions hand on.
+    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))

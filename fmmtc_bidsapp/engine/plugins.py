@@ -10,6 +10,7 @@ import gc
 import getpass
 import os
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from nipype.pipeline import plugins
 from nipype.pipeline.plugins.base import GraphPluginBase
@@ -177,6 +179,28 @@ class _Begun:
             self._progress(node, status)
 
 
+def _begin(folder: str, parent: int) -> None:
+    """Begin a worker process: it ends with the one that it works for."""
+    os.chdir(folder)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone.
+
+    Otherwise the workers of a killed run wait for ever, and meanwhile finish nodes that the next
+    run has begun anew.
+    """
+    try:
+        # Not the parent's id of this process, which is a fork server's where there is one.
+        master = psutil.Process(parent)
+        while master.is_running() and master.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(_PATIENCE_S)
+    except psutil.NoSuchProcess:
+        pass
+    os._exit(1)
+
+
 class _Workers(MultiProcPlugin):
     """MultiProc that wakes up when a node ends, and goes on when the kernel kills a worker.
 
@@ -185,9 +209,15 @@ class _Workers(MultiProcPlugin):
 
     def __init__(self, arguments: dict[str, Any], progress: NodeProgress) -> None:
         super().__init__(arguments)
+        self.pool = self._new_pool()
         self.graph: Any = None
         self._say = progress.say
         self._ended = threading.Event()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=self.processors, initializer=_begin, initargs=(self._cwd, os.getpid())
+        )
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run a graph, and keep it for `write_workflow_resources` after a failure."""
@@ -234,7 +264,5 @@ class _Workers(MultiProcPlugin):
         try:
             return super()._submit_job(node, updatehash)
         except BrokenProcessPool:
-            self.pool = ProcessPoolExecutor(
-                max_workers=self.processors, initializer=os.chdir, initargs=(self._cwd,)
-            )
+            self.pool = self._new_pool()
             return super()._submit_job(node, updatehash)

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fmmtc_bidsapp.engine.crashes import short_name
 
-__all__ = ["NodeProgress"]
+__all__ = ["NodeProgress", "duration"]
 
 
 class NodeProgress:
@@ -74,10 +74,10 @@ class NodeProgress:
         left_s = (time.monotonic() - self._start_s) / self._n_done * n_left
         if left_s < 1:
             return ""
-        return f", about {_duration(left_s)} left"
+        return f", about {duration(left_s)} left"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Say a time as one would: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -1,16 +1,18 @@
 """A trained model as a folder that ``apply`` needs and nothing else.
 
-``model.safetensors`` holds every tensor, ``config.json`` what the network is and who it was trained
+``model.safetensors`` holds every tensor, ``config.json`` what the model is and who it was trained
 on, ``preprocessing.json`` how a series becomes its input, ``calibration.json`` how its output
-becomes a probability. Nothing in a bundle is executed when it is read.
+becomes a probability. Nothing in a bundle is executed when it is read, and nothing of it is used
+before every file has proven to be the one that was written. ``MODEL_CARD.md`` is for people, who
+are to complete it; it may be changed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +20,51 @@ import numpy as np
 
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.bidsio.write import atomic_path, write_json, write_text
+from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
+from fmmtc_bidsapp.bidsio.write import atomic_path, write_text
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
+from fmmtc_bidsapp.group.choice import learns_scale
 from fmmtc_bidsapp.group.ranges import TrainingRange
-from fmmtc_bidsapp.learning.experiments import FittedModel, restore_model
+from fmmtc_bidsapp.learning.distance import ConnectivityRange, restore_connectivity_range
+from fmmtc_bidsapp.learning.ensemble import (
+    EnsembleModel,
+    restore_trainings,
+    unite_descriptions,
+    unite_tensors,
+)
+from fmmtc_bidsapp.learning.experiments import FittedModel
+from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.model.checkpoint import file_digest, load_tensors, save_tensors
 from fmmtc_bidsapp.options import ModelOptions
-from fmmtc_bidsapp.records import Calibration, Floats
+from fmmtc_bidsapp.records import Floats
 
 __all__ = [
     "Bundle",
     "check_fits",
     "fitted_files",
     "load_bundle_model",
+    "load_connectivity_range",
     "read_bundle",
     "save_bundle_model",
     "withdraw_bundle",
     "write_bundle",
 ]
 
-FORMAT = 1
-"""Raised when an older program could misread a newer bundle."""
+FORMAT = 2
+"""Raised whenever a program of another format could misread a bundle."""
 
 _TENSORS = "model.safetensors"
+_CONFIG = "config.json"
+_PREPROCESSING = "preprocessing.json"
+_CALIBRATION = "calibration.json"
 _DESCRIPTION = "description.json"
+_CARD = "MODEL_CARD.md"
+_OF_MODEL, _OF_RANGE = "model.", "connectivity."
+"""What the names of tensors begin with."""
+_ENCODED = ("encoder", "random encoder")
+"""Needs that an encoder must be there for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,23 +72,53 @@ class Bundle:
     """A bundle without its tensors."""
 
     folder: Path
-    digest: str
-    """sha256 of the tensors' file."""
+    main: str
+    """The model, a key of `MODELS`."""
+    title: str
+    """As a reader calls it."""
     model: ModelOptions
-    """The options it was trained with; ``encoder_weights`` is the user's to give."""
+    """The options it was trained with; ``encoder_weights`` is the user's to give. Without an
+    encoder, ``encoder`` is ``none``."""
     seed: int
     """Seed of the random encoder and of the token orders."""
     encoder_digest: str
+    """``none`` without an encoder."""
     precision: str
     """Arithmetic of the encoder: features of another would be shifted."""
     atlas_label: str | None
     atlas_digest: str | None
     parcels: tuple[str, ...]
-    coordinates_mm: Floats
-    calibration: Calibration
+    coordinates_mm: Floats | None
+    """(parcel, 3) what the encoder was told; None without an encoder."""
     training_range: TrainingRange
+    connectivity_limit: float | None
+    """Distance that 99 % of the training people keep from the mean connectome; None where there was
+    no connectivity."""
     target: str
     positive_value: str
+    n_people: int
+    trainings: int = 1
+    """How many trainings are united."""
+    adjust: bool = False
+    """Whether the covariates are regressed out of what the model sees."""
+    covariates: tuple[CovariateLevels, ...] = ()
+    """Of a model that needs them; none of another."""
+    random_digest: str | None = None
+    """Of the random encoder, where the model needs one beside the pre-trained."""
+    scale: Scale | None = None
+    """Of the training people, where series are brought to it and the model sees them."""
+    digest: str = ""
+    """sha256 of the configuration, which holds those of all other files; empty until it is read."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What people must have to be predicted, as in `fmmtc_bidsapp.learning.models.Model`."""
+        return MODELS[self.main].needs
+
+    @property
+    def encodes(self) -> bool:
+        """Whether people must go through an encoder to be predicted."""
+        return any(need in _ENCODED for need in self.needs)
 
 
 def save_bundle_model(folder: Path, model: FittedModel) -> tuple[Path, Path]:
@@ -83,62 +135,107 @@ def fitted_files(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def write_bundle(
-    bundle: Bundle, tensors: Path, description: Mapping[str, Any], *, n_people: int, card: str
+    bundle: Bundle, trainings: Sequence[Path], connectivity: ConnectivityRange | None, card: str
 ) -> None:
-    """Write a bundle, its tensors last, so that a folder with tensors is whole.
+    """Write a bundle; what is there already with the same bytes is left alone.
+
+    A bundle written in part is refused when it is read: its configuration, the last, does not fit.
 
     Parameters
     ----------
     bundle
         What is to be read back.
-    tensors
-        The file that ``bundle.digest`` is of.
-    description
-        Of the fitted model.
-    n_people
-        How many it was trained on.
+    trainings
+        Folders that `save_bundle_model` wrote to, one a training.
+    connectivity
+        Of the training people; ``bundle.connectivity_limit`` is its limit.
     card
         Text of ``MODEL_CARD.md``.
     """
     folder = bundle.folder
-    network = {name: value for name, value in description.items() if name != "calibration"}
-    prevalence = {"prevalence": description["prevalence"]}
-    write_json(folder / "calibration.json", asdict(bundle.calibration) | prevalence)
-    write_json(
-        folder / "preprocessing.json",
-        {
-            "options": _without_paths(bundle.model),
-            "seed": bundle.seed,
-            "encoder_digest": bundle.encoder_digest,
-            "precision": bundle.precision,
-            "atlas": bundle.atlas_label,
-            "atlas_digest": bundle.atlas_digest,
-            "parcels": list(bundle.parcels),
-            "coordinates_mm": bundle.coordinates_mm.tolist(),
+    parts = [fitted_files(each) for each in trainings]
+    descriptions = [description for _, description in parts]
+    network = unite_descriptions(descriptions)
+    tensors = unite_tensors([load_tensors(path, each["tensors"]) for path, each in parts])
+    everything = {f"{_OF_MODEL}{name}": each for name, each in tensors.items()}
+    if connectivity is not None:
+        own = connectivity.tensors()
+        everything |= {f"{_OF_RANGE}{name}": each for name, each in own.items()}
+    calibration = {name: network.pop(name) for name in ("calibration", "prevalence")}
+    network.pop("tensors")
+    write_text(folder / _CARD, card)
+    write_text(folder / _CALIBRATION, _render(calibration))
+    write_text(folder / _PREPROCESSING, _render(_preprocessing(bundle)))
+    with atomic_path(folder / _TENSORS) as partial:
+        save_tensors(partial, everything)
+    config = _config(bundle, network) | {
+        "shapes": {name: list(each.shape) for name, each in everything.items()},
+        "sha256": {
+            name: file_digest(folder / name) for name in (_TENSORS, _PREPROCESSING, _CALIBRATION)
         },
-    )
-    write_json(
-        folder / "config.json",
-        {
-            "format": FORMAT,
-            "version": __version__,
-            "target": bundle.target,
-            "positive_value": bundle.positive_value,
-            "n_people": n_people,
-            "training_range": asdict(bundle.training_range),
-            "sha256": bundle.digest,
-            "network": network,
-        },
-    )
-    write_text(folder / "MODEL_CARD.md", card)
-    kept = folder / _TENSORS
-    if not kept.is_file() or file_digest(kept) != bundle.digest:
-        with atomic_path(kept) as partial:
-            shutil.copyfile(tensors, partial)
+    }
+    write_text(folder / _CONFIG, _sealed(config))
+
+
+def _preprocessing(bundle: Bundle) -> dict[str, Any]:
+    xyz_mm = bundle.coordinates_mm
+    scale = {} if bundle.scale is None else {"scale": _numbers(bundle.scale)}
+    return scale | {
+        "options": _without_paths(bundle.model),
+        "seed": bundle.seed,
+        "encoder_digest": bundle.encoder_digest,
+        "random_digest": bundle.random_digest,
+        "precision": bundle.precision,
+        "atlas": bundle.atlas_label,
+        "atlas_digest": bundle.atlas_digest,
+        "parcels": list(bundle.parcels),
+        "coordinates_mm": None if xyz_mm is None else xyz_mm.tolist(),
+        "adjust": bundle.adjust,
+        "covariates": [asdict(each) for each in bundle.covariates],
+    }
+
+
+def _numbers(scale: Scale) -> dict[str, list[float | None]]:
+    """By statistic, a number a parcel; null where there is none, as JSON knows no NaN."""
+    values = {"median": scale.median, "iqr": scale.iqr}
+    return {
+        name: [None if np.isnan(each) else float(each) for each in own]
+        for name, own in values.items()
+    }
+
+
+def _config(bundle: Bundle, network: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "model": bundle.main,
+        "title": bundle.title,
+        "trainings": bundle.trainings,
+        "target": bundle.target,
+        "positive_value": bundle.positive_value,
+        "n_people": bundle.n_people,
+        "training_range": asdict(bundle.training_range),
+        "connectivity_limit": bundle.connectivity_limit,
+        "network": dict(network),
+    }
+
+
+def _render(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _sealed(config: Mapping[str, Any]) -> str:
+    """Add the digest of a configuration to it; whoever changes a byte must find a new one."""
+    return _render({**config, "seal": _digest(_render(config))})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def withdraw_bundle(folder: Path) -> None:
-    """Take the tensors of an older run away, so that no bundle belies the written figures."""
+    """Take the configuration and the tensors of an older run away, so that none belies figures."""
+    (folder / _CONFIG).unlink(missing_ok=True)
     (folder / _TENSORS).unlink(missing_ok=True)
 
 
@@ -147,52 +244,44 @@ def _without_paths(model: ModelOptions) -> dict[str, Any]:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read everything of a bundle but its tensors, and check that those are the ones it means.
+    """Read everything of a bundle but its tensors, once every file has proven to be its own.
 
     Raises
     ------
     ModelFileError
-        When a file is missing, damaged, from another bundle, or of a newer format.
+        When a file is missing, changed, from another bundle, or of another format.
     """
-    config, preprocessing, calibration = (
-        _read_json(folder / name)
-        for name in ("config.json", "preprocessing.json", "calibration.json")
-    )
-    if config.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{folder} has bundle format {config.get('format')}, this program reads {FORMAT}; use "
-            f"fmmtc_bidsapp {config.get('version')}, or train again."
-        )
-    tensors = folder / _TENSORS
-    digest = file_digest(tensors) if tensors.is_file() else "absent"
-    if digest != config.get("sha256"):
-        raise ModelFileError(
-            f"{tensors} is not the file config.json was written with (sha256 {digest}, expected "
-            f"{config.get('sha256')}); copy the whole bundle again."
-        )
+    config = _verified(folder)
+    preprocessing = _read_json(folder / _PREPROCESSING)
     try:
+        main = _known_model(folder, config["model"])
         ranges = config["training_range"]
+        xyz_mm = preprocessing["coordinates_mm"]
         return Bundle(
             folder=folder,
-            digest=digest,
+            main=main,
+            title=config["title"],
             model=ModelOptions(**preprocessing["options"]),
             seed=preprocessing["seed"],
             encoder_digest=preprocessing["encoder_digest"],
+            random_digest=preprocessing["random_digest"],
             precision=preprocessing["precision"],
             atlas_label=preprocessing["atlas"],
             atlas_digest=preprocessing["atlas_digest"],
             parcels=tuple(preprocessing["parcels"]),
-            coordinates_mm=np.array(preprocessing["coordinates_mm"], dtype=np.float64),
-            calibration=Calibration(
-                **{name: value for name, value in calibration.items() if name != "prevalence"}
-            ),
+            coordinates_mm=None if xyz_mm is None else np.array(xyz_mm, dtype=np.float64),
             training_range=TrainingRange(
-                None if ranges["tr_s"] is None else tuple(ranges["tr_s"]),
-                tuple(ranges["n_volumes"]),
-                None if ranges["mean_fd_mm"] is None else tuple(ranges["mean_fd_mm"]),
+                **{each.name: _pair(ranges[each.name]) for each in fields(TrainingRange)}
             ),
+            connectivity_limit=config["connectivity_limit"],
             target=config["target"],
             positive_value=config["positive_value"],
+            n_people=config["n_people"],
+            trainings=config["trainings"],
+            adjust=preprocessing["adjust"],
+            covariates=tuple(CovariateLevels(**each) for each in preprocessing["covariates"]),
+            scale=_scale(folder, main, preprocessing),
+            digest=config["seal"],
         )
     except (KeyError, TypeError) as error:
         raise ModelFileError(
@@ -200,7 +289,71 @@ def read_bundle(folder: Path) -> Bundle:
         ) from error
 
 
-def load_bundle_model(folder: Path, setup: Setup) -> FittedModel:
+def _scale(folder: Path, main: str, preprocessing: Mapping[str, Any]) -> Scale | None:
+    """Read the scale of the training people, and refuse a bundle that lacks it."""
+    found = preprocessing.get("scale")
+    if found is not None:
+        median, iqr = (np.array(found[name], dtype=np.float64) for name in ("median", "iqr"))
+        return Scale(median, iqr)
+    if learns_scale([main], ModelOptions(**preprocessing["options"]), has_series=True):
+        raise ModelFileError(
+            f"{folder} was trained with --normalisation robust, but {_PREPROCESSING} holds no "
+            "median and interquartile range of its training people; train again."
+        )
+    return None
+
+
+def _verified(folder: Path) -> dict[str, Any]:
+    """Read the configuration, once it and all that it names have proven to be unchanged."""
+    config = _read_config(folder)
+    for name in (_TENSORS, _PREPROCESSING, _CALIBRATION):
+        _check_digest(folder / name, config["sha256"][name])
+    return config
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration, and refuse another format before anything else of it is looked at."""
+    path = folder / _CONFIG
+    config = _read_json(path)
+    found = config.get("format")
+    if found != FORMAT:
+        newer = isinstance(found, int) and found > FORMAT
+        raise ModelFileError(
+            f"{folder} has bundle format {found}, this program, {__version__}, reads {FORMAT}: it "
+            f"is {'newer' if newer else 'older'} than the program. Use fmmtc_bidsapp "
+            f"{config.get('version')}, or train again."
+        )
+    seal = config.get("seal")
+    unsealed = {name: value for name, value in config.items() if name != "seal"}
+    # Rendered anew, so that not even a space is another one.
+    if seal != _digest(_render(unsealed)) or path.read_text(encoding="utf-8") != _render(config):
+        raise ModelFileError(
+            f"{path} was changed since it was written (its sha256 is not the one it holds); copy "
+            "the whole bundle again."
+        )
+    return config
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    found = file_digest(path) if path.is_file() else "absent"
+    if found != expected:
+        raise ModelFileError(
+            f"{path} is not the file that config.json was written with (sha256 {found}, expected "
+            f"{expected}); copy the whole bundle again."
+        )
+
+
+def _known_model(folder: Path, name: str) -> str:
+    if name not in MODELS:
+        raise ModelFileError(f"{folder} holds {name!r}, a model that this program does not know.")
+    return name
+
+
+def _pair(limits: Sequence[Any] | None) -> Any:
+    return None if limits is None else tuple(limits)
+
+
+def load_bundle_model(folder: Path, setup: Setup) -> FittedModel | EnsembleModel:
     """Read the model of a bundle.
 
     Raises
@@ -208,11 +361,30 @@ def load_bundle_model(folder: Path, setup: Setup) -> FittedModel:
     ModelFileError
         When its tensors are not those its configuration promises.
     """
-    description = _read_json(folder / "config.json")["network"]
-    calibration = _read_json(folder / "calibration.json")
-    calibration.pop("prevalence")
-    tensors = load_tensors(folder / _TENSORS, description["tensors"])
-    return restore_model(tensors, description | {"calibration": calibration}, setup)
+    config = _verified(folder)
+    description = config["network"] | _read_json(folder / _CALIBRATION)
+    return restore_trainings(_tensors(folder, config, _OF_MODEL), description, setup)
+
+
+def load_connectivity_range(bundle: Bundle) -> ConnectivityRange | None:
+    """Read the connectomes of the training people in sum; None where there were none.
+
+    Raises
+    ------
+    ModelFileError
+        As `load_bundle_model`.
+    """
+    if bundle.connectivity_limit is None:
+        return None
+    tensors = _tensors(bundle.folder, _verified(bundle.folder), _OF_RANGE)
+    return restore_connectivity_range(tensors, bundle.connectivity_limit)
+
+
+def _tensors(folder: Path, config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    tensors = load_tensors(folder / _TENSORS, config["shapes"])
+    return {
+        name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)
+    }
 
 
 def check_fits(bundle: Bundle, cohort: Cohort, asked: ModelOptions, flags: Sequence[str]) -> None:

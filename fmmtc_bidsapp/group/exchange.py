@@ -2,31 +2,126 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from fmmtc_bidsapp.engine import load_arrays, save_arrays
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.engine import load_arrays, load_shared, save_arrays, save_shared
+from fmmtc_bidsapp.learning.features import Scale
+from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
 
-__all__ = ["load_examples", "load_fold", "save_examples", "save_fold"]
+__all__ = [
+    "load_examples",
+    "load_fold",
+    "load_scale",
+    "save_examples",
+    "save_examples_of_fold",
+    "save_fold",
+    "save_scale",
+]
 
 
 def save_examples(path: Path, examples: Examples) -> str:
-    """Write what the networks see of a cohort."""
-    arrays = {"cls": examples.cls, "fc": examples.fc, "y": examples.y}
-    return save_arrays(path, arrays, {"keys": examples.keys, "strata": examples.strata})
+    """Write what the models see of a cohort, as every node will read it.
+
+    Parameters
+    ----------
+    path
+        A ``.json``, whose digest is that of the whole (`save_shared`).
+    examples
+        The cohort.
+
+    Returns
+    -------
+    str
+        The path.
+    """
+    arrays = {name: getattr(examples, name) for name in _ARRAYS}
+    about = {name: getattr(examples, name) for name in _TEXTS}
+    there = {name: array for name, array in arrays.items() if array is not None}
+    return save_shared(path, there, about)
+
+
+_ARRAYS = (
+    "cls",
+    "fc",
+    "y",
+    "series",
+    "covariates",
+    "mean_fd_mm",
+    "cls_random",
+    "coordinates_mm",
+)
+_TEXTS = ("keys", "strata", "covariate_names", "groups", "arms")
+
+
+def save_examples_of_fold(path: Path, common: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Write what differs in a fold from what the models see of a cohort in all folds.
+
+    Parameters
+    ----------
+    path
+        A ``.json`` beside `common`, whose digest is that of the whole.
+    common
+        What `save_examples` wrote.
+    arrays
+        ``cls``, ``series`` and, where there is one, ``cls_random`` of everyone, as in `Examples`.
+
+    Returns
+    -------
+    str
+        The path; `load_examples` reads both.
+    """
+    about = {"common": common.name, "common_digest": file_digest(common)}
+    return save_shared(path, arrays, about)
 
 
 def load_examples(path: str | Path) -> Examples:
-    """Read what `save_examples` wrote."""
-    arrays, about = load_arrays(path)
+    """Read what `save_examples` or `save_examples_of_fold` wrote.
+
+    Large arrays are mapped, and read-only.
+    """
+    arrays, about = load_shared(path)
+    if "common" in about:
+        return replace(
+            load_examples(Path(path).with_name(about["common"])),
+            cls=arrays["cls"],
+            series=arrays["series"],
+            cls_random=arrays.get("cls_random"),
+        )
+    texts = {name: None if each is None else tuple(each) for name, each in about.items()}
     return Examples(
-        keys=tuple(about["keys"]),
+        keys=texts["keys"] or (),
         cls=arrays["cls"],
         fc=arrays["fc"],
         y=arrays["y"],
-        strata=tuple(about["strata"]),
+        strata=texts["strata"] or (),
+        series=arrays.get("series"),
+        covariates=arrays.get("covariates"),
+        covariate_names=texts["covariate_names"] or (),
+        mean_fd_mm=arrays.get("mean_fd_mm"),
+        groups=texts["groups"],
+        arms=texts["arms"],
+        cls_random=arrays.get("cls_random"),
+        coordinates_mm=arrays.get("coordinates_mm"),
     )
+
+
+def save_scale(path: Path, scale: Scale) -> str:
+    """Write a scale as a ``.npy``; returns the path."""
+    np.save(path, np.stack([scale.median, scale.iqr]))
+    return str(path)
+
+
+def load_scale(path: str | Path) -> Scale:
+    """Read what `save_scale` wrote."""
+    median, iqr = np.load(path, allow_pickle=False)
+    return Scale(median, iqr)
 
 
 def save_fold(path: Path, predictions: FoldPredictions) -> str:
@@ -39,6 +134,8 @@ def save_fold(path: Path, predictions: FoldPredictions) -> str:
         "validation_loss": predictions.validation_loss,
         "train_loss": predictions.train_loss,
     }
+    optional = {"refits": predictions.refits, "raw": predictions.raw}
+    arrays |= {name: array for name, array in optional.items() if array is not None}
     about = {
         "model": predictions.model,
         "repeat": fold.repeat,
@@ -47,6 +144,8 @@ def save_fold(path: Path, predictions: FoldPredictions) -> str:
         "prevalence": predictions.prevalence,
         "epoch": predictions.epoch,
         "notes": dict(predictions.notes),
+        "seed": predictions.seed,
+        "selection": predictions.selection,
     }
     return save_arrays(path, arrays, about)
 
@@ -64,4 +163,8 @@ def load_fold(path: str | Path) -> FoldPredictions:
         validation_loss=arrays["validation_loss"],
         train_loss=arrays["train_loss"],
         notes=about["notes"],
+        seed=about["seed"],
+        refits=arrays.get("refits"),
+        raw=arrays.get("raw"),
+        selection=about["selection"],
     )

@@ -6,6 +6,7 @@ As at the participant level, inputs and outputs are paths, numbers and JSON.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,35 @@ from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
     InputMultiObject,
+    OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
-from fmmtc_bidsapp.bidsio.read import read_series
+from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
 from fmmtc_bidsapp.engine import save_arrays
 from fmmtc_bidsapp.group.bundle import load_bundle_model, save_bundle_model
-from fmmtc_bidsapp.group.exchange import load_examples, save_fold
-from fmmtc_bidsapp.group.person import encode_person
+from fmmtc_bidsapp.group.choice import NO_ENCODER
+from fmmtc_bidsapp.group.exchange import load_examples, load_scale, save_fold, save_scale
+from fmmtc_bidsapp.group.person import (
+    MatrixRun,
+    SeriesRun,
+    encode_person,
+    fit_scale_of_runs,
+    merge_matrices,
+)
 from fmmtc_bidsapp.group.quality import write_quality
-from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold
+from fmmtc_bidsapp.learning.experiments import fit_final, fit_together
+from fmmtc_bidsapp.learning.external import predict_new
+from fmmtc_bidsapp.learning.features import Scale, check_window
 from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.learning.networks import NETWORKS
+from fmmtc_bidsapp.learning.optimism import publish_together
+from fmmtc_bidsapp.learning.permute import permuted_aurocs, permuted_labels
+from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.device import make_deterministic, resolve_device, resolve_precision
 from fmmtc_bidsapp.model.encoder import build_encoder, weights_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
@@ -39,9 +56,13 @@ __all__ = [
     "Encode",
     "FitFinal",
     "FitFold",
+    "FitPublished",
+    "FitScale",
+    "Merge",
     "Predict",
     "Quality",
     "Report",
+    "Shuffle",
     "check_device",
     "check_encoder",
 ]
@@ -59,16 +80,22 @@ def check_device(name: str) -> str:
 
 
 def check_encoder(options: ModelOptions, seed: int) -> str:
-    """Digest of the encoder's weights, once they have proven to be whole.
+    """Digest of the encoder's weights, once they have proven to be whole; ``none`` without one.
 
     Raises
     ------
     MissingResourceError, ModelFileError
         When they are absent or damaged.
+    UsageError
+        When the window does not fit it.
     """
     # This process is forked later: a pool of threads made here would hang in the children.
     torch.set_num_threads(1)
-    return weights_digest(build_encoder(options.encoder, Path(str(options.encoder_weights)), seed))
+    if options.encoder == NO_ENCODER:
+        return NO_ENCODER
+    encoder = build_encoder(options.encoder, Path(str(options.encoder_weights)), seed)
+    check_window(options.window, encoder.config)
+    return weights_digest(encoder)
 
 
 class _ComputeInput(BaseInterfaceInputSpec):
@@ -85,9 +112,14 @@ class _ComputeInput(BaseInterfaceInputSpec):
 class _TrainInput(_ComputeInput):
     """What nodes that train are told besides."""
 
-    examples = File(exists=True, mandatory=True)
-    model = traits.Str(mandatory=True)
+    # Its content is its digest: nipype would read it again for every node.
+    examples = File(exists=True, mandatory=True, hash_files=False)
+    examples_digest = traits.Str(mandatory=True)
+    # What people are encoded with is known by their digest.
+    weights = traits.Str(mandatory=True, nohash=True, desc="folder of pre-trained weights")
+    models = traits.List(traits.Str(), mandatory=True, desc="trained together")
     train_options = traits.Str(mandatory=True, desc="TrainOptions as JSON")
+    adjust = traits.Bool(mandatory=True, desc="whether covariates are regressed out")
     evaluation_options = traits.Str(mandatory=True, desc="EvaluationOptions as JSON")
 
 
@@ -107,23 +139,35 @@ def _setup(inputs: Any, train: TrainOptions) -> Setup:
 def _training(inputs: Any) -> tuple[Setup, EvaluationOptions]:
     train = TrainOptions(**json.loads(inputs.train_options))
     evaluation = EvaluationOptions(**json.loads(inputs.evaluation_options))
-    return _setup(inputs, train), evaluation
+    setup = replace(_setup(inputs, train), encoder=_tuned_encoder(inputs), adjust=inputs.adjust)
+    return setup, evaluation
+
+
+def _tuned_encoder(inputs: Any) -> BrainLM | None:
+    """Build the encoder where a network starts from it, as the people were encoded."""
+    options = ModelOptions(**json.loads(inputs.model_options))
+    networks = [NETWORKS[family] for name in inputs.models if (family := MODELS[name].family)]
+    if not any(each.slow == "encoder" for each in networks):
+        return None
+    return build_encoder(options.encoder, Path(inputs.weights), inputs.seed)
 
 
 class _EncodeInput(_ComputeInput):
     series = InputMultiObject(File(exists=True), mandatory=True, desc="one file per run")
+    runs = traits.Str(mandatory=True, desc="of each, its tr_s, as JSON")
     xyz_mm = File(exists=True, mandatory=True, desc="(parcel, 3) coordinates")
     # The digest says what the weights are, wherever they lie.
     weights = traits.Str(mandatory=True, nohash=True, desc="folder of pre-trained weights")
     encoder_digest = traits.Str(mandatory=True)
+    scale = File(exists=True, desc="median and IQR of the training people, where it is theirs")
 
 
 class _EncodeOutput(TraitedSpec):
-    encoded = File(desc="cls (hidden,) and fc (parcel, parcel) of one person")
+    encoded = File(desc="cls, fc and series of one person, as in Examples")
 
 
 class Encode(SimpleInterface):
-    """Encoder features and merged connectivity of one person."""
+    """Encoder features, merged connectivity and a window of series of one person."""
 
     input_spec = _EncodeInput
     output_spec = _EncodeOutput
@@ -131,51 +175,203 @@ class Encode(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         device, dtype = _start(self.inputs)
         options = ModelOptions(**json.loads(self.inputs.model_options))
-        weights = Path(self.inputs.weights)
-        encoder = build_encoder(options.encoder, weights, self.inputs.seed).to(device)
         person = encode_person(
-            encoder,
-            [(Path(path).name, read_series(Path(path)).signal) for path in self.inputs.series],
+            _encoder(options, Path(self.inputs.weights), self.inputs.seed, device),
+            _read_runs(self.inputs),
             np.load(self.inputs.xyz_mm),
             options,
             seed=self.inputs.seed,
             device=device,
             dtype=dtype,
+            scale=_scale(self.inputs),
         )
         about = {**person.about, "precision": str(dtype).removeprefix("torch.")}
-        arrays = {"cls": person.cls, "fc": person.fc}
-        self._results["encoded"] = save_arrays(Path(runtime.cwd) / "encoded.npz", arrays, about)
+        path = Path(runtime.cwd) / "encoded.npz"
+        self._results["encoded"] = save_arrays(path, person.arrays, about)
         return runtime
 
 
-class _FitFoldInput(_TrainInput):
+def _encoder(
+    options: ModelOptions, weights: Path, seed: int, device: torch.device
+) -> BrainLM | None:
+    if options.encoder == NO_ENCODER:
+        return None
+    return build_encoder(options.encoder, weights, seed).to(device)
+
+
+def _read_runs(inputs: Any) -> list[SeriesRun]:
+    runs = zip(map(Path, inputs.series), json.loads(inputs.runs), strict=True)
+    return [SeriesRun(path.name, read_series(path).signal, about["tr_s"]) for path, about in runs]
+
+
+def _scale(inputs: Any) -> Scale | None:
+    return load_scale(inputs.scale) if isdefined(inputs.scale) else None
+
+
+class _ScaleInput(BaseInterfaceInputSpec):
+    series = InputMultiObject(File(exists=True), mandatory=True, desc="every run of these people")
+    runs = traits.Str(mandatory=True, desc="of each, its tr_s, as JSON")
+    resample_tr = traits.Str(mandatory=True, desc="seconds or null, as JSON")
+
+
+class _ScaleOutput(TraitedSpec):
+    scale = File(exists=True)
+
+
+class FitScale(SimpleInterface):
+    """Each parcel's median and interquartile range over the training people."""
+
+    input_spec = _ScaleInput
+    output_spec = _ScaleOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        scale = fit_scale_of_runs(_read_runs(self.inputs), json.loads(self.inputs.resample_tr))
+        self._results["scale"] = save_scale(Path(runtime.cwd) / "scale.npy", scale)
+        return runtime
+
+
+class _MergeInput(BaseInterfaceInputSpec):
+    matrices = InputMultiObject(File(exists=True), mandatory=True, desc="one file per run")
+    runs = traits.Str(mandatory=True, desc="of each, fisher_z and n_volumes, as JSON")
+    parcels = traits.Str(mandatory=True, desc="names in the order that is wanted, as JSON")
+
+
+class Merge(SimpleInterface):
+    """Merged connectivity of one person of whom there are matrices alone."""
+
+    input_spec = _MergeInput
+    output_spec = _EncodeOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        runs = zip(map(Path, self.inputs.matrices), json.loads(self.inputs.runs), strict=True)
+        person = merge_matrices(
+            [
+                MatrixRun(
+                    path.name,
+                    replace(read_relmat(path), fisher_z=about["fisher_z"]),
+                    about["n_volumes"],
+                )
+                for path, about in runs
+            ],
+            json.loads(self.inputs.parcels),
+        )
+        about = {**person.about, "precision": "float32"}
+        path = Path(runtime.cwd) / "encoded.npz"
+        self._results["encoded"] = save_arrays(path, person.arrays, about)
+        return runtime
+
+
+class _FoldInput(_TrainInput):
+    """What nodes of one fold are told besides."""
+
     fold = traits.Str(mandatory=True, desc="repeat, fold, train and test rows as JSON")
 
 
+def _fold(text: str) -> Fold:
+    split = json.loads(text)
+    rows = {name: np.array(split[name], dtype=np.int64) for name in ("train", "test")}
+    return Fold(split["repeat"], split["fold"], rows["train"], rows["test"])
+
+
+class _FitFoldInput(_FoldInput):
+    training = traits.Int(mandatory=True, desc="which of the --seeds")
+
+
 class _FitFoldOutput(TraitedSpec):
-    predictions = File(desc="arrays of FoldPredictions")
+    predictions = OutputMultiObject(File(exists=True), desc="FoldPredictions of each model")
 
 
 class FitFold(SimpleInterface):
-    """One model through the whole procedure on one fold."""
+    """Models that are trained together through the whole procedure on one fold."""
 
     input_spec = _FitFoldInput
     output_spec = _FitFoldOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        split = json.loads(self.inputs.fold)
-        rows = {name: np.array(split[name], dtype=np.int64) for name in ("train", "test")}
         setup, evaluation = _training(self.inputs)
-        predictions = fit_fold(
-            self.inputs.model,
+        predictions = fit_together(
+            self.inputs.models,
             load_examples(self.inputs.examples),
-            Fold(split["repeat"], split["fold"], rows["train"], rows["test"]),
+            _fold(self.inputs.fold),
+            setup,
+            evaluation,
+            seed=self.inputs.seed,
+            training=self.inputs.training,
+        )
+        self._results["predictions"] = [
+            save_fold(Path(runtime.cwd) / f"{each.model}.npz", each) for each in predictions
+        ]
+        return runtime
+
+
+class _ShuffleInput(_FoldInput):
+    cells = traits.Str(mandatory=True, desc="by person, who may exchange the outcome, as JSON")
+    first = traits.Int(mandatory=True, desc="number of the first shuffle")
+    shuffles = traits.Int(mandatory=True)
+
+
+class _ShuffleOutput(TraitedSpec):
+    aurocs = File(exists=True, desc="(model, shuffle)")
+
+
+class Shuffle(SimpleInterface):
+    """Models that are trained together on one fold, with shuffled outcomes."""
+
+    input_spec = _ShuffleInput
+    output_spec = _ShuffleOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        setup, evaluation = _training(self.inputs)
+        examples = load_examples(self.inputs.examples)
+        labels = permuted_labels(
+            examples.y,
+            json.loads(self.inputs.cells),
+            self.inputs.first + self.inputs.shuffles,
+            self.inputs.seed,
+        )[self.inputs.first :]
+        aurocs = permuted_aurocs(
+            self.inputs.models,
+            examples,
+            _fold(self.inputs.fold),
+            labels,
             setup,
             evaluation,
             seed=self.inputs.seed,
         )
-        self._results["predictions"] = save_fold(Path(runtime.cwd) / "fold.npz", predictions)
+        self._results["aurocs"] = save_arrays(
+            Path(runtime.cwd) / "aurocs.npz", {"aurocs": aurocs}, {"models": self.inputs.models}
+        )
         return runtime
+
+
+class FitPublished(SimpleInterface):
+    """Networks that are trained together through the published protocol on one fold.
+
+    The test rows choose the epoch.
+    """
+
+    input_spec = _FoldInput
+    output_spec = _FitFoldOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        setup, _ = _training(self.inputs)
+        published = publish_together(
+            self.inputs.models,
+            load_examples(self.inputs.examples),
+            _fold(self.inputs.fold),
+            setup,
+            seed=self.inputs.seed,
+        )
+        self._results["predictions"] = [
+            save_fold(Path(runtime.cwd) / f"{each.model}_{selection}.npz", each)
+            for one in published
+            for selection, each in one.items()
+        ]
+        return runtime
+
+
+class _FitFinalInput(_TrainInput):
+    training = traits.Int(mandatory=True, desc="which of the --seeds")
 
 
 class _FitFinalOutput(TraitedSpec):
@@ -186,17 +382,19 @@ class _FitFinalOutput(TraitedSpec):
 class FitFinal(SimpleInterface):
     """The same procedure on everyone: what a bundle keeps."""
 
-    input_spec = _TrainInput
+    input_spec = _FitFinalInput
     output_spec = _FitFinalOutput
 
     def _run_interface(self, runtime: Any) -> Any:
         setup, evaluation = _training(self.inputs)
+        (name,) = self.inputs.models
         model = fit_final(
-            self.inputs.model,
+            name,
             load_examples(self.inputs.examples),
             setup,
             evaluation,
             seed=self.inputs.seed,
+            training=self.inputs.training,
         )
         tensors, description = save_bundle_model(Path(runtime.cwd), model)
         self._results["tensors"] = str(tensors)
@@ -211,7 +409,7 @@ class _PredictInput(_ComputeInput):
 
 
 class _PredictOutput(TraitedSpec):
-    logits = File(desc="(person,) logits")
+    predictions = File(exists=True, desc="FoldPredictions of no fold")
 
 
 class Predict(SimpleInterface):
@@ -224,10 +422,8 @@ class Predict(SimpleInterface):
         examples = load_examples(self.inputs.examples)
         setup = _setup(self.inputs, TrainOptions())
         model = load_bundle_model(Path(self.inputs.bundle), setup)
-        self._results["logits"] = save_arrays(
-            Path(runtime.cwd) / "logits.npz",
-            {"logits": model.logits(examples.cls, examples.fc)},
-            {"keys": examples.keys},
+        self._results["predictions"] = save_fold(
+            Path(runtime.cwd) / "predictions.npz", predict_new(model, examples)
         )
         return runtime
 

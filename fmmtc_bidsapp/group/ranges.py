@@ -19,15 +19,18 @@ class TrainingRange:
     """What the scans of the training people were like; outside of it a prediction is flagged."""
 
     tr_s: tuple[float, float] | None
-    n_volumes: tuple[int, int]
+    n_volumes: tuple[int, int] | None
+    """None where the cohort had matrices alone."""
     mean_fd_mm: tuple[float, float] | None
 
-    def outside(self, tr_s: float | None, n_volumes: int, mean_fd_mm: float | None) -> list[str]:
+    def outside(
+        self, tr_s: float | None, n_volumes: int | None, mean_fd_mm: float | None
+    ) -> list[str]:
         """Say in which respects a scan lies outside."""
         reasons = []
         if tr_s is not None and self.tr_s and not _within(tr_s, self.tr_s, _TR_TOLERANCE_S):
             reasons.append(f"TR {tr_s:g} s, trained on {self.tr_s[0]:g} to {self.tr_s[1]:g} s")
-        if not self.n_volumes[0] <= n_volumes <= self.n_volumes[1]:
+        if n_volumes and self.n_volumes and not _within(n_volumes, self.n_volumes, 0):
             reasons.append(
                 f"{n_volumes} volumes, trained on {self.n_volumes[0]} to {self.n_volumes[1]}"
             )
@@ -44,6 +47,6 @@ def training_range(
     """Sum up the scans of the training people."""
     return TrainingRange(
         tr_s=(min(tr_s), max(tr_s)) if tr_s else None,
-        n_volumes=(min(n_volumes), max(n_volumes)),
+        n_volumes=(min(n_volumes), max(n_volumes)) if n_volumes else None,
         mean_fd_mm=(min(mean_fd_mm), max(mean_fd_mm)) if mean_fd_mm else None,
     )

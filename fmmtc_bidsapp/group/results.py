@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
+from fmmtc_bidsapp.bidsio.eligibility import eligibility_columns
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
+from fmmtc_bidsapp.group.columns import describe
+from fmmtc_bidsapp.learning.arms import PROGNOSIS
+from fmmtc_bidsapp.learning.lines import OPTIMISTIC
+from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST
 from fmmtc_bidsapp.learning.outcomes import PredictionRow
 from fmmtc_bidsapp.records import (
     ComparisonRow,
@@ -24,6 +30,8 @@ from fmmtc_bidsapp.records import (
 )
 
 __all__ = [
+    "told_of",
+    "warning_of",
     "write_cohort",
     "write_evaluation",
     "write_folds",
@@ -31,57 +39,10 @@ __all__ = [
     "write_predictions",
 ]
 
-_COLUMNS = {
-    "step": "What was asked of a person.",
-    "n": "People left, or people in the bin.",
-    "participant_id": "Participant.",
-    "session_id": "Session, n/a where the dataset has none.",
-    "stage": "Where the person was left out: table, series, quality or encode.",
-    "reason": "Why.",
-    "repeat": "Repeat of the outer cross-validation.",
-    "fold": "Outer fold in which the person was tested.",
-    "y_true": "Outcome: 1 positive, 0 negative, n/a unknown.",
-    "logit": "Output of the network.",
-    "probability_raw": "Probability before calibration.",
-    "probability": "Calibrated probability of the positive outcome.",
-    "probability_low": "2.5 % quantile over refits; n/a with one fit.",
-    "probability_high": "97.5 % quantile over refits; n/a with one fit.",
-    "y_pred": "1 where the probability reaches the threshold.",
-    "threshold": "Probability from which a person counts as positive.",
-    "n_runs": "Runs merged into the example.",
-    "qc_flag": "usable, or why a kept run was not.",
-    "out_of_distribution": "In what the scan lies outside the training scans; n/a within.",
-    "model": "Name of the model.",
-    "metric": "Name of the metric.",
-    "mean": "Mean of the within-fold values over folds and repeats: the headline.",
-    "mean_low": "Lower end of its 95 % Nadeau-Bengio corrected interval.",
-    "mean_high": "Upper end of its 95 % Nadeau-Bengio corrected interval.",
-    "fold_sd": "SD over folds.",
-    "pooled": "Metric of all out-of-fold predictions together, mean over repeats.",
-    "pooled_low": "Lower end of its 95 % bootstrap interval, given these fits.",
-    "pooled_high": "Upper end of its 95 % bootstrap interval, given these fits.",
-    "difference": "Mean over folds of the main model minus this one.",
-    "low": "Lower end of the 95 % interval.",
-    "high": "Upper end of the 95 % interval.",
-    "p": "Two-sided p of the corrected resampled t-test.",
-    "kind": "roc: false against true positive rate; pr: recall against precision.",
-    "x": "Horizontal value of the curve.",
-    "y": "Vertical value of the curve.",
-    "mean_probability": "Mean predicted probability in the bin.",
-    "observed_share": "Share of positives in the bin.",
-    "epoch": "Epoch of training, from 1.",
-    "train_loss": "Mean binary cross-entropy of the training rows in the refit.",
-    "validation_loss": "The same over the inner validation rows, mean over inner folds.",
-    "chosen": "Whether the inner folds chose this epoch.",
-}
-"""What the columns of all tables mean; a sidecar describes those its table has."""
-
 
 def _write(path: Path, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     write_tsv(path, columns)
-    described = {
-        name: {"Description": _COLUMNS[name]} if name in _COLUMNS else {} for name in columns
-    }
+    described = {name: describe(name) for name in columns}
     write_json(path.with_suffix(".json"), {**about, **described})
 
 
@@ -91,7 +52,10 @@ def _table(rows: Sequence[Any], kind: type) -> dict[str, list[Any]]:
 
 
 def write_cohort(
-    files: GroupFiles, cohort: Cohort, n_encoded: int, exclusions: Sequence[Exclusion]
+    files: GroupFiles,
+    cohort: Cohort,
+    people: Sequence[Person],
+    exclusions: Sequence[Exclusion],
 ) -> None:
     """Write how many people each step left, and who was left out and why.
 
@@ -101,13 +65,12 @@ def write_cohort(
         Names of the group's files.
     cohort
         The people before encoding, with the exclusions so far.
-    n_encoded
-        People that the encoder left.
+    people
+        Those that the encoder left.
     exclusions
         Those of the encoder.
     """
-    steps = [*cohort.eligibility, ("encoded", n_encoded)]
-    columns = {"step": [name for name, _ in steps], "n": [count for _, count in steps]}
+    columns = eligibility_columns([*cohort.eligibility, cohort.count("encoded", people)])
     _write(files.eligibility, columns, {})
     _write(files.exclusions, _table([*cohort.exclusions, *exclusions], Exclusion), {})
 
@@ -157,8 +120,8 @@ def write_predictions(
         "logit": [row.logit for row in rows],
         "probability_raw": [row.probability_raw for row in rows],
         "probability": [row.probability for row in rows],
-        "probability_low": [None] * len(rows),
-        "probability_high": [None] * len(rows),
+        "probability_low": [row.probability_low for row in rows],
+        "probability_high": [row.probability_high for row in rows],
         "y_pred": [row.y_pred for row in rows],
         "threshold": [row.threshold for row in rows],
         "fold": _known(row.fold for row in rows),
@@ -179,19 +142,82 @@ def _qc_flag(person: Person) -> str:
     return "; ".join(reasons) or "usable"
 
 
-def write_evaluation(
-    files: GroupFiles,
-    evaluation: Evaluation,
-    comparisons: Sequence[ComparisonRow],
-    about: Mapping[str, Any],
-) -> None:
-    """Write metrics, comparisons, curves and reliability of all models."""
-    verdict = {
+def write_evaluation(files: GroupFiles, evaluation: Evaluation, about: Mapping[str, Any]) -> None:
+    """Write everything that is said of the models: a table of each kind.
+
+    Parameters
+    ----------
+    files
+        Names of the group's files.
+    evaluation
+        Of all models.
+    about
+        What the run was, for the sidecar of the metrics.
+    """
+    warning = warning_of(evaluation)
+    _write(files.metrics, _metrics(evaluation), {**about, **told_of(evaluation), **warning})
+    comparison = _table(evaluation.comparison, ComparisonRow)
+    main = {"MainModel": about["MainModel"]} if "MainModel" in about else {}
+    _write(files.comparison, comparison, {**main, **warning})
+    if evaluation.arms:
+        _write_arms(files, evaluation)
+    _write_curves(files, evaluation)
+
+
+def warning_of(evaluation: Evaluation) -> dict[str, str]:
+    """Give the key that every sidecar of a table with optimistic figures carries.
+
+    Without a network the published protocol was fitted for nobody, and nothing is optimistic.
+    """
+    there = evaluation.selection == BEST_ON_TEST and evaluation.optimism
+    return {"Warning": OPTIMISTIC} if there else {}
+
+
+def told_of(evaluation: Evaluation) -> dict[str, Any]:
+    """Say what was found, model by model, for sidecars."""
+    return {
         "Verdict": evaluation.verdict,
+        "Verdicts": {each.model: each.verdict for each in evaluation.tests},
+        "Permutations": {each.model: each.n_permutations for each in evaluation.tests},
         "ExpectedHalfWidth": evaluation.expected_half_width,
+        "Selection": evaluation.selection,
+        "Duplicates": [
+            {"First": each.first, "Second": each.second, "Correlation": each.correlation}
+            for each in evaluation.duplicates
+        ],
     }
-    _write(files.metrics, _table(evaluation.metrics, MetricRow), {**about, **verdict})
-    _write(files.comparison, _table(comparisons, ComparisonRow), {})
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, list[Any]]:
+    """Put the tests and the optimism beside the metrics they are of."""
+    tests = {(each.model, "auroc"): each for each in evaluation.tests}
+    optimism = {(each.model, each.metric): each for each in evaluation.optimism}
+    columns = _table(evaluation.metrics, MetricRow)
+    keys = [(row.model, row.metric) for row in evaluation.metrics]
+    for name in ("n_permutations", "p", "p_adjusted", "verdict"):
+        columns[name] = [getattr(tests.get(key), name, None) for key in keys]
+    for name, field in (("last_epoch", "last_epoch"), ("best_on_test", "best_on_test")):
+        columns[name] = [getattr(optimism.get(key), field, None) for key in keys]
+    columns["optimism"] = [getattr(optimism.get(key), "gap", None) for key in keys]
+    return columns
+
+
+def _write_arms(files: GroupFiles, evaluation: Evaluation) -> None:
+    """Write the arms, and below them how they differ."""
+    rows: list[tuple[Any, ...]] = [
+        (a.model, a.metric, a.arm, None, a.n, a.n_positive, a.value, a.low, a.high)
+        for a in evaluation.arms
+    ]
+    rows += [
+        (d.model, d.metric, d.arm, d.other, None, None, d.difference, d.low, d.high)
+        for d in evaluation.arm_differences
+    ]
+    names = ("model", "metric", "arm", "other", "n", "n_positive", "value", "low", "high")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    _write(files.arms, columns, {"Note": f"{PROGNOSIS[0].upper()}{PROGNOSIS[1:]}."})
+
+
+def _write_curves(files: GroupFiles, evaluation: Evaluation) -> None:
     points = [(each, i) for each in evaluation.curves for i in range(len(each.x))]
     curves = {
         "model": [each.model for each, _ in points],
@@ -202,22 +228,23 @@ def write_evaluation(
     _write(files.curves, curves, {})
     bins = [asdict(each) for each in evaluation.calibration]
     names = ("model", "stage", "mean_probability", "observed_share", "low", "high", "n")
-    stage = {"stage": {"Description": "Before or after calibration."}}
     write_tsv(files.calibration, {name: [each[name] for each in bins] for name in names})
-    described = {name: {"Description": _COLUMNS[name]} for name in names} | stage
-    write_json(files.calibration.with_suffix(".json"), described)
+    described = {name: describe(name) for name in names}
+    stage = {"stage": {"Description": "Before or after calibration."}}
+    write_json(files.calibration.with_suffix(".json"), described | stage)
 
 
 def write_learning(files: GroupFiles, predictions: Sequence[FoldPredictions]) -> None:
-    """Write the losses of one network, epoch by epoch and fold by fold."""
+    """Write the losses of every model with epochs, training by training and fold by fold."""
     rows = []
     for each in predictions:
+        if not MODELS[each.model].is_network:
+            continue
         train_loss = np.full(len(each.validation_loss), np.nan)
         train_loss[: len(each.train_loss)] = each.train_loss
-        for i, (trained, validated) in enumerate(
-            zip(train_loss, each.validation_loss, strict=True)
-        ):
-            row = (each.fold.repeat, each.fold.fold, i + 1, float(trained), float(validated))
-            rows.append((*row, i + 1 == each.epoch))
-    names = ("repeat", "fold", "epoch", "train_loss", "validation_loss", "chosen")
+        who = (each.model, each.seed, each.fold.repeat, each.fold.fold)
+        losses = zip(train_loss, each.validation_loss, strict=True)
+        for epoch, (trained, validated) in enumerate(losses, start=1):
+            rows.append((*who, epoch, float(trained), float(validated), epoch == each.epoch))
+    names = ("model", "seed", "repeat", "fold", "epoch", "train_loss", "validation_loss", "chosen")
     _write(files.learning, {name: [row[i] for row in rows] for i, name in enumerate(names)}, {})

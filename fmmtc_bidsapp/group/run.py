@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles, outcomes_log
+from fmmtc_bidsapp.bidsio.names import GroupFiles, citation, outcomes_log
 from fmmtc_bidsapp.bidsio.quality import has_quality
 from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir, write_tsv
 from fmmtc_bidsapp.engine import (
@@ -18,10 +18,13 @@ from fmmtc_bidsapp.engine import (
 )
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.apply import apply
-from fmmtc_bidsapp.group.start import write_plan
+from fmmtc_bidsapp.group.compare import compare
+from fmmtc_bidsapp.group.rehearse import rehearse
+from fmmtc_bidsapp.group.start import require_quality, write_plan
 from fmmtc_bidsapp.group.train import train
 from fmmtc_bidsapp.group.workflow import quality_workflow, report_workflow
 from fmmtc_bidsapp.plan import GroupPlan
+from fmmtc_bidsapp.reports.methods import methods_sections, write_citation
 
 __all__ = ["run_group"]
 
@@ -49,7 +52,15 @@ def run_group(plan: GroupPlan) -> int:
     inputs = [plan.bids_dir, *plan.derivatives.values()]
     check_output_dir(plan.output_dir, inputs)
     check_work_dir(plan.resources.work_dir, inputs)
-    outcomes = _ANALYSES[plan.analysis](plan)
+    return _MODES[plan.mode](plan)
+
+
+def _process(plan: GroupPlan) -> int:
+    return _close(plan, _ANALYSES[plan.analysis](plan))
+
+
+def _close(plan: GroupPlan, outcomes: list[Outcome]) -> int:
+    """Show and note how everyone ended; returns the exit code."""
     print_outcomes(outcomes, title=f"Group level, {plan.output_dir}")
     write_tsv(outcomes_log(plan.output_dir, plan.run_id), outcome_columns(outcomes))
     return exit_code(outcomes)
@@ -57,6 +68,10 @@ def run_group(plan: GroupPlan) -> int:
 
 def _train(plan: GroupPlan) -> list[Outcome]:
     return _and_report(plan, train(plan))
+
+
+def _compare(plan: GroupPlan) -> list[Outcome]:
+    return _and_report(plan, compare(plan))
 
 
 def _apply(plan: GroupPlan) -> list[Outcome]:
@@ -74,12 +89,9 @@ def _and_report(plan: GroupPlan, analysed: list[Outcome]) -> list[Outcome]:
 
 def _quality(plan: GroupPlan) -> list[Outcome]:
     """Write the quality of all runs; series of another program have no tables of ours."""
-    if plan.series_dir != plan.output_dir or not has_quality(plan.output_dir):
-        if plan.analysis == _QUALITY_ONLY:
-            raise InputError(
-                f"{plan.series_dir} holds no quality table of a run of ours. Run the participant "
-                "level into the output folder first, and leave --derivatives parcels= out."
-            )
+    if plan.analysis == _QUALITY_ONLY:
+        require_quality(plan)
+    elif plan.series_dir != plan.output_dir or not has_quality(plan.output_dir):
         return []
     workflow = quality_workflow(plan, write_plan(plan))
     failures = run_workflow(workflow, plan.resources, title="quality").failures
@@ -97,8 +109,45 @@ def _report(plan: GroupPlan) -> list[Outcome]:
     return [Outcome("report", "failed", each.message, error_code(each.error)) for each in failures]
 
 
+def _rewrite_report(plan: GroupPlan) -> int:
+    """Write the report and the methods text anew, from the written files alone."""
+    files = GroupFiles(plan.output_dir, plan.label)
+    if not files.predictions.is_file():
+        raise InputError(
+            f"{files.predictions} is not there, and a report needs it. Name a finished analysis "
+            "with --label."
+        )
+    outcomes = _report(plan) or [Outcome("report", "done")]
+    print(f"Report:      {files.report}")
+    return _close(plan, outcomes)
+
+
+def _write_boilerplate(plan: GroupPlan) -> int:
+    """Write the methods text of the whole dataset anew from the written files, and show it."""
+    if not methods_sections(plan.output_dir):
+        raise InputError(
+            f"{plan.output_dir} holds no finished run and no finished analysis, so nothing to "
+            "describe."
+        )
+    write_citation(plan.output_dir)
+    print(citation(plan.output_dir).read_text(encoding="utf-8"))
+    return 0
+
+
+def _rehearse(plan: GroupPlan) -> int:
+    rehearse(plan)
+    return 0
+
+
 _ANALYSES: Mapping[str, Callable[[GroupPlan], list[Outcome]]] = {
     "train": _train,
+    "compare": _compare,
     "apply": _apply,
     _QUALITY_ONLY: _quality,
+}
+_MODES: Mapping[str, Callable[[GroupPlan], int]] = {
+    "run": _process,
+    "reports-only": _rewrite_report,
+    "boilerplate-only": _write_boilerplate,
+    "dry-run": _rehearse,
 }

@@ -1,23 +1,41 @@
-"""What both analyses do before the first series is opened."""
+"""What all analyses do before the first series is opened."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import tomli_w
 
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.atlas import cache_dir
 from fmmtc_bidsapp.bidsio.cohort import Cohort, read_cohort
+from fmmtc_bidsapp.bidsio.covariates import CovariateColumns, covariate_columns
+from fmmtc_bidsapp.bidsio.dataset import check_configuration
+from fmmtc_bidsapp.bidsio.eligibility import Eligible, LabelRow, read_eligible
 from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.quality import has_quality
+from fmmtc_bidsapp.bidsio.query import Query
 from fmmtc_bidsapp.bidsio.write import prepare_output, write_text
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.leaks import refuse_leaks
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan, plan_table
+from fmmtc_bidsapp.records import EligibilityStep
 
-__all__ = ["announce", "prepare", "read_people", "with_weights_folder", "write_plan"]
+__all__ = [
+    "announce",
+    "check_prepared",
+    "prepare",
+    "print_steps",
+    "read_people",
+    "require_quality",
+    "with_weights_folder",
+    "write_plan",
+]
 
 
 def with_weights_folder(options: ModelOptions) -> ModelOptions:
@@ -26,35 +44,123 @@ def with_weights_folder(options: ModelOptions) -> ModelOptions:
     return replace(options, encoder_weights=str(folder.absolute()))
 
 
-def read_people(plan: GroupPlan, options: CohortOptions, *, smallest_class: int) -> Cohort:
-    """Read the cohort that a plan selects; the table only where something of it is needed."""
-    needed = options.target is not None or options.where
+def read_people(
+    plan: GroupPlan,
+    options: CohortOptions,
+    *,
+    smallest_class: int,
+    outcome_optional: bool = False,
+) -> Cohort:
+    """Read the cohort that a plan selects, printing how many people each step leaves.
+
+    Parameters
+    ----------
+    plan
+        Where the tables and files are, and which of them.
+    options
+        Who enters, and what is predicted.
+    smallest_class
+        Fewest people each outcome must have.
+    outcome_optional
+        Whether people without an outcome, or without a row in the table, enter too (``apply``);
+        their ``y`` is None.
+
+    Raises
+    ------
+    UsageError
+        As `read_eligible` and `read_cohort`; and for covariates that give the outcome away.
+    InputError
+        As these two.
+    """
+    eligible = _eligible(plan, options, outcome_optional=outcome_optional)
+    if options.covariates and not outcome_optional:
+        _refuse_leaks(eligible, options)
+    selection = plan.selection
     return read_cohort(
         plan.series_dir,
-        plan.participants_table if needed else None,
+        eligible,
         options,
-        participants=plan.selection.participants,
-        sessions=plan.selection.sessions,
-        tasks=plan.selection.tasks,
-        runs=plan.selection.runs,
-        atlas=plan.selection.atlas,
-        space=plan.selection.space,
+        Query(selection.participants, selection.sessions, selection.tasks, selection.runs),
+        atlas=selection.atlas,
+        space=selection.space,
         smallest_class=smallest_class,
+        tell=print_steps,
     )
+
+
+def _eligible(plan: GroupPlan, options: CohortOptions, *, outcome_optional: bool) -> Eligible:
+    """Read the tables where something of them is needed; else everyone with files is admitted."""
+    subset_by, table = plan.protocol.subset_by, plan.participants_table
+    needed = [*options.where, *options.covariates, *options.stratify_by, *plan.phenotype]
+    needed += [each for each in (options.group_by, subset_by) if each]
+    has_outcome = options.target is not None and (not outcome_optional or table.is_file())
+    if not (needed or has_outcome):
+        return Eligible(others=LabelRow(""))
+    return read_eligible(
+        table,
+        options,
+        phenotype=plan.phenotype,
+        subset_by=subset_by,
+        participants=plan.selection.participants,
+        outcome_optional=outcome_optional,
+        tell=print_steps,
+    )
+
+
+def _refuse_leaks(eligible: Eligible, options: CohortOptions) -> None:
+    """Judge covariates on everyone whom the tables admit, whoever has data."""
+    rows = [row for row in eligible.rows if row.y is not None]
+    found = covariate_columns([row.covariates for row in rows], options.covariates)
+    refuse_leaks(found.names, found.values, np.array([row.y for row in rows], dtype=np.int64))
 
 
 def prepare(plan: GroupPlan, cohort: Cohort, digests: Mapping[str, str]) -> Path:
     """Make the output a dataset, write the plan, and return the folder of crash files."""
-    parcels = hashlib.sha256("\n".join(cohort.parcels).encode()).hexdigest()
-    atlas = f"{cohort.atlas_label} {cohort.atlas_digest}"
     prepare_output(
         plan.output_dir,
-        config_hash=plan.configuration_hash({**digests, "atlas": atlas, "parcels": parcels}),
+        config_hash=_configuration(plan, cohort, digests),
         desc=f"group-{plan.label}",
-        sources={} if plan.series_dir == plan.output_dir else {"parcels": plan.series_dir},
+        sources=_sources(plan),
         version=__version__,
     )
     return write_plan(plan)
+
+
+def check_prepared(plan: GroupPlan, cohort: Cohort, digests: Mapping[str, str]) -> None:
+    """Refuse what `prepare` would refuse; nothing is written.
+
+    Raises
+    ------
+    UsageError
+        When the output is someone else's, of other sources, or holds other results of this label.
+    """
+    hashes = {f"group-{plan.label}": _configuration(plan, cohort, digests)}
+    check_configuration(plan.output_dir, hashes, _sources(plan))
+
+
+def _configuration(plan: GroupPlan, cohort: Cohort, digests: Mapping[str, str]) -> str:
+    parcels = hashlib.sha256("\n".join(cohort.parcels).encode()).hexdigest()
+    atlas = f"{cohort.atlas_label} {cohort.atlas_digest}"
+    return plan.configuration_hash({**digests, "atlas": atlas, "parcels": parcels})
+
+
+def _sources(plan: GroupPlan) -> dict[str, Path]:
+    return {} if plan.series_dir == plan.output_dir else {"parcels": plan.series_dir}
+
+
+def require_quality(plan: GroupPlan) -> None:
+    """Refuse to sum up the quality of runs of which there is none.
+
+    Raises
+    ------
+    InputError
+        When the series are another program's, or the participant level has not been run.
+    """
+    if plan.series_dir != plan.output_dir or not has_quality(plan.output_dir):
+        raise InputError(
+            f"{plan.series_dir} holds no quality table of a run of ours. Run the participant level "
+            "into the output folder first, and leave --derivatives parcels= out."
+        )
 
 
 def write_plan(plan: GroupPlan) -> Path:
@@ -64,13 +170,52 @@ def write_plan(plan: GroupPlan) -> Path:
     return log_dir
 
 
+def print_steps(steps: Sequence[EligibilityStep]) -> None:
+    """Print how many people each step left: all, by outcome, by arm and outcome."""
+    if not steps:
+        return
+    has_outcome = any(each.n_positive is not None for each in steps)
+    arms = [each.arm for each in steps[0].arms]
+    header = ["People", "all", *(["positive", "negative"] if has_outcome else []), *arms]
+    rows = [header]
+    for each in steps:
+        outcomes = [str(each.n_positive), str(each.n_negative)] if has_outcome else []
+        in_arms = [
+            f"{own.n} ({own.n_positive}/{own.n_negative})" if has_outcome else str(own.n)
+            for own in each.arms
+        ]
+        rows.append([each.step, str(each.n), *outcomes, *in_arms])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        print("  ".join([first.ljust(max(widths[0], _STEP_WIDTH)), *cells]), flush=True)
+
+
+_STEP_WIDTH = 28
+"""So that the steps by table and those with data stand below each other."""
+
+
 def announce(plan: GroupPlan, cohort: Cohort, notice: str) -> None:
-    """Say who is in and what is about to be done."""
+    """Say what is about to be done, and what must be known of the people."""
     print(f"fmmtc {__version__}: {plan.analysis} {plan.label} on {plan.series_dir}")
-    for step, count in cohort.eligibility:
-        print(f"  {step}: {count}")
     print(f"Atlas {cohort.atlas_label or 'unnamed'}, {len(cohort.parcels)} parcels")
-    if not cohort.tr_s:
+    if cohort.covariate_names:
+        covariates = covariate_columns(
+            [person.covariates for person in cohort.people], cohort.covariate_names
+        )
+        print(f"Covariates: {_listed(covariates)}")
+        for note in covariates.notes:
+            print(f"WARNING: {note}.")
+    if not cohort.has_series:
+        print("There are no series: connectivity is read from the matrices.")
+    elif not cohort.tr_s:
         print("WARNING: no sidecar gives the repetition time of the series.")
     if notice:
         print(f"WARNING: {notice}")
+
+
+def _listed(covariates: CovariateColumns) -> str:
+    return ", ".join(
+        f"{each.name} (number)" if each.levels is None else f"{each.name} ({'/'.join(each.levels)})"
+        for each in covariates.levels
+    )

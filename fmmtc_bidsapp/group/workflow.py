@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +13,43 @@ from nipype.pipeline import engine as pe
 from fmmtc_bidsapp.engine import new_workflow, node_name
 from fmmtc_bidsapp.group.bundle import Bundle
 from fmmtc_bidsapp.group.choice import EncoderChoice
-from fmmtc_bidsapp.group.nodes import Encode, FitFinal, FitFold, Predict, Quality, Report
-from fmmtc_bidsapp.learning.experiments import MODELS
-from fmmtc_bidsapp.options import ModelOptions
+from fmmtc_bidsapp.group.nodes import (
+    Encode,
+    FitFinal,
+    FitFold,
+    FitPublished,
+    FitScale,
+    Merge,
+    Predict,
+    Quality,
+    Report,
+    Shuffle,
+)
+from fmmtc_bidsapp.group.steps import FINAL, FIT, PUBLISHED, SHUFFLES, Step
+from fmmtc_bidsapp.model.checkpoint import file_digest
+from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Fold, Person
+from fmmtc_bidsapp.records import Fold, Person, SeriesFile
 
 __all__ = [
-    "FINAL",
+    "ENCODE_GB",
+    "MERGE_GB",
+    "PREDICT_GB",
+    "encode_name",
     "encode_workflow",
-    "fit_name",
     "fit_workflow",
+    "merge_workflow",
     "predict_workflow",
     "quality_workflow",
     "report_workflow",
+    "scale_workflow",
 ]
 
-FINAL = "final"
-"""Node of the fit on everyone."""
-
-_ENCODE_GB = 1.5
-_FIT_GB = 2.5
-_LINEAR_GB = 1.0
+ENCODE_GB = 1.5
+MERGE_GB = 0.5
+PREDICT_GB = 2.5
 _QUALITY_GB = 0.5
 """Whatever the number of people: matrices are read one by one."""
-
-
-def fit_name(model: str, fold: Fold) -> str:
-    """Name the node of one model and fold."""
-    return node_name(f"{model}_repeat_{fold.repeat}_fold_{fold.fold}")
 
 
 def _compute(
@@ -61,57 +69,182 @@ def _compute(
 
 
 def encode_workflow(
-    plan: GroupPlan, people: Sequence[Person], encoder: EncoderChoice, xyz_mm: Path, crash_dir: Path
+    plan: GroupPlan,
+    choices: Sequence[tuple[EncoderChoice, Person]],
+    xyz_mm: Path,
+    crash_dir: Path,
 ) -> Any:
-    """One node a person, whatever the label: it is encoded once for all."""
+    """One node a person and encoder, whatever the label: it is encoded once for all."""
     workflow = new_workflow("encode", plan, crash_dir)
-    shared = _compute(
-        plan,
-        encoder.options,
-        seed=encoder.seed,
-        device=encoder.device,
-        precision=encoder.precision,
-    )
-    for person in people:
+    for encoder, person in choices:
+        shared = _compute(
+            plan,
+            # What stands behind the encoder changes nothing here.
+            replace(encoder.options, fusion=ModelOptions().fusion),
+            seed=encoder.seed,
+            device=encoder.device,
+            precision=encoder.precision,
+        )
         encode = Encode(
             series=[str(run.path) for run in person.runs],
+            runs=_repetition_times(person.runs),
             xyz_mm=str(xyz_mm),
             weights=str(encoder.options.encoder_weights),
             encoder_digest=encoder.digest,
             **shared,
         )
-        workflow.add_nodes([_node(encode, node_name(person.key), plan, _ENCODE_GB)])
+        if encoder.scale_file is not None:
+            encode.inputs.scale = str(encoder.scale_file)
+        workflow.add_nodes([_node(encode, encode_name(encoder, person), plan, ENCODE_GB)])
+    return workflow
+
+
+def encode_name(encoder: EncoderChoice, person: Person) -> str:
+    """Name the node of one person, encoder and scale."""
+    scale = "" if encoder.scale_file is None else f"_{encoder.scale_file.stem}"
+    return node_name(f"{encoder.options.encoder}_{person.key}{scale}")
+
+
+def _repetition_times(runs: Sequence[SeriesFile]) -> str:
+    return json.dumps([{"tr_s": run.tr_s} for run in runs])
+
+
+def scale_workflow(
+    plan: GroupPlan,
+    training: Mapping[str, Sequence[Person]],
+    memory_gb: Mapping[str, float],
+    crash_dir: Path,
+) -> Any:
+    """One node a set of training people, by its name: it is shown their series and no others."""
+    workflow = new_workflow("scale", plan, crash_dir)
+    for name, people in training.items():
+        runs = [run for person in people for run in person.runs]
+        fit = FitScale(
+            series=[str(run.path) for run in runs],
+            runs=_repetition_times(runs),
+            resample_tr=json.dumps(plan.model.resample_tr),
+        )
+        workflow.add_nodes([_node(fit, name, plan, memory_gb[name])])
+    return workflow
+
+
+def merge_workflow(
+    plan: GroupPlan,
+    people: Sequence[Person],
+    encoder: EncoderChoice,
+    parcels: Sequence[str],
+    crash_dir: Path,
+) -> Any:
+    """One node a person of whom there are matrices alone."""
+    workflow = new_workflow("merge", plan, crash_dir)
+    for person in people:
+        about = [
+            {"fisher_z": run.fisher_z, "n_volumes": run.n_volumes_retained} for run in person.runs
+        ]
+        merge = Merge(
+            matrices=[str(run.path) for run in person.runs],
+            runs=json.dumps(about),
+            parcels=json.dumps(list(parcels)),
+        )
+        workflow.add_nodes([_node(merge, encode_name(encoder, person), plan, MERGE_GB)])
     return workflow
 
 
 def fit_workflow(
     plan: GroupPlan,
-    examples: Path,
-    folds: Sequence[Fold],
-    models: Sequence[str],
+    name: str,
+    examples: Mapping[Step, Path],
+    steps: Sequence[Step],
     *,
-    main: str,
+    cells: Sequence[str],
+    memory_gb: Mapping[Step, float],
     device: str,
     crash_dir: Path,
 ) -> Any:
-    """One node a model and fold, and one that fits the main model on everyone."""
-    workflow = new_workflow(f"fit_{plan.label}", plan, crash_dir)
-    shared = _compute(
-        plan, plan.model, seed=plan.random_seed, device=device, precision=plan.train.precision
-    ) | {
-        "examples": str(examples),
-        "train_options": json.dumps(asdict(plan.train), sort_keys=True),
-        "evaluation_options": json.dumps(asdict(plan.evaluation), sort_keys=True),
-    }
-    # The longest first, so that it does not run alone at the end.
-    final = FitFinal(model=main, **shared)
-    workflow.add_nodes([_node(final, FINAL, plan, _FIT_GB)])
-    for model in models:
-        for fold in folds:
-            fit = FitFold(model=model, fold=json.dumps(_rows(fold)), **shared)
-            memory_gb = _FIT_GB if MODELS[model].is_network else _LINEAR_GB
-            workflow.add_nodes([_node(fit, fit_name(model, fold), plan, memory_gb)])
+    """One node a step; the first are begun first.
+
+    Parameters
+    ----------
+    plan
+        Options, seed and threads.
+    name
+        Of the workflow, and so of the folder of its nodes.
+    examples
+        By step, what `save_examples` wrote of the cohort, or `save_examples_of_fold` of its fold.
+    steps
+        What is fitted, the longest first, so that none runs alone at the end.
+    cells
+        (person,) who may exchange the outcome with whom (`shuffle_cells`).
+    memory_gb
+        Of each step.
+    device
+        Of the networks; what has no epochs is computed on the processor.
+    crash_dir
+        Where crash files go.
+    """
+    workflow = new_workflow(name, plan, crash_dir)
+    digests = {path: file_digest(path) for path in set(examples.values())}
+    for step in steps:
+        own = _compute(
+            plan,
+            plan.model,
+            seed=plan.random_seed,
+            device=device if step.is_network else "cpu",
+            precision=plan.train.precision,
+        ) | {
+            "examples": str(examples[step]),
+            "examples_digest": digests[examples[step]],
+            "weights": str(plan.model.encoder_weights),
+            "train_options": _json(_own_training(plan, step)),
+            "adjust": plan.cohort.adjust,
+            "evaluation_options": _json(replace(plan.evaluation, bootstrap=1)),
+        }
+        interface = _INTERFACES[step.kind](step, cells, own)
+        workflow.add_nodes([_node(interface, step.name, plan, memory_gb[step])])
     return workflow
+
+
+def _own_training(plan: GroupPlan, step: Step) -> TrainOptions:
+    """Leave out what does not change this step, so that more repeats or trainings keep it."""
+    seeds = plan.train.seeds if step.kind == SHUFFLES else 1
+    return replace(plan.train, device="auto", repeats=1, seeds=seeds)
+
+
+def _json(options: TrainOptions | EvaluationOptions) -> str:
+    return json.dumps(asdict(options), sort_keys=True)
+
+
+def _fit(step: Step, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+    return FitFold(
+        models=list(step.models), fold=_rows(step.fold), training=step.training, **shared
+    )
+
+
+def _shuffle(step: Step, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+    return Shuffle(
+        models=list(step.models),
+        fold=_rows(step.fold),
+        cells=json.dumps(list(cells)),
+        first=step.first,
+        shuffles=step.shuffles,
+        **shared,
+    )
+
+
+def _published(step: Step, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+    return FitPublished(models=list(step.models), fold=_rows(step.fold), **shared)
+
+
+def _final(step: Step, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+    return FitFinal(models=list(step.models), training=step.training, **shared)
+
+
+_INTERFACES: Mapping[str, Callable[[Step, Sequence[str], Mapping[str, Any]], Any]] = {
+    FIT: _fit,
+    SHUFFLES: _shuffle,
+    PUBLISHED: _published,
+    FINAL: _final,
+}
 
 
 def predict_workflow(
@@ -125,7 +258,7 @@ def predict_workflow(
         bundle_digest=bundle.digest,
         **_compute(plan, bundle.model, seed=bundle.seed, device=device, precision=bundle.precision),
     )
-    workflow.add_nodes([_node(predict, "predict", plan, _FIT_GB)])
+    workflow.add_nodes([_node(predict, "predict", plan, PREDICT_GB)])
     return workflow
 
 
@@ -153,10 +286,7 @@ def _node(interface: Any, name: str, plan: GroupPlan, memory_gb: float) -> Any:
     return pe.Node(interface, name=name, mem_gb=memory_gb, n_procs=threads)
 
 
-def _rows(fold: Fold) -> Mapping[str, Any]:
-    return {
-        "repeat": fold.repeat,
-        "fold": fold.fold,
-        "train": fold.train.tolist(),
-        "test": fold.test.tolist(),
-    }
+def _rows(fold: Fold | None) -> str:
+    assert fold is not None, "only the fit on everyone has no fold"  # noqa: S101
+    rows = {"train": fold.train.tolist(), "test": fold.test.tolist()}
+    return json.dumps({"repeat": fold.repeat, "fold": fold.fold, **rows})

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import balanced_accuracy_score
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Calibration, Floats, Ints
 
-__all__ = ["apply_calibration", "fit_calibration"]
+__all__ = ["apply_calibration", "check_calibration", "fit_calibration", "log_odds"]
+
+_LEAST_FOR_ISOTONIC = 200
+
+_Map = tuple[float, float, tuple[tuple[float, float], ...]]
+"""Slope, intercept and knots, as in `Calibration`."""
+
+
+def check_calibration(method: str, n_people: int) -> None:
+    """Refuse a calibration that a cohort is too small for.
+
+    Parameters
+    ----------
+    method : str
+        As in `fit_calibration`.
+    n_people : int
+        Training people, whose inner out-of-fold outputs it is fitted on.
+
+    Raises
+    ------
+    InputError
+        For ``isotonic`` with fewer than 200: a step function fitted to so few repeats their noise.
+    """
+    if method == "isotonic" and n_people < _LEAST_FOR_ISOTONIC:
+        raise InputError(
+            f"--calibration isotonic needs {_LEAST_FOR_ISOTONIC} people to train on, found "
+            f"{n_people}; use sigmoid."
+        )
 
 
 def fit_calibration(
@@ -24,10 +54,11 @@ def fit_calibration(
         (person,) outputs for people that the network did not train on.
     y : array of int
         (person,) 0 or 1.
-    method : {"sigmoid", "temperature", "none"}
+    method : {"sigmoid", "temperature", "isotonic", "none"}
         ``sigmoid`` is Platt's with his target smoothing [1]_, ``temperature`` fits the slope
         alone [2]_. Where the best slope is not positive the outputs say nothing of the outcome,
-        and the training prevalence is returned for everyone.
+        and the training prevalence is returned for everyone. ``isotonic`` fits steps, kept within
+        Platt's targets (see `check_calibration`).
     threshold : {"0.5", "tuned"}
         ``tuned`` takes the threshold with the best balanced accuracy.
     prevalence : float
@@ -47,41 +78,66 @@ def fit_calibration(
             f"{int((~np.isfinite(logits)).sum())} of {len(logits)} outputs are not finite; "
             "training diverged. Use a smaller --learning-rate or --precision float32."
         )
-    slope, intercept = _FITS[method](logits, y)
+    slope, intercept, knots = _FITS[method](logits, y)
     if slope <= 0:
         slope, intercept = 0.0, float(logit(prevalence))
-    probability = expit(slope * logits + intercept)
-    return Calibration(method, slope, intercept, _THRESHOLDS[threshold](probability, y))
+    fitted = Calibration(method, slope, intercept, 0.5, knots)
+    probability = apply_calibration(fitted, logits)
+    return replace(fitted, threshold=_THRESHOLDS[threshold](probability, y))
 
 
 def apply_calibration(calibration: Calibration, logits: Floats) -> Floats:
     """Turn logits into probabilities, (person,) -> (person,)."""
+    if calibration.knots:
+        at, value = np.array(calibration.knots).T
+        joined: Floats = np.interp(logits, at, value)
+        return joined
     probability: Floats = expit(calibration.slope * logits + calibration.intercept)
     return probability
 
 
-def _sigmoid(logits: Floats, y: Ints) -> tuple[float, float]:
+def log_odds(calibration: Calibration, logits: Floats) -> Floats:
+    """Calibrated log odds; from the line itself where there is one, for a 1 has none."""
+    if calibration.knots:
+        odds: Floats = logit(apply_calibration(calibration, logits))
+        return odds
+    return calibration.slope * logits + calibration.intercept
+
+
+def _targets(y: Ints) -> tuple[float, float]:
+    """Platt's probabilities for a negative and a positive outcome, off 0 and 1."""
     positives, negatives = int(y.sum()), int((1 - y).sum())
-    target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    return 1 / (negatives + 2), (positives + 1) / (positives + 2)
+
+
+def _sigmoid(logits: Floats, y: Ints) -> _Map:
+    low, high = _targets(y)
+    target = np.where(y == 1, high, low)
     centre, scale = float(logits.mean()), float(logits.std())
     if scale == 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, ()
     slope, intercept = _fit_logistic(
         (logits - centre) / scale, target, (0.0, float(logit(target.mean())))
     )
-    return slope / scale, intercept - slope * centre / scale
+    return slope / scale, intercept - slope * centre / scale, ()
 
 
-def _temperature(logits: Floats, y: Ints) -> tuple[float, float]:
+def _temperature(logits: Floats, y: Ints) -> _Map:
     scale = float(np.abs(logits).max())
     if scale == 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, ()
     slope, _ = _fit_logistic(logits / scale, y.astype(float), (1.0,))
-    return slope / scale, 0.0
+    return slope / scale, 0.0, ()
 
 
-def _identity(logits: Floats, y: Ints) -> tuple[float, float]:
-    return 1.0, 0.0
+def _isotonic(logits: Floats, y: Ints) -> _Map:
+    low, high = _targets(y)
+    steps = IsotonicRegression(y_min=low, y_max=high).fit(logits, y)
+    return 1.0, 0.0, tuple(zip(steps.X_thresholds_, steps.y_thresholds_, strict=True))
+
+
+def _identity(logits: Floats, y: Ints) -> _Map:
+    return 1.0, 0.0, ()
 
 
 def _fit_logistic(x: Floats, target: Floats, start: tuple[float, ...]) -> tuple[float, float]:
@@ -112,5 +168,5 @@ def _tuned(probability: Floats, y: Ints) -> float:
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-_FITS = {"sigmoid": _sigmoid, "temperature": _temperature, "none": _identity}
+_FITS = {"sigmoid": _sigmoid, "temperature": _temperature, "isotonic": _isotonic, "none": _identity}
 _THRESHOLDS = {"0.5": _half, "tuned": _tuned}

@@ -10,14 +10,15 @@ from scipy.stats import t
 from fmmtc_bidsapp.learning.intervals import corrected_interval
 from fmmtc_bidsapp.learning.metrics import METRICS, Metric
 from fmmtc_bidsapp.learning.outcomes import fold_values
-from fmmtc_bidsapp.records import ComparisonRow, FoldPredictions, Ints
+from fmmtc_bidsapp.records import Difference, FoldPredictions, Ints
 
-__all__ = ["compare"]
+__all__ = ["COMPARED", "compare"]
 
-_COMPARED = ("auroc", "balanced_accuracy", "mcc", "brier")
+COMPARED = ("f1_macro", "balanced_accuracy", "auroc", "mcc", "brier")
+"""The metrics of the paper, in its order, and one of the probabilities."""
 
 
-def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[ComparisonRow]:
+def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[Difference]:
     """Compare one model with every other by the corrected resampled t-test.
 
     Parameters
@@ -31,7 +32,7 @@ def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[
 
     Returns
     -------
-    list of ComparisonRow
+    list of Difference
         For every other model and metric, in the order of `predictions`.
 
     References
@@ -45,13 +46,13 @@ def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[
     for other in others:
         ours = [by_fold[main, *split] for split in splits if (other, *split) in by_fold]
         theirs = [by_fold[other, *split] for split in splits if (other, *split) in by_fold]
-        rows += [_row(name, METRICS[name], ours, theirs, y) for name in _COMPARED if ours]
+        rows += [_row(name, METRICS[name], ours, theirs, y) for name in COMPARED if ours]
     return rows
 
 
 def _row(
     name: str, metric: Metric, ours: list[FoldPredictions], theirs: list[FoldPredictions], y: Ints
-) -> ComparisonRow:
+) -> Difference:
     difference = fold_values(metric, ours, y) - fold_values(metric, theirs, y)
     low, high = corrected_interval(
         difference,
@@ -60,7 +61,17 @@ def _row(
     )
     known = difference[~np.isnan(difference)]
     mean = float(known.mean()) if len(known) else float("nan")
-    return ComparisonRow(theirs[0].model, name, mean, low, high, _p(mean, low, high, len(known)))
+    p = _p(mean, low, high, len(known))
+    # Two or three folds give an interval wider than any difference can be.
+    widest = metric.high - metric.low
+    return Difference(
+        theirs[0].model, name, mean, _at_least(low, -widest), -_at_least(-high, -widest), p
+    )
+
+
+def _at_least(value: float, least: float) -> float:
+    """Keep a value above another; NaN stays."""
+    return least if value < least else value
 
 
 def _p(mean: float, low: float, high: float, k: int) -> float:

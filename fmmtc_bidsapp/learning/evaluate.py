@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -10,11 +10,14 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from fmmtc_bidsapp.learning.intervals import (
     auroc_half_width,
+    bootstrap_interval,
     bootstrap_weights,
     corrected_interval,
 )
-from fmmtc_bidsapp.learning.metrics import CALIBRATION_BINS, METRICS, Metric, Scored
-from fmmtc_bidsapp.learning.outcomes import before_calibration, fold_values, pool, score_fold
+from fmmtc_bidsapp.learning.metrics import METRICS, Metric, Scored, probability_bins
+from fmmtc_bidsapp.learning.models import YARDSTICKS
+from fmmtc_bidsapp.learning.outcomes import before_calibration, fold_values, pool
+from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
     CalibrationBin,
@@ -24,13 +27,18 @@ from fmmtc_bidsapp.records import (
     FoldPredictions,
     Ints,
     MetricRow,
+    PermutationTest,
 )
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "metric_rows", "verdict_sentence"]
 
 
 def evaluate(
-    predictions: Sequence[FoldPredictions], y: Ints, options: EvaluationOptions, seed: int
+    predictions: Sequence[FoldPredictions],
+    y: Ints,
+    options: EvaluationOptions,
+    seed: int,
+    tests: Sequence[PermutationTest] = (),
 ) -> Evaluation:
     """Judge the out-of-fold predictions of all models of one run.
 
@@ -44,19 +52,20 @@ def evaluate(
         Number of bootstrap draws.
     seed : int
         Seed of the bootstrap; all models are judged on the same draws.
+    tests : sequence of PermutationTest
+        Of the permutation run, where there was one.
 
     Returns
     -------
     Evaluation
     """
-    weights = bootstrap_weights(y, options.bootstrap, np.random.default_rng(seed))
+    rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
+    weights = bootstrap_weights(y, options.bootstrap, rng)
     models = {each.model: _of_model(predictions, each.model) for each in predictions}
     half_width = auroc_half_width(int((y == 1).sum()), int((y == 0).sum()))
     return Evaluation(
         metrics=tuple(
-            _metric_row(model, name, folds, y, weights)
-            for model, folds in models.items()
-            for name in METRICS
+            row for folds in models.values() for row in metric_rows(folds, y, weights, METRICS)
         ),
         curves=tuple(
             curve for model, folds in models.items() for curve in _curves(model, folds, y)
@@ -64,9 +73,35 @@ def evaluate(
         calibration=tuple(
             point for model, folds in models.items() for point in _reliability(model, folds, y)
         ),
-        verdict=_verdict(y, half_width),
+        verdict=verdict_sentence(tests, y, half_width),
         expected_half_width=half_width,
+        tests=tuple(tests),
     )
+
+
+def metric_rows(
+    folds: Sequence[FoldPredictions], y: Ints, weights: Floats, names: Iterable[str]
+) -> list[MetricRow]:
+    """Judge the out-of-fold predictions of one model.
+
+    Parameters
+    ----------
+    folds : sequence of FoldPredictions
+        Every fold of every repeat.
+    y : array of int
+        (person,) outcomes of the cohort, 0 or 1.
+    weights : array
+        (draw, person) of `bootstrap_weights`.
+    names : iterable of str
+        Keys of `METRICS`.
+
+    Returns
+    -------
+    list of MetricRow
+        With one fold there is no interval of the mean. A metric that one fold is too small for has
+        a pooled value only, and that only with its interval.
+    """
+    return [_metric_row(name, folds, y, weights) for name in names]
 
 
 def _of_model(predictions: Sequence[FoldPredictions], model: str) -> list[FoldPredictions]:
@@ -74,9 +109,7 @@ def _of_model(predictions: Sequence[FoldPredictions], model: str) -> list[FoldPr
     return sorted(chosen, key=lambda each: (each.fold.repeat, each.fold.fold))
 
 
-def _metric_row(
-    model: str, name: str, folds: list[FoldPredictions], y: Ints, weights: Floats
-) -> MetricRow:
+def _metric_row(name: str, folds: Sequence[FoldPredictions], y: Ints, weights: Floats) -> MetricRow:
     metric = METRICS[name]
     values = fold_values(metric, folds, y)
     low, high = corrected_interval(
@@ -86,28 +119,29 @@ def _metric_row(
     )
     known = values[~np.isnan(values)]
     pooled, draws = _pooled(metric, folds, y, weights)
-    drawn = draws[~np.isnan(draws)]
+    pooled_low, pooled_high = bootstrap_interval(draws)
     return MetricRow(
-        model=model,
+        model=folds[0].model,
         metric=name,
         mean=float(known.mean()) if len(known) else float("nan"),
         mean_low=max(low, metric.low) if low == low else low,
         mean_high=min(high, metric.high) if high == high else high,
         fold_sd=float(known.std(ddof=1)) if len(known) > 1 else float("nan"),
-        pooled=pooled,
-        pooled_low=float(np.quantile(drawn, 0.025)) if len(drawn) else float("nan"),
-        pooled_high=float(np.quantile(drawn, 0.975)) if len(drawn) else float("nan"),
+        # A slope of two dozen people without its interval would only mislead.
+        pooled=pooled if metric.within_fold or pooled_low == pooled_low else float("nan"),
+        pooled_low=pooled_low,
+        pooled_high=pooled_high,
     )
 
 
 def _pooled(
-    metric: Metric, folds: list[FoldPredictions], y: Ints, weights: Floats
+    metric: Metric, folds: Sequence[FoldPredictions], y: Ints, weights: Floats
 ) -> tuple[float, Floats]:
     """Metric of all folds of a repeat together, mean over repeats: value and (draw,) values."""
     values, draws = [], []
     for repeat in sorted({each.fold.repeat for each in folds}):
         members = [each for each in folds if each.fold.repeat == repeat]
-        scored = pool([score_fold(each, y) for each in members])
+        scored = pool(members, y)
         rows = np.concatenate([each.fold.test for each in members])
         values.append(metric.compute(scored, np.ones((1, len(rows))))[0])
         draws.append(metric.compute(scored, weights[:, rows]))
@@ -115,9 +149,9 @@ def _pooled(
 
 
 def _curves(model: str, folds: list[FoldPredictions], y: Ints) -> tuple[Curve, Curve]:
-    scored = pool([score_fold(each, y) for each in folds])
-    false_positive, true_positive, _ = roc_curve(scored.y, scored.score)
-    precision, recall, _ = precision_recall_curve(scored.y, scored.score)
+    scored = pool(folds, y)
+    false_positive, true_positive, _ = roc_curve(scored.y, scored.lift)
+    precision, recall, _ = precision_recall_curve(scored.y, scored.lift)
     return (
         Curve(model, "roc", false_positive, true_positive),
         Curve(model, "pr", recall[::-1], precision[::-1]),
@@ -130,15 +164,14 @@ def _reliability(model: str, folds: list[FoldPredictions], y: Ints) -> list[Cali
     return [
         point
         for stage, members in stages.items()
-        for point in _bins(model, stage, pool([score_fold(each, y) for each in members]), repeats)
+        for point in _bins(model, stage, pool(members, y), repeats)
     ]
 
 
 def _bins(model: str, stage: str, scored: Scored, repeats: int) -> list[CalibrationBin]:
     """Five bins of equal mass; a person predicted in several repeats counts once."""
-    order = np.argsort(scored.probability, kind="stable")
     points = []
-    for rows in np.array_split(order, min(CALIBRATION_BINS, len(order))):
+    for rows in probability_bins(scored.probability):
         share = float(scored.y[rows].mean())
         n = max(1, round(len(rows) / repeats))
         interval = binomtest(round(share * n), n).proportion_ci(method="wilson")
@@ -156,10 +189,44 @@ def _bins(model: str, stage: str, scored: Scored, repeats: int) -> list[Calibrat
     return points
 
 
-def _verdict(y: Ints, half_width: float) -> str:
+def verdict_sentence(
+    tests: Sequence[PermutationTest], y: Ints, half_width: float, reason: str = ""
+) -> str:
+    """Say in one sentence, and the width to expect in another, whether anything predicts.
+
+    Parameters
+    ----------
+    tests : sequence of PermutationTest
+        Of all models, tested or not; of the yardsticks nothing is said.
+    y : array of int
+        (person,) outcomes of the cohort.
+    half_width : float
+        Of `fmmtc_bidsapp.learning.intervals.auroc_half_width`.
+    reason : str
+        Why no model was tested, where that is not for want of a permutation run.
+    """
+    width = (
+        f"With {int((y == 1).sum())} positive and {int((y == 0).sum())} negative outcomes, an "
+        f"AUROC of 0.5 would be measured with a 95 % interval of about ± {half_width:.2f}."
+    )
+    models = [each for each in tests if each.model not in YARDSTICKS]
+    tested = [each for each in models if each.n_permutations]
+    if not tested:
+        return (
+            f"not tested: {reason or 'no permutation run was made'}, so these figures do not say "
+            f"whether any model predicts better than chance. {width}"
+        )
+    found = [each for each in tested if each.verdict == "evidence of prediction"]
+    best = min(found or tested, key=lambda each: each.p_adjusted)
+    named = [
+        f"{each.model} (AUROC {each.auroc:.2f}, adjusted p = {each.p_adjusted:.3f})"
+        for each in found or [best]
+    ]
+    untested = [each.model for each in models if not each.n_permutations]
+    left_out = f" Not tested: {', '.join(untested)}." if untested else ""
+    if found:
+        return f"evidence of prediction: {', '.join(named)}.{left_out} {width}"
     return (
-        "not tested: no permutation run was made, so these figures do not say whether any model "
-        f"predicts better than chance. With {int((y == 1).sum())} positive and "
-        f"{int((y == 0).sum())} negative outcomes, an AUROC of 0.5 would be measured with a 95 % "
-        f"interval of about ± {half_width:.2f}."
+        f"no evidence of prediction in {len(tested)} tested models; the smallest adjusted p is "
+        f"that of {named[0]}.{left_out} {width}"
     )

@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from fmmtc_bidsapp.learning.calibrate import fit_calibration
-from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup
-from fmmtc_bidsapp.learning.linear import DummyLearner, FcLogisticLearner
+from fmmtc_bidsapp.learning.adjust import (
+    Adjustment,
+    fit_adjustment,
+    parts_of,
+    restore_adjustment,
+)
+from fmmtc_bidsapp.learning.calibrate import check_calibration, fit_calibration
+from fmmtc_bidsapp.learning.family import OfNetwork, Reader, finish, follow, predict
+from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup, ValidationPath
+from fmmtc_bidsapp.learning.models import MAIN_MODEL, MODELS, check_needs, families
 from fmmtc_bidsapp.learning.seeds import derive_seed
-from fmmtc_bidsapp.learning.splits import inner_folds
-from fmmtc_bidsapp.learning.train import FmmTcLearner
-from fmmtc_bidsapp.options import EvaluationOptions
+from fmmtc_bidsapp.learning.splits import inner_folds, outer_folds
+from fmmtc_bidsapp.options import EvaluationOptions, TrainOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldPredictions, Ints
 
-__all__ = ["MAIN_MODEL", "MODELS", "FittedModel", "Model", "fit_final", "fit_fold", "restore_model"]
+__all__ = [
+    "MAIN_MODEL",
+    "MODELS",
+    "FittedModel",
+    "adjust",
+    "family_paths",
+    "fit_final",
+    "fit_fold",
+    "fit_together",
+    "refit_seed",
+    "rehearse_fold",
+    "rehearse_splits",
+    "restore_model",
+]
 
 
-@dataclass(frozen=True)
-class Model:
-    """A row of the table of models."""
+_SPLIT, _INNER, _REFIT, _TRAINING = range(4)
 
-    learner: type[Learner]
-    title: str
-    """As a reader calls it."""
-    is_network: bool = False
+_ADJUSTMENT = "adjustment."
+"""Before the names of an adjustment's tensors."""
 
 
-MAIN_MODEL = "fmmtc"
-"""The model that the others stand beside."""
+def refit_seed(seed: int, fold: Fold, training: int = 0) -> int:
+    """Seed with which `fit_fold` trains on all training rows of a fold."""
+    return derive_seed(_own(derive_seed(seed, fold.repeat, fold.fold), training), _REFIT)
 
-MODELS: Mapping[str, Model] = {
-    MAIN_MODEL: Model(FmmTcLearner, "FMM_TC", is_network=True),
-    "fc-logistic": Model(FcLogisticLearner, "FC logistic"),
-    "dummy": Model(DummyLearner, "Dummy (prevalence)"),
-}
-"""What is fitted, by the name of its flag and of its rows in every table."""
 
-_SPLIT, _INNER, _REFIT = range(3)
+def _own(seed: int, training: int) -> int:
+    """Seed of one of several trainings; the first has that of a single one."""
+    return derive_seed(seed, _TRAINING, training) if training else seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +69,22 @@ class FittedModel:
     """Epochs trained, as the inner folds chose."""
     validation_loss: Floats
     """(epoch,) mean over inner folds"""
+    adjustment: Adjustment | None = None
+    """Of all training rows; None without ``--adjust``."""
 
-    def logits(self, cls: Floats, fc: NDArray[np.float32]) -> Floats:
-        """Predict people, (person, hidden), (person, parcel, parcel) -> (person,)."""
-        return self.fitted.logits(cls, fc)
+    def seen(self, people: Examples) -> Examples:
+        """People as the model sees them."""
+        return people if self.adjustment is None else self.adjustment.apply(people)
+
+    def logits(self, people: Examples) -> Floats:
+        """Predict people, -> (person,)."""
+        return self.fitted.logits(self.seen(people))
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything learnt, by name."""
-        return self.fitted.tensors()
+        learnt = {} if self.adjustment is None else self.adjustment.arrays()
+        own = {f"{_ADJUSTMENT}{name}": torch.tensor(each) for name, each in learnt.items()}
+        return own | self.fitted.tensors()
 
     def description(self) -> dict[str, Any]:
         """Everything else that `restore_model` needs, ready for JSON."""
@@ -98,13 +117,20 @@ def restore_model(
     -------
     FittedModel
     """
+    own = {name: each for name, each in tensors.items() if not name.startswith(_ADJUSTMENT)}
+    adjustment = {
+        name.removeprefix(_ADJUSTMENT): each.numpy()
+        for name, each in tensors.items()
+        if name not in own
+    }
     return FittedModel(
         name=description["model"],
-        fitted=MODELS[description["model"]].learner(setup).restore(tensors, description["fitted"]),
+        fitted=MODELS[description["model"]].learner(setup).restore(own, description["fitted"]),
         calibration=Calibration(**description["calibration"]),
         prevalence=description["prevalence"],
         epoch=description["epoch"],
         validation_loss=np.array(description["validation_loss"]),
+        adjustment=restore_adjustment(adjustment) if adjustment else None,
     )
 
 
@@ -116,6 +142,7 @@ def fit_fold(
     evaluation: EvaluationOptions,
     *,
     seed: int,
+    training: int = 0,
 ) -> FoldPredictions:
     """Run the whole procedure on the training rows of a fold and predict its test rows.
 
@@ -133,26 +160,60 @@ def fit_fold(
         Calibration and threshold.
     seed : int
         Seed of the run; the fold draws its own from it.
+    training : int, optional
+        Which of the ``--seeds`` trainings; all of them have the same inner folds.
 
     Returns
     -------
     FoldPredictions
     """
+    return fit_together((name,), examples, fold, setup, evaluation, seed=seed, training=training)[0]
+
+
+def fit_together(
+    names: Sequence[str],
+    examples: Examples,
+    fold: Fold,
+    setup: Setup,
+    evaluation: EvaluationOptions,
+    *,
+    seed: int,
+    training: int = 0,
+) -> tuple[FoldPredictions, ...]:
+    """Run `fit_fold` for the models of one family, with one training for all of them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        One group of `fmmtc_bidsapp.learning.models.families`.
+    examples, fold, setup, evaluation, seed, training
+        As in `fit_fold`.
+
+    Returns
+    -------
+    tuple of FoldPredictions
+        In the order of `names`, each as `fit_fold` alone would return it.
+    """
     own_seed = derive_seed(seed, fold.repeat, fold.fold)
-    model = _fit_nested(name, examples, fold.train, setup, evaluation, own_seed)
-    return FoldPredictions(
-        model=name,
-        fold=fold,
-        logit=model.logits(examples.cls[fold.test], examples.fc[fold.test]),
-        calibration=model.calibration,
-        prevalence=model.prevalence,
-        epoch=model.epoch,
-        validation_loss=model.validation_loss,
-        train_loss=model.fitted.train_loss,
-        notes={
-            "edges_imputed_train": _missing_edges(examples.fc, fold.train),
-            "edges_imputed_test": _missing_edges(examples.fc, fold.test),
-        },
+    models = _fit_nested(names, examples, fold.train, setup, evaluation, own_seed, training)
+    # Models of one family share their training rows, and so their adjustment.
+    seen = models[0].seen(examples)
+    notes = _imputed(names[0], seen, fold)
+    outputs = _predict(models, seen.take(fold.test))
+    return tuple(
+        FoldPredictions(
+            model=model.name,
+            fold=fold,
+            logit=logit,
+            calibration=model.calibration,
+            prevalence=model.prevalence,
+            epoch=model.epoch,
+            validation_loss=model.validation_loss,
+            train_loss=model.fitted.train_loss,
+            notes=notes,
+            seed=training,
+        )
+        for model, logit in zip(models, outputs, strict=True)
     )
 
 
@@ -163,12 +224,13 @@ def fit_final(
     evaluation: EvaluationOptions,
     *,
     seed: int,
+    training: int = 0,
 ) -> FittedModel:
     """Run the same procedure on everyone: the model to keep.
 
     Parameters
     ----------
-    name, examples, setup, evaluation, seed
+    name, examples, setup, evaluation, seed, training
         As in `fit_fold`.
 
     Returns
@@ -176,47 +238,212 @@ def fit_final(
     FittedModel
     """
     everyone = np.arange(len(examples.keys))
-    return _fit_nested(name, examples, everyone, setup, evaluation, derive_seed(seed))
+    own_seed = derive_seed(seed)
+    return _fit_nested((name,), examples, everyone, setup, evaluation, own_seed, training)[0]
 
 
 def _fit_nested(
-    name: str,
+    names: Sequence[str],
     examples: Examples,
     rows: Ints,
     setup: Setup,
     evaluation: EvaluationOptions,
     seed: int,
-) -> FittedModel:
+    training: int,
+) -> list[FittedModel]:
     """Inner folds choose the epoch and fit the calibration; one training on all rows follows."""
-    learner = MODELS[name].learner(setup)
-    strata = [examples.strata[row] for row in rows]
-    splits = inner_folds(strata, setup.train.inner_folds, derive_seed(seed, _SPLIT))
+    check_needs(names, examples)
+    check_calibration(evaluation.calibration, len(rows))
+    own_seed = _own(seed, training)
+    splits = _inner(examples.strata, examples.groups, rows, setup.train.inner_folds, seed)
     paths = [
-        learner.path(examples, rows[fit], rows[held_out], derive_seed(seed, _INNER, i))
+        family_paths(
+            names, examples, rows[fit], rows[held_out], setup, derive_seed(own_seed, _INNER, i)
+        )
         for i, (fit, held_out) in enumerate(splits)
     ]
-    validation_loss = np.mean([path.loss for path in paths], axis=0)
+    # Models of one family have one loss, that of their network.
+    validation_loss = np.mean([own[0].loss for own in paths], axis=0)
     best = int(validation_loss.argmin())
     held_out_rows = np.concatenate([rows[held_out] for _, held_out in splits])
     prevalence = float(examples.y[rows].mean())
-    calibration = fit_calibration(
-        np.concatenate([path.logits[best] for path in paths]),
-        examples.y[held_out_rows],
-        evaluation.calibration,
-        evaluation.threshold,
-        prevalence,
-    )
-    return FittedModel(
-        name=name,
-        fitted=learner.fit(examples, rows, best + 1, derive_seed(seed, _REFIT)),
-        calibration=calibration,
-        prevalence=prevalence,
-        epoch=best + 1,
-        validation_loss=validation_loss,
-    )
+    calibrations = [
+        fit_calibration(
+            np.concatenate([own[i].logits[best] for own in paths]),
+            examples.y[held_out_rows],
+            evaluation.calibration,
+            evaluation.threshold,
+            prevalence,
+        )
+        for i in range(len(names))
+    ]
+    seen, adjustment = adjust(names, examples, rows, setup)
+    fits = _fits(_learners(names, setup), seen, rows, best + 1, derive_seed(own_seed, _REFIT))
+    return [
+        FittedModel(name, fitted, calibration, prevalence, best + 1, validation_loss, adjustment)
+        for name, fitted, calibration in zip(names, fits, calibrations, strict=True)
+    ]
 
 
-def _missing_edges(fc: NDArray[np.float32], rows: Ints) -> float:
-    """Edges that the rows lack, together; each is counted once, not per triangle."""
-    upper = np.triu_indices(fc.shape[1], k=1)
-    return float(sum(int(np.isnan(fc[row][upper]).sum()) for row in rows))
+def adjust(
+    names: Sequence[str], examples: Examples, rows: Ints, setup: Setup
+) -> tuple[Examples, Adjustment | None]:
+    """Regress the covariates out of what models see, where that is asked for.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `MODELS`.
+    examples : Examples
+        The cohort; outcomes are not read.
+    rows : array of int
+        Training rows, which alone are learnt from.
+    setup : Setup
+        Whether to.
+
+    Returns
+    -------
+    examples, adjustment
+        The cohort as the models see it, and None where it stays as it is.
+    """
+    parts = parts_of([need for name in names for need in MODELS[name].needs])
+    if not (setup.adjust and parts):
+        return examples, None
+    adjustment = fit_adjustment(examples, rows, parts)
+    return adjustment.apply(examples), adjustment
+
+
+def family_paths(
+    names: Sequence[str],
+    examples: Examples,
+    train: Ints,
+    validation: Ints,
+    setup: Setup,
+    seed: int,
+) -> tuple[ValidationPath, ...]:
+    """Train a family once and predict other rows after every epoch.
+
+    Parameters
+    ----------
+    names : sequence of str
+        One group of `fmmtc_bidsapp.learning.models.families`.
+    examples : Examples
+        The cohort.
+    train, validation : array of int
+        Rows to train on, and rows to predict, whose outcomes only the loss reads.
+    setup : Setup
+        How to train.
+    seed : int
+        Of the training.
+
+    Returns
+    -------
+    tuple of ValidationPath
+        In the order of `names`.
+    """
+    learners = _learners(names, setup)
+    examples, _ = adjust(names, examples, train, setup)
+    # Networks alone come in families of several.
+    if len(learners) == 1:
+        return (learners[0].path(examples, train, validation, seed),)
+    return follow(cast("Sequence[OfNetwork]", learners), examples, train, validation, seed)
+
+
+def _learners(names: Sequence[str], setup: Setup) -> list[Learner]:
+    if len(families(names)) != 1:
+        raise ValueError(f"{', '.join(names)} are not one family; fit them one by one.")
+    return [MODELS[name].learner(setup) for name in names]
+
+
+def _fits(
+    learners: Sequence[Learner], examples: Examples, rows: Ints, epoch: int, seed: int
+) -> tuple[Fitted, ...]:
+    if len(learners) == 1:
+        return (learners[0].fit(examples, rows, epoch, seed),)
+    return finish(cast("Sequence[OfNetwork]", learners), examples, rows, epoch, seed)
+
+
+def _predict(models: Sequence[FittedModel], seen: Examples) -> tuple[Floats, ...]:
+    """Predict people as the models see them."""
+    if len(models) == 1:
+        return (models[0].fitted.logits(seen),)
+    return predict(cast("Sequence[Reader]", [each.fitted for each in models]), seen)
+
+
+def rehearse_splits(
+    strata: Sequence[str],
+    groups: Sequence[str] | None,
+    train: TrainOptions,
+    calibration: str,
+    seed: int,
+) -> None:
+    """Make every split that a run will make, and throw them away.
+
+    Groups can be too few or too lopsided for an inner fold in ways that no count foretells; found
+    here, that costs nobody a night of encoding.
+
+    Parameters
+    ----------
+    strata, groups
+        (person,) as in `fmmtc_bidsapp.records.Examples`.
+    train : TrainOptions
+        Outer folds, repeats and inner folds.
+    calibration : str
+        ``EvaluationOptions.calibration``, which may need more people than a fold trains on.
+    seed : int
+        Seed of the run.
+
+    Raises
+    ------
+    InputError
+        With the split that fails, and what to do.
+    """
+    for fold in outer_folds(strata, train.folds, train.repeats, seed, groups):
+        rehearse_fold(fold, strata, groups, train, calibration, seed)
+    _inner(strata, groups, np.arange(len(strata)), train.inner_folds, derive_seed(seed))
+
+
+def rehearse_fold(
+    fold: Fold,
+    strata: Sequence[str],
+    groups: Sequence[str] | None,
+    train: TrainOptions,
+    calibration: str,
+    seed: int,
+) -> None:
+    """Make the inner splits of one fold, and throw them away; as in `rehearse_splits`."""
+    check_calibration(calibration, len(fold.train))
+    own_seed = derive_seed(seed, fold.repeat, fold.fold)
+    _inner(strata, groups, fold.train, train.inner_folds, own_seed)
+
+
+def _inner(
+    strata: Sequence[str], groups: Sequence[str] | None, rows: Ints, folds: int, seed: int
+) -> list[tuple[Ints, Ints]]:
+    own = None if groups is None else [groups[row] for row in rows]
+    return inner_folds([strata[row] for row in rows], folds, derive_seed(seed, _SPLIT), own)
+
+
+def _imputed(name: str, seen: Examples, fold: Fold) -> dict[str, float]:
+    """Count what a model lacks of what it reads, and has to fill in."""
+    return {
+        f"{what}_imputed_{part}": float(sum(count(seen, row) for row in rows))
+        for need, (what, count) in _COUNTED.items()
+        if need in MODELS[name].needs
+        for part, rows in (("train", fold.train), ("test", fold.test))
+    }
+
+
+def _missing_edges(seen: Examples, row: int) -> int:
+    """Edges that a person lacks; each is counted once, not per triangle."""
+    return int(np.isnan(seen.fc[row][np.triu_indices(seen.fc.shape[1], k=1)]).sum())
+
+
+def _missing_values(seen: Examples, row: int) -> int:
+    return int(np.isnan(np.asarray(seen.series)[row]).sum())
+
+
+_COUNTED: Mapping[str, tuple[str, Callable[[Examples, int], int]]] = {
+    "fc": ("edges", _missing_edges),
+    "series": ("series_values", _missing_values),
+}

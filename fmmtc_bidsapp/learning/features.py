@@ -1,8 +1,8 @@
-"""Scans to examples: encoder features of the series, and the connectomes of several runs merged."""
+"""A scan to what models see of its series: encoder features, and its first window."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,22 @@ import torch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.model.brainlm import BrainLM
+from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.model.device import autocast
 from fmmtc_bidsapp.model.tokens import token_orders
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
 
-__all__ = ["EncodedScan", "encode_series", "normalise", "window_starts"]
+__all__ = [
+    "EncodedScan",
+    "Scale",
+    "check_window",
+    "encode_series",
+    "first_window",
+    "fit_scale",
+    "normalise",
+    "window_starts",
+]
 
 _LEAST_REMAINDER = 20
 """Volumes left over from which a last window is added."""
@@ -41,17 +50,65 @@ class EncodedScan:
     """Parcels without data, or without variation where it is divided by."""
 
 
-def normalise(signal: Floats, how: str) -> Floats:
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """What ``--normalisation robust`` learns from the training people."""
+
+    median: Floats
+    """(parcel,), NaN where no training person has the parcel"""
+    iqr: Floats
+    """(parcel,) interquartile range; NaN there, and where it is 0: nothing to divide by"""
+
+
+def fit_scale(series: Sequence[Floats]) -> Scale:
+    """Learn each parcel's median and interquartile range over all volumes of all runs.
+
+    Parameters
+    ----------
+    series : sequence of array
+        (time, parcel) of every run of the training people; a run lacks a parcel that has a NaN.
+
+    Returns
+    -------
+    Scale
+
+    Raises
+    ------
+    InputError
+        When no parcel varies.
+    """
+    there = [~np.asarray(np.isnan(run).any(axis=0)) for run in series]
+    n_parcels = series[0].shape[1]
+    quartiles = np.full((3, n_parcels), np.nan)
+    # A parcel at a time: all runs in one array would be held twice.
+    for parcel in range(n_parcels):
+        runs = zip(series, there, strict=True)
+        values = [run[:, parcel] for run, has_data in runs if has_data[parcel]]
+        if values:
+            quartiles[:, parcel] = np.percentile(np.concatenate(values), (25, 50, 75))
+    iqr = quartiles[2] - quartiles[0]
+    if not (iqr > 0).any():
+        raise InputError(
+            f"No parcel varies in the {len(series)} runs of the training people, so "
+            "--normalisation robust has no scale; check the timeseries files."
+        )
+    return Scale(quartiles[1], np.where(iqr > 0, iqr, np.nan))
+
+
+def normalise(signal: Floats, how: str, scale: Scale | None = None) -> Floats:
     """Scale a series for the encoder.
 
     Parameters
     ----------
     signal : array
         (time, parcel); NaN columns stay NaN.
-    how : {"scan", "zscore", "none"}
+    how : {"scan", "zscore", "robust", "none"}
         ``scan`` centres each parcel and divides all by the median parcel SD; ``zscore`` divides
-        each parcel by its own SD, and a parcel that does not vary becomes NaN; ``none`` changes
-        nothing.
+        each parcel by its own SD, and a parcel that does not vary becomes NaN; ``robust`` brings
+        each parcel to the training people's median and interquartile range, and a parcel that has
+        none becomes NaN; ``none`` changes nothing.
+    scale : Scale, optional
+        Of the training people, for ``robust``; the others are of the scan alone.
 
     Returns
     -------
@@ -63,10 +120,10 @@ def normalise(signal: Floats, how: str) -> Floats:
     InputError
         When there is no variation to divide by.
     """
-    return _NORMALISATIONS[how](signal)
+    return _NORMALISATIONS[how](signal, scale)
 
 
-def _scan(signal: Floats) -> Floats:
+def _scan(signal: Floats, scale: Scale | None) -> Floats:
     sd = _standard_deviation(signal)
     median = float(np.median(sd[~np.isnan(sd)])) if not np.isnan(sd).all() else 0.0
     if median == 0:
@@ -77,12 +134,17 @@ def _scan(signal: Floats) -> Floats:
     return _centred(signal) / median
 
 
-def _zscore(signal: Floats) -> Floats:
+def _zscore(signal: Floats, scale: Scale | None) -> Floats:
     sd = _standard_deviation(signal)
     return _centred(signal) / np.where(sd > 0, sd, np.nan)
 
 
-def _unscaled(signal: Floats) -> Floats:
+def _robust(signal: Floats, scale: Scale | None) -> Floats:
+    assert scale is not None, "the scale of the training people is missing"  # noqa: S101
+    return (signal - scale.median) / scale.iqr
+
+
+def _unscaled(signal: Floats, scale: Scale | None) -> Floats:
     return signal
 
 
@@ -97,9 +159,10 @@ def _standard_deviation(signal: Floats) -> Floats:
     return np.where(constant, 0.0, signal.std(axis=0))
 
 
-_NORMALISATIONS: dict[str, Callable[[Floats], Floats]] = {
+_NORMALISATIONS: dict[str, Callable[[Floats, Scale | None], Floats]] = {
     "scan": _scan,
     "zscore": _zscore,
+    "robust": _robust,
     "none": _unscaled,
 }
 
@@ -126,6 +189,71 @@ def window_starts(n_volumes: int, window: int) -> list[int]:
     return [*starts, n_volumes - window] if left_over >= _LEAST_REMAINDER else starts
 
 
+def first_window(
+    series: Floats, options: ModelOptions, patch: int, scale: Scale | None = None
+) -> NDArray[np.float32]:
+    """Cut the first window out of a scan: what models of series are shown.
+
+    Parameters
+    ----------
+    series : array
+        (time, parcel); NaN columns stay NaN.
+    options : ModelOptions
+        Normalisation (of the whole scan), window, treatment of short series.
+    patch : int
+        Volumes of the encoder's patches.
+    scale : Scale, optional
+        As in `normalise`.
+
+    Returns
+    -------
+    array
+        (parcel, window). What a short series does not fill is treated as for the encoder: NaN from
+        the first patch on that it does not fill, or 0 where it is padded.
+
+    Raises
+    ------
+    InputError
+        When no parcel has data, or the series is too short.
+    """
+    signal = normalise(series, options.normalisation, scale)
+    has_data = _has_data(signal)
+    shown = _SHORT_SERIES[options.short_series](signal, options.window, patch)[: options.window]
+    window = np.full((signal.shape[1], options.window), np.nan, dtype=np.float32)
+    window[has_data, : len(shown)] = shown.T[has_data]
+    return window
+
+
+def _has_data(signal: Floats) -> NDArray[np.bool_]:
+    """(time, parcel) -> (parcel,)."""
+    has_data = ~np.asarray(np.isnan(signal).any(axis=0))
+    if not has_data.any():
+        raise InputError("No parcel of the series has data; exclude the scan.")
+    return has_data
+
+
+def check_window(window: int, config: BrainLMConfig) -> None:
+    """Refuse a window that does not fit an encoder.
+
+    Parameters
+    ----------
+    window : int
+        Volumes.
+    config : BrainLMConfig
+        Of the encoder.
+
+    Raises
+    ------
+    UsageError
+        With the windows that fit.
+    """
+    patch, longest = config.timepoint_patching_size, config.num_timepoints_per_voxel
+    if window % patch or window > longest:
+        raise UsageError(
+            f"--window is {window}; this encoder takes multiples of {patch} up to {longest}."
+        )
+
+
 def encode_series(
     encoder: BrainLM,
     series: Floats,
@@ -135,6 +263,7 @@ def encode_series(
     seed: int,
     device: torch.device,
     dtype: torch.dtype,
+    scale: Scale | None = None,
 ) -> EncodedScan:
     """Encode one scan: the mean CLS token over its windows and over seeded token orders.
 
@@ -155,6 +284,8 @@ def encode_series(
         Seed of the token orders.
     device, dtype
         Where and in which arithmetic to compute.
+    scale : Scale, optional
+        As in `normalise`.
 
     Returns
     -------
@@ -168,11 +299,9 @@ def encode_series(
         When the window does not fit the encoder.
     """
     patch = encoder.config.timepoint_patching_size
-    _check_window(options.window, patch, encoder.config.num_timepoints_per_voxel)
-    signal = normalise(series, options.normalisation)
-    has_data = ~np.asarray(np.isnan(signal).any(axis=0))
-    if not has_data.any():
-        raise InputError("No parcel of the series has data; exclude the scan.")
+    check_window(options.window, encoder.config)
+    signal = normalise(series, options.normalisation, scale)
+    has_data = _has_data(signal)
     # The encoder wants numbers everywhere; tokens of parcels without data are never shown to it.
     filled = _SHORT_SERIES[options.short_series](
         np.where(has_data, signal, 0.0), options.window, patch
@@ -193,13 +322,6 @@ def encode_series(
         n_patches_dropped=(options.window - length) // patch,
         n_parcels_left_out=int((~has_data).sum()),
     )
-
-
-def _check_window(window: int, patch: int, longest: int) -> None:
-    if window % patch or window > longest:
-        raise UsageError(
-            f"--window is {window}; this encoder takes multiples of {patch} up to {longest}."
-        )
 
 
 def _drop_patches(signal: Floats, window: int, patch: int) -> Floats:

@@ -7,7 +7,10 @@ from scipy.stats import t
 
 from fmmtc_bidsapp.records import Floats, Ints
 
-__all__ = ["auroc_half_width", "bootstrap_weights", "corrected_interval"]
+__all__ = ["auroc_half_width", "bootstrap_interval", "bootstrap_weights", "corrected_interval"]
+
+_ENOUGH_DRAWS = 0.95
+"""Share of bootstrap draws that must have a value for their quantiles to be an interval."""
 
 
 def corrected_interval(values: Floats, n_train: float, n_test: float) -> tuple[float, float]:
@@ -23,7 +26,7 @@ def corrected_interval(values: Floats, n_train: float, n_test: float) -> tuple[f
     Returns
     -------
     low, high : float
-        NaN with fewer than two values.
+        NaN with fewer than two values, or where all are the same.
 
     References
     ----------
@@ -32,7 +35,8 @@ def corrected_interval(values: Floats, n_train: float, n_test: float) -> tuple[f
     """
     known = values[~np.isnan(values)]
     k = len(known)
-    if k < 2:
+    # Folds that are all equal show no spread, which is not that there is none.
+    if k < 2 or np.ptp(known) == 0:
         return float("nan"), float("nan")
     variance = known.var(ddof=1) * (1 / k + n_test / n_train)
     half = float(t.ppf(0.975, k - 1) * np.sqrt(variance))
@@ -63,13 +67,22 @@ def auroc_half_width(n_positive: int, n_negative: int, auroc: float = 0.5) -> fl
     return float(1.959964 * np.sqrt(variance))
 
 
+def bootstrap_interval(draws: Floats) -> tuple[float, float]:
+    """2.5 and 97.5 % quantiles over (draw,) values; NaN where too many draws have none."""
+    drawn = draws[~np.isnan(draws)]
+    if len(drawn) < max(1, _ENOUGH_DRAWS * len(draws)):
+        return float("nan"), float("nan")
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def bootstrap_weights(y: Ints, draws: int, rng: np.random.Generator) -> Floats:
-    """How often each person is drawn, with both classes kept at their size.
+    """How often each person is drawn, with every class kept at its size.
 
     Parameters
     ----------
     y : array of int
-        (person,) 0 or 1.
+        (person,) class: the outcome, or a number for each outcome of each arm.
     draws : int
         Number of bootstrap samples.
     rng : numpy.random.Generator
@@ -81,8 +94,7 @@ def bootstrap_weights(y: Ints, draws: int, rng: np.random.Generator) -> Floats:
         (draw, person)
     """
     weights = np.zeros((draws, len(y)))
-    for label in (0, 1):
+    for label in np.unique(y):
         rows = np.flatnonzero(y == label)
-        if len(rows):
-            weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), draws)
+        weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), draws)
     return weights

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from fmmtc_bidsapp.model.brain_network_transformer import PUBLISHED_SIZE, BrainNetworkSize
+from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Ints
@@ -27,6 +28,11 @@ class Setup:
     dtype: torch.dtype
     """Arithmetic of the networks: float32 or bfloat16."""
     resnet: ResNetSize = RESNET_18
+    bnt: BrainNetworkSize = PUBLISHED_SIZE
+    encoder: BrainLM | None = None
+    """Where a fine-tuned encoder starts; only ``brainlm-tuned`` needs it."""
+    adjust: bool = False
+    """Whether the covariates are regressed out of what the models see."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +52,8 @@ class Fitted(Protocol):
     def train_loss(self) -> Floats:
         """Mean loss of every epoch, (epoch,)."""
 
-    def logits(self, cls: Floats, fc: NDArray[np.float32]) -> Floats:
-        """(person, hidden), (person, parcel, parcel) -> (person,)."""
+    def logits(self, people: Examples) -> Floats:
+        """Predict people, whose outcomes are not read, -> (person,)."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything learnt, by name."""

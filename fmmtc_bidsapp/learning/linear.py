@@ -9,27 +9,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from nilearn.connectome import sym_matrix_to_vec
 from numpy.typing import NDArray
 from scipy.special import logit
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
 
+from fmmtc_bidsapp.learning.columns import (
+    FEATURES,
+    FeatureSet,
+    Scaling,
+    fit_scaling,
+    restore_scaling,
+)
+from fmmtc_bidsapp.learning.heads import HEADS, FittedHead, Head
 from fmmtc_bidsapp.learning.learner import (
     Fitted,
     Setup,
     ValidationPath,
     mean_cross_entropy,
 )
-from fmmtc_bidsapp.learning.prepare import fill_edges, fit_edge_means
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
-__all__ = ["DummyLearner", "FcLogisticLearner", "FittedDummy", "FittedFcLogistic"]
+__all__ = ["ColumnsLearner", "DummyLearner", "FittedColumns", "FittedDummy"]
 
-_LARGEST_R = 1 - 1e-6
-"""Keeps Fisher's z finite (7.25) where two parcels have the same series."""
-
-_Matrices = NDArray[np.float32]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 class _WithoutEpochs(ABC):
@@ -44,9 +45,9 @@ class _WithoutEpochs(ABC):
 
     def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
         """Train once and predict the validation rows."""
-        fitted = self.fit(examples, train, 1, seed)
-        logits = fitted.logits(examples.cls[validation], examples.fc[validation])
-        loss = mean_cross_entropy(logits, examples.y[validation])
+        people = examples.take(validation)
+        logits = self.fit(examples, train, 1, seed).logits(people)
+        loss = mean_cross_entropy(logits, people.y)
         return ValidationPath(logits=logits[None], loss=np.array([loss]))
 
 
@@ -57,9 +58,9 @@ class FittedDummy:
     intercept: float
     train_loss: Floats
 
-    def logits(self, cls: Floats, fc: _Matrices) -> Floats:
-        """(person, hidden), (person, parcel, parcel) -> (person,)."""
-        return np.full(len(cls), self.intercept)
+    def logits(self, people: Examples) -> Floats:
+        """Predict people, -> (person,)."""
+        return np.full(len(people.keys), self.intercept)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Log odds of the training prevalence."""
@@ -71,7 +72,7 @@ class FittedDummy:
 
 
 class DummyLearner(_WithoutEpochs):
-    """What can be said without looking at the brain."""
+    """What can be said without looking at anyone: the training prevalence, so the majority."""
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedDummy:
         """Count the positives among the rows."""
@@ -87,26 +88,30 @@ class DummyLearner(_WithoutEpochs):
 
 
 @dataclass(frozen=True, eq=False)
-class FittedFcLogistic:
-    """A weight for the Fisher z of every edge."""
+class FittedColumns:
+    """A classifier with the features it was trained on."""
 
-    weights: Floats
-    """(edge,) in the order of `nilearn.connectome.sym_matrix_to_vec`"""
-    intercept: float
-    edge_mean: _Matrices
-    """(parcel, parcel) what a missing edge is filled with"""
+    features: FeatureSet
+    learnt: Arrays
+    scaling: Scaling
+    head: FittedHead
     train_loss: Floats
 
-    def logits(self, cls: Floats, fc: _Matrices) -> Floats:
-        """(person, hidden), (person, parcel, parcel) -> (person,)."""
-        return _fisher_z(fc, self.edge_mean) @ self.weights + self.intercept
+    def logits(self, people: Examples) -> Floats:
+        """Predict people, -> (person,)."""
+        return self.head.logits(self.scaling.apply(self.features.read(people, self.learnt)))
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Weights, intercept and mean edges."""
+        """Everything learnt: of the features, their scale, and the classifier."""
+        parts = {
+            "learnt": self.learnt,
+            "scaling": self.scaling.arrays(),
+            "head": self.head.arrays(),
+        }
         return {
-            "weights": torch.as_tensor(self.weights),
-            "intercept": torch.tensor([self.intercept], dtype=torch.float64),
-            "edge_mean": torch.as_tensor(self.edge_mean),
+            f"{part}.{name}": torch.tensor(np.ascontiguousarray(array))
+            for part, arrays in parts.items()
+            for name, array in arrays.items()
         }
 
     def description(self) -> dict[str, Any]:
@@ -114,44 +119,70 @@ class FittedFcLogistic:
         return {"train_loss": self.train_loss.tolist()}
 
 
-class FcLogisticLearner(_WithoutEpochs):
-    """Logistic regression on all edges, each standardised, with an L2 penalty of C = 1.
+class ColumnsLearner(_WithoutEpochs):
+    """Any classifier on any features, all of it fitted on the training rows.
 
-    Edges are divided by the square root of their number, so that the penalty means the same for
-    every atlas. The penalised solution lies in the span of the training rows, so it is found there
-    (all principal components, at most one per person) and carried back to edges: exact, and fast
-    for 90,000 edges.
+    Parameters
+    ----------
+    setup
+        How to train.
+    head, features
+        Names in `fmmtc_bidsapp.learning.heads.HEADS` and `fmmtc_bidsapp.learning.columns.FEATURES`.
     """
 
-    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedFcLogistic:
+    def __init__(self, setup: Setup, head: str, features: str) -> None:
+        super().__init__(setup)
+        self.head: Head = HEADS[head]
+        self.features = FEATURES[features]
+
+    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedColumns:
         """Fit on the rows."""
-        edge_mean = fit_edge_means(examples.fc, rows)
-        z = _fisher_z(examples.fc[rows], edge_mean)
-        mean = z.mean(axis=0)
-        # The computed SD of equal values is not always 0: dividing by it would magnify nothing.
-        scale = np.where(np.ptp(z, axis=0) > 0, z.std(axis=0), 1.0) * np.sqrt(z.shape[1])
-        span = PCA(svd_solver="full").fit((z - mean) / scale)
-        model = LogisticRegression(C=1.0, max_iter=1000)
-        model.fit(span.transform((z - mean) / scale), examples.y[rows])
-        weights = (model.coef_[0] @ span.components_) / scale
-        intercept = float(model.intercept_[0] - mean @ weights)
-        loss = mean_cross_entropy(z @ weights + intercept, examples.y[rows])
-        return FittedFcLogistic(weights, intercept, edge_mean, np.array([loss]))
+        learnt, scaling, seen = self._prepare(examples, rows)
+        head = self.head.fit(seen, examples.y[rows], seed)
+        loss = mean_cross_entropy(head.logits(seen), examples.y[rows])
+        return FittedColumns(self.features, learnt, scaling, head, np.array([loss]))
+
+    def shuffled(
+        self, examples: Examples, train: Ints, test: Ints, labels: Ints, seed: int
+    ) -> Floats:
+        """Fit once a shuffle of the outcomes on features that are made once, for they know none.
+
+        Parameters
+        ----------
+        examples : Examples
+            The cohort; its own outcomes are not read.
+        train, test : array of int
+            Rows to train on and rows to predict.
+        labels : array of int
+            (permutation, person) outcomes of the cohort.
+        seed : int
+            The same for every shuffle, as in `fit`.
+
+        Returns
+        -------
+        array
+            (permutation, test person) logits.
+        """
+        learnt, scaling, seen = self._prepare(examples, train)
+        others = scaling.apply(self.features.read(examples.take(test), learnt))
+        return self.head.many(seen, labels[:, train], others, seed)
+
+    def _prepare(self, examples: Examples, rows: Ints) -> tuple[Arrays, Scaling, Floats]:
+        """Return what was learnt without outcomes, and the features of the rows."""
+        learnt = self.features.learn(examples, rows)
+        columns = self.features.read(examples.take(rows), learnt)
+        scaling = fit_scaling(columns, self.features.n_components, rotate=self.head.rotates)
+        return learnt, scaling, scaling.apply(columns)
 
     def restore(
         self, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]
-    ) -> FittedFcLogistic:
+    ) -> FittedColumns:
         """Rebuild from tensors."""
-        return FittedFcLogistic(
-            weights=tensors["weights"].numpy(),
-            intercept=float(tensors["intercept"]),
-            edge_mean=tensors["edge_mean"].numpy(),
-            train_loss=np.array(description["train_loss"]),
-        )
-
-
-def _fisher_z(fc: _Matrices, edge_mean: _Matrices) -> Floats:
-    """(person, parcel, parcel) -> (person, edge)."""
-    edges = sym_matrix_to_vec(fill_edges(fc, edge_mean), discard_diagonal=True).astype(np.float64)
-    z: Floats = np.arctanh(np.clip(edges, -_LARGEST_R, _LARGEST_R))
-    return z
+        parts: dict[str, dict[str, NDArray[Any]]] = {"learnt": {}, "scaling": {}, "head": {}}
+        for path, tensor in tensors.items():
+            part, name = path.split(".")
+            parts[part][name] = tensor.numpy()
+        scaling = restore_scaling(parts["scaling"])
+        head = self.head.restore(parts["head"])
+        loss = np.array(description["train_loss"])
+        return FittedColumns(self.features, parts["learnt"], scaling, head, loss)

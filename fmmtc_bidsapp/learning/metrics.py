@@ -7,15 +7,24 @@ what makes 2,000 draws of a dozen metrics and several models a matter of a secon
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, xlogy
+from scipy.stats import rankdata
 
 from fmmtc_bidsapp.records import Floats, Ints
 
-__all__ = ["CALIBRATION_BINS", "METRICS", "Metric", "Scored"]
+__all__ = [
+    "DECISION_METRICS",
+    "METRICS",
+    "Metric",
+    "Scored",
+    "probability_bins",
+    "shuffled_aurocs",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +33,20 @@ class Scored:
 
     y: Ints
     score: Floats
-    """What people are ranked by."""
+    """What people of one fold are ranked by."""
+    lift: Floats
+    """What people of all folds are ranked by."""
     probability: Floats
     positive: NDArray[np.bool_]
     """The decision."""
     prevalence: Floats
     """Share of positives among the training rows of the fold that predicted the person."""
+    fold: Ints
+    """The fold that predicted the person; scores of different folds have no common scale."""
+
+    def take(self, rows: NDArray[Any]) -> Scored:
+        """Return the people of some rows, or where a mask is true."""
+        return Scored(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
 
 
 Compute = Callable[[Scored, Floats], Floats]
@@ -53,17 +70,19 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def _auroc(scored: Scored, weights: Floats) -> Floats:
+    """Share of pairs of one fold in which the positive person is ranked above the other."""
     positive, negative = scored.y == 1, scored.y == 0
     difference = scored.score[positive][:, None] - scored.score[negative][None, :]
-    wins = (difference > 0) + 0.5 * (difference == 0)
+    pairs = scored.fold[positive][:, None] == scored.fold[negative][None, :]
+    wins = pairs * ((difference > 0) + 0.5 * (difference == 0))
     w_positive, w_negative = weights[:, positive], weights[:, negative]
-    won = ((w_positive @ wins) * w_negative).sum(axis=1)
-    return _ratio(won, w_positive.sum(axis=1) * w_negative.sum(axis=1))
+    won, possible = (((w_positive @ each) * w_negative).sum(axis=1) for each in (wins, pairs))
+    return _ratio(won, possible)
 
 
 def _average_precision(scored: Scored, weights: Floats) -> Floats:
-    order = np.argsort(-scored.score, kind="stable")
-    ranked = scored.score[order]
+    order = np.argsort(-scored.lift, kind="stable")
+    ranked = scored.lift[order]
     last_of_ties = np.append(ranked[1:] != ranked[:-1], True)
     drawn = weights[:, order].cumsum(axis=1)[:, last_of_ties]
     true = (weights * scored.y)[:, order].cumsum(axis=1)[:, last_of_ties]
@@ -85,35 +104,67 @@ def _confusion(scored: Scored, weights: Floats) -> tuple[Floats, Floats, Floats,
     return tp, fp, fn, tn
 
 
-def _sensitivity(scored: Scored, weights: Floats) -> Floats:
-    tp, _, fn, _ = _confusion(scored, weights)
+def _sensitivity(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     return _ratio(tp, tp + fn)
 
 
-def _specificity(scored: Scored, weights: Floats) -> Floats:
-    _, fp, _, tn = _confusion(scored, weights)
+def _specificity(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     return _ratio(tn, tn + fp)
 
 
-def _balanced_accuracy(scored: Scored, weights: Floats) -> Floats:
-    return (_sensitivity(scored, weights) + _specificity(scored, weights)) / 2
+def _balanced_accuracy(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
+    return (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2
 
 
-def _f1_macro(scored: Scored, weights: Floats) -> Floats:
-    tp, fp, fn, tn = _confusion(scored, weights)
+def _f1_macro(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     both_classes = (tp + fn > 0) & (tn + fp > 0)
     f1 = (_ratio(2 * tp, 2 * tp + fp + fn) + _ratio(2 * tn, 2 * tn + fp + fn)) / 2
     return np.where(both_classes, f1, np.nan)
 
 
-def _mcc(scored: Scored, weights: Floats) -> Floats:
-    tp, fp, fn, tn = _confusion(scored, weights)
+def _mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     classes, decisions = (tp + fn) * (tn + fp), (tp + fp) * (tn + fn)
     # All decisions alike: 0, as scikit-learn has it. One class only: undefined.
     safe = np.where(decisions > 0, decisions, 1.0)
     return np.where(
         classes > 0, (tp * tn - fp * fn) / np.sqrt(np.maximum(classes, 1) * safe), np.nan
     )
+
+
+DECISION_METRICS: dict[str, Callable[[Floats, Floats, Floats, Floats], Floats]] = {
+    "balanced_accuracy": _balanced_accuracy,
+    "f1_macro": _f1_macro,
+    "mcc": _mcc,
+    "sensitivity": _sensitivity,
+    "specificity": _specificity,
+}
+"""Metrics of true and false positives, false and true negatives, each (draw,) -> (draw,)."""
+
+
+def _decided(name: str) -> Compute:
+    return lambda scored, weights: DECISION_METRICS[name](*_confusion(scored, weights))
+
+
+def shuffled_aurocs(logits: Floats, labels: Ints) -> Floats:
+    """AUROC of many predictions, each of its own outcomes.
+
+    Parameters
+    ----------
+    logits : array
+        (permutation, person)
+    labels : array of int
+        (permutation, person) 0 or 1.
+
+    Returns
+    -------
+    array
+        (permutation,), NaN where all outcomes are the same.
+    """
+    ranks = rankdata(logits, axis=1)
+    positive = labels.sum(axis=1).astype(float)
+    negative = labels.shape[1] - positive
+    won = (ranks * labels).sum(axis=1) - positive * (positive + 1) / 2
+    return _ratio(won, positive * negative)
 
 
 def _mean(losses: Floats, weights: Floats) -> Floats:
@@ -158,9 +209,10 @@ def _calibration_slope(scored: Scored, weights: Floats) -> Floats:
     Undefined when the log odds separate the classes or do not vary.
     """
     log_odds = logit(_inside(scored.probability))
-    if np.ptp(scored.score) == 0:
+    if np.ptp(log_odds) == 0:
         return np.full(len(weights), np.nan)
-    separation = _auroc(replace(scored, score=log_odds), weights)
+    together = replace(scored, score=log_odds, fold=np.zeros_like(scored.fold))
+    separation = _auroc(together, weights)
     design = np.stack([np.ones_like(log_odds), log_odds])
     slope = _logistic(design, np.zeros_like(log_odds), scored.y, weights)[:, 1]
     return np.where((separation > 0) & (separation < 1), slope, np.nan)
@@ -179,12 +231,34 @@ def _calibration_error(scored: Scored, weights: Floats) -> Floats:
 
     Naeini et al. 2015, PMC4410090, with bins of equal mass in place of equal width.
     """
-    order = np.argsort(scored.probability, kind="stable")
     errors = np.zeros(len(weights))
-    for rows in np.array_split(order, min(CALIBRATION_BINS, len(order))):
+    for rows in probability_bins(scored.probability):
         gap = weights[:, rows] @ (scored.probability[rows] - scored.y[rows])
         errors += np.abs(gap)
     return _ratio(errors, weights.sum(axis=1))
+
+
+def probability_bins(probability: Floats) -> list[Ints]:
+    """Sort people into five bins of equal mass, as far as people of one probability allow.
+
+    Parameters
+    ----------
+    probability : array
+        (person,); a bin ends between two different ones, nearest to where a fifth would end.
+
+    Returns
+    -------
+    list of array of int
+        Rows of each bin, the lowest probabilities first; fewer bins where there are fewer values.
+    """
+    order = np.argsort(probability, kind="stable")
+    possible = np.flatnonzero(np.diff(probability[order])) + 1
+    fifths = np.array_split(order, min(_CALIBRATION_BINS, len(order)))
+    wanted = np.cumsum([len(each) for each in fifths])[:-1]
+    if not len(possible) or not len(wanted):
+        return [order]
+    nearest = np.abs(possible[:, None] - wanted).argmin(axis=0)
+    return np.split(order, np.unique(possible[nearest]))
 
 
 def _logistic(design: Floats, offset: Floats, y: Ints, weights: Floats) -> Floats:
@@ -202,16 +276,16 @@ def _logistic(design: Floats, offset: Floats, y: Ints, weights: Floats) -> Float
     return np.where(np.abs(step).max(axis=1, keepdims=True) < 1e-6, beta, np.nan)
 
 
-CALIBRATION_BINS = 5
+_CALIBRATION_BINS = 5
 
 METRICS: dict[str, Metric] = {
     "auroc": Metric(_auroc),
     "average_precision": Metric(_average_precision),
-    "balanced_accuracy": Metric(_balanced_accuracy),
-    "f1_macro": Metric(_f1_macro),
-    "mcc": Metric(_mcc, low=-1.0),
-    "sensitivity": Metric(_sensitivity),
-    "specificity": Metric(_specificity),
+    "balanced_accuracy": Metric(_decided("balanced_accuracy")),
+    "f1_macro": Metric(_decided("f1_macro")),
+    "mcc": Metric(_decided("mcc"), low=-1.0),
+    "sensitivity": Metric(_decided("sensitivity")),
+    "specificity": Metric(_decided("specificity")),
     "brier": Metric(_loss(_squared)),
     "brier_skill": Metric(_skill(_squared), low=-np.inf),
     "log_loss": Metric(_loss(_logarithmic), high=np.inf),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
-from fmmtc_bidsapp.learning.calibrate import apply_calibration
+from fmmtc_bidsapp.learning.calibrate import apply_calibration, log_odds
 from fmmtc_bidsapp.learning.metrics import Metric, Scored
 from fmmtc_bidsapp.records import Examples, Floats, FoldPredictions, Ints
 
@@ -18,8 +18,12 @@ __all__ = [
     "fold_values",
     "pool",
     "prediction_rows",
+    "refit_interval",
     "score_fold",
 ]
+
+
+_QUANTILES = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -36,34 +40,68 @@ class PredictionRow:
     threshold: float
     fold: int
     repeat: int
+    probability_low: float = float("nan")
+    probability_high: float = float("nan")
+    """2.5 and 97.5 % quantiles of the probability over trainings; NaN with one."""
 
 
 def prediction_rows(
     predictions: Sequence[FoldPredictions], examples: Examples
 ) -> list[PredictionRow]:
     """List every prediction, in the order of `predictions` and of the rows of each fold."""
+    return [row for each in predictions for row in _rows_of(each, examples)]
+
+
+def _rows_of(predictions: FoldPredictions, examples: Examples) -> list[PredictionRow]:
+    probability = apply_calibration(predictions.calibration, predictions.logit)
+    raw = expit(before_calibration(predictions).logit)
+    low, high = refit_interval(predictions.refits, len(raw))
+    threshold = predictions.calibration.threshold
     return [
         PredictionRow(
             key=examples.keys[row],
-            model=each.model,
+            model=predictions.model,
             y_true=int(examples.y[row]),
-            logit=float(value),
-            probability_raw=float(expit(value)),
-            probability=float(probability),
-            y_pred=int(probability >= each.calibration.threshold),
-            threshold=each.calibration.threshold,
-            fold=each.fold.fold,
-            repeat=each.fold.repeat,
+            logit=float(predictions.logit[i]),
+            probability_raw=float(raw[i]),
+            probability=float(probability[i]),
+            y_pred=int(probability[i] >= threshold),
+            threshold=threshold,
+            fold=predictions.fold.fold,
+            repeat=predictions.fold.repeat,
+            probability_low=float(low[i]),
+            probability_high=float(high[i]),
         )
-        for each in predictions
-        for row, value, probability in zip(
-            each.fold.test, each.logit, apply_calibration(each.calibration, each.logit), strict=True
-        )
+        for i, row in enumerate(predictions.fold.test)
     ]
 
 
+def refit_interval(refits: Floats | None, n_people: int) -> tuple[Floats, Floats]:
+    """Take the 2.5 and 97.5 % quantiles over trainings.
+
+    Parameters
+    ----------
+    refits : array or None
+        (training, person) probabilities.
+    n_people : int
+        For the NaN that one training has.
+
+    Returns
+    -------
+    tuple of array
+        (person,) low and (person,) high.
+    """
+    if refits is None:
+        return np.full(n_people, np.nan), np.full(n_people, np.nan)
+    low, high = np.quantile(refits, _QUANTILES, axis=0)
+    return low, high
+
+
 def score_fold(predictions: FoldPredictions, y: Ints) -> Scored:
-    """Predictions of one fold, ranked by logit: within a fold calibration changes no rank.
+    """Predictions of one fold, ranked by the output before calibration.
+
+    A calibration that found nothing, or steps, would tie people whom the model tells apart; and
+    one training and the mean of several are ranked alike.
 
     Parameters
     ----------
@@ -75,10 +113,12 @@ def score_fold(predictions: FoldPredictions, y: Ints) -> Scored:
     probability = apply_calibration(predictions.calibration, predictions.logit)
     return Scored(
         y=y[predictions.fold.test],
-        score=predictions.logit,
+        score=predictions.output,
+        lift=predictions.output,
         probability=probability,
         positive=probability >= predictions.calibration.threshold,
         prevalence=np.full(len(probability), predictions.prevalence),
+        fold=np.zeros(len(probability), dtype=np.int64),
     )
 
 
@@ -90,23 +130,45 @@ def fold_values(metric: Metric, folds: Sequence[FoldPredictions], y: Ints) -> Fl
     return np.array([metric.compute(each, np.ones((1, len(each.y))))[0] for each in scored])
 
 
-def pool(folds: Sequence[Scored]) -> Scored:
-    """Join folds, ranked by probability: logits of different networks have no common scale.
+def pool(folds: Sequence[FoldPredictions], y: Ints) -> Scored:
+    """Join folds; people of different folds are ranked by what was said beyond the prevalence.
 
-    A model that tells nobody apart within any fold ranks nobody; its probabilities still differ
-    between folds, against the outcome of the people left out, which would pass for an AUROC
-    below 0.5.
+    That is the calibrated log odds minus those of the fold's training prevalence. The prevalence
+    differs between folds, against the outcome of the people left out: ranked with it, a model that
+    knows nothing would have an AUROC below 0.5. A fold whose outputs do not vary says nothing, and
+    a single fold has one scale and keeps its ranks where calibration found no slope.
+
+    Parameters
+    ----------
+    folds : sequence of FoldPredictions
+        Of one model, each person in one of them or in one a repeat.
+    y : array of int
+        (person,) outcomes of the whole cohort.
     """
-    together = {
-        name: np.concatenate([getattr(each, name) for each in folds])
-        for name in ("y", "probability", "positive", "prevalence")
-    }
-    ranks = any(np.ptp(each.score) > 0 for each in folds)
-    score = together["probability"] if ranks else np.zeros(len(together["y"]))
-    return Scored(score=score, **together)
+    scored = [score_fold(each, y) for each in folds]
+    if len(scored) == 1:
+        return scored[0]
+    ranked = [
+        replace(each, lift=_lift(own, each), fold=np.full(len(each.y), i))
+        for i, (own, each) in enumerate(zip(folds, scored, strict=True))
+    ]
+    return Scored(
+        **{
+            each.name: np.concatenate([getattr(own, each.name) for own in ranked])
+            for each in fields(Scored)
+        }
+    )
+
+
+def _lift(predictions: FoldPredictions, scored: Scored) -> Floats:
+    if np.ptp(scored.score) == 0:
+        return np.zeros(len(scored.y))
+    odds = log_odds(predictions.calibration, predictions.logit)
+    lift: Floats = odds - logit(predictions.prevalence)
+    return lift
 
 
 def before_calibration(predictions: FoldPredictions) -> FoldPredictions:
     """Predictions with the network's own probabilities, ``expit(logit)``."""
-    own = replace(predictions.calibration, method="none", slope=1.0, intercept=0.0)
-    return replace(predictions, calibration=own)
+    own = replace(predictions.calibration, method="none", slope=1.0, intercept=0.0, knots=())
+    return replace(predictions, logit=predictions.output, calibration=own)

@@ -2,72 +2,199 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.records import Examples, Floats, Ints
+from fmmtc_bidsapp.records import Floats, Ints
 
-__all__ = ["Preparation", "fill_edges", "fit_edge_means", "fit_preparation"]
+__all__ = [
+    "BareWindows",
+    "CentredSeries",
+    "FilledEdges",
+    "Preparation",
+    "ScaledFeatures",
+    "fill_edges",
+    "fit_edge_means",
+]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Preparation(ABC):
+    """How one source of the people becomes one input of a network."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, values: NDArray[Any], rows: Ints) -> Self:
+        """Learn from the training rows of (person, ...) values."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, arrays: Arrays) -> Self:
+        """Rebuild from `arrays`, and whatever else the mapping holds."""
+
+    @abstractmethod
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(person, ...) as `Examples` holds it -> (person, ...) as the network reads it."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything learnt, by a name that no other preparation has."""
 
 
 @dataclass(frozen=True, eq=False)
-class Preparation:
-    """Scale of the encoder features and mean connectome of the training rows."""
+class ScaledFeatures(Preparation):
+    """Encoder features, each to mean 0 and SD 1 over the training rows."""
 
-    cls_mean: Floats
+    mean: Floats
     """(hidden,)"""
-    cls_sd: Floats
+    sd: Floats
     """(hidden,), 1 where a feature does not vary"""
+
+    @classmethod
+    def fit(cls, values: NDArray[Any], rows: Ints) -> Self:
+        """Learn from the training rows of (person, hidden) features."""
+        own = values[rows]
+        sd = own.std(axis=0)
+        # A feature whose spread is rounding error would otherwise be blown up to unit variance.
+        return cls(own.mean(axis=0), np.where(sd > 1e-7 * np.abs(own).max(axis=0), sd, 1.0))
+
+    @classmethod
+    def restore(cls, arrays: Arrays) -> Self:
+        """Rebuild from `arrays`."""
+        return cls(arrays["cls_mean"], arrays["cls_sd"])
+
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(person, hidden) -> (person, hidden)."""
+        return ((values - self.mean) / self.sd).astype(np.float32)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Mean and SD."""
+        return {"cls_mean": self.mean, "cls_sd": self.sd}
+
+
+@dataclass(frozen=True, eq=False)
+class FilledEdges(Preparation):
+    """Connectivity as it is, with the training mean where an edge is missing.
+
+    An edge that no training row has takes the mean for everyone: a value that only other people
+    have counts for nothing.
+    """
+
     edge_mean: NDArray[np.float32]
     """(parcel, parcel), without NaN"""
+    edge_known: NDArray[np.bool_]
+    """(parcel, parcel) whether a training row has the edge"""
 
-    def cls(self, cls: Floats) -> NDArray[np.float32]:
-        """Standardise encoder features, (person, hidden) -> (person, hidden)."""
-        return ((cls - self.cls_mean) / self.cls_sd).astype(np.float32)
+    @classmethod
+    def fit(cls, values: NDArray[Any], rows: Ints) -> Self:
+        """Learn from the training rows of (person, parcel, parcel) matrices."""
+        return cls(*fit_edge_means(values, rows))
 
-    def fc(self, fc: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Fill NaN edges with the training mean, (person, parcel, parcel) -> same shape."""
-        return fill_edges(fc, self.edge_mean)
+    @classmethod
+    def restore(cls, arrays: Arrays) -> Self:
+        """Rebuild from `arrays`."""
+        return cls(arrays["edge_mean"], arrays["edge_known"])
+
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(person, parcel, parcel) -> the same shape."""
+        return fill_edges(values, self.edge_mean, self.edge_known)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Mean connectome, and which edges it is of."""
+        return {"edge_mean": self.edge_mean, "edge_known": self.edge_known}
 
 
-def fit_preparation(examples: Examples, rows: Ints) -> Preparation:
-    """Learn the scale of the features and the mean connectome from the training rows.
+@dataclass(frozen=True, eq=False)
+class CentredSeries(Preparation):
+    """Windows of series, each parcel about its training mean, all divided by one training SD.
 
-    Parameters
-    ----------
-    examples : Examples
-        The cohort.
-    rows : array of int
-        Training rows.
-
-    Returns
-    -------
-    Preparation
-
-    Raises
-    ------
-    InputError
-        When no training row has a single edge.
+    What is missing becomes 0, which is then the training mean of the parcel. One SD for all
+    parcels, as the amplitude of one parcel against another is part of what a network may read.
     """
-    cls = examples.cls[rows]
-    sd = cls.std(axis=0)
-    return Preparation(
-        cls_mean=cls.mean(axis=0),
-        # A feature whose spread is rounding error would otherwise be blown up to unit variance.
-        cls_sd=np.where(sd > 1e-7 * np.abs(cls).max(axis=0), sd, 1.0),
-        edge_mean=fit_edge_means(examples.fc, rows),
-    )
+
+    mean: Floats
+    """(parcel,)"""
+    sd: Floats
+    """(parcel,) the same everywhere, but infinite for a parcel that no training row has: a value
+    that only other people have counts for nothing"""
+
+    @classmethod
+    def fit(cls, values: NDArray[Any], rows: Ints) -> Self:
+        """Learn from the training rows of (person, parcel, time) windows.
+
+        Raises
+        ------
+        InputError
+            When they have no value, or one value alone.
+        """
+        total, count = np.zeros(values.shape[1]), np.zeros(values.shape[1], dtype=np.int64)
+        for row in rows:
+            count += (~np.isnan(values[row])).sum(axis=1)
+            total += np.nansum(values[row], axis=1, dtype=np.float64)
+        mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+        squares = sum(float(np.nansum((values[row] - mean[:, None]) ** 2)) for row in rows)
+        if squares == 0:
+            raise InputError(
+                f"The series of the {len(rows)} training people do not vary or have no value; "
+                "check the timeseries files."
+            )
+        return cls(mean, np.where(count > 0, np.sqrt(squares / count.sum()), np.inf))
+
+    @classmethod
+    def restore(cls, arrays: Arrays) -> Self:
+        """Rebuild from `arrays`."""
+        return cls(arrays["series_mean"], arrays["series_sd"])
+
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(person, parcel, time) -> (person, time, parcel)."""
+        scaled = ((values - self.mean[:, None]) / self.sd[:, None]).astype(np.float32)
+        return np.ascontiguousarray(np.where(np.isnan(scaled), 0, scaled).transpose(0, 2, 1))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Mean and SD."""
+        return {"series_mean": self.mean, "series_sd": self.sd}
 
 
-def fill_edges(fc: NDArray[np.float32], edge_mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put the mean where an edge is NaN, (person, parcel, parcel) -> same shape."""
-    return np.where(np.isnan(fc), edge_mean, fc)
+@dataclass(frozen=True, eq=False)
+class BareWindows(Preparation):
+    """Windows of series as they are; the network leaves out what is NaN."""
+
+    @classmethod
+    def fit(cls, values: NDArray[Any], rows: Ints) -> Self:
+        """Learn nothing."""
+        return cls()
+
+    @classmethod
+    def restore(cls, arrays: Arrays) -> Self:
+        """Rebuild from nothing."""
+        return cls()
+
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(person, parcel, time) -> (person, time, parcel)."""
+        return np.ascontiguousarray(values.transpose(0, 2, 1), dtype=np.float32)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Nothing."""
+        return {}
 
 
-def fit_edge_means(fc: NDArray[np.float32], rows: Ints) -> NDArray[np.float32]:
+def fill_edges(
+    fc: NDArray[np.float32], edge_mean: NDArray[np.float32], edge_known: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Put the mean where an edge is NaN or unknown, ([person,] parcel, parcel) -> same shape."""
+    return np.where(edge_known & ~np.isnan(fc), fc, edge_mean)
+
+
+def fit_edge_means(
+    fc: NDArray[np.float32], rows: Ints
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Average every edge over the training rows that have it.
 
     Parameters
@@ -79,9 +206,11 @@ def fit_edge_means(fc: NDArray[np.float32], rows: Ints) -> NDArray[np.float32]:
 
     Returns
     -------
-    array
+    edge_mean : array
         (parcel, parcel) without NaN: an edge that no training row has takes the mean of all
         other edges.
+    edge_known : array of bool
+        (parcel, parcel) edges that any training row has.
 
     Raises
     ------
@@ -103,4 +232,4 @@ def fit_edge_means(fc: NDArray[np.float32], rows: Ints) -> NDArray[np.float32]:
     overall = total[off_diagonal].sum() / count[off_diagonal].sum()
     default = np.where(off_diagonal, overall, 1.0)
     means = np.divide(total, count, out=default, where=count > 0)
-    return means.astype(np.float32)
+    return means.astype(np.float32), count > 0

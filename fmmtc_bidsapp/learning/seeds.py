@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["derive_seed"]
+__all__ = ["ARMS", "BOOTSTRAP", "GUESSES", "RECALIBRATION", "SHUFFLES", "derive_seed"]
+
+BOOTSTRAP, GUESSES, ARMS, SHUFFLES, RECALIBRATION = range(2**31, 2**31 + 5)
+"""Parts that judge a run, beyond the number of any repeat, whose folds are a part as well."""
 
 
 def derive_seed(seed: int, *path: int) -> int:

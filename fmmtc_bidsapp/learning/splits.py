@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.seeds import derive_seed
@@ -15,7 +17,13 @@ from fmmtc_bidsapp.records import Fold, Ints
 __all__ = ["check_strata", "inner_folds", "outer_folds"]
 
 
-def outer_folds(strata: Sequence[str], folds: int, repeats: int, seed: int) -> list[Fold]:
+def outer_folds(
+    strata: Sequence[str],
+    folds: int,
+    repeats: int,
+    seed: int,
+    groups: Sequence[str] | None = None,
+) -> list[Fold]:
     """Split people into test folds of equal strata, once per repeat.
 
     Parameters
@@ -26,6 +34,9 @@ def outer_folds(strata: Sequence[str], folds: int, repeats: int, seed: int) -> l
         Test folds per repeat, and repeats with a split of their own.
     seed : int
         Every repeat is shuffled with a seed derived from this one.
+    groups : sequence of str, optional
+        (person,) site or family; nobody is tested by a model that saw one of their own. Strata
+        are then as equal as the groups allow.
 
     Returns
     -------
@@ -35,16 +46,20 @@ def outer_folds(strata: Sequence[str], folds: int, repeats: int, seed: int) -> l
     Raises
     ------
     InputError
-        When a stratum has fewer people than there are folds.
+        When a stratum has fewer people than there are folds, or groups cannot be split.
     """
     return [
         Fold(repeat=repeat, fold=fold, train=train, test=test)
         for repeat in range(repeats)
-        for fold, (train, test) in enumerate(_split(strata, folds, derive_seed(seed, repeat)))
+        for fold, (train, test) in enumerate(
+            _split(strata, folds, derive_seed(seed, repeat), groups)
+        )
     ]
 
 
-def inner_folds(strata: Sequence[str], folds: int, seed: int) -> list[tuple[Ints, Ints]]:
+def inner_folds(
+    strata: Sequence[str], folds: int, seed: int, groups: Sequence[str] | None = None
+) -> list[tuple[Ints, Ints]]:
     """Split training people into (fit, validation) positions.
 
     Parameters
@@ -53,6 +68,8 @@ def inner_folds(strata: Sequence[str], folds: int, seed: int) -> list[tuple[Ints
         (training person,) label that every fold should hold in equal shares.
     folds, seed : int
         Number of folds, and the seed of the shuffle.
+    groups : sequence of str, optional
+        (training person,) site or family that is never split.
 
     Returns
     -------
@@ -62,12 +79,14 @@ def inner_folds(strata: Sequence[str], folds: int, seed: int) -> list[tuple[Ints
     Raises
     ------
     InputError
-        When a stratum has fewer people than there are folds.
+        When a stratum has fewer people than there are folds, or groups cannot be split.
     """
-    return _split(strata, folds, seed)
+    return _split(strata, folds, seed, groups)
 
 
-def check_strata(strata: Sequence[str], folds: int, inner: int) -> None:
+def check_strata(
+    strata: Sequence[str], folds: int, inner: int, groups: Sequence[str] | None = None
+) -> None:
     """Refuse strata that the outer or the inner folds would run out of.
 
     Parameters
@@ -77,6 +96,9 @@ def check_strata(strata: Sequence[str], folds: int, inner: int) -> None:
     folds, inner : int
         Outer and inner folds. The training rows of an outer fold must still hold `inner`
         people of every stratum.
+    groups : sequence of str, optional
+        (person,) site or family. With groups the strata are a wish, so only the groups and the
+        outcomes are counted.
 
     Raises
     ------
@@ -89,6 +111,9 @@ def check_strata(strata: Sequence[str], folds: int, inner: int) -> None:
             f"All {len(strata)} people have the same outcome; prediction needs both. "
             "Check --target and --where."
         )
+    if groups is not None:
+        _check_groups(strata, groups, folds)
+        return
     label, size = min(sizes.items(), key=lambda item: (item[1], item[0]))
     needed = max(folds, _smallest_with(inner, folds))
     if size < needed:
@@ -96,6 +121,22 @@ def check_strata(strata: Sequence[str], folds: int, inner: int) -> None:
             f"Stratum {label!r} has {size} people, but {folds} folds with {inner} inner folds "
             f"need {needed}. Use fewer folds, or fewer --stratify-by columns."
         )
+
+
+def _check_groups(strata: Sequence[str], groups: Sequence[str], folds: int) -> None:
+    people = list(zip(strata, groups, strict=True))
+    if len(set(groups)) < folds:
+        raise InputError(
+            f"--group-by has {len(set(groups))} values, but {folds} folds need as many groups. "
+            "Use fewer folds."
+        )
+    for outcome in sorted({label.partition("|")[0] for label in strata}):
+        own = {group for label, group in people if label.partition("|")[0] == outcome}
+        if len(own) < 2:
+            raise InputError(
+                f"Everyone with outcome {outcome} is of {own.pop()!r}, so no training set without "
+                "it has both outcomes. Leave --group-by out, or add people."
+            )
 
 
 def _smallest_with(inner: int, folds: int) -> int:
@@ -106,8 +147,33 @@ def _smallest_with(inner: int, folds: int) -> int:
     return size
 
 
-def _split(strata: Sequence[str], folds: int, seed: int) -> list[tuple[Ints, Ints]]:
-    check_strata(strata, folds, inner=1)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+def _split(
+    strata: Sequence[str], folds: int, seed: int, groups: Sequence[str] | None
+) -> list[tuple[Ints, Ints]]:
+    check_strata(strata, folds, inner=1, groups=groups)
     labels = np.asarray(strata)
-    return list(splitter.split(np.zeros(len(labels)), labels))
+    if groups is None:
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        return list(splitter.split(np.zeros(len(labels)), labels))
+    return _split_groups(labels, folds, seed, groups)
+
+
+def _split_groups(
+    labels: NDArray[np.str_], folds: int, seed: int, groups: Sequence[str]
+) -> list[tuple[Ints, Ints]]:
+    """Split whole groups; every training part must have both outcomes, every test part someone."""
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    outcomes = np.array([label.partition("|")[0] for label in labels])
+    balanced = labels if max(Counter(labels.tolist()).values()) >= folds else outcomes
+    with warnings.catch_warnings():
+        # Of strata smaller than the folds, which groups make a matter of course.
+        warnings.simplefilter("ignore", UserWarning)
+        splits = list(splitter.split(np.zeros(len(labels)), balanced, groups))
+    for train, test in splits:
+        if not len(test) or len(set(outcomes[train])) < 2:
+            raise InputError(
+                f"{len(set(groups))} groups of {Counter(groups).most_common(1)[0][1]} people and "
+                f"fewer cannot be split {folds} ways with both outcomes in every training set. Use "
+                "fewer --folds or --inner-folds, or leave --group-by out."
+            )
+    return splits

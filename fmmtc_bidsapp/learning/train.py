@@ -1,193 +1,239 @@
-"""Training of FMM_TC with everything learnt inside the training rows."""
+"""Training of a network with everything learnt inside the training rows.
+
+AdamW, binary cross-entropy, and a cosine from the learning rate to 1e-7 over all epochs; a shorter
+training follows the same curve and stops, so an epoch means the same everywhere.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import logit
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fmmtc_bidsapp.learning.learner import Setup, ValidationPath, mean_cross_entropy
-from fmmtc_bidsapp.learning.prepare import Preparation, fit_preparation
+from fmmtc_bidsapp.learning.inputs import Inputs
+from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.learning.networks import NetworkKind
+from fmmtc_bidsapp.learning.prepare import Preparation
 from fmmtc_bidsapp.learning.seeds import derive_seed
 from fmmtc_bidsapp.model.device import autocast
-from fmmtc_bidsapp.model.network import FmmTc, build_fmmtc
-from fmmtc_bidsapp.model.resnet import ResNetSize, reestimate_batchnorm
+from fmmtc_bidsapp.model.resnet import reestimate_batchnorm
+from fmmtc_bidsapp.model.single_stream import log_odds
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
-__all__ = ["FittedFmmTc", "FmmTcLearner", "split_batches"]
+__all__ = ["FittedNetwork", "Outputs", "Training"]
 
 _LAST_LEARNING_RATE = 1e-7
+
+_SLOW = 0.02
+"""Share of the learning rate for a part that is only tuned: 1e-5 where the others have 5e-4."""
 
 _EVALUATION_BATCH = 4
 """Small batches estimate BatchNorm's statistics as training saw them, and bound the memory."""
 
-_Matrices = NDArray[np.float32]
+_WEIGHTS, _ORDER, _DROPOUT = range(3)
 
 
 @dataclass(frozen=True, eq=False)
-class FittedFmmTc:
+class Outputs:
+    """What a network makes of people, from one pass."""
+
+    features: Floats
+    """(person, width) what the head reads; of FMM_TC the paper's R_TC"""
+    logits: Floats
+    """(person,)"""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNetwork:
     """A trained network with the preparation of its inputs."""
 
-    network: FmmTc
-    preparation: Preparation
+    network: nn.Module
+    kind: NetworkKind
+    sizes: Mapping[str, Any]
+    preparations: Sequence[Preparation]
+    """One for each input."""
     setup: Setup
     train_loss: Floats
 
+    @property
+    def source(self) -> FittedNetwork:
+        """The network that this model is made of: itself."""
+        return self
+
+    def logits(self, people: Examples) -> Floats:
+        """Predict people, -> (person,)."""
+        return self.outputs(self.prepare(people)).logits
+
+    def prepare(self, people: Examples) -> Inputs:
+        """Prepare people as the training rows were."""
+        return _inputs(self.kind, people, self.preparations, _everyone(people), self.setup)
+
     @torch.no_grad()
-    def logits(self, cls: Floats, fc: _Matrices) -> Floats:
-        """(person, hidden), (person, parcel, parcel) -> (person,)."""
-        self.network.eval()
-        device = self.setup.device
-        batches = []
-        for rows in split_batches(np.arange(len(cls)), _EVALUATION_BATCH):
-            x_cls = torch.as_tensor(self.preparation.cls(cls[rows]), device=device)
-            x_fc = torch.as_tensor(self.preparation.fc(fc[rows]), device=device)
-            with autocast(device, self.setup.dtype):
-                batches.append(self.network(x_cls, x_fc).double().cpu().numpy())
-        return np.concatenate(batches)
+    def outputs(self, inputs: Inputs) -> Outputs:
+        """Compute features and logits of prepared people."""
+        network: Any = self.network.eval()
+        features, logits = [], []
+        for batch in inputs.batches(_EVALUATION_BATCH):
+            with autocast(self.setup.device, self.setup.dtype):
+                features.append(network.features(*batch))
+                logits.append(log_odds(network.head, features[-1]))
+        # One transfer for all batches, at the end: before it the host waits for nothing.
+        found = (torch.cat(each).double().cpu().numpy() for each in (features, logits))
+        return Outputs(*found)
+
+    def read(self, outputs: Outputs) -> Floats:
+        """Predict people of whom this network has made `outputs`, -> (person,)."""
+        return outputs.logits
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Weights and BatchNorm statistics, and the preparation of the inputs."""
         state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        return {**state, **_preparation_tensors(self.preparation)}
+        learnt = [each.arrays() for each in self.preparations]
+        return state | {
+            name: torch.as_tensor(value) for own in learnt for name, value in own.items()
+        }
 
     def description(self) -> dict[str, Any]:
         """Sizes and parts of the network."""
-        return {
-            "hidden": len(self.preparation.cls_mean),
-            "fusion": self.setup.model.fusion,
-            "resnet": asdict(self.setup.resnet),
-            "train_loss": self.train_loss.tolist(),
-        }
+        return {**self.sizes, "train_loss": self.train_loss.tolist()}
 
 
-class FmmTcLearner:
-    """FMM_TC: frozen series features and a ResNet of the connectivity, trained end to end.
+class Training:
+    """One network on its way, with the rows that it learns from.
 
-    AdamW, binary cross-entropy, and a cosine from the learning rate to 1e-7 over all epochs; a
-    shorter training follows the same curve and stops, so an epoch means the same everywhere.
+    Parameters
+    ----------
+    kind
+        The network.
+    setup
+        How to train.
+    examples
+        The cohort; nothing of other rows is read.
+    rows
+        Training rows.
+    seed
+        Of the weights, the order of the batches and dropout, each from its own part of it.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(
+        self, kind: NetworkKind, setup: Setup, examples: Examples, rows: Ints, seed: int
+    ) -> None:
+        self.kind = kind
         self.setup = setup
-
-    def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
-        """Train to the last epoch and predict the validation rows after each."""
-        training = _Training(self.setup, examples, train, seed)
-        logits = []
-        for _ in training.epochs():
-            fitted = training.evaluable(np.array([]))
-            logits.append(fitted.logits(examples.cls[validation], examples.fc[validation]))
-        loss = [mean_cross_entropy(each, examples.y[validation]) for each in logits]
-        return ValidationPath(logits=np.array(logits), loss=np.array(loss))
-
-    def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedFmmTc:
-        """Train on the rows for some epochs of the schedule."""
-        training = _Training(self.setup, examples, rows, seed)
-        losses = list(islice(training.epochs(), epoch))
-        return training.evaluable(np.array(losses))
-
-    def restore(
-        self, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]
-    ) -> FittedFmmTc:
-        """Rebuild a trained network from its tensors."""
-        size = ResNetSize(**{name: tuple(each) for name, each in description["resnet"].items()})
-        network = build_fmmtc(description["hidden"], description["fusion"], 0, size)
-        prefix = "network."
-        network.load_state_dict(
-            {name[len(prefix) :]: each for name, each in tensors.items() if name.startswith(prefix)}
-        )
-        preparation = Preparation(
-            cls_mean=tensors["cls_mean"].numpy(),
-            cls_sd=tensors["cls_sd"].numpy(),
-            edge_mean=tensors["edge_mean"].numpy(),
-        )
-        losses = np.array(description["train_loss"])
-        return FittedFmmTc(network.to(self.setup.device), preparation, self.setup, losses)
-
-
-class _Training:
-    """One network on its way, with the rows that it learns from."""
-
-    def __init__(self, setup: Setup, examples: Examples, rows: Ints, seed: int) -> None:
-        self.setup = setup
-        self.examples = examples
-        self.rows = rows
-        self.rng = np.random.default_rng(derive_seed(seed, 1))
-        self.preparation = fit_preparation(examples, rows)
-        network = build_fmmtc(
-            examples.cls.shape[1], setup.model.fusion, derive_seed(seed, 0), setup.resnet
-        )
+        self.seed = seed
+        self.rng = np.random.default_rng(derive_seed(seed, _ORDER))
+        self.preparations = [
+            each.preparation.fit(each.values(examples), rows) for each in kind.streams
+        ]
+        self.inputs = _inputs(kind, examples, self.preparations, rows, setup)
+        self.outcomes = examples.y[rows]
+        self.sizes = kind.sizes(examples, setup)
+        network = kind.build(self.sizes, derive_seed(seed, _WEIGHTS))
         # Otherwise the first epochs are spent on the share of responders.
-        torch.nn.init.constant_(
-            network.get_parameter("head.bias"), float(logit(examples.y[rows].mean()))
-        )
+        nn.init.constant_(network.get_parameter("head.bias"), float(logit(self.outcomes.mean())))
         self.network = network.to(setup.device)
+        kind.begin(self.network, examples, self.inputs, setup)
 
-    def epochs(self) -> Iterator[float]:
+    def prepare(self, people: Examples) -> Inputs:
+        """Prepare other people as the training rows are."""
+        return _inputs(self.kind, people, self.preparations, _everyone(people), self.setup)
+
+    def trained(self) -> Iterator[FittedNetwork]:
+        """Train to the last epoch; yields the network after each, good until the next is asked."""
+        for _ in self._epochs():
+            yield self.fitted()
+
+    def finish(self, epoch: int) -> FittedNetwork:
+        """Train for some epochs."""
+        return self.fitted(np.array(list(islice(self._epochs(), epoch))))
+
+    def fitted(self, train_loss: Floats | None = None) -> FittedNetwork:
+        """Return the network as it stands, with BatchNorm statistics of its training rows."""
+        if self.kind.batchnorm:
+            part, stream = self.kind.batchnorm
+            with autocast(self.setup.device, self.setup.dtype):
+                reestimate_batchnorm(
+                    self.network.get_submodule(part),
+                    (batch[stream] for batch in self.inputs.batches(_EVALUATION_BATCH)),
+                )
+        return FittedNetwork(
+            self.network,
+            self.kind,
+            self.sizes,
+            self.preparations,
+            self.setup,
+            np.zeros(0) if train_loss is None else train_loss,
+        )
+
+    def _epochs(self) -> Iterator[float]:
         """Train epoch by epoch; yields the mean loss of each."""
         options = self.setup.train
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=options.learning_rate)
+        optimizer = torch.optim.AdamW(self._parameters())
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, T_max=options.epochs, eta_min=_LAST_LEARNING_RATE
         )
-        for _ in range(options.epochs):
-            yield self._epoch(optimizer)
+        for epoch in range(options.epochs):
+            with _seeded(derive_seed(self.seed, _DROPOUT, epoch), self.setup.device):
+                loss = self._epoch(optimizer)
+            yield loss
             schedule.step()
+
+    def _parameters(self) -> list[dict[str, Any]]:
+        """Group the parameters by their learning rate."""
+        rate = self.setup.train.learning_rate
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, each in self.network.named_parameters():
+            is_slow = name.partition(".")[0] == self.kind.slow
+            groups.setdefault(rate * _SLOW if is_slow else rate, []).append(each)
+        return [{"params": each, "lr": own} for own, each in groups.items()]
 
     def _epoch(self, optimizer: torch.optim.Optimizer) -> float:
         self.network.train()
-        device, dtype = self.setup.device, self.setup.dtype
-        total = 0.0
-        for batch in split_batches(self.rng.permutation(self.rows), self.setup.train.batch_size):
-            y = torch.as_tensor(self.examples.y[batch], dtype=torch.float32, device=device)
-            with autocast(device, dtype):
-                logits = self.network(self._cls(batch), self._fc(batch))
-            loss = binary_cross_entropy_with_logits(logits, y)
+        device, size = self.setup.device, self.setup.train.batch_size
+        order = self.rng.permutation(len(self.inputs))
+        y = torch.as_tensor(self.outcomes[order], dtype=torch.float32, device=device)
+        # Summed up where it is computed: to read it at every step would make the host wait.
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        done = 0
+        for batch in self.inputs.batches(size, order):
+            n = len(batch[0])
+            with autocast(device, self.setup.dtype):
+                logits = self.network(*batch)
+            loss = binary_cross_entropy_with_logits(logits, y[done : done + n])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-            total += loss.item() * len(batch)
-        return total / len(self.rows)
-
-    def evaluable(self, train_loss: Floats) -> FittedFmmTc:
-        """Return the network as it stands, with BatchNorm statistics of its training rows."""
-        with autocast(self.setup.device, self.setup.dtype):
-            reestimate_batchnorm(
-                self.network.fc_encoder,
-                (self._fc(batch) for batch in split_batches(self.rows, _EVALUATION_BATCH)),
-            )
-        return FittedFmmTc(self.network, self.preparation, self.setup, train_loss)
-
-    def _cls(self, rows: Ints) -> torch.Tensor:
-        return torch.as_tensor(
-            self.preparation.cls(self.examples.cls[rows]), device=self.setup.device
-        )
-
-    def _fc(self, rows: Ints) -> torch.Tensor:
-        return torch.as_tensor(
-            self.preparation.fc(self.examples.fc[rows]), device=self.setup.device
-        )
+            total += loss.detach().double() * n
+            done += n
+        return float(total) / len(order)
 
 
-def split_batches(rows: Ints, size: int) -> list[Ints]:
-    """Cut rows into the fewest batches of at most `size`, all but equal.
+def _inputs(
+    kind: NetworkKind,
+    examples: Examples,
+    preparations: Sequence[Preparation],
+    rows: Ints,
+    setup: Setup,
+) -> Inputs:
+    sources = [each.values(examples) for each in kind.streams]
+    return Inputs(sources, preparations, rows, setup.device)
 
-    From a size of 3 on nobody is alone in a batch, with BatchNorm statistics of their own.
-    """
-    return np.array_split(rows, max(1, -(-len(rows) // size)))
+
+def _everyone(people: Examples) -> Ints:
+    return np.arange(len(people.keys))
 
 
-def _preparation_tensors(preparation: Preparation) -> dict[str, torch.Tensor]:
-    return {
-        "cls_mean": torch.as_tensor(preparation.cls_mean),
-        "cls_sd": torch.as_tensor(preparation.cls_sd),
-        "edge_mean": torch.as_tensor(preparation.edge_mean),
-    }
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw what dropout leaves out from a seed, and leave the caller's random state alone."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

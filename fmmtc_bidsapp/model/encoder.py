@@ -20,7 +20,8 @@ def _pretrained(folder: Path | None, seed: int) -> BrainLM:
             f"BrainLM's weights are not at {folder}. Their licence (CC BY-NC-ND 4.0) does not let "
             "us ship them: download config.json and pytorch_model.bin of old_13M from "
             "https://huggingface.co/vandijklab/brainlm and name their folder with "
-            "--encoder-weights, or use --encoder random."
+            "--encoder-weights, use --encoder random, or take --encoder none and models of "
+            "connectivity, such as --network resnet-fc."
         )
     return load_brainlm(folder)
 

@@ -1,13 +1,34 @@
-"""How the features of the series and those of the connectivity meet (Table 1 of the paper)."""
+"""How the features of the series and those of the connectivity meet (Table 1 of the paper).
+
+The paper (arXiv 2503.00210) names five ways and the authors' code has one of them, the
+concatenation. The other four are each the plainest form of what their name says; their numbers are
+not the paper's.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-__all__ = ["FUSIONS", "Concat", "Fusion"]
+__all__ = [
+    "FUSIONS",
+    "BidirectionalCrossAttention",
+    "Concat",
+    "CrossAttention",
+    "Fusion",
+    "MixtureOfExperts",
+    "Sum",
+]
+
+_MOST_TOKENS = 8
+"""Parts that a vector is read out into; eight, as attention's first form had heads."""
+
+_N_EXPERTS = 4
 
 
 class Fusion(nn.Module, ABC):
@@ -42,4 +63,121 @@ class Concat(Fusion):
         return torch.cat([series, connectivity], dim=1)
 
 
-FUSIONS: dict[str, type[Fusion]] = {"concat": Concat}
+class Sum(Fusion):
+    """Feature by feature; the projection before it learns which feature meets which."""
+
+    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
+        """(batch, width), (batch, width) -> (batch, width)."""
+        return series + connectivity
+
+
+class CrossAttention(Fusion):
+    """The series ask, the connectivity answers.
+
+    Scaled dot-product attention, then residual sum and layer normalisation (Vaswani et al. 2017,
+    arXiv 1706.03762). As single tokens the two vectors could not attend: the softmax over one key
+    is 1, and what is left is a linear map of the connectivity. So each vector is read out into
+    eight tokens (fewer where eight does not divide the width), each by a linear map of its own
+    over the whole vector, since neighbours in a feature vector have nothing in common; the tokens
+    of the series then weigh those of the connectivity, person by person.
+
+    Raises
+    ------
+    ValueError
+        For an odd width, which has no two tokens.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.attention = _Attention(width)
+
+    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
+        """(batch, width), (batch, width) -> (batch, width)."""
+        attended: torch.Tensor = self.attention(series, connectivity)
+        return attended
+
+
+class BidirectionalCrossAttention(Fusion):
+    """Each asks the other, with weights of its own, and the two answers are concatenated.
+
+    Two of `CrossAttention`'s attentions side by side (Lu et al. 2019, arXiv 1908.02265).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.out_width = 2 * width
+        self.series_asks = _Attention(width)
+        self.connectivity_asks = _Attention(width)
+
+    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
+        """(batch, width), (batch, width) -> (batch, 2 * width)."""
+        answers = (
+            self.series_asks(series, connectivity),
+            self.connectivity_asks(connectivity, series),
+        )
+        return torch.cat(answers, dim=1)
+
+
+class MixtureOfExperts(Fusion):
+    """Experts that all see both vectors, averaged with the weights that a gate gives them.
+
+    The gate is a softmax over a linear map of the same input (Jacobs et al. 1991,
+    doi 10.1162/neco.1991.3.1.79), and every expert is heard, for so few people cannot train a
+    choice. The four experts are linear: what is not linear here is the gate alone.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.gate = nn.Linear(2 * width, _N_EXPERTS)
+        self.experts = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(_N_EXPERTS))
+
+    def weights(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
+        """(batch, width), (batch, width) -> (batch, expert), each row summing to 1."""
+        logits: torch.Tensor = self.gate(torch.cat([series, connectivity], dim=1))
+        return logits.softmax(dim=1)
+
+    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
+        """(batch, width), (batch, width) -> (batch, width)."""
+        both = torch.cat([series, connectivity], dim=1)
+        opinions = torch.stack([expert(both) for expert in self.experts], dim=1)
+        return (self.weights(series, connectivity)[:, :, None] * opinions).sum(dim=1)
+
+
+class _Attention(nn.Module):
+    """One vector asks, another answers; see `CrossAttention`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.n_tokens = math.gcd(width, _MOST_TOKENS)
+        if self.n_tokens == 1:
+            raise ValueError(
+                f"{width} features cannot be cut into tokens; attention needs an even width."
+            )
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.merge = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, asking: torch.Tensor, answering: torch.Tensor) -> torch.Tensor:
+        """(batch, width), (batch, width) -> (batch, width)."""
+        context = functional.scaled_dot_product_attention(
+            self._tokens(self.query(asking)),
+            self._tokens(self.key(answering)),
+            self._tokens(self.value(answering)),
+        )
+        attended: torch.Tensor = self.norm(asking + self.merge(context.flatten(1)))
+        return attended
+
+    def _tokens(self, vector: torch.Tensor) -> torch.Tensor:
+        """(batch, width) -> (batch, head, token, feature), with one head."""
+        return vector.reshape(len(vector), 1, self.n_tokens, -1)
+
+
+FUSIONS: Mapping[str, type[Fusion]] = {
+    "concat": Concat,
+    "sum": Sum,
+    "cross-attention": CrossAttention,
+    "bidirectional-cross-attention": BidirectionalCrossAttention,
+    "mixture-of-experts": MixtureOfExperts,
+}

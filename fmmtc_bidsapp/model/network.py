@@ -7,6 +7,7 @@ from torch import nn
 
 from fmmtc_bidsapp.model.fusion import FUSIONS, Fusion
 from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetEncoder, ResNetSize
+from fmmtc_bidsapp.model.single_stream import log_odds, seeded
 
 __all__ = ["FmmTc", "build_fmmtc"]
 
@@ -50,11 +51,7 @@ class FmmTc(nn.Module):
 
     def forward(self, cls: torch.Tensor, fc: torch.Tensor) -> torch.Tensor:
         """(batch, width), (batch, parcel, parcel) -> (batch,) logits in float32."""
-        features = self.features(cls, fc)
-        # Logits of eight significant bits would tie people who differ.
-        with torch.autocast(features.device.type, enabled=False):
-            logits: torch.Tensor = self.head(features.float())
-        return logits.squeeze(1)
+        return log_odds(self.head, self.features(cls, fc))
 
 
 def build_fmmtc(hidden: int, fusion: str, seed: int, resnet: ResNetSize = RESNET_18) -> FmmTc:
@@ -71,8 +68,6 @@ def build_fmmtc(hidden: int, fusion: str, seed: int, resnet: ResNetSize = RESNET
     resnet
         Stages of the connectivity encoder.
     """
-    # Both libraries draw initial weights from torch's global generator.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         meeting = FUSIONS[fusion](hidden)
         return FmmTc(ResNetEncoder(hidden, resnet), meeting, nn.Linear(meeting.out_width, 1))

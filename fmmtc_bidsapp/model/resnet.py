@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import update_bn
-from transformers import ResNetConfig, ResNetModel
 
 __all__ = ["RESNET_18", "ResNetEncoder", "ResNetSize", "reestimate_batchnorm"]
 
@@ -39,24 +39,56 @@ class ResNetEncoder(nn.Module):
 
     def __init__(self, width: int, size: ResNetSize = RESNET_18) -> None:
         super().__init__()
-        config = ResNetConfig(
-            num_channels=1,
-            embedding_size=size.hidden_sizes[0],
-            hidden_sizes=list(size.hidden_sizes),
-            depths=list(size.depths),
-            layer_type="basic",
-        )
         # The layout of memory that convolutions are fastest in; the values do not depend on it.
-        self.backbone = convert_conv2d_weight_memory_format(
-            ResNetModel(config), torch.channels_last
-        )
+        self.backbone = convert_conv2d_weight_memory_format(_backbone(size), torch.channels_last)
         self.projection = nn.Linear(size.hidden_sizes[-1], width)
 
     def forward(self, fc: torch.Tensor) -> torch.Tensor:
         """(batch, parcel, parcel) -> (batch, width)."""
         image = fc[:, None].contiguous(memory_format=torch.channels_last)
-        features: torch.Tensor = self.projection(self.backbone(image).pooler_output.flatten(1))
+        features: torch.Tensor = self.projection(self.backbone(image).mean(dim=(2, 3)))
         return features
+
+
+class _BasicBlock(nn.Module):
+    """Two convolutions beside a shortcut; a stride above 1 shrinks the image."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        fits = n_in == n_out and stride == 1
+        self.shortcut = nn.Identity() if fits else _convolution(n_in, n_out, 1, stride)
+        self.first = _convolution(n_in, n_out, 3, stride)
+        self.second = _convolution(n_out, n_out, 3, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(batch, n_in, row, column) -> (batch, n_out, row / stride, column / stride)."""
+        residual = self.second(functional.relu(self.first(image)))
+        return functional.relu(residual + self.shortcut(image))
+
+
+def _backbone(size: ResNetSize) -> nn.Sequential:
+    """(batch, 1, row, column) -> (batch, channel, row / 32, column / 32) for four stages."""
+    blocks = []
+    n_in = size.hidden_sizes[0]
+    for stage, (width, depth) in enumerate(zip(size.hidden_sizes, size.depths, strict=True)):
+        for place in range(depth):
+            shrinks = stage > 0 and place == 0
+            blocks.append(_BasicBlock(n_in, width, stride=2 if shrinks else 1))
+            n_in = width
+    return nn.Sequential(
+        _convolution(1, size.hidden_sizes[0], 7, 2),
+        # The largest of a patch is the same rectified before or after; after, a quarter is left.
+        nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+        nn.ReLU(),
+        *blocks,
+    )
+
+
+def _convolution(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
+    """Build a convolution with BatchNorm, its weights as in He et al. 2015 (fan out)."""
+    convolution = nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out))
 
 
 def reestimate_batchnorm(encoder: nn.Module, batches: Iterable[torch.Tensor]) -> None:

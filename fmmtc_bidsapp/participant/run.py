@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from math import ceil
+from pathlib import Path
 
 import tomli_w
 
@@ -87,18 +88,20 @@ def _report(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) 
 
 def join_output(start: Start) -> None:
     """Make the output ours before the first image is opened."""
-    places = {"fmriprep": start.fmriprep_dir}
-    aroma_dir = start.plan.derivatives.get("aroma")
-    if aroma_dir is not None:
-        places["aroma"] = aroma_dir
     for desc, config_hash in _hashes(start).items():
         prepare_output(
             start.plan.output_dir,
             config_hash=config_hash,
             desc=desc,
-            sources=places,
+            sources=_sources(start),
             version=__version__,
         )
+
+
+def _sources(start: Start) -> dict[str, Path]:
+    aroma_dir = start.plan.derivatives.get("aroma")
+    aroma = {} if aroma_dir is None else {"aroma": aroma_dir}
+    return {"fmriprep": start.fmriprep_dir, **aroma}
 
 
 def _hashes(start: Start) -> dict[str, str]:
@@ -171,7 +174,7 @@ def _write_boilerplate(plan: ParticipantPlan) -> int:
 def _rehearse(plan: ParticipantPlan) -> int:
     """Say what would be done, in what and for how long; nothing is written."""
     start = begin(plan)
-    check_configuration(plan.output_dir, _hashes(start))
+    check_configuration(plan.output_dir, _hashes(start), _sources(start))
     before = finished_before(start)
     todo = [run for run in start.runs if run not in before]
     for run in start.runs:

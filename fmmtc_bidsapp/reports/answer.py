@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,15 +10,31 @@ import pandas as pd
 
 from fmmtc_bidsapp.reports.pages import interval, number
 
-__all__ = ["answer_of_application", "answer_of_training", "meaning"]
+__all__ = [
+    "NOT_TESTED",
+    "answer_of_application",
+    "answer_of_training",
+    "answer_of_validation",
+    "meaning",
+    "notices",
+    "titled_verdict",
+    "verdict_of",
+]
+
+NOT_TESTED = "not tested"
 
 CHANCE = 0.5
+_LEVEL = 0.05
+_NESTED = "nested"
+_BASELINES = ("dummy", "covariates", "motion", "fc-logistic")
+_NAME = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
+_EQUAL_FOLDS = "cannot be had: all folds are equal"
 
 
 def answer_of_training(
     metrics: pd.DataFrame, main: str, name: str, about: Mapping[str, Any]
 ) -> str:
-    """Say in one sentence how well people nobody trained on were predicted.
+    """Say in one sentence how well people nobody trained on were predicted, and what that proves.
 
     Parameters
     ----------
@@ -31,16 +48,60 @@ def answer_of_training(
     Returns
     -------
     str
-        The headline AUROC with its interval.
+        The verdict that was written, and the headline AUROC with its interval.
     """
     row = _metric(metrics, main, "auroc")
     if row is None or pd.isna(row["mean"]):
         return f"{name} could not be judged: there is no AUROC."
-    limits = interval(row["mean_low"], row["mean_high"]) or "not known"
+    unknown = _EQUAL_FOLDS if row.get("fold_sd") == 0 else "not known"
+    limits = interval(row["mean_low"], row["mean_high"]) or unknown
+    p = row.get("p_adjusted")
+    tested = "" if pd.isna(p) else f"; adjusted p = {number(p, 3)}"
+    words = verdict_of(row)
     return (
-        f"On people it had not seen, {name} reached an AUROC of {number(row['mean'])} "
-        f"(95 % interval {limits}; guessing gives 0.50) for "
+        f"{words[0].upper()}{words[1:]}: on people it had not seen, {name} reached an AUROC of "
+        f"{number(row['mean'])} (95 % interval {limits}; guessing gives 0.50{tested}) for "
         f"{about.get('Target', 'the outcome')} in {about.get('N', 'n/a')} people."
+    )
+
+
+def answer_of_validation(
+    metrics: pd.DataFrame, main: str, name: str, about: Mapping[str, Any]
+) -> str:
+    """Say in one sentence how well a finished model did on new people whose outcomes are known.
+
+    Parameters
+    ----------
+    metrics, main, name, about
+        As in `answer_of_training`; one model predicts everyone, so the figures are pooled.
+
+    Returns
+    -------
+    str
+        The AUROC with its bootstrap interval.
+    """
+    row = _metric(metrics, main, "auroc")
+    if row is None or pd.isna(row["pooled"]):
+        return f"{name} could not be judged on these people: there is no AUROC."
+    limits = interval(row["pooled_low"], row["pooled_high"]) or "not known"
+    return (
+        f"On {about.get('N', 'n/a')} new people {name}, as it is, reached an AUROC of "
+        f"{number(row['pooled'])} (95 % bootstrap interval {limits}; guessing gives 0.50) for "
+        f"{about.get('Target', 'the outcome')}."
+    )
+
+
+def verdict_of(row: Mapping[Any, Any] | pd.Series) -> str:
+    """Read the verdict of a model from its AUROC row; without one nothing was tested."""
+    words = row.get("verdict")
+    return words if isinstance(words, str) else NOT_TESTED
+
+
+def titled_verdict(verdict: str, names: Mapping[str, str]) -> str:
+    """Call the models in a verdict as the report does; words that are also plain stay."""
+    plain = {"covariates", "dummy", "motion", "random"}
+    return _NAME.sub(
+        lambda word: word[0] if word[0] in plain else names.get(word[0], word[0]), verdict
     )
 
 
@@ -54,6 +115,62 @@ def answer_of_application(people: pd.DataFrame, name: str, positive: str) -> str
         else "Their outcomes are not known here, so how often it is right cannot be said."
     )
     return f"{name} was applied to {n} {noun} and calls {called} of them {positive}. {truth}"
+
+
+def notices(about: Mapping[str, Any], kind: str, main: str) -> list[tuple[str, str]]:
+    """List what a reader must know before the answer.
+
+    Parameters
+    ----------
+    about
+        Content of ``_metrics.json``, or of ``_predictions.json`` where nothing was judged.
+    kind
+        ``train``, ``compare`` or ``apply``.
+    main
+        Readable name of the main model.
+
+    Returns
+    -------
+    list of tuple
+        Heading and sentence.
+    """
+    told: list[tuple[str, str]] = []
+    if about.get("Warning"):
+        told.append(
+            (
+                f"{about['Warning']}.",
+                "The figures under that name show what the published protocol adds; nothing else "
+                "here was chosen on people who were to be predicted.",
+            )
+        )
+    if about.get("Duplicates"):
+        pairs = [f"{each['First']} and {each['Second']}" for each in about["Duplicates"]]
+        told.append(
+            (
+                "The same scan may be in here twice.",
+                f"The connectivity of {', '.join(pairs)} is all but identical; with one in "
+                "training and one in test the figures are too good.",
+            )
+        )
+    if kind == "compare":
+        told.append(
+            (
+                "No model was kept.",
+                f"A comparison fits no bundle; the probabilities below are those of {main}, the "
+                "first model.",
+            )
+        )
+    if about.get("AtlasFallback") and about.get("Encoder") != "none":
+        told.append(
+            (
+                f"These series were not made with A424, but with {about.get('Atlas', 'another')}.",
+                "The published encoder was trained on A424; figures on other parcels cannot be "
+                "compared with it.",
+            )
+        )
+    if about.get("Notice"):
+        told.append(("Note.", about["Notice"]))
+    return told
 
 
 def meaning(
@@ -84,8 +201,9 @@ def meaning(
     auroc, skill = (_metric(metrics, main, each) for each in ("auroc", "brier_skill"))
     return [
         *_size(about),
-        *([] if auroc is None else _against_chance(auroc)),
-        *_against_baselines(comparison, names),
+        *([] if auroc is None else _of_the_test(auroc, main, about)),
+        *([] if auroc is None else _of_the_interval(auroc)),
+        *_against_baselines(comparison, main, names),
         *([] if skill is None else _of_probabilities(skill)),
     ]
 
@@ -106,39 +224,60 @@ def _size(about: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _against_chance(auroc: pd.Series) -> list[str]:
-    low, high = auroc["mean_low"], auroc["mean_high"]
-    if pd.isna(low) or pd.isna(high):
+def _of_the_test(auroc: pd.Series, main: str, about: Mapping[str, Any]) -> list[str]:
+    """Say what the permutation run found, in the words of the verdict that was written."""
+    words, p = verdict_of(auroc), auroc.get("p")
+    adjusted = float(auroc.get("p_adjusted", float("nan")))
+    if words == NOT_TESTED or pd.isna(p):
+        why = about.get("NotTested", {}).get(main)
+        return [
+            f"It was not tested against shuffled outcomes{f': {why}' if why else ''}. These "
+            "figures do not say whether it predicts better than chance."
+        ]
+    shuffles = number(auroc.get("n_permutations"), 0)
+    found = (
+        f"Against {shuffles} shuffles of the outcome, p = {number(p, 3)}, and "
+        f"{number(adjusted, 3)} when adjusted for all models tested: {words}"
+    )
+    if adjusted <= _LEVEL and words.startswith("no "):
+        return [f"{found}, because its AUROC is not above that of the covariates alone."]
+    return [f"{found}."]
+
+
+def _of_the_interval(auroc: pd.Series) -> list[str]:
+    if pd.isna(auroc["mean_high"]) or auroc["mean_high"] >= CHANCE:
         return []
-    if low > CHANCE:
-        return [
-            "The interval lies above 0.5. Only a permutation run tests whether that is more "
-            "than luck."
-        ]
-    if high < CHANCE:
-        return [
-            "The interval lies below 0.5: worse than guessing, which small samples and "
-            "stratified folds can produce, or mixed-up labels."
-        ]
-    return ["The interval includes 0.5: these data do not tell the model from guessing."]
+    return [
+        "The interval lies below 0.5: worse than guessing, which small samples and stratified "
+        "folds can produce, or mixed-up labels."
+    ]
 
 
-def _against_baselines(comparison: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+def _against_baselines(comparison: pd.DataFrame, main: str, names: Mapping[str, str]) -> list[str]:
     if comparison.empty:
         return []
-    rows = comparison[comparison["metric"] == "auroc"].to_dict("records")
-    return [_one_baseline(row, names.get(row["model"], row["model"])) for row in rows]
+    plain = comparison[
+        (comparison["metric"] == "auroc")
+        & (comparison["selection"] == _NESTED)
+        & comparison["train_on"].isna()
+        & comparison["model"].isin(_BASELINES)
+        & (comparison["model"] != main)
+    ].drop_duplicates("model")
+    return [
+        _one_baseline(row, names.get(row["model"], row["model"]))
+        for row in plain.to_dict("records")
+    ]
 
 
 def _one_baseline(row: Mapping[Any, Any], name: str) -> str:
     words = f"Its AUROC minus that of {name} is {number(row['difference'])}"
-    limits = interval(row["low"], row["high"])
+    limits = interval(row["difference_low"], row["difference_high"])
     if not limits:
         return f"{words}."
-    if row["low"] > 0:
-        return f"{words} ({limits}): it does better."
-    if row["high"] < 0:
-        return f"{words} ({limits}): it does worse."
+    if row["difference_low"] > 0:
+        return f"{words} ({limits}): higher."
+    if row["difference_high"] < 0:
+        return f"{words} ({limits}): lower."
     return f"{words} ({limits}): no clear difference."
 
 

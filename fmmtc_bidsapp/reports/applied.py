@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fmmtc_bidsapp.bidsio.names import UNCLEANED, RunFiles, atlas_description
-from fmmtc_bidsapp.reports.bibliography import references
+from fmmtc_bidsapp.reports.bibliography import code, escaped, references
 from fmmtc_bidsapp.reports.written import Combined, read_json, read_table
 
 __all__ = [
@@ -79,7 +79,7 @@ def regressors_in_words(columns_of_runs: Sequence[Sequence[str]]) -> str:
     every = dict.fromkeys(name for names in columns_of_runs for name in names)
     others = [name for name in every if not any(_is_of(family, name) for family in _FAMILIES)]
     if others:
-        phrases.append(f"the columns {', '.join(f'`{name}`' for name in others)}")
+        phrases.append(f"the columns {', '.join(map(code, others))}")
     return _joined(phrases)
 
 
@@ -99,14 +99,16 @@ def parcellations(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
     -------
     list of dict
         ``label title n_parcels atlas_space space transform resampling grayordinates
-        min_coverage n_runs``
+        min_coverage n_runs``; text of users, such as the atlas's title, is escaped for Markdown.
     """
     # Several cleanings of a run share its parcels.
     parcels = {run.uncleaned: run for run in runs}.values()
     told = [
         {
             "label": run.atlas,
-            "title": read_json(atlas_description(run.output_dir, run.atlas)).get("Name", run.atlas),
+            "title": escaped(
+                read_json(atlas_description(run.output_dir, run.atlas)).get("Name", run.atlas)
+            ),
             "n_parcels": int(read_table(run.qc)["n_parcels"].iloc[0]),
             "space": run.space,
             "grayordinates": run.den,
@@ -123,8 +125,8 @@ def parcellations(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
 def _carried(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     transform = sidecar.get("AtlasTransform", "n/a")
     return {
-        "atlas_space": sidecar.get("AtlasSpace"),
-        "transform": None if transform == "n/a" else transform,
+        "atlas_space": escaped(sidecar.get("AtlasSpace") or "") or None,
+        "transform": None if transform == "n/a" else code(transform),
         "resampled": sidecar.get("AtlasResampling", "none") not in ("none", "n/a"),
         "to_atlas": sidecar.get("ResamplingTarget") == "atlas",
         "min_coverage": sidecar.get("MinimumCoverage"),
@@ -143,7 +145,8 @@ def cleanings(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
     -------
     list of dict
         ``name title keys dropped fd_threshold_mm std_dvars_threshold censored interpolated
-        detrended band regressors dof``; ``title`` is None where nothing was cleaned.
+        detrended band regressors dof``; ``title`` is None where nothing was cleaned. Text of users,
+        such as a strategy's title, is escaped for Markdown.
     """
     by_desc: dict[str, list[RunFiles]] = {}
     for run in runs:
@@ -159,7 +162,7 @@ def _cleaning(desc: str, runs: Sequence[RunFiles]) -> dict[str, Any]:
         "name": desc,
         "title": None
         if told[0].get("CleaningStrategy") == UNCLEANED
-        else told[0].get("CleaningTitle"),
+        else escaped(told[0].get("CleaningTitle") or "") or None,
         "keys": [key for key in told[0].get("CleaningReferences", []) if key in references()],
         "dropped": any(each.get("NumberOfDummyVolumes", 0) for each in told),
         # Thresholds are the configuration's, so all runs of a desc- share them.

@@ -8,7 +8,21 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Reference", "boilerplate_dir", "cited_keys", "references", "spell_citations"]
+__all__ = [
+    "Reference",
+    "boilerplate_dir",
+    "cited_keys",
+    "code",
+    "escaped",
+    "references",
+    "spell_citations",
+    "unescaped",
+]
+
+_MARKUP = re.compile(r"([\\`*_\[\]{}<>#|~^$@&])")
+_ESCAPED = re.compile(r"\\([\\`*_\[\]{}<>#|~^$@&])")
+
+_PLAIN = re.compile(r"[\w.+-]+")
 
 _ENTRY = re.compile(r"^@\w+\{(?P<key>[^,\s]+),\n(?P<fields>.*?)^\}$", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*?)\},?$", re.MULTILINE)
@@ -59,6 +73,22 @@ def references() -> Mapping[str, Reference]:
         entry["key"]: Reference(entry["key"], dict(_FIELD.findall(entry["fields"])), entry[0])
         for entry in _ENTRY.finditer(text)
     }
+
+
+def escaped(text: object) -> str:
+    """Write a user's text, such as the name of a column, so that Markdown shows it as it is."""
+    return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def code(name: object) -> str:
+    """Write the name of a column or file as code; one that could end the code, as plain text."""
+    text = str(name)
+    return f"`{text}`" if _PLAIN.fullmatch(text) else escaped(text)
+
+
+def unescaped(text: str) -> str:
+    """Take back what `escaped` did, for a page that is not made from Markdown."""
+    return _ESCAPED.sub(r"\1", text)
 
 
 def cited_keys(text: str) -> list[str]:

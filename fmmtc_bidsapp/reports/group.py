@@ -12,9 +12,17 @@ import pandas as pd
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.reports import group_comparison as comparisons
 from fmmtc_bidsapp.reports import group_figures as figures
 from fmmtc_bidsapp.reports import group_tables as tables
-from fmmtc_bidsapp.reports.answer import answer_of_application, answer_of_training, meaning
+from fmmtc_bidsapp.reports.answer import (
+    answer_of_application,
+    answer_of_training,
+    answer_of_validation,
+    meaning,
+    notices,
+    titled_verdict,
+)
 from fmmtc_bidsapp.reports.methods import flat_options, group_methods
 from fmmtc_bidsapp.reports.pages import methods_html, number, render_page
 from fmmtc_bidsapp.reports.written import program_version, read_json, read_table
@@ -22,6 +30,15 @@ from fmmtc_bidsapp.reports.written import program_version, read_json, read_table
 __all__ = ["write_group_report"]
 
 MAIN_MODEL, MAIN_NAME = "fmmtc", "FMM_TC"
+_BASELINES = ("fc-logistic", "covariates", "dummy")
+_MOST_LINES = 4
+"""Of a figure with a line a model."""
+
+_KINDS = {
+    "train": "training",
+    "compare": "comparing models",
+    "apply": "applying a trained model",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +54,14 @@ class _Analysis:
 
     @property
     def trained(self) -> bool:
-        return not self.learning.empty
+        """Whether people were predicted by models that never saw them; else one was applied."""
+        return bool(self.predictions["fold"].notna().any())
+
+    @property
+    def kind(self) -> str:
+        if not self.trained:
+            return "apply"
+        return str(self.about.get("Analysis", "train"))
 
     @property
     def main(self) -> str:
@@ -95,11 +119,22 @@ def write_group_report(output_dir: Path, label: str) -> Path:
         | {
             "methods": methods_html(group_methods(output_dir, label)),
             "about": _about(analysis),
-            "options": sorted(flat_options(analysis.about.get("Options", {})).items()),
+            "options": _options(analysis),
         },
     )
     write_text(analysis.files.report, html)
     return analysis.files.report
+
+
+def _options(analysis: _Analysis) -> list[tuple[str, str]]:
+    """Spell every option as a reader would: lists by their members."""
+    flat = sorted(flat_options(analysis.about.get("Options", {})).items())
+    return [
+        (name, ", ".join(map(str, value)) or "none")
+        if isinstance(value, list)
+        else (name, tables.text_of(value))
+        for name, value in flat
+    ]
 
 
 def _read(files: GroupFiles) -> _Analysis:
@@ -137,7 +172,7 @@ def _opening(analysis: _Analysis) -> dict[str, Any]:
         "people": "Who was in",
         **({"performance": "Performance"} if measured else {}),
         "probabilities": "Probabilities",
-        **({"learning": "Learning"} if analysis.trained else {}),
+        **({"learning": "Learning"} if _has_learning(analysis) else {}),
         "participants": "Participants",
         "methods": "Methods",
         "about": "About",
@@ -147,11 +182,12 @@ def _opening(analysis: _Analysis) -> dict[str, Any]:
         "lead": f"{main} · {analysis.outcome_names['1']}" if "Target" in about else main,
         "trained": analysis.trained,
         "sections": list(sections.items()),
-        "notices": _notices(about),
-        "answer": answer_of_training(analysis.metrics, analysis.main, main, about)
+        "notices": notices(about, analysis.kind, main),
+        "kind": _KINDS[analysis.kind],
+        "answer": _answer(analysis, main),
+        "verdict": titled_verdict(about.get("Verdict", ""), analysis.model_names)
         if measured
-        else answer_of_application(analysis.people, main, analysis.outcome_names["1"]),
-        "verdict": about.get("Verdict", "") if measured else "",
+        else "",
         "n": about.get("N", len(analysis.people)),
         "meaning": meaning(analysis.metrics, comparison, analysis.main, analysis.model_names, about)
         if measured
@@ -159,19 +195,23 @@ def _opening(analysis: _Analysis) -> dict[str, Any]:
     }
 
 
-def _notices(about: Mapping[str, Any]) -> list[tuple[str, str]]:
-    notices = []
-    if about.get("AtlasFallback"):
-        notices.append(
-            (
-                f"These series were not made with A424, but with {about.get('Atlas', 'another')}.",
-                "The published encoder was trained on A424; figures on other parcels cannot be "
-                "compared with it.",
-            )
-        )
-    if about.get("Notice"):
-        notices.append(("Note.", about["Notice"]))
-    return notices
+def _answer(analysis: _Analysis, main: str) -> str:
+    if analysis.metrics.empty:
+        return answer_of_application(analysis.people, main, analysis.outcome_names["1"])
+    judge = answer_of_training if analysis.trained else answer_of_validation
+    return judge(analysis.metrics, analysis.main, main, analysis.about)
+
+
+def _has_learning(analysis: _Analysis) -> bool:
+    return analysis.trained and not _own_learning(analysis).empty
+
+
+def _own_learning(analysis: _Analysis) -> pd.DataFrame:
+    """Take the first training of the main model."""
+    learning = analysis.learning
+    if learning.empty or "model" not in learning:
+        return learning
+    return learning[(learning["model"] == analysis.main) & (learning["seed"] == 0)]
 
 
 def _cohort(analysis: _Analysis) -> dict[str, Any]:
@@ -188,18 +228,32 @@ def _cohort(analysis: _Analysis) -> dict[str, Any]:
 def _performance(analysis: _Analysis) -> dict[str, Any]:
     names = analysis.model_names
     if analysis.metrics.empty:
-        return {"metrics": [], "models": list(names.values())}
+        return {"models": []}
     curves = read_table(analysis.files.curves)
+    drawn = _few(names, analysis.main)
+    arms = read_table(analysis.files.arms)
     return {
-        "models": list(names.values()),
-        "metrics": tables.metric_rows(analysis.metrics, names),
+        "models": tables.model_rows(analysis.metrics, names),
+        "metrics": tables.metric_table(analysis.metrics, names),
+        "main_name": names[analysis.main],
         "forest": figures.forest(analysis.metrics, "auroc", names, chance=0.5),
-        "comparison": tables.comparison_rows(read_table(analysis.files.comparison), names),
-        "roc": "" if curves.empty else figures.roc(curves, names),
+        "comparison": comparisons.comparison_tables(read_table(analysis.files.comparison)),
+        "arms": comparisons.arm_rows(arms, names),
+        "arm_differences": comparisons.arm_differences(arms, names),
+        "arm_note": read_json(analysis.files.arms.with_suffix(".json")).get("Note", ""),
+        "optimism": comparisons.optimism_rows(analysis.metrics, names),
+        "roc": "" if curves.empty else figures.roc(curves, drawn),
         "precision_recall": ""
         if curves.empty
-        else figures.precision_recall(curves, names, _prevalence(analysis.people)),
+        else figures.precision_recall(curves, drawn, _prevalence(analysis.people)),
     }
+
+
+def _few(names: Mapping[str, str], main: str) -> dict[str, str]:
+    """Keep as many models as there are colours to tell them apart: the main one and baselines."""
+    if len(names) <= _MOST_LINES:
+        return dict(names)
+    return {model: names[model] for model in (main, *_BASELINES) if model in names}
 
 
 def _prevalence(people: pd.DataFrame) -> float | None:
@@ -223,7 +277,9 @@ def _probabilities(analysis: _Analysis) -> dict[str, Any]:
         "positive_name": names["1"],
         "negative_name": names["0"],
         "n_repeats": max(analysis.predictions["repeat"].nunique(), 1),
-        "learning": figures.learning_curves(analysis.learning) if analysis.trained else "",
+        "learning": figures.learning_curves(_own_learning(analysis))
+        if _has_learning(analysis)
+        else "",
     }
 
 
@@ -251,6 +307,8 @@ def _about(analysis: _Analysis) -> list[tuple[str, str]]:
         "ParcelsLeftOut": "Parcels without data, over people",
         "EdgesImputed": "Edges filled from the training people",
         "OrderSpread": "Relative spread over token orders",
+        "Selection": "Choice of the epoch",
+        "Seeds": "Trainings of each network",
     }
     told = [
         (name, f"{value:.3g}" if isinstance(value, float) else str(value))

@@ -66,15 +66,19 @@ def forest(metrics: pd.DataFrame, metric: str, names: Mapping[str, str], chance:
     for place, model in enumerate(shown):
         row = rows.loc[model]
         colour = ACCENT if place == 0 else INK
-        axes.plot([row["mean_low"], row["mean_high"]], [place, place], color=colour, linewidth=1.6)
-        axes.plot(row["mean"], place, "o" if place == 0 else "s", color=colour, markersize=6)
+        # A finished model has no folds to take a mean of.
+        value = "pooled" if np.isnan(row["mean"]) else "mean"
+        ends = [row[f"{value}_low"], row[f"{value}_high"]]
+        axes.plot(ends, [place, place], color=colour, linewidth=1.6)
+        marker = "o" if place == 0 else "s"
+        axes.plot(row[value], place, marker, color=colour, markersize=6, clip_on=False)
     axes.set_yticks(range(len(shown)), [names[model] for model in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
-    plain_axes(axes, "AUROC, mean of the folds with 95 % interval; dashed: chance", "")
+    plain_axes(axes, "AUROC with its 95 % interval; dashed: chance", "")
     axes.tick_params(axis="y", labelcolor=INK)
     return inline_svg(figure, "forest", "AUROC of each model with its 95 % interval.")
 

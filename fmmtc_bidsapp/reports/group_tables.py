@@ -10,71 +10,117 @@ import pandas as pd
 from fmmtc_bidsapp.reports.pages import interval, number
 
 __all__ = [
-    "comparison_rows",
+    "HEADLINE",
+    "METRICS",
+    "MetricColumn",
+    "cell_of",
     "confusion",
     "eligibility_rows",
     "exclusion_counts",
-    "metric_rows",
+    "metric_table",
+    "model_rows",
     "people_rows",
     "per_person",
+    "text_of",
 ]
 
 
-class _Metric(NamedTuple):
+class MetricColumn(NamedTuple):
+    """A metric as the tables of a report head it."""
+
     column: str
     name: str
     hint: str
 
 
 METRICS = (
-    _Metric("auroc", "AUROC", "Chance that a positive ranks above a negative; guessing 0.5"),
-    _Metric("balanced_accuracy", "Balanced accuracy", "Mean of both rates; guessing 0.5"),
-    _Metric("mcc", "MCC", "Correlation of predicted and true; guessing 0"),
-    _Metric("f1_macro", "F1 (macro)", "Mean F1 of both classes"),
-    _Metric("sensitivity", "Sensitivity", "Positives found"),
-    _Metric("specificity", "Specificity", "Negatives found"),
-    _Metric("average_precision", "Average precision", "Guessing gives the share of positives"),
-    _Metric("brier", "Brier score", "Squared error of the probability; smaller is better"),
-    _Metric("brier_skill", "Brier skill", "Against the training share of positives; 0 is no gain"),
-    _Metric("log_loss", "Log loss", "Smaller is better"),
-    _Metric("log_loss_skill", "Log loss skill", "As the Brier skill"),
-    _Metric("calibration_slope", "Calibration slope", "Of all folds together; ideal 1"),
-    _Metric("calibration_intercept", "Calibration intercept", "Of all folds together; ideal 0"),
-    _Metric("calibration_error", "Calibration error", "Of all folds together, five bins; ideal 0"),
+    MetricColumn("auroc", "AUROC", "Chance that a positive ranks above a negative; guessing 0.5"),
+    MetricColumn("balanced_accuracy", "Balanced accuracy", "Mean of both rates; guessing 0.5"),
+    MetricColumn("mcc", "MCC", "Correlation of predicted and true; guessing 0"),
+    MetricColumn("f1_macro", "F1 (macro)", "Mean F1 of both classes"),
+    MetricColumn("sensitivity", "Sensitivity", "Positives found"),
+    MetricColumn("specificity", "Specificity", "Negatives found"),
+    MetricColumn("average_precision", "Average precision", "Guessing gives the share of positives"),
+    MetricColumn("brier", "Brier score", "Squared error of the probability; smaller is better"),
+    MetricColumn(
+        "brier_skill", "Brier skill", "Against the training share of positives; 0 is no gain"
+    ),
+    MetricColumn("log_loss", "Log loss", "Smaller is better"),
+    MetricColumn("log_loss_skill", "Log loss skill", "As the Brier skill"),
+    MetricColumn("calibration_slope", "Calibration slope", "Of all folds together; ideal 1"),
+    MetricColumn(
+        "calibration_intercept", "Calibration intercept", "Of all folds together; ideal 0"
+    ),
+    MetricColumn(
+        "calibration_error", "Calibration error", "Of all folds together, five bins; ideal 0"
+    ),
 )
 
 _PERSON = ["participant_id", "session_id"]
 
 
-def metric_rows(metrics: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Lay the metrics out with a row per metric and a cell per model.
+HEADLINE = "auroc"
+_BESIDE = ("balanced_accuracy", "f1_macro", "mcc", "brier")
+"""Shown beside the AUROC where there is no room for all."""
+
+
+def model_rows(metrics: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Spell one row per model: the AUROC, whether it was tested, and the figures beside it.
 
     Parameters
     ----------
     metrics
         Rows of ``_metrics.tsv``.
     names
-        Readable name of each model, in the order of the cells.
+        Readable name of each model, in the order of the rows.
 
     Returns
     -------
     list of dict
-        ``name``, ``hint`` and ``cells``, metrics that nobody has left out.
+        ``name``, ``cells`` (as the columns of `METRICS` named ``HEADLINE`` and ``_BESIDE``), ``p``,
+        ``p_adjusted``, ``n_permutations`` and ``verdict``.
     """
-    by_key = {(row["metric"], row["model"]): row for row in metrics.to_dict("records")}
-    present = {metric for metric, _ in by_key}
-    return [
-        {
-            "name": metric.name,
-            "hint": metric.hint,
-            "cells": [_cell(by_key.get((metric.column, model), {})) for model in names],
+    by_key = _by_key(metrics)
+    rows = []
+    for model, name in names.items():
+        headline = by_key.get((HEADLINE, model), {})
+        shown = [by_key.get((metric, model), {}) for metric in (HEADLINE, *_BESIDE)]
+        row = {
+            "name": name,
+            "cells": [cell_of(each) for each in shown],
+            "p": number(headline.get("p"), 3),
+            "p_adjusted": number(headline.get("p_adjusted"), 3),
+            "n_permutations": number(headline.get("n_permutations"), 0),
+            "verdict": text_of(headline.get("verdict")),
         }
-        for metric in METRICS
-        if metric.column in present
+        rows.append(row)
+    return rows
+
+
+def metric_table(metrics: pd.DataFrame, names: Mapping[str, str]) -> dict[str, Any]:
+    """Lay every metric out: a row per model, a column per metric that somebody has.
+
+    Returns
+    -------
+    dict
+        ``columns`` (`MetricColumn`) and ``rows`` with ``name`` and ``cells``.
+    """
+    by_key = _by_key(metrics)
+    present = {metric for metric, _ in by_key}
+    columns = [metric for metric in METRICS if metric.column in present]
+    rows = [
+        {"name": name, "cells": [cell_of(by_key.get((each.column, model), {})) for each in columns]}
+        for model, name in names.items()
     ]
+    return {"columns": columns, "rows": rows}
 
 
-def _cell(row: Mapping[Any, Any]) -> dict[str, str]:
+def _by_key(metrics: pd.DataFrame) -> dict[tuple[str, str], Mapping[Hashable, Any]]:
+    return {(row["metric"], row["model"]): row for row in metrics.to_dict("records")}
+
+
+def cell_of(row: Mapping[Any, Any]) -> dict[str, str]:
+    """Spell one metric of one model."""
     # A fold alone is too small for some metrics; what they have is the pooled value.
     shown = "pooled" if pd.isna(row.get("mean")) else "mean"
     return {
@@ -86,29 +132,52 @@ def _cell(row: Mapping[Any, Any]) -> dict[str, str]:
     }
 
 
-def comparison_rows(comparison: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Spell the rows of ``_comparison.tsv``."""
-    metric_names = {metric.column: metric.name for metric in METRICS}
-    return [
-        {
-            "model": names.get(row["model"], row["model"]),
-            "metric": metric_names.get(row["metric"], row["metric"]),
-            "difference": number(row["difference"]),
-            "interval": interval(row["low"], row["high"]) or "n/a",
-            "p": number(row["p"], 3),
-        }
-        for row in comparison.to_dict("records")
-    ]
-
-
 def eligibility_rows(eligibility: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give each step its share of the first, in percent, for the bars."""
+    """Give each step its share of the first, in percent, for the bars; and how people divide.
+
+    Parameters
+    ----------
+    eligibility
+        Rows of ``_eligibility.tsv``.
+
+    Returns
+    -------
+    list of dict
+        ``step``, ``n``, ``share``, and ``divided``: of everyone (``all``) and of each arm
+        (``arm: drug``), as positive and negative.
+    """
     rows = eligibility.to_dict("records")
     most = max((row["n"] for row in rows), default=0) or 1
     return [
-        {"step": row["step"], "n": int(row["n"]), "share": number(100 * row["n"] / most, 1)}
+        {
+            "step": row["step"],
+            "n": int(row["n"]),
+            "share": number(100 * row["n"] / most, 1),
+            "divided": _divided(row),
+        }
         for row in rows
     ]
+
+
+def _divided(row: Mapping[Hashable, Any]) -> dict[str, str]:
+    arms = {
+        str(name).removeprefix("n_positive"): str(name)
+        for name in row
+        if str(name).startswith("n_positive")
+    }
+    return {
+        _divided_title(arm): f"{_whole(row[column])} / {_whole(row[f'n_negative{arm}'])}"
+        for arm, column in arms.items()
+        if f"n_negative{arm}" in row
+    }
+
+
+def _divided_title(ending: str) -> str:
+    return ending.replace("_arm-", "arm: ", 1) if ending else "all"
+
+
+def _whole(count: float) -> str:
+    return number(count, 0)
 
 
 def exclusion_counts(exclusions: pd.DataFrame) -> list[dict[Hashable, Any]]:
@@ -162,17 +231,17 @@ def people_rows(people: pd.DataFrame, outcome_names: Mapping[str, str]) -> list[
     return [
         {
             "participant_id": row["participant_id"],
-            "session_id": _text(row["session_id"]),
+            "session_id": text_of(row["session_id"]),
             "outcome": outcome_names.get(row["y_true"], "n/a"),
             "probability": number(row["probability"]),
             "percent": "0" if pd.isna(row["probability"]) else f"{100 * row['probability']:.0f}",
             "range": interval(row["probability_low"], row["probability_high"]) or "n/a",
             "predicted": outcome_names["1" if row["positive_share"] >= 0.5 else "0"],
-            "fold": _text(row["fold"]),
+            "fold": text_of(row["fold"]),
             "n_runs": number(row["n_runs"], 0),
-            "qc_flag": _text(row["qc_flag"]),
+            "qc_flag": text_of(row["qc_flag"]),
             # n/a: the scan lies within what the network was trained on.
-            "out_of_distribution": _text(row["out_of_distribution"]).replace("n/a", "no"),
+            "out_of_distribution": text_of(row["out_of_distribution"]).replace("n/a", "no"),
         }
         for row in people.to_dict("records")
     ]
@@ -192,7 +261,8 @@ def confusion(predictions: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Spell a value; ``n/a`` where there is none."""
     if value is None or value != value:  # NaN is the only value that differs from itself
         return "n/a"
     if isinstance(value, bool):

@@ -15,6 +15,7 @@ from fmmtc_bidsapp.reports.applied import cleanings, matrices, parcellations
 from fmmtc_bidsapp.reports.bibliography import (
     boilerplate_dir,
     cited_keys,
+    escaped,
     references,
     spell_citations,
 )
@@ -29,11 +30,19 @@ from fmmtc_bidsapp.reports.written import (
     read_table,
 )
 
-__all__ = ["flat_options", "group_methods", "participant_methods", "write_citation"]
+__all__ = [
+    "flat_options",
+    "group_methods",
+    "methods_sections",
+    "participant_methods",
+    "write_citation",
+]
 
 _NORMALISATIONS = {
     "scan": "each parcel centred, the scan divided by its median parcel SD",
     "zscore": "each parcel centred and divided by its own SD",
+    "robust": "each parcel less its median and divided by its interquartile range, both of the "
+    "training people of the fold",
     "none": "in scanner units",
 }
 _SHORT_SERIES = {
@@ -102,20 +111,46 @@ def group_methods(output_dir: Path, label: str) -> str:
         {
             "label": label,
             "version": program_version(output_dir),
-            "trained": files.learning.exists(),
+            "trained": _was_trained(predictions),
             "n": about.get("N", _n_people(predictions)),
             "n_positive": about.get("NPositive", "n/a"),
-            "target": about.get("Target", "the target"),
-            "positive": about.get("PositiveValue", 1),
+            "target": _escaped(about.get("Target", "the target")),
+            "positive": _escaped(about.get("PositiveValue", 1)),
             "encoder": about.get("Encoder"),
-            "models": list(names),
-            "baselines": [name for model, name in names.items() if model != main],
+            "models": _models(files) or list(names),
+            "main": names.get(main, main),
+            "baselines": [names.get(model, model) for model in _models(files) if model != main],
+            "permutations": sorted({n for n in about.get("Permutations", {}).values() if n}),
+            "compared": about.get("Analysis") == "compare",
             # An option that the file does not name is None: the text then leaves it out.
-            "o": defaultdict(lambda: None, flat_options(about.get("Options", {}))),
+            "o": defaultdict(lambda: None, _escaped(flat_options(about.get("Options", {})))),
             "normalisations": _NORMALISATIONS,
             "short_series": _SHORT_SERIES,
         },
     )
+
+
+def methods_sections(output_dir: Path) -> dict[str, str]:
+    """Write the methods text of everything in the dataset: each section by its title.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+
+    Returns
+    -------
+    dict
+        Markdown with citations as ``[@key]``; empty where nothing is finished.
+    """
+    labels = sorted(
+        path.name.removeprefix("group_desc-").removesuffix("_predictions.tsv")
+        for path in (output_dir / "group").glob("group_desc-*_predictions.tsv")
+    )
+    sections = {"Parcel series and connectivity": participant_methods(output_dir)} | {
+        f"Analysis {label}": group_methods(output_dir, label) for label in labels
+    }
+    return {title: body for title, body in sections.items() if body}
 
 
 def write_citation(output_dir: Path) -> None:
@@ -136,14 +171,8 @@ def write_citation(output_dir: Path) -> None:
     OutputError
         If a file cannot be written.
     """
-    labels = sorted(
-        path.name.removeprefix("group_desc-").removesuffix("_predictions.tsv")
-        for path in (output_dir / "group").glob("group_desc-*_predictions.tsv")
-    )
-    sections = {"Parcel series and connectivity": participant_methods(output_dir)} | {
-        f"Analysis {label}": group_methods(output_dir, label) for label in labels
-    }
-    text = "\n".join(f"## {title}\n\n{body}" for title, body in sections.items() if body)
+    sections = methods_sections(output_dir)
+    text = "\n".join(f"## {title}\n\n{body}" for title, body in sections.items())
     keys = cited_keys(text)
     listed = "\n".join(
         f"- {known.short}. {known.fields['title']}. {known.venue}. {known.link or ''}"
@@ -175,6 +204,25 @@ def _render(template: str, context: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template(template).render(context)
+
+
+def _escaped(value: Any) -> Any:
+    """Escape all text in options, which names columns and values of other people's tables."""
+    if isinstance(value, Mapping):
+        return {name: _escaped(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return escaped(value) if isinstance(value, str) else value
+
+
+def _was_trained(predictions: Any) -> bool:
+    return not predictions.empty and bool(predictions["fold"].notna().any())
+
+
+def _models(files: GroupFiles) -> list[str]:
+    """List the models that were judged, random guesses aside."""
+    metrics = read_table(files.metrics)
+    return [] if metrics.empty else [m for m in metrics["model"].unique() if m != "random"]
 
 
 def _n_people(predictions: Any) -> int:

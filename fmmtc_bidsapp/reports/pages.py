@@ -12,7 +12,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from fmmtc_bidsapp.reports.bibliography import cited_keys, references, spell_citations
+from fmmtc_bidsapp.reports.bibliography import (
+    cited_keys,
+    references,
+    spell_citations,
+    unescaped,
+)
 
 __all__ = ["interval", "methods_html", "number", "percent", "render_page", "render_part"]
 
@@ -93,7 +98,11 @@ def methods_html(text: str) -> Markup:
 
 def _coded(text: str) -> Markup:
     """Escape a paragraph, what stands in backticks as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+    # What users named may hold the marks of Markdown, behind a backslash; HTML's come last.
+    parts = re.split(r"(?<!\\)`([^`]+)`", text)
+    written = [escape(unescaped(each)) for each in parts]
+    written[1::2] = [Markup("<code>{}</code>").format(each) for each in written[1::2]]
+    return Markup().join(written)
 
 
 def _reference(key: str) -> Markup:

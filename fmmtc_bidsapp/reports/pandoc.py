@@ -11,6 +11,8 @@ __all__ = ["converted"]
 
 _FORMATS = {".html": "html", ".tex": "latex"}
 _TIMEOUT_S = 60
+_MARKDOWN = "markdown-raw_html-raw_tex-raw_attribute"
+"""Names of columns are other people's text: none of it becomes markup."""
 
 
 def converted(markdown: str, bibliography: Path) -> dict[str, str]:
@@ -36,7 +38,12 @@ def converted(markdown: str, bibliography: Path) -> dict[str, str]:
     for suffix, form in _FORMATS.items():
         command = [
             *(program, "--standalone", "--citeproc", f"--bibliography={bibliography}"),
-            *("--metadata=title:Methods", "--metadata=lang:en", "--from=markdown", f"--to={form}"),
+            *(
+                "--metadata=title:Methods",
+                "--metadata=lang:en",
+                f"--from={_MARKDOWN}",
+                f"--to={form}",
+            ),
         ]
         document = _output(command, markdown)
         if document is not None:

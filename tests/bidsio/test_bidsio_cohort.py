@@ -1,29 +1,51 @@
+import json
 import tarfile
 
 import numpy as np
 import pytest
 
 from fmmtc_bidsapp.bidsio.cohort import read_cohort
+from fmmtc_bidsapp.bidsio.eligibility import Eligible, LabelRow, read_eligible
+from fmmtc_bidsapp.bidsio.query import Query
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
+from fmmtc_bidsapp.records import EligibilityStep
 
 
 @pytest.fixture
-def cohort(tmp_path):
-    def read(table, *, participants=(), sessions=(), smallest_class=1, **options):
-        path = None
+def heard():
+    """Steps that were told."""
+    return []
+
+
+@pytest.fixture
+def cohort(tmp_path, heard):
+    def read(
+        table,
+        *,
+        participants=(),
+        sessions=(),
+        smallest_class=1,
+        outcome_optional=False,
+        **options,
+    ):
+        chosen = CohortOptions(**({"target": "Response"} if table else {}), **options)
+        eligible = Eligible(others=LabelRow(""))
         if table is not None:
             path = tmp_path / "participants.tsv"
             rows = "".join(f"{who}\t{y}\n" for who, y in table.items())
             path.write_text("participant_id\tResponse\n" + rows)
+            eligible = read_eligible(
+                path, chosen, participants=participants, outcome_optional=outcome_optional
+            )
+        query = Query(participants, sessions, (), ())
         return read_cohort(
             tmp_path / "out",
-            path,
-            CohortOptions(**({"target": "Response"} if table else {}), **options),
-            participants=participants,
-            sessions=sessions,
-            tasks=[],
+            eligible,
+            chosen,
+            query,
             smallest_class=smallest_class,
+            tell=heard.extend,
         )
 
     return read
@@ -58,7 +80,11 @@ def test_people_in_only_one_of_table_and_series_are_listed(written, cohort):
         "sub-03": "not in the participants table",
         "sub-04": "no series",
     }
-    assert found.eligibility[-2:] == (("with series", 2), ("with usable series", 2))
+    assert found.eligibility[-2:] == (
+        EligibilityStep("with series", 2, 1, 1),
+        EligibilityStep("with usable series", 2, 1, 1),
+    )
+    assert found.count("encoded", found.people[:1]) == EligibilityStep("encoded", 1, 1, 0)
 
 
 def test_someone_left_out_by_the_table_is_listed_once(written, cohort):
@@ -114,10 +140,119 @@ def test_a_class_smaller_than_needed_is_refused_with_the_counts(written, cohort)
         cohort({"sub-01": 1, "sub-02": 0, "sub-03": 0}, smallest_class=2)
 
 
-def test_nobody_left_is_refused_with_the_steps(written, cohort):
+def test_nobody_left_is_refused_with_the_steps(written, cohort, heard):
     written(rest("01"))
     with pytest.raises(InputError, match="with series: 0"):
         cohort({"sub-08": 1, "sub-09": 0})
+    assert [(each.step, each.n) for each in heard] == [
+        ("with series", 0),
+        ("with usable series", 0),
+    ]
+
+
+def test_a_folder_without_any_series_is_a_step_of_nobody_and_an_error(cohort, heard, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"with series: 0.*holds no parcel series") as caught:
+        cohort({"sub-08": 1, "sub-09": 0})
+    assert caught.value.exit_code == 65
+    assert heard[0] == EligibilityStep("with series", 0, 0, 0)
+
+
+def test_where_outcomes_are_optional_everyone_with_series_enters(written, cohort):
+    for sub in ("01", "02", "03"):
+        written(rest(sub))
+    found = cohort(
+        {"sub-01": 1, "sub-02": "n/a", "sub-09": 0}, smallest_class=0, outcome_optional=True
+    )
+    assert [(each.key, each.y) for each in found.people] == [
+        ("sub-01", 1),
+        ("sub-02", None),
+        ("sub-03", None),
+    ]
+    assert [(each.step, each.n, each.n_positive) for each in found.eligibility] == [
+        ("with series", 3, 1),
+        ("with usable series", 3, 1),
+    ]
+    assert found.exclusions == ()
+
+
+def matrices(root, people, *, ending, scale=0.5, sidecar=None, columns=("a", "b", "c")):
+    """Write a matrix a person, its order that of the columns."""
+    for who in people:
+        path = root / f"sub-{who.split('_')[0]}" / "func" / f"sub-{who}_{ending}_relmat.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [
+            "\t".join([one, *("1" if one == other else str(scale) for other in columns)])
+            for one in columns
+        ]
+        path.write_text("\n".join(["\t".join(["Node", *columns]), *rows]) + "\n")
+        if sidecar is not None:
+            path.with_suffix(".json").write_text(json.dumps(sidecar))
+
+
+OURS = "task-rest_space-MNI152NLin6Asym_atlas-A424_stat-pearsoncorrelation_desc-simple"
+GIGA = "task-rest_seg-Schaefer_meas-PearsonCorrelation_desc-simple"
+
+
+@pytest.mark.parametrize("ending", [OURS, OURS.replace("_desc-simple", ""), GIGA])
+def test_a_folder_of_matrices_alone_is_read_by_them(cohort, tmp_path, ending):
+    told = {"FisherZ": True, "NumberOfVolumesRetained": 90, "MeanFramewiseDisplacement": 0.2}
+    matrices(tmp_path / "out", ("01", "02"), ending=ending, sidecar=told)
+    found = cohort({"sub-01": 1, "sub-02": 0})
+    assert not found.has_series
+    assert (found.parcels, found.atlas_label) == (
+        ("a", "b", "c"),
+        "Schaefer" if "seg" in ending else "A424",
+    )
+    (run,) = found.people[0].runs
+    assert (run.is_matrix, run.fisher_z, run.n_volumes_retained) == (True, True, 90)
+    assert run.mean_fd_mm == 0.2
+    assert [each.step for each in found.eligibility[-2:]] == [
+        "with matrices",
+        "with usable matrices",
+    ]
+
+
+def test_matrices_are_not_read_where_there_are_series(written, cohort, tmp_path):
+    written(rest("01"))
+    written(rest("02"))
+    matrices(tmp_path / "out", ("03",), ending=OURS)
+    found = cohort({"sub-01": 1, "sub-02": 0, "sub-03": 0})
+    assert found.has_series
+    assert reasons(found) == {"sub-03": "nothing of theirs is there (asked for: all)"}
+
+
+def test_matrices_of_the_same_parcels_in_another_order_are_taken_and_others_refused(
+    cohort, tmp_path
+):
+    root = tmp_path / "out"
+    matrices(root, ("01",), ending=OURS)
+    matrices(root, ("02",), ending=OURS, columns=("c", "a", "b"))
+    assert cohort({"sub-01": 1, "sub-02": 0}).parcels == ("a", "b", "c")
+    matrices(root, ("02",), ending=OURS, columns=("c", "a", "d"))
+    with pytest.raises(InputError, match="different atlases or parcel lists"):
+        cohort({"sub-01": 1, "sub-02": 0})
+
+
+def test_another_measure_than_correlation_is_refused_and_beside_it_left_out(cohort, tmp_path):
+    root, table = tmp_path / "out", {"sub-01": 1, "sub-02": 0}
+    other = OURS.replace("pearsoncorrelation", "partialcorrelation")
+    matrices(root, ("01", "02"), ending=other)
+    with pytest.raises(InputError, match=r"hold partial-correlation; models are shown corr"):
+        cohort(table)
+    matrices(root, ("01", "02"), ending=OURS)
+    assert [len(person.runs) for person in cohort(table).people] == [1, 1]
+
+
+def test_a_matrix_over_all_runs_is_left_out_where_the_runs_are_there(cohort, tmp_path):
+    root = tmp_path / "out"
+    numbered = OURS.replace("task-rest", "task-rest_run-{}")
+    for run in (1, 2):
+        matrices(root, ("01",), ending=numbered.format(run))
+    matrices(root, ("01", "02"), ending=OURS)
+    found = cohort({"sub-01": 1, "sub-02": 0})
+    assert [len(person.runs) for person in found.people] == [2, 1]
+    assert "stands for all runs of the task" in reasons(found)["sub-01"]
 
 
 def test_without_a_table_everyone_with_series_is_read(written, cohort):
@@ -161,13 +296,12 @@ def test_the_real_trial_has_49_labelled_people_with_series(shared, tmp_path):
     with tarfile.open(shared / "data" / "stages.tar.xz") as tar:
         tar.extractall(tmp_path, filter="data")
     root = next(tmp_path.rglob("participants.tsv")).parent
+    options = CohortOptions(target="sofas_improved_6mo")
     found = read_cohort(
         root / "derivatives" / "parcels",
-        root / "participants.tsv",
-        CohortOptions(target="sofas_improved_6mo"),
-        participants=[],
-        sessions=[],
-        tasks=[],
+        read_eligible(root / "participants.tsv", options),
+        options,
+        Query((), (), (), ()),
         smallest_class=5,
     )
     assert (len(found.people), sum(person.y for person in found.people)) == (49, 24)

@@ -44,7 +44,14 @@ def test_another_configuration_under_the_same_label_is_refused_with_both_hashes(
     with pytest.raises(UsageError, match=r"none.*aaa.*bbb"):
         prepare(tmp_path, config_hash="bbb")
     with pytest.raises(UsageError, match=r"none.*aaa.*bbb"):
-        check_configuration(tmp_path, {"none": "bbb"})
+        check_configuration(tmp_path, {"none": "bbb"}, {})
+
+
+def test_other_sources_under_the_same_name_are_refused_before_anything_is_written(tmp_path):
+    prepare(tmp_path, sources={"parcels": tmp_path / "mine"})
+    check_configuration(tmp_path, {"none": "aaa"}, {"parcels": tmp_path / "mine"})
+    with pytest.raises(UsageError, match=r"mine.*others.*'parcels'"):
+        check_configuration(tmp_path, {"none": "aaa"}, {"parcels": tmp_path / "others"})
 
 
 def test_other_parcel_means_are_refused_with_the_flags_that_decide_them(tmp_path):
@@ -56,7 +63,7 @@ def test_other_parcel_means_are_refused_with_the_flags_that_decide_them(tmp_path
 
 def test_a_configuration_that_gave_no_result_binds_no_one(tmp_path):
     prepare(tmp_path)
-    check_configuration(tmp_path, {"none": "bbb"})
+    check_configuration(tmp_path, {"none": "bbb"}, {})
     description = prepare(tmp_path, config_hash="bbb")
     assert description["GeneratedBy"][0]["ConfigurationHash"] == {"none": "bbb"}
 

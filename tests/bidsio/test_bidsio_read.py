@@ -6,6 +6,7 @@ import pytest
 
 from fmmtc_bidsapp.bidsio.read import (
     read_confounds,
+    read_parcel_names,
     read_relmat,
     read_series,
 )
@@ -187,3 +188,16 @@ def test_json_that_nobody_could_write_again_is_refused(tmp_path, text):
 def test_a_character_of_two_halves_is_one(tmp_path):
     (tmp_path / "bold.json").write_text('{"a": "\\ud83e\\udde0"}')
     assert read_sidecar(tmp_path / "sub-01_bold.nii.gz", tmp_path) == {"a": "\U0001f9e0"}
+
+
+def test_a_header_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "a_timeseries.tsv"
+    path.write_bytes(b"P\xe9\tP1\n1\t2\n")
+    with pytest.raises(InputError, match="no table of text"):
+        read_parcel_names(path)
+
+
+def test_a_matrix_of_one_column_is_refused(tmp_path):
+    path = table(tmp_path / "a_stat-pearsoncorrelation_relmat.tsv", ["Node"], ["P1"])
+    with pytest.raises(InputError, match="one column"):
+        read_relmat(path)

@@ -4,20 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.series import find_series, read_parcel_table
+from fmmtc_bidsapp.bidsio.query import Query
+from fmmtc_bidsapp.bidsio.series import find_series, read_atlas_table, read_parcel_table
 from fmmtc_bidsapp.errors import InputError, UsageError
 
 
 def find(root, *, desc=None, participants=(), sessions=(), tasks=(), atlas=None, space="auto"):
-    return find_series(
-        root,
-        participants=participants,
-        sessions=sessions,
-        tasks=tasks,
-        desc=desc,
-        atlas=atlas,
-        space=space,
-    )
+    query = Query(participants, sessions, tasks, ())
+    return find_series(root, query, desc=desc, atlas=atlas, space=space)
 
 
 def add(root, *names):
@@ -144,7 +138,7 @@ def test_files_without_desc_are_meant_when_none_is_named(tmp_path):
 
 def test_a_cleaning_that_is_not_there_lists_those_that_are(tmp_path):
     root = add(tmp_path, f"{XCPD}_timeseries.tsv")
-    with pytest.raises(UsageError, match=r"No series has desc simple; there is \(none\)"):
+    with pytest.raises(UsageError, match=r"No file has desc simple; there is \(none\)"):
         find(root, desc="simple")
 
 
@@ -211,3 +205,24 @@ def test_an_atlas_without_a_table_is_none(tmp_path):
     root = add(tmp_path, f"{XCPD}_timeseries.tsv")
     (series,), _ = find(root)
     assert read_parcel_table(root, series) is None
+
+
+def test_a_series_whose_header_is_damaged_is_an_exclusion(tmp_path):
+    names = [f"sub-0{i}/func/sub-0{i}_task-rest_atlas-A_timeseries.tsv" for i in (1, 2)]
+    add(tmp_path, *names)
+    (tmp_path / names[0]).write_bytes(b"\x1f\x8b\xff\n")
+    found, excluded = find(tmp_path)
+    assert [each.participant_id for each in excluded] == ["sub-01"]
+    assert "no table of text" in excluded[0].reason
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [(b"\t\t", "no numbers"), (b"a\t0\t0", "no numbers"), (b"\xe9\t0\t0", "not a table")],
+)
+def test_coordinates_that_are_no_numbers_are_refused_with_their_file(tmp_path, cells, words):
+    path = tmp_path / "atlas-X_dseg.tsv"
+    path.write_bytes(b"index\tname\tx\ty\tz\n1\tP1\t0\t0\t0\n2\tP2\t" + cells + b"\n")
+    with pytest.raises(InputError, match=rf"atlas-X_dseg\.tsv.*{words}"):
+        read_atlas_table(tmp_path, "X")

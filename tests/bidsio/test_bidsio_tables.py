@@ -1,127 +1,100 @@
-import tarfile
+"""The participants table joined with phenotype tables."""
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.tables import read_labels
+from fmmtc_bidsapp.bidsio.tables import read_rows
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.options import CohortOptions
 
 
 @pytest.fixture
 def table(tmp_path):
-    def write(*rows, columns="participant_id type Response"):
-        path = tmp_path / "participants.tsv"
-        lines = [columns.split(), *(row.split() for row in rows)]
-        path.write_text("".join("\t".join(line) + "\n" for line in lines))
+    def write(name, text):
+        path = tmp_path / name
+        path.write_text("\n".join("\t".join(line.split()) for line in text.splitlines()) + "\n")
         return path
 
     return write
 
 
-def outcomes(path, **options):
-    labels, _, _ = read_labels(path, CohortOptions(target="Response", **options))
-    return {label.participant_id: label.y for label in labels}
+@pytest.fixture
+def participants(table):
+    return table("participants.tsv", "participant_id age\nsub-1 30\nsub-2 40\n3 50")
 
 
-@pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("0.0", "1.0"), ("0", "1.0")])
-def test_zero_and_one_are_themselves_however_they_are_written(table, no, yes):
-    path = table(f"sub-01 patient {no}", f"sub-02 patient {yes}")
-    assert outcomes(path) == {"sub-01": 0, "sub-02": 1}
+def test_phenotype_columns_are_joined_by_participant_and_absent_people_have_none(
+    table, participants
+):
+    pain = table("pain.tsv", "participant_id ache\nsub-3 7\n1 2\nsub-9 5")
+    sleep = table("sleep.tsv", "hours participant_id\n8 sub-2")
+    rows = read_rows(participants, (pain, sleep), ("ache", "hours", "age"))
+    assert rows == [
+        {"participant_id": "sub-1", "age": "30", "ache": "2", "hours": "n/a"},
+        {"participant_id": "sub-2", "age": "40", "ache": "n/a", "hours": "8"},
+        {"participant_id": "sub-3", "age": "50", "ache": "7", "hours": "n/a"},
+    ]
 
 
-def test_text_needs_a_positive_value_and_its_values_are_listed(table):
-    path = table("sub-01 patient non", "sub-02 patient resp", "sub-03 patient resp")
-    with pytest.raises(UsageError, match="non: 1, resp: 2; say with --positive-value"):
-        outcomes(path)
-    assert outcomes(path, positive_value="resp") == {"sub-01": 0, "sub-02": 1, "sub-03": 1}
+def test_a_column_that_is_used_and_in_two_tables_is_refused_with_both(table, participants):
+    other = table("other.tsv", "participant_id age\nsub-1 31")
+    with pytest.raises(UsageError, match=r"age is in .*participants\.tsv and in .*other\.tsv"):
+        read_rows(participants, (other,), ("age",))
+    assert read_rows(participants, (other,))[0]["age"] == "30"
 
 
-def test_numbers_other_than_zero_and_one_need_a_positive_value(table):
-    path = table("sub-01 patient 1", "sub-02 patient 2")
-    with pytest.raises(UsageError, match="--positive-value"):
-        outcomes(path)
-    assert outcomes(path, positive_value="2.0") == {"sub-01": 0, "sub-02": 1}
+def test_an_optional_column_in_two_tables_is_refused_too(table, participants):
+    other = table("other.tsv", "participant_id age\nsub-1 31")
+    with pytest.raises(UsageError, match="age is in"):
+        read_rows(participants, (other,), (), ("age",))
 
 
-def test_a_positive_value_that_does_not_occur_is_refused(table):
-    path = table("sub-01 patient a", "sub-02 patient b")
-    with pytest.raises(UsageError, match=r"--positive-value c is not a value.*a: 1, b: 1"):
-        outcomes(path, positive_value="c")
+def test_a_phenotype_table_without_participants_is_wrong_use(table, participants):
+    other = table("other.tsv", "subject ache\nsub-1 3")
+    with pytest.raises(UsageError, match="no column participant_id; it has subject, ache"):
+        read_rows(participants, (other,))
 
 
-def test_three_values_are_refused_with_their_counts(table):
-    path = table("sub-01 patient a", "sub-02 patient b", "sub-03 patient c")
-    with pytest.raises(UsageError, match="it has 3"):
-        outcomes(path, positive_value="a")
+@pytest.mark.parametrize("name", ["participants.tsv", "pain.tsv"])
+def test_two_rows_for_someone_are_refused_in_any_table(table, participants, name):
+    twice = table(name, "participant_id ache\nsub-1 3\n1 4")
+    tables = [table("first.tsv", "participant_id\nsub-1"), twice]
+    with pytest.raises(InputError, match=rf"{name} has two rows for sub-1"):
+        read_rows(tables[0], (twice,))
 
 
-def test_one_class_is_unusable_input_with_its_count(table):
-    path = table("sub-01 patient 1", "sub-02 patient 1.0")
-    with pytest.raises(InputError, match=r"same Response \(1: 2\)") as caught:
-        outcomes(path)
-    assert caught.value.exit_code == 65
-
-
-def test_filters_and_missing_outcomes_leave_people_out_with_a_reason(table):
-    path = table("sub-01 patient 1", "sub-02 control n/a", "sub-03 patient n/a", "sub-04 patient 0")
-    options = CohortOptions(target="Response", where=("type=patient",))
-    labels, exclusions, steps = read_labels(path, options)
-    assert [label.participant_id for label in labels] == ["sub-01", "sub-04"]
-    assert {each.participant_id: each.reason for each in exclusions} == {
-        "sub-02": "type is control, not patient",
-        "sub-03": "Response is n/a",
-    }
-    assert [count for _, count in steps] == [4, 3, 2]
-
-
-def test_a_filter_by_number_takes_any_way_of_writing_it(table):
-    path = table("sub-01 1.0 1", "sub-02 1 0", "sub-03 2 0")
-    assert set(outcomes(path, where=("type=1",))) == {"sub-01", "sub-02"}
-
-
-def test_a_filter_that_selects_nobody_lists_the_values(table):
-    path = table("sub-01 patient 1", "sub-02 control 0")
-    with pytest.raises(InputError, match="type=healthy selects nobody; type holds control, pat"):
-        outcomes(path, where=("type=healthy",))
-
-
-def test_a_filter_without_a_value_is_refused(table):
-    with pytest.raises(UsageError, match="COLUMN=VALUE"):
-        outcomes(table("sub-01 patient 1"), where=("type",))
-
-
-@pytest.mark.parametrize("options", [{"where": ("Drug=x",)}, {"stratify_by": ("Drug",)}])
-def test_an_absent_column_is_refused_with_those_there_are(table, options):
-    with pytest.raises(UsageError, match="no column Drug; it has participant_id, type, Response"):
-        outcomes(table("sub-01 patient 1", "sub-02 patient 0"), **options)
-
-
-def test_an_absent_target_is_wrong_use(table):
-    with pytest.raises(UsageError, match="no column Outcome") as caught:
-        read_labels(table("sub-01 patient 1"), CohortOptions(target="Outcome"))
+def test_an_absent_column_lists_the_columns_of_every_table(table, participants):
+    pain = table("pain.tsv", "participant_id ache\nsub-1 3")
+    with pytest.raises(UsageError, match=r"no column sex: .*participant_id, age; .*ache") as caught:
+        read_rows(participants, (pain,), ("sex",))
     assert caught.value.exit_code == 2
 
 
-def test_a_participant_with_two_rows_is_refused(table):
-    with pytest.raises(InputError, match="two rows for sub-01"):
-        outcomes(table("sub-01 patient 1", "01 patient 0"))
+def test_a_table_that_is_not_there_is_named(participants, tmp_path):
+    with pytest.raises(UsageError, match=r"--phenotype .*nowhere\.tsv"):
+        read_rows(participants, (tmp_path / "nowhere.tsv",))
 
 
-def test_strata_are_kept_even_where_unknown(table):
-    path = table("sub-01 patient 1", "sub-02 n/a 0")
-    labels, _, _ = read_labels(path, CohortOptions(target="Response", stratify_by=("type",)))
-    assert [label.strata for label in labels] == [("patient",), ("n/a",)]
+def test_tabs_at_the_end_of_lines_and_tables_shift_nothing(tmp_path):
+    path = tmp_path / "participants.tsv"
+    path.write_text("participant_id\tage\t\nsub-1\t30\t\nsub-2\t40\t\t\nsub-3\n\t\t\n\n")
+    assert read_rows(path, (), ("age",)) == [
+        {"participant_id": "sub-1", "age": "30"},
+        {"participant_id": "sub-2", "age": "40"},
+        {"participant_id": "sub-3", "age": ""},
+    ]
 
 
-def test_without_a_target_nobody_has_an_outcome(table):
-    labels, exclusions, _ = read_labels(table("sub-01 patient 1"), CohortOptions())
-    assert ([label.y for label in labels], exclusions) == ([None], [])
-
-
-def test_the_papers_cohort_is_56_patients_with_26_responders(shared, tmp_path):
-    with tarfile.open(shared / "data" / "ds000208-skeleton.tar.gz") as tar:
-        names = (member for member in tar if member.name.endswith("participants.tsv"))
-        tar.extract(next(names), tmp_path, filter="data")
-    path = next(tmp_path.rglob("participants.tsv"))
-    y = list(outcomes(path, where=("type=patient",), stratify_by=("Drug", "study")).values())
-    assert (len(y), sum(y)) == (56, 26)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("participant_id\tage\nsub-1\t30\t7\n", "3 cells in line 2 but 2 columns"),
+        ("participant_id\tage\nsub-1\t30\n\t40\n", "no participant_id in line 3"),
+        ("participant_id\tage\tage\nsub-1\t30\t40\n", "names a column twice"),
+        ('participant_id\tage\nsub-1\t"30\n', "not a table"),
+        ("\t\n", "it is empty"),
+    ],
+)
+def test_a_table_of_which_a_value_could_be_anybodys_is_refused(tmp_path, text, words):
+    path = tmp_path / "participants.tsv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_rows(path)

@@ -112,6 +112,18 @@ def test_a_participant_run_can_be_something_less(mode: str) -> None:
     assert plan.mode == mode
 
 
+@pytest.mark.parametrize("mode", ["dry-run", "reports-only", "boilerplate-only"])
+def test_a_group_run_can_be_something_less(mode: str) -> None:
+    plan = plan_from(["in", "out", "group", "--target", "y", f"--{mode}"])
+    assert isinstance(plan, GroupPlan)
+    assert plan.mode == mode
+
+
+def test_what_is_written_anew_from_files_needs_no_target() -> None:
+    assert plan_from(["in", "out", "group", "--boilerplate-only"]).mode == "boilerplate-only"
+    assert plan_from(["in", "out", "group", "--reports-only"]).mode == "reports-only"
+
+
 def test_quality_alone_needs_no_target() -> None:
     plan = plan_from(["in", "out", "group", "--analysis", "qc"])
     assert isinstance(plan, GroupPlan)
@@ -203,8 +215,17 @@ def test_the_group_flags_reach_the_plan() -> None:
         (["participant", "--nprocs", "0"], "--nprocs"),
         (["group", "--target", "y", "--bids-filter-file", "f"], "--bids-filter-file has no mean"),
         (["group", "--target", "y", "--bids-database-dir", "d"], "--bids-database-dir has no mean"),
-        (["group", "--analysis", "qc", "--dry-run"], "--dry-run has no meaning at the group"),
+        (["group", "--dry-run"], "--target"),
+        (["group", "--analysis", "apply", "--dry-run"], "--model"),
         (["group", "--analysis", "qc", "--fisher-z"], "--fisher-z has no meaning at the group"),
+        (["group", "--target", "y", "--model", "m"], "--model has no meaning with"),
+        (["group", "--analysis", "apply", "--model", "m", "--folds", "3"], "--folds has no"),
+        (["group", "--analysis", "apply", "--model", "m", "--network", "lstm"], "--network has no"),
+        (["group", "--analysis", "qc", "--permutations", "99"], "--permutations has no meaning"),
+        (["group", "--target", ""], "needs --target COLUMN"),
+        (["group", "--target", "y", "--subset-by", "y"], "gives the outcome away"),
+        (["group", "--target", "y", "--learning-rate", "inf"], "--learning-rate is inf"),
+        (["group", "--target", "y", "--resample-tr", "nan"], "--resample-tr is nan"),
         (["participant", "--dry-run", "--reports-only"], "not allowed with"),
         (["participant", "--fd-threshold", "much"], "--fd-threshold"),
         (["participant", "--fd-threshold", "nan"], "--fd-threshold"),
@@ -243,3 +264,34 @@ def test_what_could_only_mislead_is_refused(flags: list[str], words: str) -> Non
 @pytest.mark.parametrize(("text", "gb"), [("8000", 8), ("8G", 8), ("8GB", 8), ("500m", 0.5)])
 def test_memory_is_given_in_megabytes_or_with_a_unit(text: str, gb: float) -> None:
     assert plan_from(["in", "out", "participant", "--mem-mb", text]).resources.memory_gb == gb
+
+
+def _hash_of(*flags: str, models: str = "fmmtc") -> str:
+    plan = plan_from(["in", "out", "group", "--target", "y", *flags])
+    assert isinstance(plan, GroupPlan)
+    return plan.configuration_hash({"models": models})
+
+
+def test_the_order_of_filters_and_people_is_no_other_configuration() -> None:
+    one = _hash_of("--where", "a=1", "b=2", "--participant-label", "01", "02")
+    assert one == _hash_of("--where", "b=2", "a=1", "--participant-label", "02", "01")
+    assert one == _hash_of(
+        "--where", "a=1", "b=2", "--participant-label", "01", "02", "--network", "fmmtc"
+    )
+
+
+def test_fewer_people_and_other_models_are_another_configuration() -> None:
+    hashes = [
+        _hash_of(),
+        _hash_of("--participant-label", "01"),
+        _hash_of(models="ridge-ts"),
+        _hash_of(models="ridge-fc"),
+    ]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_a_file_of_flags_may_serve_several_analyses(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text('[group]\ntarget = "y"\nfolds = 3\n')
+    words = ["in", "out", "group", "--config-file", str(path), "--analysis", "apply"]
+    assert plan_from([*words, "--model", "m"]).analysis == "apply"  # type: ignore[union-attr]

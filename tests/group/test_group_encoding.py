@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.choice import coordinates, require_repetition_times
-from fmmtc_bidsapp.group.exchange import load_examples, load_fold, save_examples, save_fold
-from fmmtc_bidsapp.group.person import EncodedPerson, encode_person
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.group.choice import (
+    EncoderChoice,
+    coordinates,
+    learns_scale,
+    refuse_contradictions,
+    require_repetition_times,
+)
+from fmmtc_bidsapp.group.exchange import load_fold, save_fold
+from fmmtc_bidsapp.group.person import (
+    EncodedPerson,
+    MatrixRun,
+    SeriesRun,
+    encode_person,
+    merge_matrices,
+)
+from fmmtc_bidsapp.learning.features import normalise
 from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import (
     Calibration,
-    Examples,
+    Connectome,
     Fold,
     FoldPredictions,
     Person,
     SeriesFile,
 )
+from fmmtc_bidsapp.signals.resampling import resample
 
 
 def cohort(coordinates_mm: np.ndarray | None) -> Cohort:
@@ -60,6 +75,51 @@ def test_pretrained_weights_refuse_a_single_series_without_a_repetition_time() -
         require_repetition_times(people, ModelOptions(encoder="brainlm"))
 
 
+def test_without_an_encoder_nothing_is_asked_of_the_atlas_or_the_series() -> None:
+    told, notice = coordinates(cohort(None), ModelOptions(encoder="none"))
+    assert (told, notice) == (None, "")
+    require_repetition_times([person(None)], ModelOptions(encoder="none"))
+
+
+def test_matrices_need_no_encoder_and_the_error_says_so() -> None:
+    run = SeriesFile(Path("a_relmat.tsv"), {}, None, None, None, None, is_matrix=True)
+    people = [Person("sub-1", None, 1, (run,))]
+    require_repetition_times(people, ModelOptions(encoder="none"))
+    for encoder in ("brainlm", "random"):
+        with pytest.raises(InputError, match=r"matrices alone .*a_relmat.*--encoder none"):
+            require_repetition_times(people, ModelOptions(encoder=encoder))
+
+
+def test_only_the_pretrained_encoder_is_followed_by_the_one_without_pretraining() -> None:
+    def choice(encoder: str) -> EncoderChoice:
+        options = ModelOptions(encoder=encoder)
+        return EncoderChoice(options, 3, "d", None, "cpu", "float32", also_random=True)
+
+    assert [choice(name).encodes_twice for name in ("brainlm", "random", "none")] == [
+        True,
+        False,
+        False,
+    ]
+    untrained = choice("brainlm").untrained("e")
+    assert (untrained.options.encoder, untrained.digest, untrained.seed) == ("random", "e", 3)
+    assert not untrained.encodes_twice
+
+
+@pytest.mark.parametrize("encoder", ["random", "none"])
+def test_what_is_tuned_from_the_pretrained_weights_refuses_another_encoder(encoder: str) -> None:
+    refuse_contradictions(["brainlm-tuned"], ModelOptions(encoder="brainlm"), ())
+    with pytest.raises(UsageError, match=f"brainlm-tuned is tuned.*leave --encoder {encoder} out"):
+        refuse_contradictions(["brainlm-tuned"], ModelOptions(encoder=encoder), ())
+
+
+def test_a_scale_is_learnt_only_for_models_that_see_series() -> None:
+    robust = ModelOptions(normalisation="robust")
+    wanted = {(): True, ("fmmtc",): True, ("lstm", "ridge-fc"): True, ("ridge-fc", "bnt"): False}
+    assert {names: learns_scale(names, robust, has_series=True) for names in wanted} == wanted
+    assert not learns_scale(["fmmtc"], robust, has_series=False)
+    assert not learns_scale(["fmmtc"], ModelOptions(), has_series=True)
+
+
 SMALL = BrainLMConfig(
     hidden_size=8,
     num_hidden_layers=1,
@@ -71,57 +131,141 @@ SMALL = BrainLMConfig(
 )
 
 
-def encode(runs: list[tuple[str, np.ndarray]], token_orders: int = 2) -> EncodedPerson:
+def encode(runs: list[SeriesRun], *, encoded: bool = True, **changes: Any) -> EncodedPerson:
+    options = {"encoder": "random", "window": 20, "token_orders": 2} | changes
     return encode_person(
-        BrainLM.from_config(SMALL, torch.Generator().manual_seed(0)),
+        BrainLM.from_config(SMALL, torch.Generator().manual_seed(0)) if encoded else None,
         runs,
         np.zeros((3, 3)),
-        ModelOptions(encoder="random", window=20, token_orders=token_orders),
+        ModelOptions(**options),
         seed=0,
         device=torch.device("cpu"),
         dtype=torch.float32,
     )
 
 
+def noise(n_volumes: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n_volumes, 3))
+
+
 def test_a_run_that_is_too_short_is_left_out_with_its_reason_and_the_person_stays() -> None:
-    long = np.random.default_rng(0).normal(size=(40, 3))
-    both = encode([("long.tsv", long), ("short.tsv", long[:4])])
-    alone = encode([("long.tsv", long)])
-    np.testing.assert_array_equal(both.cls, alone.cls)
-    np.testing.assert_array_equal(both.fc, alone.fc)
+    long = SeriesRun("long.tsv", noise(40))
+    both = encode([SeriesRun("short.tsv", long.signal[:4]), long])
+    alone = encode([long])
+    for name, array in alone.arrays.items():
+        np.testing.assert_array_equal(both.arrays[name], array)
     assert both.about["n_volumes"] == {"long.tsv": 40}
     assert "4 volumes" in both.about["left_out"]["short.tsv"]
 
 
 def test_a_person_without_a_run_that_can_be_encoded_is_an_error_that_names_each() -> None:
-    short = np.random.default_rng(0).normal(size=(4, 3))
+    short = noise(4)
     with pytest.raises(InputError, match=r"a\.tsv: .*b\.tsv: "):
-        encode([("a.tsv", short), ("b.tsv", short)])
+        encode([SeriesRun("a.tsv", short), SeriesRun("b.tsv", short)])
 
 
 def test_one_token_order_has_no_spread() -> None:
-    series = np.random.default_rng(0).normal(size=(20, 3))
-    assert encode([("a.tsv", series)], token_orders=1).about["order_spread"] is None
+    assert encode([SeriesRun("a.tsv", noise(20))], token_orders=1).about["order_spread"] is None
 
 
-def test_examples_survive_the_file_between_nodes_to_the_bit(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    fc = rng.normal(size=(3, 4, 4)).astype(np.float32)
-    fc[1, 2] = np.nan
-    written = Examples(
-        ("sub-1", "sub-2_ses-1", "sub-3"),
-        rng.normal(size=(3, 5)),
-        fc,
-        np.array([0, 1, -1]),
-        ("0|a", "1|b", "-1|a"),
+def test_the_series_is_the_first_window_of_the_first_run_normalised_over_the_scan() -> None:
+    first, second = noise(50, 1), noise(50, 2)
+    person = encode([SeriesRun("a.tsv", first), SeriesRun("b.tsv", second)])
+    assert person.series is not None
+    expected = normalise(first, "scan")[:20].T.astype(np.float32)
+    np.testing.assert_array_equal(person.series, expected)
+
+
+def test_without_an_encoder_series_and_connectivity_are_the_same_and_nothing_is_encoded() -> None:
+    runs = [SeriesRun("a.tsv", noise(50))]
+    without, with_one = encode(runs, encoded=False), encode(runs)
+    assert without.cls.shape == (0,)
+    np.testing.assert_array_equal(without.fc, with_one.fc)
+    np.testing.assert_array_equal(without.series, with_one.series)
+    assert without.about["n_windows"] == 0
+
+
+def test_resampling_changes_what_is_encoded_and_not_the_connectivity() -> None:
+    run = SeriesRun("a.tsv", noise(50), 2.0)
+    resampled = encode([run], resample_tr=1.0)
+    by_hand = encode([SeriesRun("a.tsv", resample(run.signal, 2.0, 1.0))])
+    np.testing.assert_array_equal(resampled.cls, by_hand.cls)
+    np.testing.assert_array_equal(resampled.series, by_hand.series)
+    np.testing.assert_array_equal(resampled.fc, encode([run]).fc)
+    assert resampled.about["n_volumes"] == {"a.tsv": 50}
+
+
+def test_a_run_of_unknown_repetition_time_cannot_be_resampled_and_is_left_out() -> None:
+    runs = [SeriesRun("a.tsv", noise(50), 2.0), SeriesRun("b.tsv", noise(50))]
+    left_out = encode(runs, resample_tr=1.0).about["left_out"]
+    assert "repetition time is not known" in left_out["b.tsv"]
+
+
+PARCELS = ("a", "b", "c")
+
+
+def matrix(
+    values: tuple[float, float, float], *, parcels: tuple[str, ...] = PARCELS, diagonal: float = 1.0
+) -> np.ndarray:
+    """Three edges, ab ac bc, with rows and columns in the order of the names."""
+    edge = dict(zip((("a", "b"), ("a", "c"), ("b", "c")), values, strict=True))
+    return np.array(
+        [[diagonal if i == j else edge[min(i, j), max(i, j)] for j in parcels] for i in parcels]
     )
-    save_examples(tmp_path / "a.npz", written)
-    read = load_examples(tmp_path / "a.npz")
-    assert (read.keys, read.strata) == (written.keys, written.strata)
-    for name in ("cls", "fc", "y"):
-        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
-    save_examples(tmp_path / "b.npz", read)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_matrices_are_merged_by_name_as_mean_fisher_z_weighted_by_volumes() -> None:
+    first, second = (0.2, 0.4, -0.6), (0.5, np.nan, 0.1)
+    order = ("c", "a", "b")
+    merged = merge_matrices(
+        [
+            MatrixRun("1", Connectome(matrix(first), PARCELS, "correlation"), 100),
+            MatrixRun(
+                "2",
+                Connectome(
+                    np.arctanh(matrix(second, parcels=order, diagonal=0)),
+                    order,
+                    "correlation",
+                    fisher_z=True,
+                ),
+                300,
+            ),
+        ],
+        PARCELS,
+    )
+    ab = np.tanh((100 * np.arctanh(0.2) + 300 * np.arctanh(0.5)) / 400)
+    bc = np.tanh((100 * np.arctanh(-0.6) + 300 * np.arctanh(0.1)) / 400)
+    np.testing.assert_allclose(merged.fc, matrix((ab, 0.4, bc)), rtol=1e-6)
+    assert merged.arrays["cls"].shape == (0,)
+    assert "series" not in merged.arrays
+
+
+def test_matrices_of_unknown_length_count_alike() -> None:
+    runs = [
+        MatrixRun("1", Connectome(matrix((0.2, 0.2, 0.2)), PARCELS, "correlation"), 100),
+        MatrixRun("2", Connectome(matrix((0.6, 0.6, 0.6)), PARCELS, "correlation")),
+    ]
+    r = np.tanh((np.arctanh(0.2) + np.arctanh(0.6)) / 2)
+    np.testing.assert_allclose(merge_matrices(runs, PARCELS).fc, matrix((r, r, r)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "measure", "reason"),
+    [
+        (matrix((0.2, 1.4, 0.1)), "correlation", "values beyond 1"),
+        (matrix((0.2, 0.4, 0.1)), "covariance", "it holds covariance"),
+        (np.full((3, 3), np.nan), "correlation", "no value"),
+        (np.triu(matrix((0.2, 0.4, 0.1))), "correlation", "not symmetric"),
+    ],
+)
+def test_a_matrix_that_holds_no_correlations_is_left_out_with_the_reason(
+    values: np.ndarray, measure: str, reason: str
+) -> None:
+    good = MatrixRun("good", Connectome(matrix((0.2, 0.4, 0.1)), PARCELS, "correlation"))
+    bad = MatrixRun("bad", Connectome(values, PARCELS, measure))
+    assert reason in merge_matrices([good, bad], PARCELS).about["left_out"]["bad"]
+    with pytest.raises(InputError, match=reason):
+        merge_matrices([bad], PARCELS)
 
 
 def test_predictions_of_a_fold_survive_the_file_between_nodes(tmp_path: Path) -> None:
@@ -135,11 +279,16 @@ def test_predictions_of_a_fold_survive_the_file_between_nodes(tmp_path: Path) ->
         validation_loss=np.array([0.7, 0.6, 0.5]),
         train_loss=np.array([0.7, 0.6, 0.4]),
         notes={"edges_imputed_train": 2.0},
+        seed=4,
+        refits=np.array([[0.2], [0.4]]),
+        selection="last-epoch",
     )
     save_fold(tmp_path / "fold.npz", written)
     read = load_fold(tmp_path / "fold.npz")
     assert read.calibration == written.calibration
     assert (read.model, read.epoch, read.notes) == ("fmmtc", 3, {"edges_imputed_train": 2.0})
     assert (read.fold.repeat, read.fold.fold) == (1, 2)
+    assert (read.seed, read.selection) == (4, "last-epoch")
+    np.testing.assert_array_equal(read.refits, written.refits)
     np.testing.assert_array_equal(read.logit, written.logit)
     np.testing.assert_array_equal(read.fold.train, written.fold.train)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import balanced_accuracy_score
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.calibrate import apply_calibration, fit_calibration
+from fmmtc_bidsapp.learning.calibrate import (
+    apply_calibration,
+    check_calibration,
+    fit_calibration,
+)
+from fmmtc_bidsapp.learning.experiments import fit_fold
+from fmmtc_bidsapp.options import EvaluationOptions
+from fmmtc_bidsapp.records import Calibration, Fold
 
 
 class Passing(ClassifierMixin, BaseEstimator):
@@ -96,3 +107,41 @@ def test_a_tuned_threshold_has_the_best_balanced_accuracy(overconfident):
 def test_a_diverged_network_is_an_error_that_says_what_to_do():
     with pytest.raises(InputError, match=r"1 of 4 outputs are not finite.*learning-rate"):
         fit_calibration(np.array([0, 1, np.nan, 2]), np.array([0, 1, 0, 1]), "sigmoid", "0.5", 0.5)
+
+
+def test_isotonic_is_scikit_learns_within_platts_targets():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=300)
+    y = (rng.uniform(size=300) < expit(2 * logits)).astype(int)
+    found = fit_calibration(logits, y, "isotonic", "tuned", y.mean())
+    n = np.bincount(y)
+    steps = IsotonicRegression(
+        y_min=1 / (n[0] + 2), y_max=(n[1] + 1) / (n[1] + 2), out_of_bounds="clip"
+    ).fit(logits, y)
+    new = np.linspace(-5, 5, 50)
+    np.testing.assert_allclose(apply_calibration(found, new), steps.predict(new))
+    assert Calibration(**json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_isotonic_is_refused_below_200_people():
+    check_calibration("isotonic", 200)
+    check_calibration("sigmoid", 20)
+    with pytest.raises(
+        InputError, match="isotonic needs 200 people to train on, found 199; use sig"
+    ):
+        check_calibration("isotonic", 199)
+
+
+def test_isotonic_outputs_against_the_outcome_say_the_prevalence():
+    y = np.repeat([0, 1], 10)
+    found = fit_calibration(np.linspace(2, -2, 20), y, "isotonic", "0.5", prevalence=0.5)
+    np.testing.assert_allclose(apply_calibration(found, np.array([-5.0, 5.0])), 0.5)
+
+
+def test_a_fold_counts_the_people_it_trains_on_and_no_others(setup, whole_cohort):
+    examples = whole_cohort(n=220)
+    fold = Fold(0, 0, np.arange(40), np.arange(40, 60))
+    with pytest.raises(InputError, match="found 40"):
+        fit_fold(
+            "covariates", examples, fold, setup, EvaluationOptions(calibration="isotonic"), seed=0
+        )

@@ -45,7 +45,7 @@ def test_the_difference_its_interval_and_p_are_nadeau_and_bengios() -> None:
     standard_error = np.sqrt(np.var(auroc, ddof=1) * (1 / 3 + 10 / 20))
     assert row.model == "dummy"
     assert row.difference == pytest.approx(np.mean(auroc))
-    assert row.high - row.difference == pytest.approx(t.ppf(0.975, 2) * standard_error)
+    assert row.difference - row.low == pytest.approx(t.ppf(0.975, 2) * standard_error)
     assert row.p == pytest.approx(2 * t.sf(abs(np.mean(auroc)) / standard_error, 2))
 
 
@@ -55,3 +55,13 @@ def test_a_model_is_not_compared_with_itself_and_equal_models_have_no_p() -> Non
     rows = compare([*ours, *twin], Y, "fmmtc")
     assert {each.model for each in rows} == {"twin"}
     assert all(each.difference == 0 and np.isnan(each.p) for each in rows)
+
+
+def test_an_interval_is_never_wider_than_any_difference_can_be() -> None:
+    ours, theirs = predictions("fmmtc", 5.0, 0), predictions("other", 0.0, 1)
+    rows = compare([*ours[:2], *theirs[:2]], Y, "fmmtc")
+    for row in rows:
+        widest = 2.0 if row.metric == "mcc" else 1.0
+        assert -widest <= row.low <= row.difference <= row.high <= widest
+    assert any(row.high == 1.0 for row in rows)
+    assert all(0 < row.p < 1 for row in rows)

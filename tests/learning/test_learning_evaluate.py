@@ -10,16 +10,20 @@ from scipy.special import expit
 from scipy.stats import t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from fmmtc_bidsapp.learning.calibrate import fit_calibration
+from fmmtc_bidsapp.learning.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.evaluate import evaluate
 from fmmtc_bidsapp.learning.intervals import (
     auroc_half_width,
+    bootstrap_interval,
     bootstrap_weights,
     corrected_interval,
 )
-from fmmtc_bidsapp.learning.outcomes import prediction_rows
+from fmmtc_bidsapp.learning.metrics import METRICS
+from fmmtc_bidsapp.learning.outcomes import pool, prediction_rows, score_fold
 from fmmtc_bidsapp.learning.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
-from fmmtc_bidsapp.records import Calibration, Examples, FoldPredictions
+from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
 
 N = 40
 Y = np.tile([0, 1], N // 2)
@@ -41,6 +45,17 @@ def predictions_of(model, logits, repeats=1, slope=1.0):
         )
         for fold in folds
     ]
+
+
+def pairs_of(folds):
+    """AUROC over the pairs of one fold, pair by pair."""
+    won = [
+        (a > b) + 0.5 * (a == b)
+        for f in folds
+        for a in f.logit[Y[f.fold.test] == 1]
+        for b in f.logit[Y[f.fold.test] == 0]
+    ]
+    return np.mean(won)
 
 
 def row(evaluation, model, metric):
@@ -77,7 +92,8 @@ def test_pooled_figures_can_be_had_from_the_table_of_predictions(logits):
     evaluation = evaluate(folds, Y, OPTIONS, seed=0)
     y, probability = [r.y_true for r in rows], [r.probability for r in rows]
     pooled = {m: row(evaluation, "net", m).pooled for m in ("auroc", "average_precision")}
-    assert pooled["auroc"] == pytest.approx(roc_auc_score(y, probability))
+    assert pooled["auroc"] == pytest.approx(pairs_of(folds))
+    # Every fold trains on half positives here, so the prevalence moves nobody.
     assert pooled["average_precision"] == pytest.approx(average_precision_score(y, probability))
     accuracy = np.mean([(r.y_pred == r.y_true) for r in rows])
     assert row(evaluation, "net", "balanced_accuracy").pooled == pytest.approx(accuracy)
@@ -90,6 +106,81 @@ def test_a_model_that_says_the_same_of_everyone_has_an_auroc_of_one_half():
     folds = [replace(f, logit=f.logit - i % 2) for i, f in enumerate(folds)]
     found = row(evaluate(folds, Y, OPTIONS, seed=0), "dummy", "auroc")
     assert (found.mean, found.pooled, found.pooled_low, found.pooled_high) == (0.5,) * 4
+
+
+def a_null_cohort(rng, calibration="sigmoid"):
+    """Five sites of unequal prevalence, each tested by a model that says what chance has it say."""
+    y = np.concatenate([np.arange(12) < n for n in (2, 4, 6, 8, 10)]).astype(int)
+    folds = []
+    for i in range(5):
+        test = np.arange(12 * i, 12 * i + 12)
+        train = np.setdiff1d(np.arange(60), test)
+        prevalence = float(y[train].mean())
+        fitted = fit_calibration(rng.normal(size=48), y[train], calibration, "0.5", prevalence)
+        nothing = np.zeros(0)
+        fold = Fold(0, i, train, test)
+        logits = rng.normal(size=12)
+        folds.append(FoldPredictions("net", fold, logits, fitted, prevalence, 1, nothing, nothing))
+    return folds, y
+
+
+def test_folds_that_fell_back_to_their_prevalence_do_not_pull_the_pooled_auroc_below_one_half():
+    rng = np.random.default_rng(0)
+    pooled, area, by_probability = [], [], []
+    for _ in range(150):
+        folds, y = a_null_cohort(rng)
+        scored = pool(folds, y)
+        pooled.append(METRICS["auroc"].compute(scored, np.ones((1, 60)))[0])
+        area.append(roc_auc_score(scored.y, scored.lift))
+        by_probability.append(roc_auc_score(scored.y, scored.probability))
+    assert np.mean(pooled) == pytest.approx(0.5, abs=0.03)
+    assert np.mean(area) == pytest.approx(0.5, abs=0.03)
+    assert np.mean(by_probability) < 0.3
+
+
+def test_pooled_pairs_are_of_one_fold_for_any_bootstrap_weights():
+    folds, y = a_null_cohort(np.random.default_rng(1))
+    weights = bootstrap_weights(y, 20, np.random.default_rng(2))
+    found = METRICS["auroc"].compute(pool(folds, y), weights)
+    for auroc, w in zip(found, weights, strict=True):
+        won = pairs = 0.0
+        for f in folds:
+            rows = f.fold.test
+            if 0 < w[rows] @ y[rows] < w[rows].sum():
+                own = (w[rows] @ y[rows]) * (w[rows] @ (1 - y[rows]))
+                won += own * roc_auc_score(y[rows], f.logit, sample_weight=w[rows])
+                pairs += own
+        assert auroc == pytest.approx(won / pairs)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "average_precision"])
+def test_one_training_and_the_mean_of_several_are_ranked_alike(metric):
+    y = np.tile([0, 1], 10)
+    fold = Fold(0, 0, np.zeros(0, int), np.arange(20))
+    nothing = np.zeros(0)
+    logits = np.random.default_rng(0).normal(size=20)
+    flat = [
+        FoldPredictions(
+            "net", fold, logits, Calibration("sigmoid", 0.0, 0.0, 0.5), 0.5, 1, nothing, nothing,
+            seed=seed,
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    one, two = (
+        METRICS[metric].compute(score_fold(merge_trainings(own)[0], y), np.ones((1, 20)))[0]
+        for own in (flat[:1], flat)
+    )
+    reference = {"auroc": roc_auc_score, "average_precision": average_precision_score}[metric]
+    assert one == two == pytest.approx(reference(y, logits))
+
+
+def test_an_interval_needs_a_value_in_nearly_every_draw():
+    draws = np.linspace(0, 1, 101)
+    assert bootstrap_interval(draws) == pytest.approx((0.025, 0.975))
+    draws[:5] = np.nan
+    assert bootstrap_interval(draws) == pytest.approx(tuple(np.quantile(draws[5:], [0.025, 0.975])))
+    draws[:6] = np.nan
+    assert np.isnan(bootstrap_interval(draws)).all()
 
 
 def test_predicting_the_training_prevalence_has_no_skill():
@@ -130,9 +221,13 @@ def test_the_bootstrap_interval_is_that_of_resampled_people(logits):
     rng = np.random.default_rng(5)
     classes = [np.arange(0, N, 2), np.arange(1, N, 2)]
     draws = []
+    fold = np.zeros(N, dtype=int)
+    for each in predictions_of("net", logits):
+        fold[each.fold.test] = each.fold.fold
     for _ in range(500):
-        people = np.concatenate([rng.choice(rows, len(rows)) for rows in classes])
-        draws.append(roc_auc_score(Y[people], logits[people]))
+        positive, negative = (rng.choice(rows, len(rows)) for rows in classes[::-1])
+        same = fold[positive][:, None] == fold[negative]
+        draws.append((logits[positive][:, None] > logits[negative])[same].mean())
     np.testing.assert_allclose(
         [found.pooled_low, found.pooled_high], np.quantile(draws, [0.025, 0.975]), atol=0.03
     )
@@ -153,6 +248,10 @@ def test_one_fold_has_no_interval():
     assert np.isnan(corrected_interval(np.array([0.7, np.nan]), 30, 10)).all()
 
 
+def test_folds_that_are_all_equal_have_no_interval():
+    assert np.isnan(corrected_interval(np.array([0.7, 0.7, np.nan]), 30, 10)).all()
+
+
 def test_reliability_has_five_bins_of_equal_mass_before_and_after_calibration(logits):
     evaluation = evaluate(predictions_of("net", logits, slope=0.5), Y, OPTIONS, seed=0)
     for stage, slope, shift in (("before", 1.0, 0.0), ("after", 0.5, 0.1)):
@@ -163,10 +262,34 @@ def test_reliability_has_five_bins_of_equal_mass_before_and_after_calibration(lo
         assert all(each.low <= each.observed_share <= each.high for each in bins)
 
 
-def test_the_area_under_the_roc_curve_is_the_pooled_auroc(logits):
-    evaluation = evaluate(predictions_of("net", logits), Y, OPTIONS, seed=0)
-    roc = next(curve for curve in evaluation.curves if curve.kind == "roc")
-    assert np.trapezoid(roc.y, roc.x) == pytest.approx(row(evaluation, "net", "auroc").pooled)
+def test_curves_rank_people_of_all_folds_by_what_was_said_beyond_the_prevalence(logits):
+    folds = [replace(f, prevalence=0.3 + 0.1 * f.fold.fold) for f in predictions_of("net", logits)]
+    lift = np.zeros(N)
+    for f in folds:
+        lift[f.fold.test] = f.logit - np.log(f.prevalence / (1 - f.prevalence))
+    roc = next(each for each in evaluate(folds, Y, OPTIONS, 0).curves if each.kind == "roc")
+    assert np.trapezoid(roc.y, roc.x) == pytest.approx(roc_auc_score(Y, lift))
+
+
+def test_people_of_one_probability_share_a_bin_whatever_their_order():
+    def bins(order):
+        y, p = np.tile([0, 1], 20)[order], np.repeat([0.3, 0.7], [12, 28])[order]
+        fold = Fold(0, 0, np.zeros(0, int), np.arange(40))
+        nothing = np.zeros(0)
+        unchanged = Calibration("none", 1.0, 0.0, 0.5)
+        one = FoldPredictions("net", fold, np.log(p / (1 - p)), unchanged, 0.5, 1, nothing, nothing)
+        found = evaluate([one], y, OPTIONS, 0)
+        return [
+            (each.n, round(each.mean_probability, 6), each.observed_share)
+            for each in found.calibration
+            if each.stage == "after"
+        ], row(found, "net", "calibration_error").pooled
+
+    as_they_come, error = bins(np.arange(40))
+    by_outcome, again = bins(np.argsort(np.tile([0, 1], 20), kind="stable"))
+    assert as_they_come == by_outcome == [(12, 0.3, 0.5), (28, 0.7, 0.5)]
+    assert error == pytest.approx(0.2)
+    assert again == pytest.approx(0.2)
 
 
 def test_without_permutations_the_verdict_is_not_tested_with_the_width_to_expect(logits):

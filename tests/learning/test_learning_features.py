@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import RobustScaler
 
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.features import (
     encode_series,
+    first_window,
+    fit_scale,
     normalise,
     window_starts,
 )
@@ -104,6 +107,35 @@ def test_zscore_gives_every_parcel_its_own_scale_and_a_constant_one_no_data():
     np.testing.assert_allclose(np.delete(scaled, 2, axis=1).std(axis=0), 1)
 
 
+def test_the_robust_scale_is_scikit_learns_over_the_volumes_of_all_training_scans():
+    training = [series(n, seed) * (1 + seed) + 1000 for seed, n in enumerate((41, 50, 30))]
+    scale, oracle = fit_scale(training), RobustScaler().fit(np.concatenate(training))
+    np.testing.assert_allclose(scale.median, oracle.center_, rtol=1e-14)
+    np.testing.assert_allclose(scale.iqr, oracle.scale_, rtol=1e-14)
+    other = series(60, seed=9)
+    np.testing.assert_allclose(
+        normalise(other, "robust", scale), oracle.transform(other), rtol=1e-12
+    )
+
+
+def test_a_parcel_that_no_training_scan_has_or_that_hardly_varies_there_is_left_out():
+    first, second = series(40, 1), series(50, 2)
+    first[:, 0] = second[:, 0] = np.nan
+    first[:, 1] = np.nan
+    first[3:, 2] = second[2:, 2] = 0.1
+    scale = fit_scale([first, second])
+    assert np.isnan(scale.median).tolist() == [True] + [False] * 5
+    assert np.isnan(scale.iqr).tolist() == [True, False, True, False, False, False]
+    np.testing.assert_array_equal(scale.iqr[1], fit_scale([second]).iqr[1])
+    scaled = normalise(series(30, 3), "robust", scale)
+    np.testing.assert_array_equal(np.isnan(scaled).all(axis=0), np.isnan(scale.iqr))
+
+
+def test_training_scans_in_which_nothing_varies_give_no_scale():
+    with pytest.raises(InputError, match=r"No parcel varies in the 2 runs.*robust"):
+        fit_scale([np.full((30, PARCELS), 0.1)] * 2)
+
+
 def test_a_scan_in_which_nothing_varies_is_refused():
     with pytest.raises(InputError, match="0 of 6 parcels vary"):
         normalise(np.full((30, PARCELS), 0.1), "scan")
@@ -179,3 +211,36 @@ def test_the_same_seed_gives_the_same_features_and_another_seed_others(encoder):
     first, again, other = (encode(encoder, signal, seed=s).cls for s in (1, 1, 2))
     assert first.tobytes() == again.tobytes()
     assert not np.allclose(first, other, atol=1e-7)
+
+
+def test_the_first_window_is_what_the_encoder_sees_first_and_missing_parcels_are_nan():
+    signal = series(90) * np.array([1, 2, 3, 4, 5, 6]) + 50
+    signal[:, 2] = np.nan
+    options = ModelOptions(window=40)
+    found = first_window(signal, options, 10)
+    expected = normalise(signal, "scan")[:40].T
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
+    assert np.isnan(found[2]).all()
+    assert not np.isnan(np.delete(found, 2, axis=0)).any()
+
+
+@pytest.mark.parametrize(("how", "rest"), [("drop-patches", np.nan), ("zero-pad", 0.0)])
+def test_what_a_short_series_does_not_fill_is_treated_as_for_the_encoder(how, rest):
+    signal = series(27)
+    signal[:, 4] = np.nan
+    options = ModelOptions(normalisation="none", window=40, short_series=how)
+    found = first_window(signal, options, 10)
+    n_shown = 20 if how == "drop-patches" else 27
+    there = [0, 1, 2, 3, 5]
+    np.testing.assert_array_equal(found[there, :n_shown], signal[:n_shown, there].T.astype("f4"))
+    np.testing.assert_array_equal(found[there, n_shown:], np.full((5, 40 - n_shown), rest, "f4"))
+    assert np.isnan(found[4]).all()
+
+
+@pytest.mark.parametrize(
+    ("how", "n_volumes", "message"),
+    [("refuse", 39, "less than the window of 40"), ("drop-patches", 9, "less than one patch")],
+)
+def test_a_window_of_a_series_that_is_too_short_is_refused(how, n_volumes, message):
+    with pytest.raises(InputError, match=message):
+        first_window(series(n_volumes), ModelOptions(window=40, short_series=how), 10)

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from fmmtc_bidsapp.learning.evaluate import evaluate
 from fmmtc_bidsapp.learning.experiments import fit_fold
 from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.learning.linear import FcLogisticLearner
+from fmmtc_bidsapp.learning.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
@@ -51,14 +51,12 @@ def cross_validate(name, examples, seed):
 
 def test_fc_logistic_is_the_logistic_regression_on_all_scaled_edges():
     examples = cohort(30, seed=0)
-    fitted = FcLogisticLearner(SETUP).fit(examples, np.arange(20), 1, 0)
+    fitted = ColumnsLearner(SETUP, "logistic", "fc").fit(examples, np.arange(20), 1, 0)
     upper = np.triu_indices(PARCELS, k=1)
     z = np.arctanh(examples.fc[:, upper[0], upper[1]].astype(float))
     scaled = (z - z[:20].mean(axis=0)) / z[:20].std(axis=0) / np.sqrt(z.shape[1])
     model = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(scaled[:20], examples.y[:20])
-    np.testing.assert_allclose(
-        fitted.logits(examples.cls, examples.fc), model.decision_function(scaled), atol=1e-3
-    )
+    np.testing.assert_allclose(fitted.logits(examples), model.decision_function(scaled), atol=1e-3)
 
 
 def test_the_dummy_has_the_training_prevalence_an_auroc_of_one_half_and_no_skill():

@@ -38,7 +38,8 @@ def scored_people(seed, n=40):
     y = rng.permutation(np.repeat([0, 1], n // 2))
     # Two decimals make ties, which is where ranking metrics go wrong.
     probability = np.round(expit(rng.normal(size=n) + y), 2).clip(0.01, 0.99)
-    return Scored(y, logit(probability), probability, probability >= 0.5, np.full(n, 0.5))
+    score, one_fold = logit(probability), np.zeros(n, dtype=int)
+    return Scored(y, score, score, probability, probability >= 0.5, np.full(n, 0.5), one_fold)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -59,6 +60,7 @@ def test_every_metric_has_a_reference():
 
 def test_the_calibration_error_is_the_mean_gap_of_five_bins_of_equal_mass():
     scored = scored_people(4, n=50)
+    scored = replace(scored, probability=scored.probability + np.linspace(0, 1e-4, 50))
     by_hand = 0.0
     people = zip(scored.probability, scored.y, strict=True)
     ranked = sorted(people, key=lambda person: person[0])
@@ -96,6 +98,18 @@ def test_a_slope_that_separation_would_send_to_infinity_has_no_value():
     assert np.isnan(METRICS["calibration_slope"].compute(perfect, np.ones((1, 40)))[0])
     wrong = replace(scored, probability=np.where(scored.y == 1, 0.3, 0.8))
     assert np.isnan(METRICS["calibration_slope"].compute(wrong, np.ones((1, 40)))[0])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_the_same_probability_for_everyone_has_no_slope_and_its_gap_as_the_error(share):
+    rng = np.random.default_rng(0)
+    y = np.arange(50) < 50 * share
+    constant = replace(
+        scored_people(7, n=50), y=y.astype(int), score=rng.normal(size=50), probability=y * 0 + 0.4
+    )
+    assert np.isnan(METRICS["calibration_slope"].compute(constant, np.ones((1, 50)))[0])
+    found = METRICS["calibration_error"].compute(constant, np.ones((1, 50)))
+    assert found[0] == pytest.approx(share - 0.4)
 
 
 def test_one_confident_miss_costs_a_finite_log_loss():

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.experiments import rehearse_splits
 from fmmtc_bidsapp.learning.splits import check_strata, inner_folds, outer_folds
+from fmmtc_bidsapp.options import TrainOptions
 
 STRATA = ("1|drug",) * 9 + ("0|drug",) * 10 + ("1|placebo",) * 17 + ("0|placebo",) * 20
 
@@ -61,3 +63,55 @@ def test_a_stratum_must_last_for_the_inner_folds_of_the_worst_outer_fold(size, p
 def test_one_outcome_only_is_refused():
     with pytest.raises(InputError, match="same outcome"):
         outer_folds(("1|a",) * 10 + ("1|b",) * 10, folds=2, repeats=1, seed=0)
+
+
+SITES = tuple(f"site-{i % 9}" for i in range(len(STRATA)))
+
+
+def test_nobody_is_tested_by_a_model_that_saw_someone_of_their_group():
+    folds = outer_folds(STRATA, folds=4, repeats=2, seed=1, groups=SITES)
+    for repeat in range(2):
+        tested = np.concatenate([fold.test for fold in folds if fold.repeat == repeat])
+        assert sorted(tested) == list(range(len(STRATA)))
+    for fold in folds:
+        assert not {SITES[row] for row in fold.train} & {SITES[row] for row in fold.test}
+        own = [SITES[row] for row in fold.train]
+        for fit, held_out in inner_folds([STRATA[r] for r in fold.train], 3, 0, own):
+            assert not {own[i] for i in fit} & {own[i] for i in held_out}
+
+
+def test_groups_keep_outcomes_as_even_as_they_can():
+    groups = tuple(f"family-{i // 2}" for i in range(60))
+    strata = tuple("1" if i % 4 < 2 else "0" for i in range(60))
+    for fold in outer_folds(strata, folds=5, repeats=1, seed=0, groups=groups):
+        assert Counter(strata[row] for row in fold.test) == {"0": 6, "1": 6}
+
+
+def test_fewer_groups_than_folds_are_refused():
+    with pytest.raises(InputError, match="--group-by has 3 values, but 5 folds"):
+        check_strata(("0", "1") * 15, 5, 2, [f"site-{i % 3}" for i in range(30)])
+
+
+def test_a_group_that_has_an_outcome_to_itself_is_named():
+    strata = ("1",) * 6 + ("0",) * 20
+    groups = ("trial",) * 6 + tuple(f"site-{i}" for i in range(20))
+    with pytest.raises(InputError, match="Everyone with outcome 1 is of 'trial'"):
+        check_strata(strata, 3, 2, groups)
+
+
+def test_splits_that_only_fail_inside_are_found_in_a_rehearsal():
+    train = TrainOptions(folds=2, inner_folds=2)
+    rehearse_splits(STRATA, SITES, train, "sigmoid", seed=0)
+    # Two groups hold the positives: the training set of an outer fold may be left with one.
+    strata = ("1",) * 12 + ("0",) * 24
+    groups = ("a",) * 6 + ("b",) * 6 + tuple(f"site-{i // 4}" for i in range(24))
+    check_strata(strata, 2, 2, groups)
+    with pytest.raises(InputError, match=r"outcome 1 is of|cannot be split 2 ways"):
+        rehearse_splits(strata, groups, train, "sigmoid", seed=0)
+
+
+def test_a_calibration_is_refused_for_the_people_it_would_be_fitted_on():
+    strata, train = ["0", "1"] * 120, TrainOptions(folds=5)
+    with pytest.raises(InputError, match="isotonic needs 200 people to train on, found 192"):
+        rehearse_splits(strata, None, train, "isotonic", seed=0)
+    rehearse_splits(strata * 2, None, train, "isotonic", seed=0)

@@ -12,9 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold, restore_model
+from fmmtc_bidsapp.learning.family import NetworkLearner
+from fmmtc_bidsapp.learning.inputs import split_batches
 from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.learning.prepare import fit_preparation
-from fmmtc_bidsapp.learning.train import FmmTcLearner, split_batches
+from fmmtc_bidsapp.learning.prepare import FilledEdges, ScaledFeatures
 from fmmtc_bidsapp.model.resnet import ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Fold
@@ -65,14 +66,17 @@ def test_preparation_learns_from_training_rows_alone():
     changed = replace(examples, cls=examples.cls.copy(), fc=examples.fc.copy())
     changed.cls[20:] = 1e6
     changed.fc[20:] = 1e6
-    first, second = (fit_preparation(each, np.arange(20)) for each in (examples, changed))
-    for name in ("cls_mean", "cls_sd", "edge_mean"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    for kind, source in ((ScaledFeatures, "cls"), (FilledEdges, "fc")):
+        first, second = (
+            kind.fit(getattr(each, source), np.arange(20)).arrays() for each in (examples, changed)
+        )
+        for name, learnt in first.items():
+            np.testing.assert_array_equal(learnt, second[name])
 
 
 def test_features_are_standardised_however_small_their_spread():
     examples = cohort()
-    scaled = fit_preparation(examples, np.arange(24)).cls(examples.cls)
+    scaled = ScaledFeatures.fit(examples.cls, np.arange(24)).apply(examples.cls)
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-4)
 
@@ -83,19 +87,28 @@ def test_a_missing_edge_takes_the_training_mean_and_one_that_nobody_has_the_over
     fc[3, 0, 1] = np.nan
     fc[:, 2, 5] = np.nan
     rows = np.arange(20)
-    preparation = fit_preparation(replace(examples, fc=fc), rows)
-    filled = preparation.fc(fc)
+    filled = FilledEdges.fit(fc, rows).apply(fc)
     assert filled[3, 0, 1] == pytest.approx(np.delete(examples.fc[:20, 0, 1], 3).mean(), abs=1e-6)
     off_diagonal = fc[rows][:, ~np.eye(PARCELS, dtype=bool)]
     assert filled[7, 2, 5] == pytest.approx(np.nanmean(off_diagonal), abs=1e-6)
     np.testing.assert_array_equal(filled[~np.isnan(fc)], fc[~np.isnan(fc)])
 
 
+def test_an_edge_that_only_test_people_have_takes_the_training_mean_for_them_too():
+    examples = cohort()
+    fc = examples.fc.copy()
+    fc[:20, 0, 1:] = fc[:20, 1:, 0] = np.nan
+    kept = FilledEdges.fit(fc, np.arange(20))
+    others = fc[:20, 1:, 1:][:, ~np.eye(PARCELS - 1, dtype=bool)]
+    for filled in (kept, FilledEdges.restore(kept.arrays())):
+        np.testing.assert_allclose(filled.apply(fc)[20:, 0, 1:], others.mean(), rtol=1e-5)
+        np.testing.assert_array_equal(filled.apply(fc)[20:, 1:, 1:], fc[20:, 1:, 1:])
+
+
 def test_a_cohort_without_a_single_edge_is_refused():
     examples = cohort()
-    empty = replace(examples, fc=np.full_like(examples.fc, np.nan))
     with pytest.raises(InputError, match="None of the 16 training connectomes"):
-        fit_preparation(empty, np.arange(16))
+        FilledEdges.fit(np.full_like(examples.fc, np.nan), np.arange(16))
 
 
 @pytest.mark.parametrize("where", ["in_cls", "in_fc"])
@@ -108,13 +121,13 @@ def test_an_effect_in_either_stream_is_found(where):
 def test_training_and_evaluation_mode_agree_on_the_training_rows():
     examples = cohort(n=32, in_fc=1.0)
     rows = np.arange(32)
-    fitted = FmmTcLearner(SETUP).fit(examples, rows, 6, 1)
-    evaluated = fitted.logits(examples.cls, examples.fc)
+    fitted = NetworkLearner(SETUP, "fmmtc").fit(examples, rows, 6, 1)
+    evaluated = fitted.logits(examples)
     fitted.network.train()
     with torch.no_grad():
         trained = fitted.network(
-            torch.as_tensor(fitted.preparation.cls(examples.cls)),
-            torch.as_tensor(fitted.preparation.fc(examples.fc)),
+            torch.as_tensor(fitted.preparations[0].apply(examples.cls)),
+            torch.as_tensor(fitted.preparations[1].apply(examples.fc)),
         ).numpy()
     in_train, in_eval = (roc_auc_score(examples.y, each) for each in (trained, evaluated))
     assert in_train > 0.9
@@ -124,12 +137,10 @@ def test_training_and_evaluation_mode_agree_on_the_training_rows():
 def test_a_shorter_training_is_the_beginning_of_a_longer_one():
     examples = cohort(in_fc=1.0)
     rows, others = np.arange(16), np.arange(16, 24)
-    learner = FmmTcLearner(SETUP)
+    learner = NetworkLearner(SETUP, "fmmtc")
     path = learner.path(examples, rows, others, 3)
     fitted = learner.fit(examples, rows, 4, 3)
-    np.testing.assert_allclose(
-        fitted.logits(examples.cls[others], examples.fc[others]), path.logits[3], rtol=1e-5
-    )
+    np.testing.assert_allclose(fitted.logits(examples.take(others)), path.logits[3], rtol=1e-5)
 
 
 def test_the_inner_folds_choose_the_epoch_with_the_least_validation_loss():
@@ -144,7 +155,7 @@ def test_an_untrained_network_starts_from_the_share_of_positives():
     examples = cohort()
     few = replace(examples, y=(np.arange(24) < 3).astype(int))
     slow = replace(SETUP, train=replace(SETUP.train, learning_rate=1e-6))
-    fitted = FmmTcLearner(slow).fit(few, np.arange(24), 1, 0)
+    fitted = NetworkLearner(slow, "fmmtc").fit(few, np.arange(24), 1, 0)
     assert fitted.network.get_parameter("head.bias").item() == pytest.approx(
         np.log(3 / 21), abs=1e-3
     )
@@ -187,9 +198,7 @@ def test_a_model_restored_from_its_tensors_and_json_predicts_the_same(name):
     description = json.loads(json.dumps(model.description()))
     assert {key: list(value.shape) for key, value in tensors.items()} == description["tensors"]
     restored = restore_model(tensors, description, SETUP)
-    np.testing.assert_array_equal(
-        restored.logits(examples.cls, examples.fc), model.logits(examples.cls, examples.fc)
-    )
+    np.testing.assert_array_equal(restored.logits(examples), model.logits(examples))
     assert (restored.calibration, restored.epoch) == (model.calibration, model.epoch)
 
 
@@ -198,16 +207,27 @@ def test_imputed_edges_are_counted_once_per_person_and_edge():
     fc = examples.fc.copy()
     fc[2, 4] = fc[2, :, 4] = np.nan
     fc[20, 4] = fc[20, :, 4] = fc[20, 5] = fc[20, :, 5] = np.nan
-    predictions = fit_fold(
-        "dummy", replace(examples, fc=fc), fold_of(examples), SETUP, EVALUATION, seed=1
-    )
-    assert predictions.notes == {"edges_imputed_train": 15, "edges_imputed_test": 15 + 14}
+    lacking = replace(examples, fc=fc)
+
+    def notes(name, examples=lacking, setup=SETUP):
+        return fit_fold(name, examples, fold_of(examples), setup, EVALUATION, seed=1).notes
+
+    assert notes("ridge-fc") == {"edges_imputed_train": 15, "edges_imputed_test": 15 + 14}
+    assert notes("dummy") == notes("ridge-encoder") == {}
+    # Too few training people have the edge for a line, so adjusted it is missing in everyone.
+    fc[2:16, 0, 1] = fc[2:16, 1, 0] = np.nan
+    told = replace(
+        lacking, fc=fc, covariates=np.random.default_rng(0).normal(size=(24, 2)),
+        covariate_names=("age", "dose"),
+    )  # fmt: skip
+    assert notes("ridge-fc", told)["edges_imputed_test"] == 29
+    assert notes("ridge-fc", told, replace(SETUP, adjust=True))["edges_imputed_test"] == 29 + 8
 
 
 def test_bfloat16_predicts_what_float32_does():
     examples = cohort(n=48, in_fc=4.0)
-    fitted = FmmTcLearner(SETUP).fit(examples, np.arange(48), 6, 1)
+    fitted = NetworkLearner(SETUP, "fmmtc").fit(examples, np.arange(48), 6, 1)
     half = replace(fitted, setup=replace(SETUP, dtype=torch.bfloat16))
-    exact, rounded = (each.logits(examples.cls, examples.fc) for each in (fitted, half))
+    exact, rounded = (each.logits(examples) for each in (fitted, half))
     assert rounded.tobytes() != exact.tobytes()
     np.testing.assert_allclose(rounded, exact, atol=0.05 * exact.std())

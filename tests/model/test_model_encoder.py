@@ -17,7 +17,7 @@ def test_every_choice_of_the_flag_is_a_row_of_the_table() -> None:
         for each in ModelOptions.__dataclass_fields__.values()
         if each.name == "encoder"
     )
-    assert set(choices) == set(ENCODERS)
+    assert set(choices) == {*ENCODERS, "none"}
 
 
 def test_the_digest_follows_the_weights() -> None:

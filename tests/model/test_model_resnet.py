@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from transformers import ResNetConfig, ResNetModel
 
 from fmmtc_bidsapp.model.resnet import ResNetEncoder, ResNetSize, reestimate_batchnorm
 
@@ -37,8 +38,32 @@ def test_a_matrix_of_any_size_becomes_a_vector(encoder: ResNetEncoder) -> None:
 
 
 def test_the_layout_in_memory_changes_no_value(encoder: ResNetEncoder) -> None:
-    plain = encoder.backbone(matrices(3, 0)[:, None].contiguous()).pooler_output.flatten(1)
+    plain = encoder.backbone(matrices(3, 0)[:, None].contiguous()).mean(dim=(2, 3))
     torch.testing.assert_close(encoder(matrices(3, 0)), encoder.projection(plain))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("size", [SMALL, ResNetSize((4, 8, 16, 32), (2, 2, 2, 2))])
+def test_outputs_and_gradients_are_those_of_transformers(size: ResNetSize, training: bool) -> None:
+    config = ResNetConfig(
+        num_channels=1,
+        embedding_size=size.hidden_sizes[0],
+        hidden_sizes=list(size.hidden_sizes),
+        depths=list(size.depths),
+        layer_type="basic",
+    )
+    theirs = ResNetModel(config).train(training).double()
+    own = ResNetEncoder(6, size).train(training).double()
+    # Both name their parts in the order they are built in.
+    weights = zip(own.backbone.state_dict(), theirs.state_dict().values(), strict=True)
+    own.backbone.load_state_dict(dict(weights))
+    batch = matrices(5, 1).double()
+    expected = theirs(batch[:, None]).pooler_output.flatten(1)
+    torch.testing.assert_close(own(batch), own.projection(expected))
+    for found, parameters in ((own(batch), own.backbone), (own.projection(expected), theirs)):
+        torch.autograd.backward(found.square().sum(), inputs=list(parameters.parameters()))
+    for one, other in zip(own.backbone.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_statistics_become_the_mean_over_batches() -> None:

@@ -224,7 +224,11 @@ class GroupWriter:
         self._curves(files)
         self._learning(files)
         about = {
-            "Verdict": "Not tested.", "ExpectedHalfWidth": 0.15, "Target": "Response",
+            "Verdict": "no evidence of prediction in 2 tested models.", "ExpectedHalfWidth": 0.15,
+            "Verdicts": {"fmmtc": "not tested", "fc-logistic": "no evidence of prediction"},
+            "Permutations": {"fmmtc": 0, "fc-logistic": 999}, "Selection": "nested",
+            "NotTested": {"fmmtc": "no shuffles were asked for (--permutations)"},
+            "Duplicates": [], "Target": "Response",
             "PositiveValue": 1, "N": n, "NPositive": int(y.sum()), "Atlas": "A424",
             "AtlasFallback": False, "Notice": "", "Normalisation": "scan", "Encoder": "brainlm",
             "EncoderDigest": "sha256:3f1a", "Device": "cpu", "Precision": "bfloat16",
@@ -299,22 +303,39 @@ class GroupWriter:
             for model, value in zip(MODELS, values, strict=True)
         ]
         models, metrics, means, widths = (np.array(each) for each in zip(*cells, strict=True))
+        headline = metrics == "auroc"
+        tested = headline & (models != "fmmtc")
+        columns = {
+            "mean": means, "mean_low": means - widths, "mean_high": means + widths,
+            "fold_sd": widths / 2,
+            "pooled": means - 0.01, "pooled_low": means - widths / 1.4,
+            "pooled_high": means + widths / 1.4,
+        }  # fmt: skip
+        said = {True: "no evidence of prediction", False: "not tested"}
+        told = list(zip(headline, tested, strict=True))
+        nothing = np.full(len(means), np.nan)
         write_tsv(
             files.metrics,
             {
-                "model": models, "metric": metrics,
-                "mean": means, "mean_low": means - widths, "mean_high": means + widths,
-                "fold_sd": widths / 2,
-                "pooled": means - 0.01, "pooled_low": means - widths / 1.4,
-                "pooled_high": means + widths / 1.4,
+                "model": models, "metric": metrics, **columns,
+                "n_permutations": [999 * int(t) if h else None for h, t in told],
+                "p": np.where(tested, 0.12, np.nan),
+                "p_adjusted": np.where(tested, 0.2, np.nan),
+                "verdict": [said[bool(t)] if h else None for h, t in told],
+                "last_epoch": nothing, "best_on_test": nothing, "optimism": nothing,
             },
         )  # fmt: skip
+        n = len(means)
+        others = headline & (models != "fmmtc")
+        gap = np.where(others, 0.66 - means, np.nan)
         write_tsv(
             files.comparison,
             {
-                "model": ["fc-logistic", "dummy"], "metric": ["auroc"] * 2,
-                "difference": [0.03, 0.16], "low": [-0.12, -0.02], "high": [0.18, 0.34],
-                "p": [0.62, 0.07],
+                "table": [None] * n, "row": [None] * n, "model": models,
+                "title": [MODELS[each] for each in models], "selection": ["nested"] * n,
+                "train_on": [None] * n, "test_on": [None] * n, "metric": metrics, **columns,
+                "difference": gap, "difference_low": gap - 0.2, "difference_high": gap + 0.2,
+                "difference_p": np.where(others, 0.4, np.nan), "note": [None] * n,
             },
         )  # fmt: skip
 
@@ -351,6 +372,7 @@ class GroupWriter:
         write_tsv(
             files.learning,
             {
+                "model": ["fmmtc"] * len(fold), "seed": np.zeros_like(fold),
                 "repeat": np.zeros_like(fold), "fold": fold, "epoch": epoch,
                 "train_loss": 0.7 * np.exp(-epoch / 25), "validation_loss": validation,
                 "chosen": epoch == 12 + fold,

@@ -31,6 +31,16 @@ PICTURES = """() => Promise.all(
 )"""
 
 
+LONG_ROWS = """() => {
+  for (const each of document.querySelectorAll("details")) each.open = true;
+  return [...document.querySelectorAll("table")].map((table) => {
+    for (const cell of table.querySelectorAll("th, td")) cell.append("wide".repeat(40));
+    const box = table.closest(".scroll");
+    return box !== null && box.scrollWidth > box.clientWidth;
+  });
+}"""
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator:
     sync_api = pytest.importorskip("playwright.sync_api")
@@ -182,3 +192,12 @@ def test_on_paper_there_is_no_navigation_and_nothing_is_cut_off(chromium, pages)
         assert not visit.page.locator("nav").is_visible()
         assert visit.overflow == 0
         assert visit.page.locator("figure svg").first.bounding_box()["width"] <= 794
+
+
+@pytest.mark.parametrize("name", ["participant", "combined", "train", "apply"])
+def test_a_table_too_wide_for_a_telephone_scrolls_in_its_own_box(chromium, pages, name):
+    with Visit(chromium, pages[name], width=400) as visit:
+        tables = visit.page.evaluate(LONG_ROWS)
+        assert tables
+        assert all(tables)
+        assert visit.overflow == 0

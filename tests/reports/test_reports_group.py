@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import json
 import re
 
 import pandas as pd
 import pytest
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.bidsio.write import write_json
+from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.reports.answer import meaning
+from fmmtc_bidsapp.reports.answer import answer_of_training, meaning, titled_verdict
 from fmmtc_bidsapp.reports.group import write_group_report
-from fmmtc_bidsapp.reports.group_tables import confusion, exclusion_counts, per_person
+from fmmtc_bidsapp.reports.group_comparison import comparison_tables
+from fmmtc_bidsapp.reports.group_tables import (
+    confusion,
+    eligibility_rows,
+    exclusion_counts,
+    per_person,
+)
 from fmmtc_bidsapp.reports.written import read_json
 
 NAMES = {"fmmtc": "FMM_TC", "dummy": "Dummy"}
@@ -48,7 +55,8 @@ def test_training_shows_every_section(write_a_group):
 def test_the_answer_names_the_interval_and_that_nothing_was_tested(write_a_group):
     text = text_of(write_group_report(write_a_group.train(), "L").read_text())
     assert "AUROC of 0.66 (95 % interval 0.49 to 0.83; guessing gives 0.50)" in text
-    assert "Not tested." in text
+    assert "Not tested: on people it had not seen, FMM_TC reached" in text
+    assert "no shuffles were asked for" in text
     assert "prognosis, not prediction of a drug" in text
     assert "Research use only." in text
 
@@ -81,6 +89,22 @@ def test_an_absent_table_of_exclusions_is_not_taken_for_nobody(write_a_group):
     assert "No table says" in text
 
 
+def test_eligibility_shows_outcomes_and_arms():
+    table = pd.DataFrame(
+        {
+            "step": ["in the table", "encoded"], "n": [8, 4],
+            "n_positive": [4, 1], "n_negative": [4, 3],
+            "n_arm-drug": [5, 2], "n_positive_arm-drug": [3, 1], "n_negative_arm-drug": [2, 1],
+        }
+    )  # fmt: skip
+    rows = eligibility_rows(table)
+    assert [row["divided"] for row in rows] == [
+        {"all": "4 / 4", "arm: drug": "3 / 2"},
+        {"all": "1 / 3", "arm: drug": "1 / 1"},
+    ]
+    assert [row["share"] for row in rows] == ["100.0", "50.0"]
+
+
 def test_exclusions_are_counted_by_reason():
     table = pd.DataFrame({"stage": ["a", "b", "b"], "reason": ["x", "y", "y"]})
     assert exclusion_counts(table) == [
@@ -103,12 +127,155 @@ def test_confusion_over_repeats_is_a_mean_and_people_are_listed_once():
     assert people["positive_share"].tolist() == [0.5, 0.0]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [(0.4, 0.8, "includes 0.5"), (0.55, 0.8, "above 0.5"), (0.2, 0.45, "below 0.5")],
-)
-def test_the_meaning_follows_the_interval(low, high, words):
-    row = {"model": "fmmtc", "metric": "auroc", "mean": 0.5, "mean_low": low, "mean_high": high}
-    sentences = meaning(pd.DataFrame([row]), pd.DataFrame(), "fmmtc", NAMES, {})
-    assert len(sentences) == 1
-    assert words in sentences[0]
+def auroc(verdict=None, **figures):
+    row = {"model": "fmmtc", "metric": "auroc", "mean": 0.7, "mean_low": 0.55, "mean_high": 0.85}
+    return pd.DataFrame([row | {"verdict": verdict} | figures])
+
+
+@pytest.mark.parametrize("verdict", ["evidence of prediction", "no evidence of prediction"])
+def test_the_answer_is_the_verdict_that_was_written(verdict):
+    tested = {"n_permutations": 99, "p": 0.01, "p_adjusted": 0.03}
+    metrics = auroc(verdict, **tested)
+    words = answer_of_training(metrics, "fmmtc", "FMM_TC", {})
+    assert words.lower().startswith(f"{verdict}: ")
+    assert "adjusted p = 0.030" in words
+    (sentence,) = meaning(metrics, pd.DataFrame(), "fmmtc", NAMES, {})
+    assert f"for all models tested: {verdict}" in sentence
+    assert ("covariates alone" in sentence) == (verdict != "evidence of prediction")
+
+
+def test_a_finished_model_is_judged_by_its_pooled_figures(write_a_group):
+    root = write_a_group.apply()
+    files = GroupFiles(root, "L")
+    figures = {"mean": None, "mean_low": None, "mean_high": None, "fold_sd": None}
+    pooled = {"pooled": 0.62, "pooled_low": 0.4, "pooled_high": 0.8}
+    told = {"n_permutations": None, "p": None, "p_adjusted": None, "verdict": None}
+    row = {"model": "fmmtc", "metric": "auroc"} | figures | pooled | told
+    write_tsv(files.metrics, {name: [value] for name, value in row.items()})
+    write_json(files.metrics.with_suffix(".json"), {"N": 6, "Target": "Response"})
+    html = write_group_report(root, "L").read_text()
+    assert "On 6 new people FMM_TC, as it is, reached an AUROC of 0.62" in text_of(html)
+    assert "0.40 to 0.80" in text_of(html)
+    assert "applying a trained model" in html
+    assert "learning" not in sections(html)
+
+
+def test_an_interval_above_one_half_alone_proves_nothing():
+    metrics = auroc("not tested", n_permutations=0)
+    assert answer_of_training(metrics, "fmmtc", "FMM_TC", {}).startswith("Not tested: ")
+    (sentence,) = meaning(metrics, pd.DataFrame(), "fmmtc", NAMES, {})
+    assert "do not say whether it predicts" in sentence
+    assert "evidence" not in sentence
+
+
+def test_an_interval_below_one_half_is_remarked_upon():
+    metrics = auroc("not tested", mean=0.3, mean_low=0.2, mean_high=0.45)
+    assert "below 0.5" in meaning(metrics, pd.DataFrame(), "fmmtc", NAMES, {})[1]
+
+
+def test_folds_that_are_all_equal_have_no_interval():
+    nothing = {"mean_low": float("nan"), "mean_high": float("nan"), "fold_sd": 0.0}
+    words = answer_of_training(auroc("not tested", **nothing), "fmmtc", "FMM_TC", {})
+    assert "interval cannot be had: all folds are equal" in words
+
+
+def test_a_verdict_calls_models_as_the_tables_do():
+    names = {"fmmtc": "FMM_TC", "fmmtc-sum": "FMM_TC (sum)", "covariates": "Covariates only"}
+    words = titled_verdict("evidence: fmmtc-sum (AUROC 0.70), fmmtc, above covariates.", names)
+    assert words == "evidence: FMM_TC (sum) (AUROC 0.70), FMM_TC, above covariates."
+
+
+def test_a_baseline_that_is_the_main_model_is_not_held_against_itself():
+    rows = [comparison(table=None, row=None, model=m, difference=0.1) for m in ("dummy", "motion")]
+    told = meaning(auroc("not tested"), pd.DataFrame(rows), "motion", {"dummy": "Dummy"}, {})
+    assert [each for each in told if "minus" in each] == ["Its AUROC minus that of Dummy is 0.10."]
+
+
+def test_options_are_plain_text(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    about = json.loads(sidecar.read_text())
+    options = {"where": ["a=1", "b=2"], "covariates": [], "adjust": False, "group_by": None}
+    write_json(sidecar, about | {"Options": options})
+    text = text_of(write_group_report(root, "L").read_text())
+    assert "adjust no covariates none group_by n/a where a=1, b=2" in text
+
+
+def comparison(**columns):
+    row = {
+        "table": "Table 3", "row": 9, "model": "fmmtc", "title": "FMM_TC", "selection": "nested",
+        "train_on": None, "test_on": None, "metric": "auroc", "mean": 0.7, "mean_low": 0.5,
+        "mean_high": 0.9, "fold_sd": 0.1, "pooled": 0.7, "pooled_low": 0.6, "pooled_high": 0.8,
+        "difference": None, "difference_low": None, "difference_high": None,
+        "difference_p": None, "note": None,
+    }  # fmt: skip
+    return row | columns
+
+
+def test_tables_of_the_paper_come_first_and_every_line_keeps_its_note():
+    told = "needs parcel series"
+    rows = [
+        comparison(table=None, row=None, model="dummy", title="Dummy"),
+        comparison(),
+        comparison(row=2, model="lstm", title="LSTM", mean=None, fold_sd=None, note=told),
+        comparison(selection="best-on-test", mean=1.0),
+        comparison(table="Table 4", row=1, train_on="drug", test_on="placebo"),
+    ]
+    tables = comparison_tables(pd.DataFrame(rows))
+    assert [table["name"] for table in tables] == ["Table 3", "Table 4", ""]
+    titles = [line["title"] for line in tables[0]["rows"]]
+    assert titles == ["FMM_TC", "LSTM", "FMM_TC, epoch: best-on-test"]
+    assert tables[0]["rows"][1]["note"] == told
+    assert tables[1]["rows"][0]["arms"] == "drug → placebo"
+    assert [table["has_arms"] for table in tables] == [False, True, False]
+
+
+def test_optimistic_figures_carry_a_banner(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    warning = "optimistic: epoch chosen on the test fold"
+    write_json(sidecar, read_json(sidecar) | {"Warning": warning})
+    text = text_of(write_group_report(root, "L").read_text())
+    assert text.index(warning) < text.index("Who was in")
+
+
+def test_scans_that_are_there_twice_carry_a_banner(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    pair = {"First": "sub-01", "Second": "sub-02", "Correlation": 1.0}
+    write_json(sidecar, read_json(sidecar) | {"Duplicates": [pair]})
+    assert "sub-01 and sub-02" in text_of(write_group_report(root, "L").read_text())
+
+
+def test_a_comparison_says_that_no_model_was_kept(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    write_json(sidecar, read_json(sidecar) | {"Analysis": "compare"})
+    html = write_group_report(root, "L").read_text()
+    assert "comparing models" in html
+    assert "those of FMM_TC" in text_of(html)
+
+
+def test_arms_are_shown_with_the_words_that_were_written(write_a_group):
+    root = write_a_group.train()
+    arms = GroupFiles(root, "L").arms
+    write_tsv(
+        arms,
+        {
+            "model": ["fmmtc"] * 3, "metric": ["auroc"] * 3,
+            "arm": ["drug", "placebo", "drug"], "other": [None, None, "placebo"],
+            "n": [12, 8, None], "n_positive": [6, 4, None], "value": [0.71, 0.6, 0.11],
+            "low": [0.5, 0.3, -0.2], "high": [0.9, 0.9, 0.4],
+        },
+    )  # fmt: skip
+    write_json(arms.with_suffix(".json"), {"Note": "Prognosis, that is."})
+    text = text_of(write_group_report(root, "L").read_text())
+    assert "Prognosis, that is." in text
+    assert "AUROC drug 12 6 0.71 0.50 to 0.90" in text
+    assert "AUROC drug − placebo 0.11 −0.20 to 0.40" in text
+
+
+def test_without_arms_and_without_another_selection_their_parts_are_left_out(write_a_group):
+    text = text_of(write_group_report(write_a_group.train(), "L").read_text())
+    assert "Arm by arm" not in text
+    assert "What choosing the epoch" not in text

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.names import GroupFiles, atlas_description
 from fmmtc_bidsapp.bidsio.write import write_json
 from fmmtc_bidsapp.reports.applied import REGRESSOR_KEYS, regressors_in_words
 from fmmtc_bidsapp.reports.bibliography import (
@@ -17,7 +17,14 @@ from fmmtc_bidsapp.reports.bibliography import (
     references,
     spell_citations,
 )
-from fmmtc_bidsapp.reports.methods import group_methods, participant_methods, write_citation
+from fmmtc_bidsapp.reports.methods import (
+    group_methods,
+    methods_sections,
+    participant_methods,
+    write_citation,
+)
+from fmmtc_bidsapp.reports.pages import methods_html
+from fmmtc_bidsapp.reports.participant import write_participant_report
 from fmmtc_bidsapp.reports.written import read_json
 from fmmtc_bidsapp.signals.strategies import STRATEGIES_TABLE
 
@@ -217,3 +224,98 @@ def test_the_real_pandoc_resolves_every_citation(write_a_run):
     assert "@esteban2019" not in text
     assert "???" not in text
     assert r"\begin{document}" in (write_a_run.root / "logs" / "CITATION.tex").read_text()
+
+
+def test_names_of_columns_are_text_and_never_markup(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    target = "re<img src=x>_a_ [@nobody] `c` {=html} \\x"
+    write_json(sidecar, read_json(sidecar) | {"Target": target})
+    text = group_methods(root, "L")
+    assert r"re\<img src=x\>\_a\_ \[\@nobody\] \`c\` \{=html\} \\x" in text
+    assert "re&lt;img src=x&gt;_a_ [@nobody] `c` {=html} \\x" in str(methods_html(text))
+
+
+def test_the_encoder_is_described_where_something_was_encoded(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    for encoder, there in (("random", True), ("none", False)):
+        options = {"encoder": encoder, "calibration": "isotonic"}
+        about = {"MainModel": "ridge-encoder", "Options": options}
+        write_json(sidecar, read_json(sidecar) | about)
+        text = group_methods(root, "L")
+        assert ("with random weights" in text) == there
+        assert "calibrated by isotonic regression" in text
+
+
+@pytest.mark.skipif(shutil.which("pandoc") is None, reason="pandoc is not installed")
+def test_the_real_pandoc_passes_no_markup_of_users_on(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    write_json(sidecar, read_json(sidecar) | {"Target": r"<img src=x> \input{y}"})
+    write_citation(root)
+    assert "<img src=x" not in (root / "logs" / "CITATION.html").read_text()
+    assert r"\input{y}" not in (root / "logs" / "CITATION.tex").read_text()
+
+
+NASTY = "<script>alert(1)</script> *x*_y_ [@nobody] `c` {=html} {{ it }} {0} $a$ \\input{z} </svg>"
+ENDS_CODE = "my`_<b>own"
+
+
+@pytest.fixture
+def nasty_run(write_a_run):
+    """A run whose strategy, atlas and a regressor were named by someone with too much time."""
+    told = {
+        "CleaningTitle": NASTY,
+        "CleaningNotes": [NASTY],
+        "ConfoundRegressors": ["csf", ENDS_CODE, "plain_column"],
+        "AtlasTransform": ENDS_CODE,
+        "AtlasSpace": NASTY,
+    }
+    files = write_a_run.run(atlas="Mine", sidecar=told, quality={"reasons": NASTY})
+    write_json(atlas_description(write_a_run.root, "Mine"), {"Name": NASTY, "Description": NASTY})
+    return files
+
+
+def test_what_users_name_in_a_strategy_or_an_atlas_is_text_and_never_markup(nasty_run):
+    text = participant_methods(nasty_run.output_dir)
+    assert cited_keys(text) == sorted(set(cited_keys(text)) & set(references()))
+    assert text.count(r"\<script\>alert(1)\</script\> \*x\*\_y\_ \[\@nobody\] \`c\` \{=html\}") == 3
+    assert "<script>" not in text
+    assert r"the columns my\`\_\<b\>own, `plain_column`" in text
+    page = str(methods_html(text))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; *x*_y_ [@nobody] `c` {=html} {{ it }}" in page
+    assert "my`_&lt;b&gt;own, <code>plain_column</code>" in page
+
+
+def test_nothing_that_users_name_becomes_markup_in_a_report(nasty_run):
+    page = write_participant_report(
+        nasty_run.output_dir, "sub-01", problems=[(NASTY, NASTY)]
+    ).read_text()
+    assert "<script>" not in page
+    assert "<b>own" not in page
+    # Strategy, atlas and its description, note, reason, what failed, and the methods.
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 8
+    assert "{{ it }} {0}" in page
+
+
+@pytest.mark.skipif(shutil.which("pandoc") is None, reason="pandoc is not installed")
+def test_the_real_pandoc_shows_what_users_name_as_it_is(nasty_run):
+    write_citation(nasty_run.output_dir)
+    logs = nasty_run.output_dir / "logs"
+    page = " ".join((logs / "CITATION.html").read_text().split())
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; *x*_y_ [@nobody] `c` {=html} {{ it }}" in page
+    assert "my`_&lt;b&gt;own, <code>plain_column</code>" in page
+    assert r"\input{z}" not in (logs / "CITATION.tex").read_text()
+
+
+def test_every_analysis_has_a_section_and_an_empty_dataset_none(
+    write_a_run, write_a_group, tmp_path
+):
+    root = write_a_run()
+    write_a_group.train("one")
+    write_a_group.train("two")
+    titles = ["Parcel series and connectivity", "Analysis one", "Analysis two"]
+    assert list(methods_sections(root)) == titles
+    assert methods_sections(tmp_path / "nothing") == {}

@@ -1,0 +1,186 @@
+"""Files of parcels in a derivative folder: what their names say, and what stands beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmmtc_bidsapp.bidsio.content import content_problem
+from fmmtc_bidsapp.bidsio.names import ParsedName, build_name, parse_name
+from fmmtc_bidsapp.bidsio.quality import read_quality
+from fmmtc_bidsapp.bidsio.query import identity
+from fmmtc_bidsapp.bidsio.read import read_parcel_names
+from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.records import Exclusion, RunQuality, SeriesFile
+
+__all__ = [
+    "Candidate",
+    "choose",
+    "describe",
+    "describe_all",
+    "find_candidates",
+    "is_of_parcels",
+    "meant_desc",
+    "of_one_atlas_and_space",
+    "refuse_doubles",
+]
+
+NO_DESC = NO_SPACE = "(none)"
+_NOT_OF_QUALITY = frozenset({"stat", "meas", "res", "den"})
+_GRID = frozenset({"space", "res", "den", "cohort"})
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file of series or of connectivity between parcels."""
+
+    path: Path
+    name: ParsedName
+
+    @property
+    def atlas(self) -> str:
+        """Label of the atlas."""
+        # giga_connectome names the atlas in seg-.
+        return self.name.entities.get("atlas") or self.name.entities["seg"]
+
+    @property
+    def space(self) -> str:
+        """Space of the image it was made from, ``(none)`` where the name has none."""
+        return self.name.entities.get("space", NO_SPACE)
+
+    @property
+    def desc(self) -> str:
+        """Cleaning, ``(none)`` where the name has none."""
+        return self.name.entities.get("desc", NO_DESC)
+
+    @property
+    def run(self) -> frozenset[tuple[str, str]]:
+        """What the files of a run share under all cleanings."""
+        return frozenset(item for item in self.name.entities.items() if item[0] != "desc")
+
+    @property
+    def quality(self) -> Path:
+        """Where our quality table of the run is, whose name has no statistic and no grid."""
+        entities = self.name.entities
+        kept = {key: value for key, value in entities.items() if key not in _NOT_OF_QUALITY}
+        return self.path.with_name(build_name(kept, "qc", ".tsv"))
+
+
+def find_candidates(
+    folder: Path, patterns: Iterable[str], wanted: Callable[[ParsedName], bool]
+) -> list[Candidate]:
+    """List files by glob and by what their names say, sorted by path."""
+    paths = [path for pattern in patterns for path in folder.glob(pattern)]
+    named = (Candidate(path, parse_name(path)) for path in sorted(paths))
+    return [each for each in named if wanted(each.name)]
+
+
+def of_one_atlas_and_space(
+    found: list[Candidate], atlas: str | None, space: str
+) -> list[Candidate]:
+    """Keep the atlas and space asked for, or the only ones there are (``auto`` for any space)."""
+    chosen = choose(found, "atlas", atlas, lambda each: each.atlas)
+    wanted_space = None if space == "auto" else space
+    return choose(chosen, "space", wanted_space, lambda each: each.space)
+
+
+def meant_desc(found: Iterable[Candidate], asked: str | None) -> str | None:
+    """Take files without a ``desc-`` where there are such and none was asked for."""
+    return NO_DESC if asked is None and any(each.desc == NO_DESC for each in found) else asked
+
+
+def is_of_parcels(name: ParsedName) -> bool:
+    """Say whether a name is of parcels of an atlas."""
+    return "atlas" in name.entities or "seg" in name.entities
+
+
+def choose(
+    found: list[Candidate], entity: str, wanted: str | None, value: Callable[[Candidate], str]
+) -> list[Candidate]:
+    """Keep the files with one value of an entity.
+
+    Raises
+    ------
+    UsageError
+        Where there are several and none is asked for, or not the one that is.
+    """
+    values = sorted({value(each) for each in found})
+    if wanted is None and len(values) > 1:
+        raise UsageError(f"There are files with {entity} {', '.join(values)}: choose --{entity}.")
+    if wanted is not None and wanted not in values:
+        raise UsageError(f"No file has {entity} {wanted}; there is {', '.join(values)}.")
+    return [each for each in found if wanted in (None, value(each))]
+
+
+def refuse_doubles(found: Iterable[Candidate]) -> None:
+    """Refuse a run in two resolutions: it would count twice."""
+    keys = Counter(
+        frozenset(item for item in each.name.entities.items() if item[0] not in _GRID)
+        for each in found
+    )
+    key, count = keys.most_common(1)[0]
+    if count > 1:
+        run = build_name(dict(key), "", "").removesuffix("_")
+        raise UsageError(f"{run} is there in {count} resolutions; keep one of them in the folder.")
+
+
+def describe_all(
+    found: Iterable[Candidate], folder: Path, read: Callable[[Candidate, Path], SeriesFile]
+) -> tuple[list[SeriesFile], list[Exclusion]]:
+    """Read what stands beside each file; what cannot be read is an exclusion."""
+    described, exclusions = [], []
+    for each in found:
+        try:
+            described.append(read(each, folder))
+        except InputError as error:
+            exclusions.append(Exclusion(*identity(each.name.entities), "series", str(error)))
+    return described, exclusions
+
+
+def describe(candidate: Candidate, root: Path) -> tuple[SeriesFile, bool, Mapping[str, Any]]:
+    """Read what stands beside a file: its facts, whether it has a quality table, its sidecar."""
+    path, entities = candidate.path, candidate.name.entities
+    problem = content_problem(path)
+    if problem is not None:
+        raise InputError(f"table {problem}")
+    # Damage that shows in the header costs this file, not the cohort that is compared by it.
+    read_parcel_names(path)
+    sidecar = read_sidecar(path, root)
+    quality = read_quality(candidate.quality) if candidate.quality.is_file() else None
+    file = SeriesFile(
+        path=path,
+        entities=entities,
+        tr_s=repetition_time_s(sidecar, path),
+        atlas_label=candidate.atlas,
+        atlas_digest=sidecar.get("AtlasDigest"),
+        desc=entities.get("desc"),
+        usable=quality is None or quality.usable,
+        reasons="n/a" if quality is None else quality.reasons,
+        mean_fd_mm=_mean_fd_mm(quality, sidecar),
+        n_volumes_retained=_n_retained(quality, sidecar),
+    )
+    return file, quality is not None, sidecar
+
+
+def _n_retained(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> int | None:
+    told = _whole(sidecar.get("NumberOfVolumesRetained"))
+    return quality.num_retained_volumes if told is None and quality is not None else told
+
+
+def _mean_fd_mm(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> float | None:
+    if quality is not None:
+        return quality.mean_fd
+    # giga_connectome tells it here.
+    return _number(sidecar.get("MeanFramewiseDisplacement"))
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None

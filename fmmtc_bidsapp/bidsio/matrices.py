@@ -1,0 +1,117 @@
+"""Which correlation matrices a derivative folder holds, for a cohort that has no series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fmmtc_bidsapp.bidsio.candidates import (
+    Candidate,
+    choose,
+    describe,
+    describe_all,
+    find_candidates,
+    is_of_parcels,
+    meant_desc,
+    of_one_atlas_and_space,
+    refuse_doubles,
+)
+from fmmtc_bidsapp.bidsio.names import MATRIX_PATTERNS
+from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity
+from fmmtc_bidsapp.bidsio.read import matrix_measure
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records import Exclusion, SeriesFile
+
+__all__ = ["find_matrices", "holds_matrices"]
+
+_MEASURE = "correlation"
+"""What models are shown of connectivity."""
+
+
+def find_matrices(
+    folder: Path,
+    query: Query,
+    *,
+    desc: str | None,
+    atlas: str | None = None,
+    space: str = "auto",
+) -> tuple[list[SeriesFile], list[Exclusion]]:
+    """List the correlation matrices of a derivative dataset, for a cohort that has no series.
+
+    Parameters
+    ----------
+    folder, query, desc, atlas, space
+        As in `find_series`.
+
+    Returns
+    -------
+    list of SeriesFile
+        Sorted by path, each a matrix.
+    list of Exclusion
+        Files that cannot be read, matrices over all runs of a task whose runs are there, and
+        participants asked for that have none.
+
+    Raises
+    ------
+    UsageError
+        As `find_series`.
+    InputError
+        If nothing is selected, or no matrix holds correlations.
+    """
+    candidates = find_candidates(folder, MATRIX_PATTERNS, is_of_parcels)
+    selected = [each for each in candidates if query.admits(each.name.entities)]
+    if not selected:
+        raise InputError(
+            f"{folder} holds no connectivity matrix (asked for: {query}). Check the labels."
+        )
+    chosen = of_one_atlas_and_space(_correlations(selected, folder), atlas, space)
+    chosen = choose(chosen, "desc", meant_desc(chosen, desc), lambda each: each.desc)
+    refuse_doubles(chosen)
+    chosen, merged = _without_merged(chosen)
+    matrices, unreadable = describe_all(chosen, folder, _describe_matrix)
+    absent = absent_participants(folder, query, (each.name.entities for each in chosen))
+    return matrices, [*absent, *merged, *unreadable]
+
+
+def holds_matrices(folder: Path) -> bool:
+    """Say whether a dataset holds connectivity matrices, of anyone."""
+    return bool(find_candidates(folder, MATRIX_PATTERNS, is_of_parcels))
+
+
+def _correlations(found: list[Candidate], folder: Path) -> list[Candidate]:
+    kept = [each for each in found if matrix_measure(each.path) == _MEASURE]
+    if not kept:
+        there = ", ".join(sorted({matrix_measure(each.path) for each in found}))
+        raise InputError(
+            f"The matrices in {folder} hold {there}; models are shown correlations. Write those "
+            "(stat-pearsoncorrelation or meas-PearsonCorrelation in the name), or give the series."
+        )
+    return kept
+
+
+def _without_merged(found: list[Candidate]) -> tuple[list[Candidate], list[Exclusion]]:
+    """Set apart matrices over all runs of a task, which would count its runs twice."""
+    tasks = {_task(each) for each in found if _has_run(each)}
+    merged = [each for each in found if not _has_run(each) and _task(each) in tasks]
+    exclusions = [
+        Exclusion(
+            *identity(each.name.entities),
+            "series",
+            f"{each.path.name} stands for all runs of the task, and the runs are there",
+        )
+        for each in merged
+    ]
+    return [each for each in found if each not in merged], exclusions
+
+
+def _has_run(candidate: Candidate) -> bool:
+    return "run" in candidate.name.entities
+
+
+def _task(candidate: Candidate) -> frozenset[tuple[str, str]]:
+    return frozenset(item for item in candidate.name.entities.items() if item[0] != "run")
+
+
+def _describe_matrix(candidate: Candidate, root: Path) -> SeriesFile:
+    matrix, _, sidecar = describe(candidate, root)
+    return replace(matrix, is_matrix=True, fisher_z=sidecar.get("FisherZ") is True)

@@ -1,0 +1,104 @@
+"""What the columns of all tables of the group level mean."""
+
+from __future__ import annotations
+
+__all__ = ["describe"]
+
+_COLUMNS = {
+    "step": "What was asked of a person.",
+    "n": "People.",
+    "participant_id": "Participant.",
+    "session_id": "Session, n/a where the dataset has none.",
+    "stage": "Where the person was left out: table, series, quality or encode.",
+    "reason": "Why.",
+    "repeat": "Repeat of the outer cross-validation.",
+    "fold": "Outer fold in which the person was tested.",
+    "seed": "Which of the trainings that differ in their seed.",
+    "y_true": "Outcome: 1 positive, 0 negative, n/a unknown.",
+    "logit": "Output of the model before calibration; with several trainings the mean of their "
+    "calibrated log odds.",
+    "probability_raw": "Probability before calibration.",
+    "probability": "Calibrated probability of the positive outcome.",
+    "probability_low": "2.5 % quantile over refits; n/a with one fit.",
+    "probability_high": "97.5 % quantile over refits; n/a with one fit.",
+    "y_pred": "1 where the probability reaches the threshold.",
+    "threshold": "Probability from which a person counts as positive.",
+    "n_runs": "Runs merged into the example.",
+    "qc_flag": "usable, or why a kept run was not.",
+    "out_of_distribution": "In what the scan lies outside the training scans; n/a within.",
+    "model": "Name of the model.",
+    "metric": "Name of the metric.",
+    "mean": "Mean of the within-fold values over folds and repeats: the headline.",
+    "mean_low": "Lower end of its 95 % Nadeau-Bengio corrected interval; of the random row, of "
+    "what 95 % of the draws reach.",
+    "mean_high": "Upper end of it.",
+    "fold_sd": "SD over folds.",
+    "pooled": "Metric of all out-of-fold predictions together, mean over repeats; an AUROC counts "
+    "the pairs of one fold.",
+    "pooled_low": "Lower end of its 95 % bootstrap interval, given these fits.",
+    "pooled_high": "Upper end of its 95 % bootstrap interval, given these fits.",
+    "n_permutations": "Shuffles of the outcome that the p is of; 0 where the model was not tested. "
+    "On the auroc rows alone.",
+    "p": "(b + 1) / (m + 1): how often shuffled outcomes gave an AUROC as high.",
+    "p_adjusted": "The same against the best of all tested models in each shuffle.",
+    "verdict": "evidence of prediction (p_adjusted 0.05 or less, and an AUROC above that of the "
+    "covariates alone; never of dummy, covariates and motion, which models are held against), no "
+    "evidence of prediction, or not tested.",
+    "last_epoch": "Mean over folds without any choice of the epoch; n/a unless --selection asked.",
+    "best_on_test": "Mean over folds with the epoch chosen on the test fold: optimistic.",
+    "optimism": "best_on_test minus the nested mean of the same training on the same folds: what "
+    "choosing on the test fold adds.",
+    "table": "Table of the paper that the line belongs to; n/a for a model in none of them.",
+    "row": "Line of that table.",
+    "title": "The line in words.",
+    "selection": "What chose the epoch: nested (inner folds), last-epoch (nothing) or best-on-test "
+    "(the test fold, optimistic).",
+    "train_on": "Arm of the training people; n/a where everybody is in one cross-validation.",
+    "test_on": "Arm of the people predicted; the same arm means cross-validation within it.",
+    "difference": "Mean over folds of the main model minus this one, on the same folds.",
+    "difference_low": "Lower end of its 95 % Nadeau-Bengio corrected interval.",
+    "difference_high": "Upper end of it.",
+    "difference_p": "Two-sided p of the corrected resampled t-test.",
+    "note": "Why a line has no figures, or what to know of them.",
+    "arm": "Value of the --subset-by column.",
+    "other": "The arm that is subtracted; n/a where the row is of one arm.",
+    "n_positive": "People with the positive outcome.",
+    "n_negative": "People with the other outcome.",
+    "value": "Metric of the arm, pooled over folds, mean over repeats; or arm minus other.",
+    "low": "Lower end of the 95 % interval.",
+    "high": "Upper end of the 95 % interval.",
+    "kind": "roc: false against true positive rate; pr: recall against precision.",
+    "x": "Horizontal value of the curve.",
+    "y": "Vertical value of the curve.",
+    "mean_probability": "Mean predicted probability in the bin.",
+    "observed_share": "Share of positives in the bin.",
+    "epoch": "Epoch of training, from 1.",
+    "train_loss": "Mean binary cross-entropy of the training rows in the refit.",
+    "validation_loss": "The same over the inner validation rows, mean over inner folds.",
+    "chosen": "Whether the inner folds chose this epoch.",
+}
+"""What the columns of all tables mean; a sidecar describes those its table has."""
+
+_BY_ARM = ("n", "n_positive", "n_negative")
+"""Columns of the eligibility table that there is one of for every arm."""
+
+
+def describe(column: str) -> dict[str, str]:
+    """Describe a column for a sidecar; those of an arm are named after it.
+
+    Parameters
+    ----------
+    column
+        Its name; ``n_positive_arm-placebo`` is the count of an arm.
+
+    Returns
+    -------
+    dict
+        ``Description``; empty for a column that nobody described.
+    """
+    if column in _COLUMNS:
+        return {"Description": _COLUMNS[column]}
+    counted, is_of_arm, arm = column.partition("_arm-")
+    if not is_of_arm or counted not in _BY_ARM:
+        return {}
+    return {"Description": f"{_COLUMNS[counted].rstrip('.')}, of {arm}."}

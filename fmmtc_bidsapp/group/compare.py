@@ -1,0 +1,164 @@
+"""Compare: cohort -> encode -> every model on shared folds -> across arms -> judge -> files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.engine import Outcome
+from fmmtc_bidsapp.errors import AppError
+from fmmtc_bidsapp.group.fit import Fits, fit_models
+from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
+from fmmtc_bidsapp.group.train import about_study, write_study
+from fmmtc_bidsapp.learning.judge import DomainFits, judge
+from fmmtc_bidsapp.learning.models import MAIN_MODEL, baselines, expand_models, missing_needs
+from fmmtc_bidsapp.learning.paper import (
+    FEATURES,
+    Domain,
+    PaperRow,
+    domains,
+    paper_models,
+    paper_rows,
+)
+from fmmtc_bidsapp.plan import GroupPlan
+from fmmtc_bidsapp.records import Examples, Fold
+
+__all__ = ["across_arms", "asked_to_compare", "compare", "compared_models", "lines"]
+
+_ACROSS = "fit across arms"
+
+
+def compare(plan: GroupPlan) -> list[Outcome]:
+    """Fit the models of the paper's tables on the same folds, and judge them; no bundle is kept.
+
+    Raises
+    ------
+    AppError
+        When nothing can be started, or the main model could not be fitted on any fold.
+    """
+    asked = asked_to_compare(plan)
+    study = begin(plan, asked)
+    cells = _cells(study.plan, study.encoded.examples)
+    study = with_scales(study, (*study.folds, *_folds(cells)))
+    rows = lines(study.plan, asked, study.encoded.examples)
+    models = compared_models(asked, rows, study.encoded.examples)
+    fits = fit_models(
+        study.plan,
+        study.encoded,
+        study.folds,
+        models,
+        device=study.device,
+        crash_dir=study.crash_dir,
+        title="fit",
+        final=False,
+        permute=True,
+    )
+    across, more, broken = _fit_across(study, cells, models[0])
+    evaluation = judge(
+        fits.predictions,
+        study.encoded.examples,
+        plan.evaluation,
+        main=models[0],
+        seed=plan.random_seed,
+        permuted=fits.permuted,
+        published=fits.published,
+        trainings=fits.trainings,
+        selection=plan.protocol.selection,
+        rows=rows,
+        across=across,
+        duplicates=study.encoded.duplicates,
+    )
+    about = about_study(study, fits)
+    write_study(GroupFiles(plan.output_dir, plan.label), study, fits, evaluation, about)
+    return [*outcomes(study, [fits, *more]), *broken]
+
+
+def asked_to_compare(plan: GroupPlan) -> tuple[str, ...]:
+    """List the models that are asked for; none for every line of the paper."""
+    return expand_models(plan.protocol.network, plan.protocol.features or FEATURES)
+
+
+def compared_models(
+    asked: Sequence[str], rows: Sequence[PaperRow], examples: Examples
+) -> tuple[str, ...]:
+    """List the models that are fitted, the main one first.
+
+    Raises
+    ------
+    InputError
+        When a model that is asked for needs what these people do not have.
+    """
+    return with_baselines(asked or paper_models(rows, MAIN_MODEL), examples)
+
+
+def lines(plan: GroupPlan, asked: Sequence[str], examples: Examples) -> tuple[PaperRow, ...]:
+    """Take the lines of the paper; where models are named, those of them alone."""
+    rows = paper_rows(
+        plan.model, plan.protocol.features, lambda name: missing_needs(name, examples)
+    )
+    return tuple(row for row in rows if not asked or row.model in asked)
+
+
+def across_arms(
+    plan: GroupPlan, examples: Examples, main: str
+) -> tuple[tuple[Domain, ...], tuple[str, ...]]:
+    """List the cells of Table 4 and the models in each; none where people have no arm."""
+    if examples.arms is None:
+        return (), ()
+    return _cells(plan, examples), _models(examples, main)
+
+
+def _cells(plan: GroupPlan, examples: Examples) -> tuple[Domain, ...]:
+    if examples.arms is None:
+        return ()
+    return domains(
+        examples.arms,
+        examples.strata,
+        plan.train,
+        plan.random_seed,
+        examples.groups,
+        plan.evaluation.calibration,
+    )
+
+
+def _folds(cells: Sequence[Domain]) -> list[Fold]:
+    return [fold for cell in cells for fold in cell.folds]
+
+
+def _models(examples: Examples, main: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([main, *baselines(examples)]))
+
+
+def _fit_across(
+    study: Study, cells: tuple[Domain, ...], main: str
+) -> tuple[DomainFits | None, list[Fits], list[Outcome]]:
+    """Train on each arm; the main model and its baselines alone, and no outcome is shuffled.
+
+    Where that fails altogether, the cross-validation of everybody stands all the same.
+    """
+    examples, plan = study.encoded.examples, study.plan
+    if examples.arms is None:
+        return None, [], []
+    models, folds = _models(examples, main), _folds(cells)
+    if not folds:
+        return DomainFits(cells, models, ()), [], []
+    try:
+        fits = fit_models(
+            replace(plan, protocol=replace(plan.protocol, selection="nested")),
+            study.encoded,
+            folds,
+            models,
+            device=study.device,
+            crash_dir=study.crash_dir,
+            title=_ACROSS,
+            final=False,
+            permute=False,
+        )
+    except AppError as error:
+        lost = tuple(
+            replace(cell, folds=(), note=str(error)) if cell.folds else cell for cell in cells
+        )
+        failed = Outcome(_ACROSS, "failed", str(error), error.exit_code)
+        return DomainFits(lost, models, ()), [], [failed]
+    return DomainFits(cells, models, fits.predictions), [fits], []

@@ -1,0 +1,237 @@
+"""What the fits of an analysis will cost: memory of a node, time of the whole.
+
+Figures are processor seconds of one thread of a 2-core Xeon with AMX, in float32, on noise of the
+size of a real trial: 33 people in training, 419 parcels, 200 volumes. They say "about": another
+machine is twice as fast or slow, bfloat16 three times faster where there are instructions for it,
+and the progress corrects them as soon as steps have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fmmtc_bidsapp.engine import duration
+from fmmtc_bidsapp.group.choice import NO_ENCODER
+from fmmtc_bidsapp.group.steps import PUBLISHED, SHUFFLES, Step
+from fmmtc_bidsapp.learning.features import window_starts
+from fmmtc_bidsapp.options import ModelOptions, TrainOptions
+from fmmtc_bidsapp.records import Examples
+
+__all__ = [
+    "encode_s",
+    "expected_s",
+    "say_cost",
+    "say_scales",
+    "scale_gb",
+    "step_gb",
+    "step_s",
+]
+
+_PEOPLE, _PARCELS = 33, 419
+"""Training people and parcels that the figures are of."""
+
+
+@dataclass(frozen=True)
+class _Network:
+    """Seconds that one person takes in one epoch of training."""
+
+    person_s: float
+    """With as many parcels as above, and growing with their square."""
+    least_s: float
+    """However few there are."""
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Seconds of a classifier on rows of numbers."""
+
+    fit_s: float
+    """Once, features included; grows with people and with the square of the parcels."""
+    shuffle_s: float
+    """For every shuffle of the outcome, on the same features."""
+
+
+_RESNET = _Network(0.3, 0.02)
+_NETWORKS: Mapping[str, _Network] = {
+    "resnet-ts": _Network(0.15, 0.02),
+    "bnt": _Network(0.12, 0.002),
+    "lstm": _Network(0.002, 0.0005),
+    "brainlm": _Network(0.0005, 0.0005),
+    "brainlm-untrained": _Network(0.0005, 0.0005),
+    "brainlm-tuned": _Network(3.0, 0.1),
+}
+"""By family; the others have a ResNet-18 of connectivity, which all their time goes into."""
+_COLUMNS: Mapping[str, _Columns] = {
+    "dummy": _Columns(0.0, 0.0001),
+    "covariates": _Columns(0.01, 0.003),
+    "motion": _Columns(0.01, 0.003),
+    "fc-logistic": _Columns(4.0, 0.005),
+    **{
+        f"{head}-{features}": _Columns(0.8, shuffle_s)
+        for head, shuffle_s in {"svm": 0.002, "ridge": 0.0005, "knn": 0.0005}.items()
+        for features in ("ts", "fc", "pca-ts", "pca-fc", "encoder")
+    },
+    "xgboost-ts": _Columns(0.3, 0.1),
+    "xgboost-fc": _Columns(0.4, 0.1),
+    "xgboost-pca-ts": _Columns(0.8, 0.015),
+    "xgboost-pca-fc": _Columns(0.8, 0.015),
+    "xgboost-encoder": _Columns(0.1, 0.025),
+}
+_OTHER_COLUMNS = _Columns(0.8, 0.005)
+
+_FORWARD = 1 / 3
+"""Share of a training step that a prediction costs; after every epoch of an inner fold BatchNorm is
+estimated anew, and the people left out are predicted."""
+_STEP_S = 0.3
+"""Of a node's own: reading the cohort, writing the results."""
+
+
+def step_s(step: Step, examples: Examples, train: TrainOptions) -> float:
+    """Estimate the seconds of one step on one thread.
+
+    Parameters
+    ----------
+    step
+        What is fitted.
+    examples
+        The cohort.
+    train
+        Epochs, inner folds and trainings.
+    """
+    n = len(examples.keys) if step.fold is None else len(step.fold.train)
+    size = examples.fc.shape[1] / _PARCELS
+    cost = _network_s if step.is_network else _columns_s
+    return _STEP_S + cost(step, n, size, train)
+
+
+def _network_s(step: Step, n: int, size: float, train: TrainOptions) -> float:
+    own = _NETWORKS.get(step.family, _RESNET)
+    followed = 1 + _FORWARD
+    # Together the inner folds train on everyone as often as there are folds but one.
+    nested = 1 + (train.inner_folds - 1) * followed
+    passes = followed if step.kind == PUBLISHED else nested
+    fits = step.shuffles * train.seeds if step.kind == SHUFFLES else 1
+    return float(fits * passes * train.epochs * n * max(own.least_s, own.person_s * size**2))
+
+
+def _columns_s(step: Step, n: int, size: float, train: TrainOptions) -> float:
+    own = _COLUMNS.get(step.family, _OTHER_COLUMNS)
+    fits = 1 if step.kind == SHUFFLES else 1 + train.inner_folds
+    return fits * own.fit_s * n / _PEOPLE * size**2 + step.shuffles * own.shuffle_s
+
+
+_WINDOW_S, _WINDOW_VALUES = 1.5, 424 * 200
+"""Of one window in one token order, and the parcels x volumes it has; attention makes the time grow
+with their square."""
+
+
+def encode_s(n_volumes: int, tr_s: float | None, n_parcels: int, options: ModelOptions) -> float:
+    """Estimate the seconds that one scan takes to be encoded on one thread, in float32.
+
+    Parameters
+    ----------
+    n_volumes
+        Of the series as they are.
+    tr_s
+        Their repetition time; it matters with ``--resample-tr``.
+    n_parcels
+        Of the atlas.
+    options
+        Window, token orders, repetition time.
+    """
+    if options.resample_tr is not None and tr_s is not None:
+        n_volumes = round(n_volumes * tr_s / options.resample_tr)
+    n_windows = len(window_starts(n_volumes, options.window))
+    values = n_parcels * min(n_volumes, options.window)
+    return n_windows * options.token_orders * _WINDOW_S * (values / _WINDOW_VALUES) ** 2
+
+
+def say_scales(
+    n_scales: int,
+    *,
+    encodings: int,
+    once: int,
+    seconds: float,
+    encoder: str,
+    device: str,
+    n_procs: int,
+) -> None:
+    """Print what it costs to encode everyone anew with the scale of every fold's training people.
+
+    Parameters
+    ----------
+    n_scales
+        Sets of training people: of the folds, and everyone where a model of them is kept.
+    encodings, once
+        Scans to be encoded in all, and with a scale of the scan's own.
+    seconds
+        Of all encodings, of `encode_s`.
+    encoder, device
+        As ``--encoder``, and as `check_device` names it.
+    n_procs
+        Processes at once.
+    """
+    is_there = encoder != NO_ENCODER
+    whole_s = (seconds + _STEP_S * encodings) / n_procs
+    told = f", about {duration(whole_s)} with --nprocs {n_procs} in float32"
+    print(
+        f"--normalisation robust takes its scale from the training people, of whom there are "
+        f"{n_scales} sets: {encodings} {'encodings' if is_there else 'scans to bring to it'} in "
+        f"place of {once}{told if is_there and device == 'cpu' else ''}; what an earlier run "
+        "finished is taken over.",
+        flush=True,
+    )
+
+
+def expected_s(seconds: Sequence[float], n_procs: int) -> float:
+    """Estimate how long steps take side by side: never less than the longest."""
+    return max(sum(seconds) / n_procs, max(seconds, default=0.0))
+
+
+def say_cost(seconds: Mapping[Step, float], device: str, n_procs: int) -> None:
+    """Print how much is to be fitted, and about how long that takes.
+
+    Parameters
+    ----------
+    seconds
+        By step, of `step_s`.
+    device
+        Of the networks. The figures are of a processor: for another device no time is named.
+    n_procs
+        Processes at once.
+    """
+    models = dict.fromkeys(name for step in seconds for name in step.models)
+    print(f"Fitting {len(models)} models in {len(seconds)} steps: {', '.join(models)}")
+    if device != "cpu" and any(step.is_network for step in seconds):
+        print(f"How long networks take on {device} the progress will tell.", flush=True)
+        return
+    shuffled = [each for step, each in seconds.items() if step.kind == SHUFFLES]
+    fitted = [each for step, each in seconds.items() if step.kind != SHUFFLES]
+    parts = {"fits": fitted, "fits with shuffled outcomes": shuffled}
+    told = [f"{name} about {duration(sum(each) / n_procs)}" for name, each in parts.items() if each]
+    whole = duration(expected_s(list(seconds.values()), n_procs))
+    print(
+        f"About {whole} with --nprocs {n_procs} ({', '.join(told)}); what an earlier run finished "
+        "is taken over.",
+        flush=True,
+    )
+
+
+_NETWORK_GB = 2.5
+_PROGRAM_GB = 0.6
+_COPIES = 10
+"""Of everyone's matrices in float64, while a classifier's features are made."""
+
+
+def scale_gb(n_volumes: int, n_parcels: int) -> float:
+    """Estimate the memory of learning a scale: all series of the training people, in float64."""
+    return _PROGRAM_GB + float(8 * n_volumes * n_parcels) / 1e9
+
+
+def step_gb(step: Step, examples: Examples) -> float:
+    """Estimate the memory of one step."""
+    if step.is_network:
+        return _NETWORK_GB
+    n, parcels = len(examples.keys), examples.fc.shape[1]
+    return _PROGRAM_GB + float(_COPIES * 8 * n * parcels**2) / 1e9

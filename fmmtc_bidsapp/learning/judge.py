@@ -1,0 +1,206 @@
+"""Everything that is said of the fits of one run, from their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fmmtc_bidsapp.learning.arms import judge_arms
+from fmmtc_bidsapp.learning.chance import RANDOM, random_rows
+from fmmtc_bidsapp.learning.evaluate import evaluate, verdict_sentence
+from fmmtc_bidsapp.learning.intervals import bootstrap_weights
+from fmmtc_bidsapp.learning.lines import comparison_rows, domain_lines, plain_lines
+from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH, optimism_rows
+from fmmtc_bidsapp.learning.paper import TABLE_4, Domain, PaperRow
+from fmmtc_bidsapp.learning.permute import judge_permutations, missing_bar
+from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
+from fmmtc_bidsapp.options import EvaluationOptions
+from fmmtc_bidsapp.records import (
+    ArmDifference,
+    ArmRow,
+    ComparisonRow,
+    Duplicate,
+    Evaluation,
+    Examples,
+    Floats,
+    Fold,
+    FoldPredictions,
+    Ints,
+    OptimismRow,
+)
+
+__all__ = ["DomainFits", "judge", "model_titles"]
+
+_NO_ARMS = "needs --subset-by: a column of arms or drugs"
+
+
+@dataclass(frozen=True, eq=False)
+class DomainFits:
+    """Table 4 before it is judged."""
+
+    domains: tuple[Domain, ...]
+    models: tuple[str, ...]
+    """What was to be fitted in every cell."""
+    predictions: tuple[FoldPredictions, ...]
+
+
+def judge(
+    predictions: Sequence[FoldPredictions],
+    examples: Examples,
+    options: EvaluationOptions,
+    *,
+    main: str,
+    seed: int,
+    permuted: Mapping[str, Floats] | None = None,
+    published: Sequence[Mapping[str, FoldPredictions]] = (),
+    trainings: Sequence[FoldPredictions] = (),
+    selection: str = "nested",
+    rows: Sequence[PaperRow] = (),
+    across: DomainFits | None = None,
+    duplicates: Sequence[Duplicate] = (),
+) -> Evaluation:
+    """Judge the models of one run.
+
+    Parameters
+    ----------
+    predictions : sequence of FoldPredictions
+        Every fold of every repeat of every model; the trainings of one model are merged.
+    examples : Examples
+        The cohort.
+    options : EvaluationOptions
+        Number of bootstrap draws.
+    main : str
+        The model that stands first and that the others are compared with.
+    seed : int
+        Seed of the run.
+    permuted : mapping of str to array, optional
+        (permutation,) headline AUROC of the tested models on shuffled outcomes
+        (`fmmtc_bidsapp.learning.permute.judge_permutations`); without it nothing is tested, nor
+        where covariates were given and are not judged on every fold.
+    published : sequence of mapping of str to FoldPredictions
+        Of `fmmtc_bidsapp.learning.optimism.fit_published`, one a network and fold.
+    trainings : sequence of FoldPredictions
+        `predictions` before they were merged: `published` is of one training, and is compared
+        with the first.
+    selection : str
+        ``--selection``, which of `published` is shown.
+    rows : sequence of PaperRow
+        Lines of the paper's tables; models in none of them get a line of their own.
+    across : DomainFits, optional
+        Table 4; without it the table says what it needs.
+    duplicates : sequence of Duplicate
+        Of `fmmtc_bidsapp.learning.leaks.find_duplicates`, to be told with the figures.
+
+    Returns
+    -------
+    Evaluation
+    """
+    y = examples.y
+    guesses = random_rows(_folds(predictions), y, seed)
+    judged = evaluate(predictions, y, options, seed)
+    observed = {each.model: each.mean for each in judged.metrics if each.metric == "auroc"}
+    lost = missing_bar(predictions, examples)
+    tests = judge_permutations(observed, {} if lost else permuted or {})
+    shown = _shown(selection)
+    arms, differences = _arms(predictions, examples, options, seed)
+    lines = plain_lines(
+        [*rows, *_other_rows(rows, predictions, main)],
+        predictions,
+        [each[name] for each in published for name in shown if name in each],
+        main,
+    )
+    weights = _weights(y, options, seed)
+    return replace(
+        judged,
+        tests=tests,
+        verdict=verdict_sentence(tests, y, judged.expected_half_width, lost),
+        metrics=(*judged.metrics, *guesses),
+        comparison=(
+            *comparison_rows(lines, guesses, y, weights),
+            *_across(across, examples, options, seed, main, asked=bool(rows)),
+        ),
+        arms=arms,
+        arm_differences=differences,
+        selection=selection,
+        optimism=_optimism(trainings or predictions, published, selection, examples),
+        duplicates=tuple(duplicates),
+    )
+
+
+def model_titles() -> dict[str, str]:
+    """Say how a reader calls every row of a table of models."""
+    return {name: model.title for name, model in MODELS.items()} | {RANDOM: "Random (1,000 draws)"}
+
+
+def _weights(classes: Ints, options: EvaluationOptions, seed: int) -> Floats:
+    rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
+    return bootstrap_weights(classes, options.bootstrap, rng)
+
+
+def _folds(predictions: Sequence[FoldPredictions]) -> list[Fold]:
+    return list({(each.fold.repeat, each.fold.fold): each.fold for each in predictions}.values())
+
+
+def _other_rows(
+    rows: Sequence[PaperRow], predictions: Sequence[FoldPredictions], main: str
+) -> list[PaperRow]:
+    """Give a line to every model that has none, the main one first."""
+    listed = {each.model for each in rows}
+    models = dict.fromkeys([main, *(each.model for each in predictions)])
+    return [PaperRow(None, None, name, MODELS[name].title) for name in models if name not in listed]
+
+
+def _shown(selection: str) -> tuple[str, ...]:
+    return {
+        "nested": (),
+        LAST_EPOCH: (LAST_EPOCH,),
+        BEST_ON_TEST: (LAST_EPOCH, BEST_ON_TEST),
+    }[selection]
+
+
+def _arms(
+    predictions: Sequence[FoldPredictions],
+    examples: Examples,
+    options: EvaluationOptions,
+    seed: int,
+) -> tuple[tuple[ArmRow, ...], tuple[ArmDifference, ...]]:
+    if examples.arms is None:
+        return (), ()
+    return judge_arms(predictions, examples.y, examples.arms, options.bootstrap, seed)
+
+
+def _optimism(
+    predictions: Sequence[FoldPredictions],
+    published: Sequence[Mapping[str, FoldPredictions]],
+    selection: str,
+    examples: Examples,
+) -> tuple[OptimismRow, ...]:
+    """With ``last-epoch`` nobody asked what choosing on the test fold would add."""
+    rows = optimism_rows(predictions, published, examples.y)
+    if selection == BEST_ON_TEST:
+        return rows
+    return tuple(replace(row, best_on_test=float("nan"), gap=float("nan")) for row in rows)
+
+
+def _across(
+    across: DomainFits | None,
+    examples: Examples,
+    options: EvaluationOptions,
+    seed: int,
+    main: str,
+    *,
+    asked: bool,
+) -> list[ComparisonRow]:
+    y = examples.y
+    if across is None or examples.arms is None:
+        without = [PaperRow(TABLE_4, 1, main, MODELS[main].title, _NO_ARMS, possible=False)]
+        lines = plain_lines(without, (), (), main) if asked else []
+        return comparison_rows(lines, (), y, np.ones((1, len(y))))
+    titles = {name: MODELS[name].title for name in across.models}
+    lines = domain_lines(across.domains, across.predictions, titles, main)
+    # People are drawn within outcome and arm, so that no arm of a draw is of one outcome.
+    arm = np.unique(np.asarray(examples.arms), return_inverse=True)[1]
+    return comparison_rows(lines, (), y, _weights(2 * arm + y, options, seed))

@@ -1,0 +1,67 @@
+"""Series at another repetition time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+from fmmtc_bidsapp.errors import InputError
+
+__all__ = ["resample"]
+
+Floats = NDArray[np.float64]
+
+_LARGEST_FACTOR = 1000
+"""Of the whole numbers whose ratio stands for that of the repetition times: within 1e-6 of it."""
+
+
+def resample(signal: Floats, tr_s: float | None, new_tr_s: float) -> Floats:
+    """Bring a series to another repetition time, by polyphase filtering.
+
+    Frequencies that the new repetition time cannot hold are filtered out. The series goes on at
+    both ends as its own point reflection, without which the filter would ring there. Volumes left
+    out of it for motion are not put back: it is taken as one stretch.
+
+    Parameters
+    ----------
+    signal
+        (time, parcel); a parcel with a NaN stays NaN.
+    tr_s
+        Its repetition time in seconds.
+    new_tr_s
+        The one that is wanted.
+
+    Returns
+    -------
+    numpy.ndarray
+        (new time, parcel) from the first volume on, none after the last.
+
+    Raises
+    ------
+    InputError
+        When the repetition time is not known.
+    """
+    if tr_s is None:
+        raise InputError(
+            "The repetition time is not known, so the series cannot be resampled. Add "
+            "RepetitionTime to its sidecar, or leave --resample-tr out."
+        )
+    ratio = Fraction(tr_s / new_tr_s).limit_denominator(_LARGEST_FACTOR)
+    up, down = ratio.numerator, ratio.denominator
+    if up == down or len(signal) < 2:
+        return signal
+    if up == 0:
+        raise InputError(
+            f"Volumes every {tr_s} s cannot be brought to one in {new_tr_s} s; choose a "
+            "--resample-tr of seconds."
+        )
+    n_volumes = (len(signal) - 1) * up // down + 1
+    # The filter's gain at frequency 0 is 1 to within a thousandth: too little for scanner units.
+    mean = signal.mean(axis=0)
+    centred = np.where(np.isnan(mean), 0.0, signal - mean)
+    resampled: Floats = resample_poly(centred, up, down, axis=0, padtype="antireflect")
+    whole: Floats = resampled[:n_volumes] + mean
+    return whole
