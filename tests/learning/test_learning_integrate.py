@@ -26,15 +26,15 @@ def test_of_a_product_both_factors_get_half():
     torch.testing.assert_close(found.attributions[0], torch.tensor([[3.0, 3.0]]))
 
 
-def test_steps_are_doubled_until_a_kinked_function_adds_up_or_256_do_not():
+def test_steps_are_doubled_until_a_kinked_function_adds_up_or_1024_do_not():
     def kinked(x):
         return torch.relu(x[:, 0] - 0.3) * 10
 
     found = integrate([term(kinked, [1.0], [0.0])])
     assert relative(found.error, found.difference) <= 0.01
-    assert 16 < found.steps <= 256
+    assert 16 < found.steps <= 1024
     narrow = integrate([term(lambda x: torch.sigmoid(1e5 * (x[:, 0] - 0.501)), [1.0], [0.0])])
-    assert narrow.steps == 256
+    assert narrow.steps == 1024
     assert relative(narrow.error, narrow.difference) > 0.01
 
 
