@@ -124,7 +124,7 @@ def networks_figure(panels: Sequence[Bars], mark: str = "") -> Figure:
         Bars with 95 % intervals and a line at 1, an average network.
     """
     names = list(dict.fromkeys(name for panel in panels for name in panel.rows["name"]))
-    figure = Figure(figsize=(9.4, 1.0 + 0.3 * len(names)))
+    figure = Figure(figsize=(9.4, 1.2 + 0.3 * len(names)))
     grid = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
     for axes, panel in zip(grid, panels, strict=True):
         rows = panel.rows.set_index("name").reindex(names)
@@ -134,7 +134,8 @@ def networks_figure(panels: Sequence[Bars], mark: str = "") -> Figure:
         )
         axes.hlines(places, rows["low"], rows["high"], color=INK, linewidth=1.6)
         axes.axvline(1, color=MUTED, linewidth=1, linestyle=_DASHED)
-        axes.set_title(panel.title)
+        # Beside two others a title has room for half a line.
+        axes.set_title(panel.title.replace(": ", ":\n"))
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=LINE, linewidth=0.6)
         axes.set_axisbelow(True)
