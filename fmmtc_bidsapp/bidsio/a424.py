@@ -18,6 +18,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.bidsio.download import without_secrets
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "IMAGE",
     "TABLE",
     "Parcels",
+    "a424_dir",
     "cache_dir",
     "check_dlabel",
     "check_files",
@@ -93,13 +95,16 @@ def find_a424() -> Path:
     InputError
         If a file is there but is not the pinned one.
     """
-    named = os.environ.get(_FOLDER_VARIABLE)
-    if named:
-        return check_files(Path(named))
-    folder = _cached()
-    if all((folder / name).is_file() for name in SHA256):
+    folder = a424_dir()
+    if os.environ.get(_FOLDER_VARIABLE) or all((folder / name).is_file() for name in SHA256):
         return check_files(folder)
     return fetch_atlas()
+
+
+def a424_dir() -> Path:
+    """Name where A424 is looked for: ``FMMTC_ATLAS_DIR``, else in the cache."""
+    named = os.environ.get(_FOLDER_VARIABLE)
+    return Path(named) if named else _cached()
 
 
 def _cached() -> Path:
@@ -191,7 +196,9 @@ def fetch_atlas() -> Path:
                 _RAW + quote(name), known_hash=f"sha256:{digest}", fname=name, path=folder
             )
         except (OSError, ValueError) as error:
-            raise MissingResourceError(f"Cannot fetch {name} ({error}). {how_to_get()}") from error
+            # Without its cause: an address of a proxy may hold a password.
+            reason = without_secrets(str(error))
+            raise MissingResourceError(f"Cannot fetch {name} ({reason}). {how_to_get()}") from None
     return folder
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.cifti2.cifti2 import Cifti2HeaderError, Cifti2Image
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.bidsio import a424
 from fmmtc_bidsapp.bidsio.a424 import cache_dir, fetch_atlas
 from fmmtc_bidsapp.bidsio.content import content_problem
+from fmmtc_bidsapp.bidsio.images import open_image
 from fmmtc_bidsapp.bidsio.names import ATLAS_IMAGE_PATTERNS, parse_name
 from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
@@ -268,7 +268,7 @@ def _read_dlabel(path: Path, index: NDArray[np.int64], names: tuple[str, ...]) -
 def _grayordinates_in(path: Path) -> tuple[NDArray[np.float64], dict[int, str]]:
     """Return the labels of a ``.dlabel.nii`` file, and the names its own table gives them."""
     try:
-        loaded: Any = nib.load(path)
+        loaded = open_image(path)
         values = np.asanyarray(loaded.dataobj)
         cifti = isinstance(loaded, Cifti2Image)
         axes = [loaded.header.get_axis(n) for n in (0, 1)] if cifti else []
@@ -292,7 +292,7 @@ def _refuse_unnamed(image: Path, labels: NDArray[np.float64], index: NDArray[np.
 
 def _labels_in(image: Path) -> NDArray[np.float64]:
     try:
-        loaded: Any = nib.load(image)
+        loaded = open_image(image)
         values = np.asanyarray(loaded.dataobj)
     except _UNREADABLE as error:
         raise InputError(f"{image} cannot be read ({error!r}). Get it anew.") from error

@@ -541,5 +541,13 @@ def linked_file(uri: str, root: Path) -> Path:
     -------
     Path
         The file, whether it exists or not.
+
+    Raises
+    ------
+    InputError
+        If it points out of the dataset.
     """
-    return root / uri.removeprefix("bids::")
+    path = root / uri.removeprefix("bids::")
+    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+        raise InputError(f"{uri!r} points out of the dataset {root}. Repair the sidecar it is in.")
+    return path

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.bidsio.images import open_image
 from fmmtc_bidsapp.bidsio.names import atlas_files
 from fmmtc_bidsapp.bidsio.series import ParcelTable, read_parcel_table
 from fmmtc_bidsapp.bidsio.write_atlas import map_bytes
@@ -129,7 +128,7 @@ def paint(labels: Path, index: NDArray[np.int64], values: NDArray[np.float64]) -
         If the image cannot be read.
     """
     try:
-        image: Any = nib.load(labels)
+        image = open_image(labels)
         found = np.asanyarray(image.dataobj).astype(np.int64)
     except (ImageFileError, OSError, EOFError, ValueError) as error:
         raise InputError(

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from fmmtc_bidsapp.bidsio.content import content_problem
+from fmmtc_bidsapp.bidsio.plain_yaml import read_plain_yaml
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.options import STRATEGIES
 from fmmtc_bidsapp.records import Regressor, Strategy
@@ -90,7 +91,7 @@ def _read(path: Path) -> dict[str, Any]:
     if problem is not None:
         raise UsageError(problem)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = read_plain_yaml(path)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"it is not YAML ({error}). Repair it.") from error
     return _mapping("the file", content, _KEYS)

@@ -1,20 +1,30 @@
 """TemplateFlow's files: transforms between templates, and the templates' brain masks.
 
-Found without importing its client, which writes to the disk at import and takes seconds to notice
-that there is no network. The names are TemplateFlow's.
+Found and fetched without its client, which writes to the disk at import, takes seconds to notice
+that there is no network, and leaves half a file where it is killed. The names are TemplateFlow's.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from fmmtc_bidsapp.bidsio.content import content_problem
+from fmmtc_bidsapp.bidsio.download import download, without_secrets
 from fmmtc_bidsapp.errors import MissingResourceError
 
-__all__ = ["fetch_templates", "find_template_mask", "find_transform", "templateflow_home"]
+__all__ = [
+    "SOURCE",
+    "fetch_templates",
+    "find_template_mask",
+    "find_transform",
+    "links_of_templates",
+    "templateflow_home",
+]
+
+SOURCE = "https://templateflow.s3.amazonaws.com"
 
 _HOME_VARIABLE = "TEMPLATEFLOW_HOME"
 _SPACES = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
@@ -22,11 +32,10 @@ _MASK_RESOLUTIONS = (2, 1)
 
 
 class _File(NamedTuple):
-    """A file of TemplateFlow, by its name and as its client asks for it."""
+    """A file of TemplateFlow."""
 
     template: str
     name: str
-    filters: Mapping[str, str | int]
 
     @property
     def path(self) -> Path:
@@ -34,15 +43,11 @@ class _File(NamedTuple):
 
 
 def _transform(source: str, target: str) -> _File:
-    name = f"tpl-{target}_from-{source}_mode-image_xfm.h5"
-    filters = {"from": source, "mode": "image", "suffix": "xfm", "extension": ".h5"}
-    return _File(target, name, filters)
+    return _File(target, f"tpl-{target}_from-{source}_mode-image_xfm.h5")
 
 
 def _mask(space: str, resolution: int) -> _File:
-    name = f"tpl-{space}_res-{resolution:02}_desc-brain_mask.nii.gz"
-    which = {"desc": "brain", "suffix": "mask", "extension": ".nii.gz"}
-    return _File(space, name, {"resolution": resolution, **which})
+    return _File(space, f"tpl-{space}_res-{resolution:02}_desc-brain_mask.nii.gz")
 
 
 def templateflow_home() -> Path:
@@ -105,9 +110,18 @@ def fetch_templates() -> list[Path]:
     MissingResourceError
         If one of them cannot be fetched.
     """
+    return [_have(file) for file in _links()]
+
+
+def links_of_templates() -> list[Path]:
+    """Name where what `fetch_templates` fetches belongs, whether it is there or not."""
+    return [file.path for file in _links()]
+
+
+def _links() -> list[_File]:
     first, second = _SPACES
     transforms = [_transform(first, second), _transform(second, first)]
-    return [_have(file) for file in (*transforms, *(_mask(space, 2) for space in _SPACES))]
+    return [*transforms, *(_mask(space, 2) for space in _SPACES)]
 
 
 def _have(file: _File) -> Path:
@@ -116,18 +130,15 @@ def _have(file: _File) -> Path:
         return file.path
     try:
         _ask_templateflow(file)
-    except (OSError, RuntimeError) as error:
-        raise _absent(file, str(error)) from error
+    except OSError as error:
+        raise _absent(file, without_secrets(str(error))) from None
     if content_problem(file.path) is not None:
-        raise _absent(file, "its list of files does not name it")
+        raise _absent(file, "what came is empty")
     return file.path
 
 
 def _ask_templateflow(file: _File) -> None:
-    """Have TemplateFlow's own client download a file."""
-    from templateflow.client import TemplateFlowClient
-
-    TemplateFlowClient(root=templateflow_home()).get(file.template, **file.filters)
+    download(f"{SOURCE}/tpl-{file.template}/{quote(file.name)}", file.path)
 
 
 def _absent(file: _File, reason: str) -> MissingResourceError:

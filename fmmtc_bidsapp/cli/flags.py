@@ -22,7 +22,14 @@ from fmmtc_bidsapp.options import (
     TrainOptions,
 )
 
-__all__ = ["GROUP_OPTIONS", "LABELS", "PARTICIPANT_OPTIONS", "build_parser", "n_cpus"]
+__all__ = [
+    "EXIT_CODES",
+    "GROUP_OPTIONS",
+    "LABELS",
+    "PARTICIPANT_OPTIONS",
+    "build_parser",
+    "n_cpus",
+]
 
 _ABSENT = argparse.SUPPRESS
 PARTICIPANT_OPTIONS = {
@@ -46,6 +53,16 @@ _ALIASES = {
     "high_pass": ("--lower-bpf",),
 }
 """What users of XCP-D type for the same thing."""
+EXIT_CODES = {
+    0: "done",
+    1: "some failed",
+    2: "wrong use",
+    65: "unusable input",
+    69: "something must be fetched first",
+    70: "a fault of ours",
+    73: "cannot write",
+    130: "interrupted",
+}
 _DERIVATIVES = ("fmriprep", "parcels", "aroma")
 _MODES = {
     "dry-run": "say what would run, on whom and for how long, refuse what would be refused, and "
@@ -61,8 +78,7 @@ def build_parser() -> Parser:
         prog="fmmtc",
         description="From fMRIPrep derivatives to parcel series and connectomes (participant), "
         "and from those to a calibrated prediction of who responds to a drug (group).",
-        epilog="Exit codes: 0 done, 1 some failed, 2 wrong use, 65 unusable input, 69 something "
-        "must be fetched first, 70 a fault of ours, 73 cannot write, 130 interrupted.",
+        epilog=f"Exit codes: {', '.join(f'{code} {text}' for code, text in EXIT_CODES.items())}.",
         allow_abbrev=False,
     )
     parser.add_argument("bids_dir", type=Path, help="the BIDS dataset, or fMRIPrep's output")
@@ -137,13 +153,12 @@ def _name_and_path(text: str) -> tuple[str, Path]:
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("run")
-    n_here = n_cpus()
     for flags, kind, metavar, text in (
         (
             ("--nprocs", "--nthreads", "--n-cpus"),
             int,
             "N",
-            f"processes at once (default: {n_here}, all this process may use)",
+            "processes at once (default: as many as this process may use processors)",
         ),
         (("--omp-nthreads",), int, "N", "threads of one process (default: 1)"),
         (

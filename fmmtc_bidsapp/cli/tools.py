@@ -1,4 +1,4 @@
-"""The command ``fmmtc-tools``: a dataset with known truth, and files for the cache."""
+"""The command ``fmmtc-tools``: a dataset with known truth, files for the cache, a look around."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fmmtc-tools {__version__}")
-    tools = parser.add_subparsers(dest="tool", required=True, metavar="{simulate,fetch}")
+    tools = parser.add_subparsers(
+        dest="tool", required=True, metavar="{simulate,fetch,check,boutiques}"
+    )
     _add_simulate(tools.add_parser("simulate", help="write a dataset with a known ground truth"))
     _add_fetch(tools.add_parser("fetch", help="download files that are not ours to ship"))
+    _add_check(tools.add_parser("check", help="say whether a run could start here"))
+    tools.add_parser("boutiques", help="print the Boutiques descriptor of fmmtc")
     return parser
 
 
@@ -57,9 +61,33 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 def _add_fetch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        choices=("atlas", "templates"),
+        choices=("atlas", "templates", "brainlm"),
         help="atlas: A424 (GPL-3.0), into the cache; templates: the transforms between "
-        "MNI152NLin6Asym and MNI152NLin2009cAsym and their brain masks, into TEMPLATEFLOW_HOME",
+        "MNI152NLin6Asym and MNI152NLin2009cAsym and their brain masks, into TEMPLATEFLOW_HOME; "
+        "brainlm: the pre-trained weights (CC BY-NC-ND 4.0), into the cache",
+    )
+    parser.add_argument(
+        "--revision",
+        metavar="COMMIT",
+        help="brainlm: the commit of its hub, 40 digits; what it brings is recorded, and every "
+        "later copy must be the same (default: that of the record)",
+    )
+    parser.add_argument(
+        "--accept-license",
+        action="store_true",
+        help="accept the licence, which is shown; brainlm asks for it",
+    )
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="where results would go")
+    parser.add_argument(
+        "-w",
+        "--work-dir",
+        type=Path,
+        default=Path("work"),
+        metavar="DIR",
+        help="scratch space of a run (default: ./work)",
     )
 
 
@@ -82,10 +110,28 @@ def _simulate(values: dict[str, object]) -> int:
 def _fetch(values: dict[str, object]) -> int:
     from fmmtc_bidsapp.tools.fetch import fetch
 
-    return fetch(str(values["what"]))
+    return fetch(
+        str(values["what"]),
+        revision=None if values["revision"] is None else str(values["revision"]),
+        accept_license=bool(values["accept_license"]),
+    )
 
 
-_TOOLS = {"simulate": _simulate, "fetch": _fetch}
+def _check(values: dict[str, object]) -> int:
+    from fmmtc_bidsapp.tools.check import check
+
+    folders = {"output": values["output_dir"], "work": values["work_dir"]}
+    return check({name: Path(str(each)) for name, each in folders.items() if each is not None})
+
+
+def _boutiques(values: dict[str, object]) -> int:
+    from fmmtc_bidsapp.cli.boutiques import render_descriptor
+
+    print(render_descriptor(), end="")
+    return 0
+
+
+_TOOLS = {"simulate": _simulate, "fetch": _fetch, "check": _check, "boutiques": _boutiques}
 
 
 def _run(argv: Sequence[str]) -> int:

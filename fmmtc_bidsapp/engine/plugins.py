@@ -25,6 +25,7 @@ from nipype.pipeline import plugins
 from nipype.pipeline.plugins.base import GraphPluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
+from fmmtc_bidsapp.bidsio.plain_yaml import read_plain_yaml
 from fmmtc_bidsapp.engine.progress import NodeProgress
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.plan import Resources
@@ -123,8 +124,8 @@ def read_plugin(resources: Resources) -> Plugin:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_plain_yaml(path)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"--use-plugin {path} cannot be read as YAML: {error}.") from error
     if not isinstance(content, dict) or set(content) - set(_KEYS):
         found = ", ".join(map(str, content)) if isinstance(content, dict) else repr(content)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.plan import GroupPlan, ParticipantPlan
 
 __all__ = ["alone", "clean_workspace", "make_folder", "new_workflow", "node_file", "node_name"]
+
+_ROOT = 0
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def node_name(text: str) -> str:
@@ -28,15 +33,27 @@ def node_file(workflow: Any, node: str, name: str) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a private folder in the work directory.
+    """Make a private folder in the work directory, or make the one that is there private.
+
+    nipype keeps pickled objects there, and reading one runs what whoever wrote it put in.
 
     Raises
     ------
     OutputError
-        When it cannot be made.
+        When it cannot be made, or is another user's.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        about = folder.stat()
+        if about.st_uid not in (os.geteuid(), _ROOT):
+            raise OutputError(
+                f"{folder} belongs to another user (number {about.st_uid}), who could have our "
+                "program do anything. Choose a --work-dir of your own."
+            )
+        if about.st_mode & _WRITABLE_BY_OTHERS and about.st_uid == os.geteuid():
+            # A file system without permissions refuses, or does as if.
+            with suppress(OSError):
+                folder.chmod(0o700)
     except OSError as error:
         raise OutputError(
             f"The work directory {folder} cannot be made ({error.strerror}). Choose one that can "

@@ -13,6 +13,7 @@ import math
 import pickle
 import re
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,23 @@ def _sinusoids(hidden: int) -> torch.Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
 
 
+def _refuse_packed(path: Path, packed: io.BytesIO) -> None:
+    """Refuse a zip that is more than it seems; PyTorch never compresses what it saves."""
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            stored = sum(each.file_size for each in archive.infolist())
+    except (zipfile.BadZipFile, *_DAMAGED):
+        # PyTorch's own reader will say what is wrong.
+        stored = 0
+    finally:
+        packed.seek(0)
+    if stored > packed.getbuffer().nbytes:
+        raise ModelFileError(
+            f"{path} holds {stored} bytes in {packed.getbuffer().nbytes}: it is compressed, which "
+            "PyTorch's files never are. Fetch it again from the publisher."
+        )
+
+
 def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         packed = io.BytesIO(path.read_bytes())
@@ -261,6 +279,8 @@ def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
             f"{path} cannot be read ({error.strerror}). BrainLM's weights are a folder that holds "
             "config.json and pytorch_model.bin: name that folder, or fetch the files into it."
         ) from error
+    if zipfile.is_zipfile(packed):
+        _refuse_packed(path, packed)
     try:
         content: Any = torch.load(packed, map_location="cpu", weights_only=True)
     except _DAMAGED as error:

@@ -11,6 +11,9 @@ from fmmtc_bidsapp.errors import ModelFileError
 
 __all__ = ["BrainLMConfig"]
 
+_LARGEST = 16_384
+"""More than in any model of its kind; a network of any size could be asked for otherwise."""
+
 
 @dataclass(frozen=True)
 class BrainLMConfig:
@@ -32,6 +35,8 @@ class BrainLMConfig:
     def __post_init__(self) -> None:
         if min(getattr(self, each.name) for each in fields(self)) <= 0:
             raise ModelFileError(f"Every size of BrainLM must be above 0; found {self}.")
+        if max(getattr(self, each.name) for each in fields(self)) > _LARGEST:
+            raise ModelFileError(f"No size of BrainLM is above {_LARGEST}; found {self}.")
         rules = {
             "hidden_size must be even": self.hidden_size % 2 == 0,
             "hidden_size must be a multiple of num_attention_heads": (

@@ -10,6 +10,7 @@ import torch
 
 from fmmtc_bidsapp.errors import MissingResourceError
 from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig, load_brainlm
+from fmmtc_bidsapp.model.received import check_received
 
 __all__ = ["ENCODERS", "build_encoder", "weights_digest"]
 
@@ -18,11 +19,13 @@ def _pretrained(folder: Path | None, seed: int) -> BrainLM:
     if folder is None or not folder.is_dir():
         raise MissingResourceError(
             f"BrainLM's weights are not at {folder}. Their licence (CC BY-NC-ND 4.0) does not let "
-            "us ship them: download config.json and pytorch_model.bin of old_13M from "
-            "https://huggingface.co/vandijklab/brainlm and name their folder with "
-            "--encoder-weights, use --encoder random, or take --encoder none and models of "
-            "connectivity, such as --network resnet-fc."
+            "us ship them: run `fmmtc-tools fetch brainlm` where there is a network, or name a "
+            "folder with config.json and pytorch_model.bin of old_13M from "
+            "https://huggingface.co/vandijklab/brainlm with --encoder-weights, use --encoder "
+            "random, or take --encoder none and models of connectivity, such as --network "
+            "resnet-fc."
         )
+    check_received(folder)
     return load_brainlm(folder)
 
 

@@ -20,6 +20,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.processing import resample_from_to
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.bidsio.images import open_image
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.figures import (
     ACCENT,
@@ -275,8 +276,8 @@ def _on_grid(path: Path, grid: Any) -> Floats:
 def _from_the_front(path: Path) -> Any:
     """Read an image, its axes turned to run to the right, the front and up."""
     try:
-        return nib.as_closest_canonical(nib.load(path))
-    except (OSError, ImageFileError) as error:
+        return nib.as_closest_canonical(open_image(path))
+    except (OSError, ValueError, ImageFileError) as error:
         raise InputError(f"{path} cannot be read as an image ({error}). Make it anew.") from error
 
 

@@ -2,32 +2,113 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from fmmtc_bidsapp.bidsio.atlas import fetch_atlas
-from fmmtc_bidsapp.bidsio.templates import fetch_templates
+from fmmtc_bidsapp.bidsio import a424, templates
+from fmmtc_bidsapp.bidsio.atlas import cache_dir, fetch_atlas
+from fmmtc_bidsapp.bidsio.atomic import write_text
+from fmmtc_bidsapp.bidsio.templates import fetch_templates, templateflow_home
+from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.model.received import (
+    RECORD,
+    Received,
+    check_received,
+    digest_of,
+    render_received,
+)
+from fmmtc_bidsapp.tools import brainlm
+from fmmtc_bidsapp.tools.brainlm import fetch_brainlm
 
-__all__ = ["fetch"]
+__all__ = ["RESOURCES", "Resource", "fetch", "templates_record"]
 
 
-def _atlas() -> list[Path]:
+@dataclass(frozen=True)
+class Resource:
+    """Something that is fetched, and on which terms."""
+
+    title: str
+    licence: str
+    terms: str
+    """What the licence asks for or forbids, in a sentence."""
+    source: str
+    fetch: Callable[[str | None], list[Path]]
+    """Takes the revision; returns where everything is."""
+    asks_first: bool = False
+    """Whether its licence must be accepted."""
+    at_revision: bool = False
+    """Whether the user names a revision; else it is pinned here, or there is none."""
+
+    def notice(self) -> str:
+        """Say whose it is and on which terms."""
+        return f"{self.title}, {self.source}\nLicence: {self.licence}. {self.terms}"
+
+
+def templates_record() -> Path:
+    """Name the folder of the record of what TemplateFlow sent: its own folder may be others'."""
+    return cache_dir() / "templates"
+
+
+def _atlas(revision: str | None) -> list[Path]:
     return [fetch_atlas()]
 
 
-_FETCHERS: Mapping[str, Callable[[], list[Path]]] = MappingProxyType(
-    {"atlas": _atlas, "templates": fetch_templates}
+def _templates(revision: str | None) -> list[Path]:
+    """Fetch, and hold to what was fetched first: TemplateFlow publishes no digests."""
+    files, home, folder = fetch_templates(), templateflow_home(), templates_record()
+    known = check_received(folder, home)
+    if known is None:
+        found = {path.relative_to(home).as_posix(): digest_of(path) for path in files}
+        licence = RESOURCES["templates"].licence
+        record = Received(templates.SOURCE, "", licence, found)
+        write_text(folder / RECORD, render_received(record))
+    return files
+
+
+RESOURCES: Mapping[str, Resource] = MappingProxyType(
+    {
+        "atlas": Resource(
+            "The A424 atlas",
+            "GPL-3.0",
+            "Whoever passes it on does so under the same licence.",
+            a424.SOURCE,
+            _atlas,
+        ),
+        "templates": Resource(
+            "Transforms and brain masks of MNI152NLin6Asym and MNI152NLin2009cAsym",
+            "that of each template, in the file LICENSE of its folder",
+            "The notice in it goes with every copy.",
+            templates.SOURCE,
+            _templates,
+        ),
+        "brainlm": Resource(
+            "BrainLM's weights, old_13M",
+            f"{brainlm.LICENCE}, https://creativecommons.org/licenses/by-nc-nd/4.0/",
+            "It asks for the authors to be named, and forbids commercial use and passing on "
+            "changed or converted copies.",
+            brainlm.SOURCE,
+            fetch_brainlm,
+            asks_first=True,
+            at_revision=True,
+        ),
+    }
 )
 
 
-def fetch(what: str) -> int:
+def fetch(what: str, *, revision: str | None = None, accept_license: bool = False) -> int:
     """Download a resource and say where it is.
 
     Parameters
     ----------
     what
-        ``atlas`` or ``templates``.
+        A key of `RESOURCES`.
+    revision
+        Commit to fetch, of those that have one to choose.
+    accept_license
+        Whether the user accepts its licence.
 
     Returns
     -------
@@ -36,9 +117,20 @@ def fetch(what: str) -> int:
 
     Raises
     ------
+    UsageError
+        When a licence that must be accepted is not, or a revision has no meaning.
     MissingResourceError
-        When it cannot be downloaded, or its sha256 is not the pinned one.
+        When it cannot be downloaded, or its sha256 is not the pinned or recorded one.
     """
-    for path in _FETCHERS[what]():
+    resource = RESOURCES[what]
+    print(resource.notice(), file=sys.stderr)
+    if revision is not None and not resource.at_revision:
+        raise UsageError(f"--revision has no meaning with fetch {what}; leave it out.")
+    if resource.asks_first and not accept_license:
+        raise UsageError(
+            f"The licence of {what} is {resource.licence}. {resource.terms} Nothing was fetched; "
+            "if you accept it, add --accept-license."
+        )
+    for path in resource.fetch(revision):
         print(f"{what}: {path}")
     return 0

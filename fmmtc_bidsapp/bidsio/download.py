@@ -1,0 +1,140 @@
+"""Files from the network: resumed where they were broken off, whole or absent, never with a secret.
+
+An error says which host failed and how, in one line. It never repeats the text of a library's
+error, which may spell a proxy's address with its password.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+__all__ = ["download", "without_secrets"]
+
+_PIECE_BYTES = 1 << 20
+_TIMEOUT_S = (10, 60)
+"""To connect, and between two pieces."""
+_ATTEMPTS = 3
+_PARTIAL_CONTENT, _NOT_SATISFIABLE = 206, 416
+_NO_PROXY = "the address of the proxy is none"
+_CREDENTIALS = re.compile(r"(?<=//)[^/\s@']+@")
+
+
+def without_secrets(text: str) -> str:
+    """Take user names and passwords out of the addresses in a text, which becomes one line."""
+    return " ".join(_CREDENTIALS.sub("", text).split())
+
+
+def download(url: str, path: Path) -> None:
+    """Fetch a file; what an earlier attempt left is gone on with.
+
+    Parameters
+    ----------
+    url
+        Its address.
+    path
+        Where it belongs. Until it is whole it has a name ending in ``.part``, beside it a note of
+        the publisher's tag, so that two versions of a file are never put together.
+
+    Raises
+    ------
+    ConnectionError
+        When it cannot be had: which host, and why, without any secret.
+    OSError
+        When it cannot be written.
+    """
+    # Here, because no run that has its files needs it.
+    import requests
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    host = urlsplit(url).hostname or url
+    for attempt in range(1, _ATTEMPTS + 1):
+        before = _size(_partial(path))
+        try:
+            _go_on(url, path)
+        except requests.HTTPError as error:
+            raise ConnectionError(f"{host} answers {_status(error)}") from None
+        except requests.RequestException as error:
+            # One that brought something is worth another.
+            if attempt == _ATTEMPTS or _size(_partial(path)) <= before:
+                raise ConnectionError(f"{host}: {_reason(error)}") from None
+        except (TypeError, ValueError):
+            # What requests was seen to raise for a proxy's address without a host.
+            raise ConnectionError(f"{host}: {_NO_PROXY}") from None
+        else:
+            return
+
+
+def _go_on(url: str, path: Path) -> None:
+    import requests
+
+    partial, note = _partial(path), _note(path)
+    headers = {"Accept-Encoding": "identity"}
+    tag = note.read_text(encoding="utf-8") if note.is_file() else ""
+    if tag and _size(partial):
+        # The server sends the whole file where its own is another by now.
+        headers |= {"Range": f"bytes={_size(partial)}-", "If-Range": tag}
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
+        if answer.status_code == _NOT_SATISFIABLE:
+            # What is there is longer than the file: it begins anew, without a range.
+            partial.unlink(missing_ok=True)
+            return _go_on(url, path)
+        answer.raise_for_status()
+        goes_on = answer.status_code == _PARTIAL_CONTENT
+        _say(path.name, answer)
+        note.write_text(_tag(answer), encoding="utf-8")
+        with partial.open("ab" if goes_on else "wb") as file:
+            for piece in answer.iter_content(_PIECE_BYTES):
+                file.write(piece)
+        promised = answer.headers.get("Content-Length")
+    if promised is not None and not goes_on and _size(partial) != int(promised):
+        raise requests.ConnectionError("the file came in part")
+    partial.replace(path)
+    note.unlink(missing_ok=True)
+    return None
+
+
+def _tag(answer: Any) -> str:
+    """Return what tells versions of a file apart; a weak tag does not."""
+    tag: str = answer.headers.get("ETag", "")
+    return tag if tag.startswith('"') else ""
+
+
+def _say(name: str, answer: Any) -> None:
+    size = answer.headers.get("Content-Length", "")
+    shown = f" ({int(size) / 1e6:.1f} MB)" if size.isdigit() else ""
+    print(f"Fetching {name}{shown}", file=sys.stderr, flush=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part.etag")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _status(error: Any) -> str:
+    return f"{error.response.status_code} {error.response.reason}"
+
+
+def _reason(error: Exception) -> str:
+    import requests
+
+    reasons = {
+        requests.exceptions.ProxyError: "the proxy refuses",
+        requests.exceptions.SSLError: "its certificate is not accepted",
+        requests.exceptions.Timeout: "no answer in time",
+        requests.exceptions.InvalidProxyURL: _NO_PROXY,
+        requests.exceptions.InvalidURL: "not an address",
+    }
+    return next(
+        (text for kind, text in reasons.items() if isinstance(error, kind)), "no connection"
+    )

@@ -1,0 +1,41 @@
+"""YAML of plain values: nothing in it is executed, and it cannot grow while it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["read_plain_yaml"]
+
+_MOST_BYTES = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader without references: a few lines of them can stand for billions of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            name = self.peek_event().anchor  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError(f"*{name} is a reference; write its values out")
+        return super().compose_node(parent, index)
+
+
+def read_plain_yaml(path: Path) -> Any:
+    """Read a YAML file of a person's own size.
+
+    Raises
+    ------
+    yaml.YAMLError
+        If it is not YAML, or has references.
+    ValueError
+        If it is no text, or larger than a megabyte.
+    OSError
+        If it cannot be read.
+    """
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise ValueError(f"it has {size} bytes, more than anybody writes")
+    # A subclass of the safe loader.
+    return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)  # noqa: S506

@@ -1,0 +1,73 @@
+"""What this process may use of the machine: a container or a cluster's job has less than all."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+__all__ = ["cores", "memory_bytes"]
+
+_PROC, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float:
+    """Count the processors this process may use: its affinity, and the quota of its groups."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quotas = [_quota(text) for text in _limits(proc, cgroups, "cpu", "cpu.max")]
+    quotas += [
+        _quota(f"{quota} {period}")
+        for quota, period in zip(
+            _limits(proc, cgroups, "cpu", "cpu.cfs_quota_us"),
+            _limits(proc, cgroups, "cpu", "cpu.cfs_period_us"),
+            strict=False,
+        )
+    ]
+    return min([float(affinity or 1), *quotas])
+
+
+def _quota(text: str) -> float:
+    """Read microseconds of work a period: ``max`` and -1 are no limit."""
+    quota, _, period = text.partition(" ")
+    if quota in ("max", "-1") or not (quota.isdigit() and period.isdigit() and int(period)):
+        return math.inf
+    return int(quota) / int(period)
+
+
+def memory_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
+    """Return the memory this process may take: the machine's, or the limit of its groups."""
+    names = ("memory.max", "memory.limit_in_bytes")
+    limits = [
+        int(text)
+        for name in names
+        for text in _limits(proc, cgroups, "memory", name)
+        if text.isdigit()
+    ]
+    return min([psutil.virtual_memory().total, *limits])
+
+
+def _limits(proc: Path, cgroups: Path, controller: str, name: str) -> Iterator[str]:
+    """Read a limit of this process's group and of all groups above it, of either version."""
+    for folder in _groups(proc, cgroups, controller):
+        try:
+            yield (folder / name).read_text(encoding="ascii").strip()
+        except OSError:
+            # Of the other version, or out of sight in a container.
+            continue
+
+
+def _groups(proc: Path, cgroups: Path, controller: str) -> Iterator[Path]:
+    try:
+        lines = proc.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number != "0" and controller not in controllers.split(","):
+            continue
+        root = cgroups if number == "0" else cgroups / controller
+        group = root / path.lstrip("/")
+        yield from (each for each in (group, *group.parents) if each.is_relative_to(root))

@@ -1,0 +1,100 @@
+"""The scripts and plugin files that users copy: sound shell, and command lines that are taken."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fmmtc_bidsapp.cli.main import plan_from
+from fmmtc_bidsapp.cli.tools import build_parser
+from fmmtc_bidsapp.engine.plugins import read_plugin
+from fmmtc_bidsapp.plan import Resources
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "hpc.md"
+PLUGINS = sorted((ROOT / "docs" / "plugins").glob("*.yml"))
+BLOCKS = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+VARIABLES = {
+    "SLURM_CPUS_PER_TASK": "2",
+    "SLURM_MEM_PER_NODE": "8000",
+    "participant": "sub-01",
+    "COMMIT": "0" * 40,
+}
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.name)
+def test_a_plugin_file_is_one_that_the_program_takes(path: Path, tmp_path: Path) -> None:
+    plugin = read_plugin(Resources(tmp_path, plugin_file=path))
+    assert plugin.name in ("SLURM", "SGE", "PBS")
+    assert plugin.arguments["max_jobs"] > 1
+    assert f"plugins/{path.name}" in PAGE.read_text(encoding="utf-8")
+
+
+def test_there_is_a_plugin_file_for_each_scheduler() -> None:
+    assert {"slurm.yml", "sge.yml", "pbs.yml"} <= {path.name for path in PLUGINS}
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed here")
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_shellcheck_finds_nothing(number: int) -> None:
+    # Lines without a shebang are typed into bash; COMMIT is the reader's.
+    words = ["shellcheck", "--shell=bash", "--exclude=SC2154", "-"]
+    done = subprocess.run(words, input=BLOCKS[number], capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+def _commands(program: str) -> list[list[str]]:
+    """Find what the page has run, as the program would get it."""
+    found = []
+    for block in BLOCKS:
+        text = re.sub(r"\$\(\(.*?\)\)", "7200", block.replace("\\\n", " "))
+        text = re.sub(r"\$(\w+)", lambda name: VARIABLES.get(name[1], "/somewhere"), text)
+        for line in text.splitlines():
+            words = shlex.split(line, comments=True)
+            marks = {"fmmtc-tools": ["fmmtc-tools"], "fmmtc": ["fmmtc", "fmmtc.sif"]}[program]
+            at = next((n for n, word in enumerate(words) if word in marks), None)
+            if at is not None and words[at + 1 :][:1] not in ([], ["fmmtc-tools"]):
+                found.append(words[at + 1 :])
+    return found
+
+
+def test_every_run_on_the_page_is_one_that_the_program_takes() -> None:
+    levels = [type(plan_from(words)).__name__ for words in _commands("fmmtc")]
+    assert levels == ["ParticipantPlan", "GroupPlan", "ParticipantPlan"]
+
+
+def test_every_tool_on_the_page_is_one_that_there_is() -> None:
+    tools = [build_parser().parse_args(words).tool for words in _commands("fmmtc-tools")]
+    assert tools == ["fetch", "fetch", "fetch", "check"]
+
+
+def test_the_array_job_takes_each_participant_once(tmp_path: Path) -> None:
+    script = next(block for block in BLOCKS if "--array" in block)
+    people = [f"sub-{n:02}" for n in (3, 1, 2)]
+    for each in people:
+        (tmp_path / "bids/derivatives/fmriprep" / each).mkdir(parents=True)
+    (tmp_path / "bids/derivatives/fmriprep/sub-01.html").touch()
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    (fake / "apptainer").write_text('#!/bin/sh\necho "$@"\n')
+    (fake / "apptainer").chmod(0o755)
+    script = script.replace("/data/ME", str(tmp_path)).replace("/scratch/ME", str(tmp_path))
+    told = []
+    for task in (1, 2, 3, 4):
+        given = VARIABLES | {"SLURM_ARRAY_TASK_ID": str(task), "HOME": str(tmp_path)}
+        path = f"{fake}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", script], env=given | {"PATH": path}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout)
+    for each, text in zip(sorted(people), told[:3], strict=True):
+        assert f"--participant-label {each} " in text
+        assert "--mem-mb 7200" in text
+    assert told[3] == "No participant number 4.\n"

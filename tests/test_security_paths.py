@@ -1,0 +1,129 @@
+"""Paths from tables, labels and sidecars: none leaves the dataset, and no log holds a secret."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from fmmtc_bidsapp.bidsio.names import build_name, linked_file, parse_name
+from fmmtc_bidsapp.bidsio.tables import read_rows
+from fmmtc_bidsapp.cli.main import main
+from fmmtc_bidsapp.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTSIDE = ("../../outside", "..", "a/b", "/etc/passwd", "a\\b", "a\0b", "~")
+
+
+@pytest.mark.parametrize("label", OUTSIDE)
+def test_no_label_can_carry_a_file_name_out_of_its_folder(label: str) -> None:
+    with pytest.raises(InputError):
+        build_name({"sub": label}, "bold", ".nii.gz")
+    with pytest.raises(InputError):
+        parse_name(f"sub-{label}_bold.nii.gz".replace("/", "\\"))
+
+
+@pytest.mark.parametrize(
+    "uri", ["bids::../../secret.tsv", "bids::/etc/passwd", "/etc/passwd", "bids::sub-01/../../a"]
+)
+def test_a_link_in_a_sidecar_cannot_leave_the_dataset(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(InputError, match="out of the dataset"):
+        linked_file(uri, tmp_path)
+
+
+def test_a_link_within_the_dataset_is_followed(tmp_path: Path) -> None:
+    assert linked_file("bids::sub-01/func/a.tsv", tmp_path) == tmp_path / "sub-01/func/a.tsv"
+
+
+def _tree(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_relative_to(folder / "out"))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A dataset that says it is fMRIPrep's, without anyone's runs."""
+    root = tmp_path / "deep" / "er" / "bids"
+    (root / "sub-01" / "func").mkdir(parents=True)
+    about = {"Name": "x", "BIDSVersion": "1.8.0", "GeneratedBy": [{"Name": "fMRIPrep"}]}
+    (root / "dataset_description.json").write_text(json.dumps(about))
+    return root
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--participant-label", "../../../outside"],
+        ["--session-id", "../../outside"],
+        ["--task-id", "../../outside"],
+        ["--desc", "../../outside"],
+        ["--bids-filter-file", "filter.json"],
+    ],
+)
+def test_what_is_asked_for_cannot_lead_out_of_the_output(
+    dataset: Path, tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FMMTC_ATLAS_DIR", str(tmp_path / "no atlas"))
+    (tmp_path / "filter.json").write_text('{"bold": {"subject": "../../../outside"}}')
+    before = _tree(tmp_path)
+    work = tmp_path / "out" / "work"
+    code = main([str(dataset), str(tmp_path / "out"), "participant", "-w", str(work), *flags])
+    assert code in (2, 65, 69)
+    assert _tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("flag", ["--label", "--desc"])
+def test_the_name_of_a_result_cannot_lead_out_of_the_output(
+    dataset: Path, tmp_path: Path, flag: str
+) -> None:
+    before = _tree(tmp_path)
+    words = [str(dataset), str(tmp_path / "out"), "group", "--target", "y", flag, "../../outside"]
+    assert main(words) in (2, 65)
+    assert _tree(tmp_path) == before
+
+
+def test_a_table_that_names_a_path_names_a_participant_that_nobody_is(tmp_path: Path) -> None:
+    table = tmp_path / "participants.tsv"
+    table.write_text("participant_id\ty\nsub-../../outside\t1\n")
+    (row,) = read_rows(table, needed=["y"])
+    # A text to compare with names of files, which hold none.
+    assert row["participant_id"] == "sub-../../outside"
+    with pytest.raises(InputError):
+        build_name({"sub": row["participant_id"].removeprefix("sub-")}, "bold", ".tsv")
+
+
+PACKAGE = ROOT / "fmmtc_bidsapp"
+
+
+def _calls(tree: ast.AST) -> set[str]:
+    named = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {ast.unparse(each) for each in named}
+
+
+def test_nothing_in_the_program_unpickles_evaluates_or_starts_a_shell() -> None:
+    forbidden = {
+        *("pickle.load", "pickle.loads", "joblib.load", "dill.load", "pd.read_pickle", "loadpkl"),
+        *("eval", "exec", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"),
+        *("tarfile.open", "shutil.unpack_archive", "extractall"),
+    }
+    found = {
+        (path.name, call)
+        for path in PACKAGE.rglob("*.py")
+        for call in _calls(ast.parse(path.read_text(encoding="utf-8"))) & forbidden
+    }
+    assert found == set()
+
+
+def test_variables_are_read_by_name_and_never_as_a_whole() -> None:
+    """The environment may hold passwords."""
+    by_name = {"get", "setdefault"}
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        for node in parents:
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "os.environ":
+                parent = parents[node]
+                named = isinstance(parent, ast.Attribute) and parent.attr in by_name
+                assert named or isinstance(parent, ast.Subscript), path

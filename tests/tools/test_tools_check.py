@@ -1,0 +1,159 @@
+"""The look around: what is there, what is missing, and which command mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from fmmtc_bidsapp.bidsio import a424
+from fmmtc_bidsapp.bidsio.templates import links_of_templates
+from fmmtc_bidsapp.cli.tools import main
+from fmmtc_bidsapp.tools import check
+from fmmtc_bidsapp.tools.brainlm import weights_dir
+from fmmtc_bidsapp.tools.check import Finding, findings
+from fmmtc_bidsapp.tools.machine import cores, memory_bytes
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "templateflow"))
+    monkeypatch.setenv("COLUMNS", "250")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def atlas(cache: Path, shared: Path) -> Path:
+    folder = cache / "atlas" / "A424"
+    folder.mkdir(parents=True)
+    for name in (*a424.SHA256, a424.DLABEL):
+        shutil.copyfile(shared / "data" / "atlas" / name, folder / name)
+    return folder
+
+
+def _finding(what: str, folders: dict[str, Path] | None = None) -> Finding:
+    return next(each for each in findings(folders or {}) if each.what == what)
+
+
+def test_with_an_atlas_and_places_to_write_a_run_could_start(
+    atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    words = ["check", "--output-dir", tmp_path / "out", "--work-dir", tmp_path / "work"]
+    assert main([str(word) for word in words]) == 0
+    table = capsys.readouterr().out
+    for word in (str(atlas), "Python", "processors", "memory", "GPU", "output folder", "ok"):
+        assert word in table
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_an_atlas_the_command_that_fetches_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--work-dir", str(tmp_path)]) == 69
+    assert "missing: fmmtc-tools fetch atlas" in capsys.readouterr().out
+
+
+def test_a_changed_atlas_is_not_taken_for_the_atlas(atlas: Path) -> None:
+    (atlas / a424.COORDINATES).write_text("1 0 0 0\n")
+    found = _finding("A424 atlas")
+    assert found.exit_code == 69
+    assert "is not the A424 file" in found.found
+
+
+def test_templates_and_weights_are_missed_without_keeping_a_run_from_starting() -> None:
+    for what, command in (
+        ("templates", "fmmtc-tools fetch templates"),
+        ("BrainLM weights", "fmmtc-tools fetch brainlm"),
+    ):
+        found = _finding(what)
+        assert found.exit_code == 0
+        assert command in found.to_do
+
+
+def test_templates_and_weights_that_are_there_are_well() -> None:
+    weights = [weights_dir() / name for name in ("config.json", "pytorch_model.bin")]
+    for path in (*links_of_templates(), *weights):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("content")
+    assert _finding("templates").to_do == ""
+    assert _finding("BrainLM weights").to_do == ""
+    assert "put there by hand" in _finding("BrainLM weights").found
+
+
+def test_a_folder_that_cannot_be_made_ends_with_73(atlas: Path, tmp_path: Path) -> None:
+    # A file where a folder is needed refuses root too.
+    blocked = tmp_path / "file" / "out"
+    blocked.parent.write_text("")
+    assert main(["check", "--output-dir", str(blocked), "--work-dir", str(tmp_path)]) == 73
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_ends_with_73(atlas: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    assert main(["check", "--output-dir", str(tmp_path / "out"), "--work-dir", str(tmp_path)]) == 73
+
+
+def test_a_folder_with_brackets_is_shown_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["check", "--work-dir", str(tmp_path / "[red]work[/red]")])
+    assert "[red]work[/red]" in capsys.readouterr().out
+
+
+def test_a_package_of_another_version_is_named_with_what_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = ["numpy>=999", "no-such-package-of-ours>=2", "pytest>=999; extra == 'test'", "rich>=1"]
+    monkeypatch.setattr(metadata, "requires", lambda name: asked)
+    wrong = {each.what: each for each in findings({}) if "pip install" in each.to_do}
+    assert set(wrong) == {"numpy", "no-such-package-of-ours"}
+    assert wrong["numpy"].to_do == "pip install 'numpy>=999'"
+    assert wrong["no-such-package-of-ours"].found == "absent"
+    assert {each.exit_code for each in wrong.values()} == {69}
+
+
+def test_an_older_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check.platform, "python_version", lambda: "3.10.4")
+    assert _finding("Python").exit_code == 69
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    return tmp_path / "cgroup"
+
+
+def test_a_limit_of_any_group_above_counts(proc: Path, tmp_path: Path) -> None:
+    root = tmp_path / "groups"
+    _write(proc, "0::/job/step\n")
+    _write(root / "job" / "step" / "memory.max", "max\n")
+    _write(root / "job" / "memory.max", "1000000\n")
+    _write(root / "job" / "cpu.max", "50000 100000\n")
+    assert memory_bytes(proc, root) == 1_000_000
+    assert cores(proc, root) == 0.5
+
+
+def test_groups_of_the_first_version_count_too(proc: Path, tmp_path: Path) -> None:
+    root = tmp_path / "groups"
+    _write(proc, "4:memory:/job\n1:cpu,cpuacct:/job\n0::/\n")
+    _write(root / "memory" / "job" / "memory.limit_in_bytes", "2000000\n")
+    _write(root / "cpu" / "job" / "cpu.cfs_quota_us", "-1\n")
+    _write(root / "cpu" / "job" / "cpu.cfs_period_us", "100000\n")
+    _write(root / "cpu" / "cpu.cfs_quota_us", "25000\n")
+    _write(root / "cpu" / "cpu.cfs_period_us", "100000\n")
+    assert memory_bytes(proc, root) == 2_000_000
+    assert cores(proc, root) == 0.25
+
+
+def test_without_groups_the_machine_is_the_limit(proc: Path, tmp_path: Path) -> None:
+    assert memory_bytes(proc, tmp_path) > 1e8
+    assert cores(proc, tmp_path) == len(os.sched_getaffinity(0))

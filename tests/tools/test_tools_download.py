@@ -1,0 +1,101 @@
+"""Downloads: whole or absent, resumed, and silent about secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hub import Hub, serving
+
+from fmmtc_bidsapp.bidsio.download import download, without_secrets
+
+CONTENT = bytes(range(256)) * 16384
+"""Four pieces of a megabyte."""
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serving() as found:
+        found.files["/file"] = CONTENT
+        yield found
+
+
+def test_a_file_comes_whole_and_leaves_nothing_beside_it(hub: Hub, tmp_path: Path) -> None:
+    download(f"{hub.url}/file", tmp_path / "new" / "file")
+    assert (tmp_path / "new" / "file").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_a_broken_download_goes_on_where_it_ended(hub: Hub, tmp_path: Path) -> None:
+    hub.breaks_off["/file"] = [3_000_000, len(CONTENT)]
+    download(f"{hub.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    (_, first), (_, second) = hub.asked
+    assert first is None
+    assert second is not None
+    assert int(second.removeprefix("bytes=").rstrip("-")) > 0
+
+
+def test_a_later_command_goes_on_with_what_an_earlier_one_left(hub: Hub, tmp_path: Path) -> None:
+    hub.breaks_off["/file"] = [2_000_000, 0, 0]
+    with pytest.raises(ConnectionError):
+        download(f"{hub.url}/file", tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+    left = (tmp_path / ".file.part").stat().st_size
+    assert left > 0
+    hub.asked.clear()
+    hub.breaks_off.clear()
+    download(f"{hub.url}/file", tmp_path / "file")
+    assert hub.asked == [("/file", f"bytes={left}-")]
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_two_versions_of_a_file_are_never_put_together(hub: Hub, tmp_path: Path) -> None:
+    hub.breaks_off["/file"] = [2_000_000, 0, 0]
+    with pytest.raises(ConnectionError):
+        download(f"{hub.url}/file", tmp_path / "file")
+    hub.files["/file"] = other = CONTENT[::-1]
+    hub.breaks_off.clear()
+    download(f"{hub.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == other
+
+
+def test_a_part_that_is_longer_than_the_file_is_given_up(hub: Hub, tmp_path: Path) -> None:
+    hub.breaks_off["/file"] = [2_000_000, 0, 0]
+    with pytest.raises(ConnectionError):
+        download(f"{hub.url}/file", tmp_path / "file")
+    with (tmp_path / ".file.part").open("ab") as file:
+        file.write(bytes(len(CONTENT)))
+    hub.breaks_off.clear()
+    download(f"{hub.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_file_that_is_not_there_is_told_with_host_and_answer(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError, match=r"^127\.0\.0\.1 answers 404 Not Found$"):
+        download(f"{hub.url}/other", tmp_path / "other")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://me:hunter2@127.0.0.1:9", "http://me:hunter2@", "http://me:hunter2@[bad"]
+)
+def test_the_password_of_a_proxy_is_never_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(ConnectionError) as caught:
+        download("http://fmmtc.invalid/file", tmp_path / "file")
+    assert "fmmtc.invalid" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    # What a traceback would show as well.
+    assert caught.value.__suppress_context__
+
+
+def test_addresses_in_a_text_lose_their_credentials() -> None:
+    text = "Failed to parse: http://me:hunter2@proxy:3128\nand https://token@host/path?q=a@b"
+    assert without_secrets(text) == "Failed to parse: http://proxy:3128 and https://host/path?q=a@b"

@@ -1,0 +1,187 @@
+"""Fetching what is not ours to ship: licence first, then the same files for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hub import Hub, serving
+
+from fmmtc_bidsapp.bidsio import templates
+from fmmtc_bidsapp.cli.tools import main
+from fmmtc_bidsapp.errors import ModelFileError
+from fmmtc_bidsapp.model.encoder import build_encoder
+from fmmtc_bidsapp.model.received import check_received, read_received
+
+COMMIT, OTHER = "0123456789abcdef" * 2 + "01234567", "f" * 40
+CONTENTS = {"config.json": b'{"hidden_size": 256}', "pytorch_model.bin": b"weights" * 1000}
+FETCH = ["fetch", "brainlm", "--revision", COMMIT, "--accept-license"]
+
+
+def _path(name: str, commit: str = COMMIT) -> str:
+    return f"/vandijklab/brainlm/resolve/{commit}/old_13M/{name}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "brainlm" / "old_13M"
+
+
+@pytest.fixture
+def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving() as found:
+        found.files |= {_path(name): content for name, content in CONTENTS.items()}
+        monkeypatch.setenv("HF_ENDPOINT", found.url)
+        yield found
+
+
+def test_the_licence_is_shown_and_must_be_accepted(
+    hub: Hub, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", "brainlm", "--revision", COMMIT]) == 2
+    told = capsys.readouterr().err
+    assert "CC BY-NC-ND 4.0" in told
+    assert "forbids commercial use and passing on changed or converted copies" in told
+    assert "--accept-license" in told
+    assert hub.asked == []
+    assert not folder.exists()
+
+
+def test_the_weights_come_from_the_named_commit_and_are_recorded(
+    hub: Hub, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(FETCH) == 0
+    assert {name: (folder / name).read_bytes() for name in CONTENTS} == CONTENTS
+    record = json.loads((folder / "received.json").read_text())
+    assert record["revision"] == COMMIT
+    assert record["licence"] == "CC BY-NC-ND 4.0"
+    assert record["sha256"] == {
+        name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()
+    }
+    assert {path.name for path in folder.iterdir()} == {*CONTENTS, "received.json"}
+    assert f"brainlm: {folder / 'pytorch_model.bin'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("revision", [[], ["--revision", "main"], ["--revision", COMMIT[:7]]])
+def test_only_a_whole_commit_names_the_same_files_for_everyone(
+    hub: Hub, revision: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", "brainlm", "--accept-license", *revision]) == 2
+    assert "https://huggingface.co/vandijklab/brainlm/commits/main" in capsys.readouterr().err
+    assert hub.asked == []
+
+
+def test_what_is_there_is_not_fetched_again_and_needs_no_revision(hub: Hub) -> None:
+    assert main(FETCH) == 0
+    hub.asked.clear()
+    assert main(["fetch", "brainlm", "--accept-license"]) == 0
+    assert hub.asked == []
+
+
+def test_another_commit_needs_the_first_to_be_deleted(
+    hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(FETCH) == 0
+    assert main(["fetch", "brainlm", "--revision", OTHER, "--accept-license"]) == 2
+    assert COMMIT in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_fetched_again_and_must_be_the_first_one(
+    hub: Hub, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(FETCH) == 0
+    weights = folder / "pytorch_model.bin"
+    weights.write_bytes(b"damaged")
+    assert main(FETCH) == 0
+    assert weights.read_bytes() == CONTENTS["pytorch_model.bin"]
+    weights.write_bytes(b"damaged")
+    hub.files[_path("pytorch_model.bin")] = b"exchanged by someone"
+    assert main(FETCH) == 69
+    assert "is not the file that was fetched first" in capsys.readouterr().err
+    assert weights.read_bytes() == b"damaged"
+
+
+def test_the_encoder_refuses_weights_that_are_not_those_of_the_record(
+    hub: Hub, folder: Path
+) -> None:
+    assert main(FETCH) == 0
+    (folder / "pytorch_model.bin").write_bytes(b"exchanged by someone")
+    with pytest.raises(ModelFileError, match="is not the file that was fetched"):
+        build_encoder("brainlm", folder, seed=0)
+
+
+def test_files_that_a_user_put_there_have_no_record_to_be_held_to(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert check_received(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "[]", "{}", '{"source": "", "revision": "", "licence": "", "sha256": 1}']
+)
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "received.json").write_text(text)
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        read_received(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b"])
+def test_a_record_names_no_file_outside_its_folder(tmp_path: Path, name: str) -> None:
+    record = {"source": "", "revision": "", "licence": "", "sha256": {name: "0"}}
+    (tmp_path / "received.json").write_text(json.dumps(record))
+    with pytest.raises(ModelFileError, match="outside its folder"):
+        check_received(tmp_path)
+
+
+def test_without_a_network_one_line_says_what_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nothing listens there.
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert main(FETCH) == 69
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("fmmtc-tools: Cannot fetch config.json of BrainLM (127.0.0.1: no conn")
+    for word in (COMMIT, str(folder), "--accept-license", "--encoder-weights"):
+        assert word in told
+
+
+def test_a_cache_that_cannot_be_written_ends_with_73(
+    hub: Hub, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.parent.parent.mkdir()
+    folder.parent.write_text("a file where a folder is needed")
+    assert main(FETCH) == 73
+    assert "FMMTC_CACHE_DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["atlas", "templates"])
+def test_a_revision_is_pinned_where_it_is_not_the_users(
+    what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", what, "--revision", COMMIT]) == 2
+    assert "--revision has no meaning" in capsys.readouterr().err
+
+
+def test_templates_must_stay_those_that_came_first(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "templateflow"))
+    with serving() as hub:
+        monkeypatch.setattr(templates, "SOURCE", hub.url)
+        home = tmp_path / "templateflow"
+        paths = templates.links_of_templates()
+        hub.files |= {f"/{path.relative_to(home)}": path.name.encode() for path in paths}
+        assert main(["fetch", "templates"]) == 0
+        assert all(path.read_bytes() == path.name.encode() for path in paths)
+        assert list((tmp_path / "cache" / "templates").iterdir())
+        paths[0].write_bytes(b"exchanged by someone")
+        assert main(["fetch", "templates"]) == 65
+        assert str(paths[0]) in capsys.readouterr().err
+        paths[0].unlink()
+        assert main(["fetch", "templates"]) == 0
