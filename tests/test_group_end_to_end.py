@@ -60,7 +60,11 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize(
-    "flags", ["plugin: Linear", pytest.param("--nprocs 1", marks=pytest.mark.slow)]
+    "flags",
+    [
+        "plugin: Linear",
+        pytest.param("--nprocs 1", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+    ],
 )
 def test_neither_processes_nor_their_number_change_a_byte(
     flags: str, study: Path, undisturbed: Path, tmp_path: Path

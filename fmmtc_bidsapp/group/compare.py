@@ -1,4 +1,4 @@
-"""Compare: cohort -> encode -> fit on shared folds -> across arms -> judge -> explain -> files."""
+"""Compare: cohort -> encode -> fit on shared folds -> across arms -> judge -> files -> explain."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.errors import AppError
-from fmmtc_bidsapp.group.explain import explain, models_to_keep
+from fmmtc_bidsapp.group.explain import models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
-from fmmtc_bidsapp.group.train import about_study, write_explained, write_study
+from fmmtc_bidsapp.group.train import about_study, explain_and_write, write_study
 from fmmtc_bidsapp.learning.judge import DomainFits, judge
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, baselines, expand_models, missing_needs
 from fmmtc_bidsapp.learning.paper import (
@@ -71,11 +71,10 @@ def compare(plan: GroupPlan) -> list[Outcome]:
         across=across,
         duplicates=study.encoded.duplicates,
     )
-    explained = explain(study, fits, evaluation)
     about, files = about_study(study, fits), GroupFiles(plan.output_dir, plan.label)
     write_study(files, study, fits, evaluation, about)
-    write_explained(files, explained)
-    return [*outcomes(study, [fits, *more]), *broken, *explained.outcomes]
+    explained = explain_and_write(files, study, fits, evaluation)
+    return [*outcomes(study, [fits, *more]), *broken, *explained]
 
 
 def asked_to_compare(plan: GroupPlan) -> tuple[str, ...]:

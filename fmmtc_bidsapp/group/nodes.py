@@ -43,7 +43,7 @@ from fmmtc_bidsapp.group.person import (
 )
 from fmmtc_bidsapp.group.quality import write_quality
 from fmmtc_bidsapp.learning.experiments import fit_final, train_together
-from fmmtc_bidsapp.learning.explain import explain_fold, explain_null
+from fmmtc_bidsapp.learning.explain import explain_fold, explain_null, rollout_maps
 from fmmtc_bidsapp.learning.external import predict_new
 from fmmtc_bidsapp.learning.features import Scale, check_window
 from fmmtc_bidsapp.learning.learner import Setup
@@ -51,7 +51,6 @@ from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.networks import NETWORKS
 from fmmtc_bidsapp.learning.optimism import publish_together
 from fmmtc_bidsapp.learning.permute import permuted_aurocs, permuted_labels
-from fmmtc_bidsapp.learning.rollouts import rollout_maps
 from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.device import make_deterministic, resolve_device, resolve_precision
 from fmmtc_bidsapp.model.encoder import build_encoder, weights_digest
@@ -62,6 +61,7 @@ from fmmtc_bidsapp.reports.methods import write_citation
 from fmmtc_bidsapp.reports.sheet import write_sheets
 
 __all__ = [
+    "Citation",
     "Encode",
     "Explain",
     "FitFinal",
@@ -74,6 +74,7 @@ __all__ = [
     "Quality",
     "Report",
     "Rollout",
+    "Sheets",
     "Shuffle",
     "check_device",
     "check_encoder",
@@ -592,19 +593,31 @@ class _ReportInput(BaseInterfaceInputSpec):
     label = traits.Str(mandatory=True)
 
 
-class _ReportOutput(TraitedSpec):
-    report = File(exists=True)
-
-
 class Report(SimpleInterface):
-    """The group's HTML report, and what to cite, from the written files."""
+    """The group's HTML report, from the written files."""
 
     input_spec = _ReportInput
-    output_spec = _ReportOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        output_dir = Path(self.inputs.output_dir)
-        write_citation(output_dir)
-        write_sheets(output_dir, self.inputs.label)
-        self._results["report"] = str(write_group_report(output_dir, self.inputs.label))
+        write_group_report(Path(self.inputs.output_dir), self.inputs.label)
+        return runtime
+
+
+class Sheets(SimpleInterface):
+    """A page for each person that a bundle was applied to, from the written files."""
+
+    input_spec = _ReportInput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        write_sheets(Path(self.inputs.output_dir), self.inputs.label)
+        return runtime
+
+
+class Citation(SimpleInterface):
+    """What to cite, and the methods text of the whole dataset, from the written files."""
+
+    input_spec = _ReportInput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        write_citation(Path(self.inputs.output_dir))
         return runtime

@@ -1,4 +1,4 @@
-"""Train: cohort -> encode -> fit each model on each fold -> judge -> explain -> files -> bundle."""
+"""Train: cohort -> encode -> fit each model on each fold -> judge -> files -> bundle -> explain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import withdraw_bundle
-from fmmtc_bidsapp.group.explain import Explained, explain, models_to_keep
+from fmmtc_bidsapp.group.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.keep import keep_bundle
 from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
@@ -21,7 +21,7 @@ from fmmtc_bidsapp.learning.permute import missing_bar
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 
-__all__ = ["about_study", "asked_to_train", "train", "write_explained", "write_study"]
+__all__ = ["about_study", "asked_to_train", "explain_and_write", "train", "write_study"]
 
 
 def train(plan: GroupPlan) -> list[Outcome]:
@@ -60,16 +60,14 @@ def train(plan: GroupPlan) -> list[Outcome]:
         selection=plan.protocol.selection,
         duplicates=study.encoded.duplicates,
     )
-    explained = explain(study, fits, evaluation)
     files = GroupFiles(plan.output_dir, plan.label)
     about = about_study(study, fits)
     write_study(files, study, fits, evaluation, about)
-    write_explained(files, explained)
     if fits.final:
         keep_bundle(files, study, fits, evaluation, about)
     else:
         withdraw_bundle(files.bundle_dir)
-    return [*outcomes(study, [fits]), *explained.outcomes]
+    return [*outcomes(study, [fits]), *explain_and_write(files, study, fits, evaluation)]
 
 
 def asked_to_train(plan: GroupPlan) -> tuple[str, ...]:
@@ -142,6 +140,27 @@ def write_study(
     results.write_learning(files, fits.trainings)
 
 
-def write_explained(files: GroupFiles, explained: Explained) -> None:
-    """Write what the models go by."""
+def explain_and_write(
+    files: GroupFiles, study: Study, fits: Fits, evaluation: Evaluation
+) -> list[Outcome]:
+    """Explain what was fitted, and write it; the last thing that an analysis computes.
+
+    It can take longer than the fits. Whoever is killed in it has all that was judged, and no maps
+    of an earlier run beside it.
+
+    Parameters
+    ----------
+    files
+        Names of the group's files.
+    study, fits, evaluation
+        As in `write_study`, which comes first.
+
+    Returns
+    -------
+    list of Outcome
+        How what failed of it ended.
+    """
+    results.withdraw_explanation(files)
+    explained = explain(study, fits, evaluation)
     results.write_explanation(files, explained.explanation, explained.about, explained.image)
+    return explained.outcomes
