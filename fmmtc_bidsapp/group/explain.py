@@ -218,7 +218,12 @@ def _run(
         device=study.device,
         crash_dir=study.crash_dir,
     )
-    nodes = run_workflow(workflow, plan.resources, title="explain")
+    nodes = run_workflow(
+        workflow,
+        plan.resources,
+        title="explain",
+        expected_s={step.name: each for step, each in seconds.items()},
+    )
     ended = {
         step: Path(node_file(workflow, step.name, "")) for step in steps if step.name in nodes.done
     }

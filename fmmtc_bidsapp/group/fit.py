@@ -128,7 +128,12 @@ def fit_models(
         device=device,
         crash_dir=crash_dir,
     )
-    nodes = run_workflow(workflow, plan.resources, title=title)
+    nodes = run_workflow(
+        workflow,
+        plan.resources,
+        title=title,
+        expected_s={step.name: each for step, each in seconds.items()},
+    )
     ended = {
         step: Path(node_file(workflow, step.name, "")) for step in steps if step.name in nodes.done
     }
