@@ -146,7 +146,7 @@ def explain_and_write(
     """Explain what was fitted, and write it; the last thing that an analysis computes.
 
     It can take longer than the fits. Whoever is killed in it has all that was judged, and no maps
-    of an earlier run beside it.
+    of other predictions beside it.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def explain_and_write(
     list of Outcome
         How what failed of it ended.
     """
-    results.withdraw_explanation(files)
+    results.withdraw_stale_explanation(files)
     explained = explain(study, fits, evaluation)
     results.write_explanation(files, explained.explanation, explained.about, explained.image)
     return explained.outcomes

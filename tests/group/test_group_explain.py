@@ -15,6 +15,7 @@ import pytest
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.names import GroupFiles, atlas_files
+from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.engine import save_arrays
 from fmmtc_bidsapp.group import results, train
 from fmmtc_bidsapp.group.choice import EncoderChoice
@@ -530,6 +531,7 @@ def test_a_fold_that_cannot_be_explained_takes_nothing_else_with_it(tmp_path):
 
 def test_every_column_is_described_and_nothing_of_an_earlier_run_survives(tmp_path):
     files = GroupFiles(tmp_path, "L")
+    write_text(files.predictions, "of this run")
     nan = float("nan")
     shares = (ModalityShare("m", "series", 0.4, 0.3, 0.5, 0.1, N),)
     rows = (MapRow("m", "series", "parcel", "P1", 1, None, 0.2, 0.1, 0.1, 0.3, 0.9, nan),)
@@ -543,8 +545,14 @@ def test_every_column_is_described_and_nothing_of_an_earlier_run_survives(tmp_pa
     results.write_explanation(files, Explanation(shares, rows, unsupported=True), {}, None)
     assert not json.loads(files.modality.with_suffix(".json").read_text())["Supported"]
     assert not files.attribution_map.exists()
+    results.withdraw_stale_explanation(files)
+    assert files.modality.exists()
+    write_text(files.predictions, "of another")
+    results.withdraw_stale_explanation(files)
+    assert not files.modality.exists()
+    results.write_explanation(files, Explanation(shares, rows), {}, b"image")
     results.write_explanation(files, None, {}, None)
-    assert not list(files.modality.parent.iterdir())
+    assert list(files.modality.parent.iterdir()) == [files.predictions]
 
 
 def test_a_step_is_known_by_the_options_that_change_it_alone(tmp_path):
