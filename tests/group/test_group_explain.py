@@ -286,6 +286,7 @@ def test_without_evidence_nothing_is_computed_and_the_tables_say_why(tmp_path, v
     assert not analysed.nodes("explain")
     assert "--show-unsupported-maps" in capsys.readouterr().out
     files = GroupFiles(tmp_path / "out", "L")
+    write_text(files.predictions, "of this run")
     results.write_explanation(files, found.explanation, found.about, found.image)
     for table in (files.modality, files.attributions):
         assert len(pd.read_csv(table, sep="\t")) == 0
@@ -375,8 +376,13 @@ def test_a_damaged_table_costs_the_maps_and_is_told(tmp_path):
 def test_what_is_judged_is_written_before_anything_is_explained(tmp_path, monkeypatch):
     analysed = analyse(tmp_path, ["ridge-fc"], ExplainOptions(null_maps="0"))
     files = GroupFiles(tmp_path / "out", "L")
+    write_text(files.predictions, "of an earlier run")
     results.write_explanation(files, Explanation(held_back="earlier"), {}, None)
     done: list[str] = []
+
+    def written(*_: object) -> None:
+        write_text(files.predictions, "of this run")
+        done.append("tables")
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -389,7 +395,7 @@ def test_what_is_judged_is_written_before_anything_is_explained(tmp_path, monkey
     )
     monkeypatch.setattr(train, "judge", lambda *_, **__: None)
     monkeypatch.setattr(train, "about_study", lambda *_: {})
-    monkeypatch.setattr(train, "write_study", lambda *_: done.append("tables"))
+    monkeypatch.setattr(train, "write_study", written)
     monkeypatch.setattr(train, "keep_bundle", lambda *_: done.append("bundle"))
     monkeypatch.setattr(train, "explain", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -511,6 +517,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
         options = ExplainOptions(explain="parcels", null_maps="2")
         found = analyse(tmp_path / name, ["lstm", "fc-logistic"], options).explained()
         files = GroupFiles(tmp_path / name / "out", "L")
+        write_text(files.predictions, "of this run")
         results.write_explanation(files, found.explanation, found.about, found.image)
         paths = [files.modality, files.attributions, files.attributions.with_suffix(".json")]
         written.append([path.read_bytes() for path in paths])
