@@ -25,12 +25,13 @@ $(STAMP): pyproject.toml requirements/constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## simulate a study of 24 people and predict their response, end to end
-	$(BIN)/fmmtc-tools simulate $(DEMO)/bids --people 24 --controls 4 --seed 1
+	$(BIN)/fmmtc-tools simulate $(DEMO)/bids --people 24 --controls 4 --seed 1 --strength 2 \
+	    --atlas demo --parcels 60
 	$(BIN)/fmmtc $(DEMO)/bids $(DEMO)/out participant --work-dir $(DEMO)/work \
 	    --atlas $(DEMO)/bids/sourcedata/simulation
 	$(BIN)/fmmtc $(DEMO)/bids $(DEMO)/out group --work-dir $(DEMO)/work \
 	    --target Response --where type=patient --encoder random --token-orders 2 \
-	    --folds 3 --inner-folds 2 --epochs 10
+	    --folds 3 --inner-folds 2 --epochs 4 --permutations 19 --explain parcels
 	$(BIN)/python tests/bids_schema.py $(DEMO)/out
 	@echo "Predictions:        $(DEMO)/out/group/group_desc-fmmtc_predictions.tsv"
 	@echo "Participant report: $(DEMO)/out/sub-05.html"
@@ -80,7 +81,7 @@ format: $(STAMP)  ## apply ruff's formatting and fixes
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)  ## measure speed and memory, into docs/performance.md
-	$(BIN)/python benchmarks/performance.py parcellate participant encode train_step train
+	$(BIN)/python benchmarks/performance.py parcellate participant encode train_step train report
 
 scaling: $(STAMP)  ## a thousand tiny runs (half an hour), into docs/performance.md
 	$(BIN)/python benchmarks/performance.py scaling

@@ -21,6 +21,7 @@ COMMANDS: dict[str, list[str]] = {
     "encode": ["encode.py"],
     "train_step": ["train_step.py"],
     "train": ["train.py"],
+    "report": ["report.py"],
     "recovery": ["recovery.py", "--results", "recovery.jsonl"],
     "optimism": ["optimism.py", "--results", "optimism.jsonl"],
 }

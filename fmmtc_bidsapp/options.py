@@ -19,6 +19,7 @@ __all__ = [
     "ConnectivityOptions",
     "DenoiseOptions",
     "EvaluationOptions",
+    "ExplainOptions",
     "ModelOptions",
     "ParcelOptions",
     "ProtocolOptions",
@@ -300,6 +301,49 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_positive(self, "bootstrap")
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """What is said of how a model comes to its predictions; no fit finds anything else by it."""
+
+    explain: str = _one_of("features", "features", "parcels", "none")
+    """What is explained: features, how much series and connectivity carry (Fig. 2b of the paper);
+    parcels, also which parcels and edges, which takes tens of seconds a person on a CPU; none.
+    Maps are computed and shown only of a model with evidence of prediction. Asking for more later
+    may fit the first repeat of the main model and of fc-logistic anew, with the same result."""
+
+    show_unsupported_maps: bool = False
+    """Compute and show maps of a model without evidence of prediction too, under a watermark."""
+
+    explain_baseline: str = _one_of("zero", "zero", "mean", "surrogate")
+    """What integrated gradients start from: zero (of centred series, of connectivity), the mean of
+    the training people, or a phase-randomised surrogate of each person. The agreement of the map
+    with those of the other two is reported."""
+
+    null_maps: str = "auto"
+    """Maps of models fitted to shuffled outcomes, against which a parcel's z is: a number, or auto:
+    99 for models without epochs, for networks 20 on CUDA and 0 on a CPU."""
+
+    smoothgrad: int = 0
+    """Noisy copies of each person over which the maps are averaged (SmoothGrad); 0 for none."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        if self.null_maps != "auto" and not self.null_maps.isdecimal():
+            raise UsageError(
+                f"--null-maps is {self.null_maps!r}; it must be auto or a whole number from 0 on."
+            )
+        if self.smoothgrad < 0:
+            raise UsageError(f"--smoothgrad is {self.smoothgrad}; it must be 0 or more.")
+
+    def n_null_maps(self, *, is_network: bool, device: str) -> int:
+        """Count the shuffled fits behind the maps of one model."""
+        if self.null_maps != "auto":
+            return int(self.null_maps)
+        if not is_network:
+            return 99
+        return 20 if device.startswith("cuda") else 0
 
 
 _LEAST_PERMUTATIONS = 19

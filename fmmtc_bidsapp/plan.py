@@ -22,6 +22,7 @@ from fmmtc_bidsapp.options import (
     ConnectivityOptions,
     DenoiseOptions,
     EvaluationOptions,
+    ExplainOptions,
     ModelOptions,
     ParcelOptions,
     ProtocolOptions,
@@ -175,6 +176,7 @@ class GroupPlan:
     train: TrainOptions = field(default_factory=TrainOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
     protocol: ProtocolOptions = field(default_factory=ProtocolOptions)
+    explain: ExplainOptions = field(default_factory=ExplainOptions)
     mode: str = "run"
     """As of the participant level; ``reports-only`` writes the report of a label."""
 
@@ -219,6 +221,8 @@ class GroupPlan:
 
     def configuration_hash(self, digests: Mapping[str, str]) -> str:
         """Hash of what decides the numbers in the tables of a label.
+
+        What explains a model changes no fit, so it may be asked for anew under the same label.
 
         Parameters
         ----------

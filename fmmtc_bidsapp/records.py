@@ -33,10 +33,14 @@ __all__ = [
     "Evaluation",
     "Examples",
     "Exclusion",
+    "Explanation",
     "Fold",
+    "FoldExplanation",
     "FoldPredictions",
     "Leak",
+    "MapRow",
     "MetricRow",
+    "ModalityShare",
     "OptimismRow",
     "ParcelSeries",
     "PermutationTest",
@@ -811,3 +815,99 @@ class ComparisonRow:
     """As in `Difference`; NaN for the main model itself."""
     note: str | None = None
     """Why there are no figures, or what to know of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldExplanation:
+    """What one fitted model goes by, on the people of one test fold."""
+
+    model: str
+    fold: Fold
+    method: str
+    """``integrated gradients``, or ``Haufe pattern`` of a linear model: one map, of no person."""
+    streams: Floats | None = None
+    """(test person, 2) sum of |attribution| over the features of series and of connectivity, from
+    the mean training person, so that no feature's scale counts; None for a model of one stream."""
+    series: Floats | None = None
+    """(map, parcel) signed attribution of the series, summed over time; NaN where a person lacks
+    the parcel. ``map`` is a test person, or the one pattern."""
+    series_size: Floats | None = None
+    """(map, parcel) the same of the absolute attribution."""
+    edges: NDArray[np.float32] | None = None
+    """(map, parcel, parcel) signed attribution of an edge, symmetric, each edge's whole in both
+    triangles; NaN where a person lacks it."""
+    delta: Floats | None = None
+    """(test person,) |sum of attributions - (f(x) - f(baseline))| / |f(x) - f(baseline)|"""
+    steps: Ints | None = None
+    """(test person,) steps of the integral"""
+    converged: NDArray[np.bool_] | None = None
+    """(test person,) whether `delta` is 0.01 or less; maps of the others are left out of sums."""
+    gap: Floats | None = None
+    """(test person,) |logit of the function explained - logit predicted|: the first window and one
+    token order stand for all."""
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    """By other baseline, Spearman correlation of the parcels' map with this one's; NaN where no
+    person's maps from all baselines converged."""
+    agreement_n: int = 0
+    """People behind `agreement`."""
+
+
+@dataclass(frozen=True)
+class ModalityShare:
+    """How much one stream carries; a row of ``_modality.tsv``."""
+
+    model: str
+    modality: str
+    """``series`` or ``connectivity``"""
+    share: float
+    """Mean over people of the stream's part of |attribution|."""
+    low: float
+    high: float
+    """95 % bootstrap interval (participants), given these fits."""
+    fold_sd: float
+    n: int
+
+
+@dataclass(frozen=True)
+class MapRow:
+    """A place of a map; a row of ``_attributions.tsv``. NaN where a figure cannot be had."""
+
+    model: str
+    source: str
+    """``series``, ``connectivity`` or ``rollout`` (where the encoder's attention goes, which knows
+    nothing of the outcome)."""
+    level: str
+    """``parcel``, ``network``, ``subnetwork``, ``hemisphere``, or ``edge`` (the largest)."""
+    name: str
+    """Of the parcel or group; of an edge both parcels."""
+    index: int | None
+    """Of the parcel in the atlas; of an edge its first parcel."""
+    other: int | None
+    """Of an edge its second parcel."""
+    attribution: float
+    """Mean over people and folds of |attribution|, as a share of the map's total; of groups the
+    mean over their parcels, over the mean of all parcels (1 is average)."""
+    signed: float
+    """The same of the signed attribution: positive speaks for the positive outcome."""
+    low: float
+    high: float
+    """95 % bootstrap interval of `attribution` (people)."""
+    sign_consistency: float
+    """Share of people in whom the sign is that of `signed`."""
+    z: float
+    """Against maps of models fitted to shuffled outcomes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Everything that is said of how the models of one run come to their predictions."""
+
+    shares: tuple[ModalityShare, ...] = ()
+    rows: tuple[MapRow, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """By model: method, baseline, agreement, convergence, stability over folds, null maps; ready
+    for JSON."""
+    held_back: str = ""
+    """Why there are no maps; empty where there are."""
+    unsupported: bool = False
+    """Whether maps are shown though nothing supports them: every figure says so."""

@@ -231,6 +231,10 @@ def test_a_bundle_predicts_new_people_and_refuses_other_parcels(
     predictions = pd.read_csv(GroupFiles(applied, "applied").predictions, sep="\t")
     assert predictions["participant_id"].tolist() == ["sub-05", "sub-06"]
     assert GroupFiles(applied, "applied").report.exists()
+    sheets = sorted(GroupFiles(applied, "applied").sheets_dir.iterdir())
+    assert [path.name[:6] for path in sheets] == ["sub-05", "sub-06"]
+    # What the bundle knows of its own worth has come along.
+    assert all("This model was not tested." in path.read_text() for path in sheets)
 
     code, said = refusal(bids, tmp_path / "w", "group", *apply, "-d", parcels, "--window", "40")
     assert (code, "--window" in said) == (2, True)

@@ -60,7 +60,11 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize(
-    "flags", ["plugin: Linear", pytest.param("--nprocs 1", marks=pytest.mark.slow)]
+    "flags",
+    [
+        "plugin: Linear",
+        pytest.param("--nprocs 1", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+    ],
 )
 def test_neither_processes_nor_their_number_change_a_byte(
     flags: str, study: Path, undisturbed: Path, tmp_path: Path
@@ -94,6 +98,17 @@ def test_the_first_model_named_is_kept_and_tested_with_all_others(undisturbed: P
     assert set(zip(curves["model"], curves["seed"], curves["fold"], strict=True)) == {
         ("lstm", seed, fold) for seed in (0, 1) for fold in (0, 1)
     }
+
+
+def test_what_the_main_model_goes_by_is_shown_only_with_evidence(undisturbed: Path) -> None:
+    files = GroupFiles(undisturbed, "fmmtc")
+    metrics = pd.read_csv(files.metrics, sep="\t").set_index(["model", "metric"])
+    verdict = metrics.loc[("lstm", "auroc"), "verdict"]
+    told = json.loads(files.attributions.with_suffix(".json").read_text())
+    assert told["HeldBack"] == ("" if verdict == "evidence of prediction" else verdict)
+    assert told["Supported"] == (verdict == "evidence of prediction")
+    assert len(pd.read_csv(files.attributions, sep="\t")) == 0
+    assert not files.attribution_map.exists()
 
 
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,12 +34,14 @@ __all__ = [
     "group_motion_connectivity",
     "group_quality",
     "linked_file",
+    "model_card",
     "outcomes_log",
     "parcel_table_patterns",
     "parse_name",
     "participant_report",
     "results_patterns",
     "run_log_dir",
+    "sheet_path",
 ]
 
 ENTITY_ORDER: tuple[str, ...] = (
@@ -345,9 +347,34 @@ class GroupFiles:
         return self._path("learning")
 
     @property
+    def modality(self) -> Path:
+        """How much series and connectivity carry."""
+        return self._path("modality")
+
+    @property
+    def attributions(self) -> Path:
+        """Which parcels, networks and edges the models go by."""
+        return self._path("attributions")
+
+    @property
+    def attribution_map(self) -> Path:
+        """The main model's parcels as an image in the atlas's space."""
+        return self._path("attributions", ".nii.gz")
+
+    @property
+    def ranges(self) -> Path:
+        """Where the scans of new people lie among the training scans."""
+        return self._path("ranges")
+
+    @property
     def report(self) -> Path:
         """The group's HTML report."""
         return self._path("report", ".html")
+
+    @property
+    def sheets_dir(self) -> Path:
+        """Folder of the prediction sheets of new people, and of nothing else."""
+        return self._path("sheets", "")
 
     def log_dir(self, run_id: str) -> Path:
         """Folder with the plan and the crash files of one run of the program."""
@@ -357,6 +384,11 @@ class GroupFiles:
     def bundle_dir(self) -> Path:
         """Folder of the trained model."""
         return bundle_dir(self.output_dir, self.label)
+
+    @property
+    def model_card(self) -> Path:
+        """What the trained model is, for people."""
+        return model_card(self.output_dir, self.label)
 
     def _path(self, suffix: str, extension: str = ".tsv") -> Path:
         return self.output_dir / "group" / f"group_desc-{self.label}_{suffix}{extension}"
@@ -382,6 +414,11 @@ def group_motion_connectivity(output_dir: Path) -> Path:
 def participant_report(output_dir: Path, participant_id: str) -> Path:
     """Name the HTML report of a participant (``sub-01``)."""
     return output_dir / f"{participant_id}.html"
+
+
+def sheet_path(files: GroupFiles, key: str) -> Path:
+    """Name the prediction sheet of a new person (``sub-01``, ``sub-01_ses-1``)."""
+    return files.sheets_dir / f"{key}_desc-{files.label}_sheet.html"
 
 
 def run_log_dir(output_dir: Path, participant_id: str, run_id: str) -> Path:
@@ -415,6 +452,11 @@ def results_patterns(desc: str) -> tuple[str, ...]:
 def bundle_dir(output_dir: Path, label: str) -> Path:
     """Name the folder of the trained model with a label."""
     return output_dir / "models" / label
+
+
+def model_card(output_dir: Path, label: str) -> Path:
+    """Name the model card in the folder of the trained model with a label."""
+    return bundle_dir(output_dir, label) / "MODEL_CARD.md"
 
 
 def atlas_files(

@@ -49,6 +49,13 @@ class ParcelTable:
     networks: tuple[str, ...] | None
     coordinates_mm: NDArray[np.float64] | None
     """(parcel, 3)"""
+    index: NDArray[np.int64] | None = None
+    """(parcel,) values of the label image"""
+    subnetworks: tuple[str, ...] | None = None
+    hemispheres: tuple[str, ...] | None = None
+    """(parcel,) as the table spells them"""
+    path: Path | None = None
+    """Of the table itself"""
 
 
 def find_series(
@@ -155,6 +162,7 @@ def _describe_series(candidate: Candidate, root: Path) -> SeriesFile:
 
 _NAME_COLUMNS = ("name", "label")
 _NETWORK_COLUMNS = ("network", "network_label", "network_id")
+_HEMISPHERE_COLUMNS = ("hemisphere", "hemi")
 
 
 def read_parcel_table(folder: Path, series: SeriesFile) -> ParcelTable | None:
@@ -170,7 +178,8 @@ def read_parcel_table(folder: Path, series: SeriesFile) -> ParcelTable | None:
     Returns
     -------
     ParcelTable or None
-        Names, and networks and coordinates where the table has them.
+        Names, and networks, coordinates, labels, subnetworks and hemispheres where the table has
+        them.
 
     Raises
     ------
@@ -194,13 +203,28 @@ def read_atlas_table(folder: Path, label: str) -> ParcelTable | None:
     name = _first(_NAME_COLUMNS, table)
     if name is None:
         raise InputError(f"{path} has no column name. Add one with the names of the parcels.")
-    network = _first(_NETWORK_COLUMNS, table)
     xyz_mm = _coordinates_mm(table, path)
     return ParcelTable(
         names=_texts(table[name]),
-        networks=None if network is None else _texts(table[network]),
+        networks=_column(_NETWORK_COLUMNS, table),
         coordinates_mm=None if xyz_mm is None or np.isnan(xyz_mm).any() else xyz_mm,
+        index=_index(table),
+        subnetworks=_column(("subnetwork",), table),
+        hemispheres=_column(_HEMISPHERE_COLUMNS, table),
+        path=path,
     )
+
+
+def _index(table: pd.DataFrame) -> NDArray[np.int64] | None:
+    """Read the values of the label image; only drawing needs them, so damaged ones are none."""
+    values = pd.to_numeric(table.get("index", pd.Series(dtype=float)), errors="coerce")
+    sound = len(values) == len(table) and bool((values % 1 == 0).all() and values.is_unique)
+    return values.to_numpy(np.int64) if sound else None
+
+
+def _column(names: Iterable[str], table: pd.DataFrame) -> tuple[str, ...] | None:
+    name = _first(names, table)
+    return None if name is None else _texts(table[name])
 
 
 def _coordinates_mm(table: pd.DataFrame, path: Path) -> NDArray[np.float64] | None:

@@ -14,7 +14,7 @@ from fmmtc_bidsapp.bidsio.atomic import MISSING, write_bytes, write_json, write_
 from fmmtc_bidsapp.bidsio.names import atlas_description, atlas_files
 from fmmtc_bidsapp.records import Atlas
 
-__all__ = ["label_bytes", "told_density", "told_resolution", "write_atlas"]
+__all__ = ["label_bytes", "map_bytes", "told_density", "told_resolution", "write_atlas"]
 
 Floats = NDArray[np.float64]
 
@@ -68,8 +68,18 @@ def write_atlas(
 
 def label_bytes(labels: NDArray[np.int32], affine: Floats) -> bytes:
     """Pack labels (x, y, z) as a ``.nii.gz`` file; the same labels are the same bytes."""
-    plain: Any = nib.Nifti1Image(labels, affine)
+    return _packed(labels, affine)
+
+
+def map_bytes(values: NDArray[np.float32], affine: Floats, description: str = "") -> bytes:
+    """Pack a map (x, y, z) as `label_bytes` packs labels; 79 characters of it travel with it."""
+    return _packed(values, affine, description)
+
+
+def _packed(data: NDArray[Any], affine: Floats, description: str = "") -> bytes:
+    plain: Any = nib.Nifti1Image(data, affine)
     plain.header.set_xyzt_units("mm")
+    plain.header["descrip"] = description[:79].encode("ascii")
     return gzip.compress(plain.to_bytes(), compresslevel=6, mtime=0)
 
 

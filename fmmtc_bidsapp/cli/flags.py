@@ -15,6 +15,7 @@ from fmmtc_bidsapp.options import (
     ConnectivityOptions,
     DenoiseOptions,
     EvaluationOptions,
+    ExplainOptions,
     ModelOptions,
     ParcelOptions,
     ProtocolOptions,
@@ -35,6 +36,7 @@ GROUP_OPTIONS = {
     "group level: network": ModelOptions,
     "group level: training": TrainOptions,
     "group level: judging": EvaluationOptions,
+    "group level: explaining": ExplainOptions,
 }
 LABELS = {"train": "fmmtc", "compare": "comparison", "apply": "applied", "qc": "qc"}
 _UNSET: dict[type, str] = {DenoiseOptions: "the strategy's own"}

@@ -30,6 +30,7 @@ from fmmtc_bidsapp.options import (
     ConnectivityOptions,
     DenoiseOptions,
     EvaluationOptions,
+    ExplainOptions,
     ModelOptions,
     ParcelOptions,
     ProtocolOptions,
@@ -63,6 +64,7 @@ _MEANT_FOR: Mapping[str, Sequence[str]] = {
     "device": _ON_PEOPLE,
     **_of(EvaluationOptions, _FITTING, "bootstrap"),
     "bootstrap": _ON_PEOPLE,
+    **_of(ExplainOptions, _FITTING),
 }
 """By flag, the analyses that do not ignore it; any for a flag that is not named."""
 _EXIT_INTERRUPTED = 130
@@ -150,6 +152,7 @@ def _group_plan(values: dict[str, Any], shared: dict[str, Any]) -> GroupPlan:
         train=TrainOptions(**given(TrainOptions, values)),
         evaluation=EvaluationOptions(**given(EvaluationOptions, values)),
         protocol=ProtocolOptions(**given(ProtocolOptions, values)),
+        explain=ExplainOptions(**given(ExplainOptions, values)),
         mode=values.get("mode", "run"),
     )
 

@@ -36,8 +36,11 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--atlas",
         default="auto",
-        help="A424, a path, or auto: A424 where it can be had, else a parcellation made for "
-        "demonstration (default: auto)",
+        help="A424, a path, demo (a parcellation made for demonstration), or auto: A424 where it "
+        "can be had, else demo (default: auto)",
+    )
+    parser.add_argument(
+        "--parcels", type=int, default=424, metavar="N", help="of demo, even (default: 424)"
     )
     parser.add_argument(
         "--voxel-size-mm", type=float, default=4.0, metavar="MM", help="edge (default: 4.0)"
@@ -70,6 +73,7 @@ def _simulate(values: dict[str, object]) -> int:
         Path(str(values["out"])).absolute(),
         SimulationOptions(**chosen),
         atlas=str(values["atlas"]),
+        parcels=int(str(values["parcels"])),
         voxel_size_mm=float(str(values["voxel_size_mm"])),
         dtype=str(values["dtype"]),
     )

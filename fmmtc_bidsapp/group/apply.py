@@ -19,6 +19,7 @@ from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice, require_repeti
 from fmmtc_bidsapp.group.encoding import Encoded, encode, keep_scale
 from fmmtc_bidsapp.group.exchange import load_fold
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
+from fmmtc_bidsapp.group.position import out_of_distribution, positions
 from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
 from fmmtc_bidsapp.group.workflow import predict_workflow
 from fmmtc_bidsapp.learning.external import External, Recalibration, judge_external, of_people
@@ -86,14 +87,17 @@ def apply(plan: GroupPlan) -> list[Outcome]:
 
     files = GroupFiles(plan.output_dir, plan.label)
     about = _about(plan, admitted.people, cohort, encoded, bundle, device)
+    places = positions(encoded, bundle.training_range, load_connectivity_range(bundle))
     results.write_cohort(files, cohort, encoded.people, encoded.exclusions)
     results.write_predictions(
         files,
         encoded.people,
         prediction_rows([predictions], encoded.examples),
-        out_of_distribution=_out_of_distribution(encoded, bundle),
+        out_of_distribution=out_of_distribution(places),
         about=about,
     )
+    results.write_ranges(files, places)
+    results.withdraw_explanation(files)
     _judge(files, plan, predictions, encoded.examples.y, about)
     return [Outcome(f"{len(encoded.people)} people", "done"), *encoded.outcomes]
 
@@ -163,24 +167,6 @@ def _check_weights(model: ModelOptions, bundle: Bundle, expected: str) -> str:
     return digest
 
 
-def _out_of_distribution(encoded: Encoded, bundle: Bundle) -> Mapping[str, str]:
-    """By person, in what they lie outside the training people."""
-    connectivity = load_connectivity_range(bundle)
-    reasons: dict[str, str] = {}
-    people = zip(encoded.people, encoded.n_volumes, encoded.examples.fc, strict=True)
-    for person, volumes, fc in people:
-        found = [
-            reason
-            for run, n_volumes in zip(person.runs, volumes, strict=True)
-            for reason in bundle.training_range.outside(run.tr_s, n_volumes, run.mean_fd_mm)
-        ]
-        if connectivity is not None:
-            found += connectivity.outside(fc)
-        if found:
-            reasons[person.key] = "; ".join(dict.fromkeys(found))
-    return reasons
-
-
 def _judge(
     files: GroupFiles,
     plan: GroupPlan,
@@ -238,6 +224,8 @@ def _about(
         "NPositive": int((y == 1).sum()),
         "Bundle": bundle.folder.name,
         "BundleDigest": bundle.digest,
+        "BundlePeople": bundle.n_people,
+        "Evidence": None if bundle.evidence is None else asdict(bundle.evidence),
         "Trainings": bundle.trainings,
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",

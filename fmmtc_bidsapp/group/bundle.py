@@ -24,6 +24,7 @@ from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.write import atomic_path, write_text
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.choice import learns_scale
+from fmmtc_bidsapp.group.evidence import Evidence
 from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.distance import ConnectivityRange, restore_connectivity_range
 from fmmtc_bidsapp.learning.ensemble import (
@@ -32,7 +33,7 @@ from fmmtc_bidsapp.learning.ensemble import (
     unite_descriptions,
     unite_tensors,
 )
-from fmmtc_bidsapp.learning.experiments import FittedModel
+from fmmtc_bidsapp.learning.experiments import FittedModel, restore_model
 from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
@@ -44,8 +45,10 @@ __all__ = [
     "Bundle",
     "check_fits",
     "fitted_files",
+    "fitted_paths",
     "load_bundle_model",
     "load_connectivity_range",
+    "load_fitted",
     "read_bundle",
     "save_bundle_model",
     "withdraw_bundle",
@@ -107,6 +110,8 @@ class Bundle:
     """Of the random encoder, where the model needs one beside the pre-trained."""
     scale: Scale | None = None
     """Of the training people, where series are brought to it and the model sees them."""
+    evidence: Evidence | None = None
+    """Of the cross-validation that it comes from; None of a bundle that does not say."""
     digest: str = ""
     """sha256 of the configuration, which holds those of all other files; empty until it is read."""
 
@@ -132,6 +137,23 @@ def save_bundle_model(folder: Path, model: FittedModel) -> tuple[Path, Path]:
 def fitted_files(folder: Path) -> tuple[Path, dict[str, Any]]:
     """Find the tensors, and read the description, that `save_bundle_model` left in a folder."""
     return folder / _TENSORS, _read_json(folder / _DESCRIPTION)
+
+
+def fitted_paths(folder: Path) -> tuple[Path, Path]:
+    """Name the tensors and the description that `save_bundle_model` left in a folder."""
+    return folder / _TENSORS, folder / _DESCRIPTION
+
+
+def load_fitted(tensors: Path, description: Path, setup: Setup) -> FittedModel:
+    """Read what `save_bundle_model` wrote.
+
+    Raises
+    ------
+    ModelFileError
+        When the tensors are not those of the description.
+    """
+    told = _read_json(description)
+    return restore_model(load_tensors(tensors, told["tensors"]), told, setup)
 
 
 def write_bundle(
@@ -216,6 +238,7 @@ def _config(bundle: Bundle, network: Mapping[str, Any]) -> dict[str, Any]:
         "n_people": bundle.n_people,
         "training_range": asdict(bundle.training_range),
         "connectivity_limit": bundle.connectivity_limit,
+        "evidence": None if bundle.evidence is None else asdict(bundle.evidence),
         "network": dict(network),
     }
 
@@ -281,6 +304,7 @@ def read_bundle(folder: Path) -> Bundle:
             adjust=preprocessing["adjust"],
             covariates=tuple(CovariateLevels(**each) for each in preprocessing["covariates"]),
             scale=_scale(folder, main, preprocessing),
+            evidence=_evidence(config.get("evidence")),
             digest=config["seal"],
         )
     except (KeyError, TypeError) as error:
@@ -347,6 +371,13 @@ def _known_model(folder: Path, name: str) -> str:
     if name not in MODELS:
         raise ModelFileError(f"{folder} holds {name!r}, a model that this program does not know.")
     return name
+
+
+def _evidence(written: Mapping[str, Any] | None) -> Evidence | None:
+    if written is None:
+        return None
+    counts = {name: tuple(written[name]) for name in ("positive", "negative")}
+    return Evidence(**{**written, **counts})
 
 
 def _pair(limits: Sequence[Any] | None) -> Any:

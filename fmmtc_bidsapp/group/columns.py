@@ -26,6 +26,13 @@ _COLUMNS = {
     "n_runs": "Runs merged into the example.",
     "qc_flag": "usable, or why a kept run was not.",
     "out_of_distribution": "In what the scan lies outside the training scans; n/a within.",
+    "run": "File of the run; n/a where the measure is of all runs together.",
+    "measure": "tr_s; n_volumes; mean_fd_mm; or connectivity_distance, RMS of Fisher's z from the "
+    "mean connectome of the training people.",
+    "found": "Of this scan; n/a where it is not known.",
+    "training_low": "Least among the training scans; of connectivity_distance 0.",
+    "training_high": "Most among them; of connectivity_distance what 99 % of the people keep.",
+    "outside": "In words, where it lies outside; n/a within, or where one is not known.",
     "model": "Name of the model.",
     "metric": "Name of the metric.",
     "mean": "Mean of the within-fold values over folds and repeats: the headline.",
@@ -61,7 +68,8 @@ _COLUMNS = {
     "difference_p": "Two-sided p of the corrected resampled t-test.",
     "note": "Why a line has no figures, or what to know of them.",
     "arm": "Value of the --subset-by column.",
-    "other": "The arm that is subtracted; n/a where the row is of one arm.",
+    "other": "The arm that is subtracted, n/a where the row is of one arm; of an edge its second "
+    "parcel, as index.",
     "n_positive": "People with the positive outcome.",
     "n_negative": "People with the other outcome.",
     "value": "Metric of the arm, pooled over folds, mean over repeats; or arm minus other.",
@@ -76,6 +84,19 @@ _COLUMNS = {
     "train_loss": "Mean binary cross-entropy of the training rows in the refit.",
     "validation_loss": "The same over the inner validation rows, mean over inner folds.",
     "chosen": "Whether the inner folds chose this epoch.",
+    "modality": "series or connectivity.",
+    "share": "Mean over people of the part of |attribution| that falls to it.",
+    "source": "series or connectivity, what is attributed to; rollout: where the attention of the "
+    "encoder goes, which knows nothing of the outcome.",
+    "level": "parcel, network, subnetwork, hemisphere, or edge (the largest).",
+    "name": "Of the parcel or group; of an edge both parcels.",
+    "index": "Label of the parcel in the atlas, or without its table the place in the series, from "
+    "1; of an edge its first parcel.",
+    "attribution": "Mean over people and folds of |attribution|, as a share of the map's total; of "
+    "groups the mean of their parcels over the mean of all (1 is average).",
+    "signed": "The same of the signed attribution: positive speaks for the positive outcome.",
+    "sign_consistency": "Share of people in whom the sign is that of signed.",
+    "z": "Against maps of models that were fitted to shuffled outcomes; n/a without them.",
 }
 """What the columns of all tables mean; a sidecar describes those its table has."""
 

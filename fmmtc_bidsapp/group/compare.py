@@ -1,4 +1,4 @@
-"""Compare: cohort -> encode -> every model on shared folds -> across arms -> judge -> files."""
+"""Compare: cohort -> encode -> fit on shared folds -> across arms -> judge -> files -> explain."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import replace
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.errors import AppError
+from fmmtc_bidsapp.group.explain import models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
-from fmmtc_bidsapp.group.train import about_study, write_study
+from fmmtc_bidsapp.group.train import about_study, explain_and_write, write_study
 from fmmtc_bidsapp.learning.judge import DomainFits, judge
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, baselines, expand_models, missing_needs
 from fmmtc_bidsapp.learning.paper import (
@@ -53,6 +54,7 @@ def compare(plan: GroupPlan) -> list[Outcome]:
         title="fit",
         final=False,
         permute=True,
+        keep=models_to_keep(plan, models),
     )
     across, more, broken = _fit_across(study, cells, models[0])
     evaluation = judge(
@@ -69,9 +71,10 @@ def compare(plan: GroupPlan) -> list[Outcome]:
         across=across,
         duplicates=study.encoded.duplicates,
     )
-    about = about_study(study, fits)
-    write_study(GroupFiles(plan.output_dir, plan.label), study, fits, evaluation, about)
-    return [*outcomes(study, [fits, *more]), *broken]
+    about, files = about_study(study, fits), GroupFiles(plan.output_dir, plan.label)
+    write_study(files, study, fits, evaluation, about)
+    explained = explain_and_write(files, study, fits, evaluation)
+    return [*outcomes(study, [fits, *more]), *broken, *explained]
 
 
 def asked_to_compare(plan: GroupPlan) -> tuple[str, ...]:

@@ -13,15 +13,28 @@ from dataclasses import dataclass
 
 from fmmtc_bidsapp.engine import duration
 from fmmtc_bidsapp.group.choice import NO_ENCODER
-from fmmtc_bidsapp.group.steps import PUBLISHED, SHUFFLES, Step
+from fmmtc_bidsapp.group.steps import (
+    EXPLAIN,
+    NULL_MAPS,
+    PUBLISHED,
+    ROLLOUT,
+    SHUFFLES,
+    ExplainStep,
+    Step,
+)
 from fmmtc_bidsapp.learning.features import window_starts
-from fmmtc_bidsapp.options import ModelOptions, TrainOptions
+from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.options import ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 
 __all__ = [
     "encode_s",
     "expected_s",
+    "explain_gb",
+    "explain_s",
     "say_cost",
+    "say_explain_cost",
+    "say_kept",
     "say_scales",
     "scale_gb",
     "step_gb",
@@ -235,3 +248,159 @@ def step_gb(step: Step, examples: Examples) -> float:
         return _NETWORK_GB
     n, parcels = len(examples.keys), examples.fc.shape[1]
     return _PROGRAM_GB + float(_COPIES * 8 * n * parcels**2) / 1e9
+
+
+@dataclass(frozen=True)
+class _Map:
+    """Seconds that the map of one person takes, with as many parcels as above.
+
+    They grow with the square of the parcels; windows are taken to be of 200 volumes. Timed on a
+    busy machine: two streams on 60 parcels and 120 volumes (1.5 s), ResNet-18 alone on 424 parcels
+    (over 33 s: a model of few epochs needs many steps); the others are guesses from a training
+    step. The progress corrects them.
+    """
+
+    series_s: float
+    connectivity_s: float
+
+
+_RESNET_MAP = _Map(0.0, 40.0)
+_MAPS: Mapping[str, _Map] = {
+    "resnet-fc": _RESNET_MAP,
+    "bnt": _Map(0.0, 3.0),
+    "lstm": _Map(0.5, 0.0),
+    "resnet-ts": _Map(10.0, 0.0),
+    "brainlm": _Map(30.0, 0.0),
+    "brainlm-untrained": _Map(30.0, 0.0),
+    "brainlm-tuned": _Map(30.0, 0.0),
+}
+_TWO_STREAMS_MAP = _Map(30.0, 40.0)
+_LEAST_MAP_S = 0.2
+_COMPARED = 6
+"""Maps of a fold from other baselines: of three people, from two."""
+_STREAMS_S = 0.1
+"""Of a person, to where the streams of a network meet."""
+_ROLLOUT_S = 4.0
+"""Of a person, with explicit attention in every layer."""
+_PATTERN_S = 0.02
+"""Of one Haufe pattern."""
+_EXPLAIN_GB = 3.0
+_KEPT_GB = 0.05
+"""Of a network's weights on disk: a ResNet-18, or BrainLM."""
+_LATE, _LATE_ENCODER = 40, 10
+"""Steps of the integrals begin at 16 and double, each time from the start; most end with the
+second. All of them, to 1024 and through the encoder to 256, are about so many times these two."""
+
+
+def explain_s(
+    step: ExplainStep, examples: Examples, options: ExplainOptions, train: TrainOptions
+) -> float:
+    """Estimate the seconds of one step of the explanations on one thread.
+
+    Parameters
+    ----------
+    step
+        What is explained.
+    examples
+        The cohort.
+    options
+        Whether networks are mapped, and over how many noisy copies.
+    train
+        Epochs, of null maps.
+    """
+    size = examples.fc.shape[1] / _PARCELS
+    cost = _map_network_s if step.is_network else _map_columns_s
+    return _STEP_S + cost(step, size, options, train)
+
+
+def _map_network_s(
+    step: ExplainStep, size: float, options: ExplainOptions, train: TrainOptions
+) -> float:
+    n_train, n_test = len(step.kept.fold.train), len(step.kept.fold.test)
+    family = MODELS[step.kept.model].family or step.kept.model
+    own, network = _MAPS.get(family, _TWO_STREAMS_MAP), _NETWORKS.get(family, _RESNET)
+    if step.kind == ROLLOUT:
+        return _ROLLOUT_S * n_test * size**2
+    streams_s = _STREAMS_S * (n_train + n_test) * size**2
+    if options.explain != "parcels":
+        return streams_s
+    person_s = max(_LEAST_MAP_S, (own.series_s + own.connectivity_s) * size**2)
+    noisy_s = person_s * max(options.smoothgrad, 1)
+    if step.kind == EXPLAIN:
+        return streams_s + n_test * noisy_s + _COMPARED * person_s
+    fit_s = train.epochs * n_train * max(network.least_s, network.person_s * size**2)
+    return step.maps * (fit_s + n_test * noisy_s)
+
+
+def _map_columns_s(
+    step: ExplainStep, size: float, options: ExplainOptions, train: TrainOptions
+) -> float:
+    own = _COLUMNS.get(step.kept.model, _OTHER_COLUMNS)
+    features_s = own.fit_s * len(step.kept.fold.train) / _PEOPLE * size**2
+    return features_s + step.maps * (own.shuffle_s + _PATTERN_S * size**2)
+
+
+def explain_gb(step: ExplainStep, examples: Examples) -> float:
+    """Estimate the memory of one step of the explanations."""
+    if step.is_network:
+        return _EXPLAIN_GB
+    n, parcels = len(examples.keys), examples.fc.shape[1]
+    return _PROGRAM_GB + float(_COPIES * 8 * n * parcels**2) / 1e9
+
+
+def say_explain_cost(
+    seconds: Mapping[ExplainStep, float], device: str, n_procs: int, *, parcels: bool
+) -> None:
+    """Print how much is to be explained, and about how long that takes.
+
+    Parameters
+    ----------
+    seconds
+        By step, of `explain_s`.
+    device
+        Of the networks. The figures are of a processor: for another device no time is named.
+    n_procs
+        Processes at once.
+    parcels
+        Whether networks are mapped.
+    """
+    models = dict.fromkeys(step.kept.model for step in seconds)
+    n_maps = sum(step.maps for step in seconds if step.kind == NULL_MAPS)
+    print(
+        f"Explaining {', '.join(models)} in {len(seconds)} steps, with {n_maps} maps of shuffled "
+        "outcomes among them."
+        if n_maps
+        else f"Explaining {', '.join(models)} in {len(seconds)} steps.",
+        flush=True,
+    )
+    if device != "cpu" and any(step.is_network for step in seconds):
+        print(f"How long networks take on {device} the progress will tell.", flush=True)
+        return
+    whole = duration(expected_s(list(seconds.values()), n_procs))
+    late = (
+        f" A person whose integral is not complete at first takes up to {_LATE} times as long, and "
+        f"{_LATE_ENCODER} times where it goes through the encoder."
+        if parcels and any(step.is_network for step in seconds)
+        else ""
+    )
+    print(
+        f"About {whole} with --nprocs {n_procs}; what an earlier run finished is taken over.{late}",
+        flush=True,
+    )
+
+
+def say_kept(steps: Sequence[Step]) -> None:
+    """Print how much room the weights that are kept to be explained take, where it is much.
+
+    Parameters
+    ----------
+    steps
+        Everything that is to be fitted.
+    """
+    n = sum(len(step.keep) for step in steps if step.is_network)
+    if n * _KEPT_GB > 1:
+        print(
+            f"The weights of {n} fits are kept in the work folder to be explained, up to "
+            f"{n * _KEPT_GB:.1f} GB. --explain none keeps none.",
+            flush=True,
+        )

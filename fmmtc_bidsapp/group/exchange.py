@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.engine import load_arrays, load_shared, save_arrays, save_shared
 from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.model.checkpoint import file_digest
-from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
+from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, FoldPredictions
 
 __all__ = [
     "load_examples",
+    "load_explanation",
     "load_fold",
     "load_scale",
     "save_examples",
     "save_examples_of_fold",
+    "save_explanation",
     "save_fold",
     "save_scale",
 ]
@@ -167,4 +169,39 @@ def load_fold(path: str | Path) -> FoldPredictions:
         refits=arrays.get("refits"),
         raw=arrays.get("raw"),
         selection=about["selection"],
+    )
+
+
+_OF_EXPLANATION = (
+    *("streams", "series", "series_size", "edges"),
+    *("delta", "steps", "converged", "gap"),
+)
+
+
+def save_explanation(path: Path, explanation: FoldExplanation) -> str:
+    """Write what one fitted model goes by on one fold."""
+    fold = explanation.fold
+    arrays = {name: getattr(explanation, name) for name in _OF_EXPLANATION}
+    there = {name: array for name, array in arrays.items() if array is not None}
+    about = {
+        "model": explanation.model,
+        "repeat": fold.repeat,
+        "fold": fold.fold,
+        "method": explanation.method,
+        "agreement": dict(explanation.agreement),
+        "agreement_n": explanation.agreement_n,
+    }
+    return save_arrays(path, {**there, "train": fold.train, "test": fold.test}, about)
+
+
+def load_explanation(path: str | Path) -> FoldExplanation:
+    """Read what `save_explanation` wrote."""
+    arrays, about = load_arrays(path)
+    return FoldExplanation(
+        model=about["model"],
+        fold=Fold(about["repeat"], about["fold"], arrays["train"], arrays["test"]),
+        method=about["method"],
+        agreement=about["agreement"],
+        agreement_n=about["agreement_n"],
+        **{name: arrays.get(name) for name in _OF_EXPLANATION},
     )

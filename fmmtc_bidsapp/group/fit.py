@@ -18,10 +18,10 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.cost import say_cost, step_gb, step_s
+from fmmtc_bidsapp.group.cost import say_cost, say_kept, step_gb, step_s
 from fmmtc_bidsapp.group.encoding import Encoded
 from fmmtc_bidsapp.group.exchange import load_fold
-from fmmtc_bidsapp.group.steps import FINAL, FIT, PUBLISHED, SHUFFLES, Step, list_steps
+from fmmtc_bidsapp.group.steps import FINAL, FIT, PUBLISHED, SHUFFLES, Kept, Step, list_steps
 from fmmtc_bidsapp.group.workflow import fit_workflow
 from fmmtc_bidsapp.learning.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH
@@ -29,7 +29,7 @@ from fmmtc_bidsapp.learning.permute import headline, permuted_labels, shuffle_ce
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldPredictions
 
-__all__ = ["Fits", "exchangeable", "fit_models"]
+__all__ = ["Fits", "exchangeable", "fit_models", "shuffled_cells"]
 
 _NOT_ASKED = "no shuffles of the outcome were made; ask for them with --permutations"
 _BROKEN = "it could not be fitted on every fold"
@@ -55,6 +55,9 @@ class Fits:
     """Folders of the fits on everyone, one a training; empty where one failed or none was asked
     for."""
     failures: tuple[NodeFailure, ...]
+    kept: tuple[Kept, ...] = ()
+    """Of the models that were to be kept, on every fold of the first repeat that could be
+    fitted."""
 
 
 def fit_models(
@@ -68,6 +71,7 @@ def fit_models(
     title: str,
     final: bool,
     permute: bool,
+    keep: Sequence[str] = (),
 ) -> Fits:
     """Fit every model on every fold, in one graph whose finished nodes a later run takes over.
 
@@ -92,6 +96,8 @@ def fit_models(
     permute
         Whether outcomes are shuffled, where the plan says so. Every person must then be tested in
         the first repeat.
+    keep
+        Models whose weights are kept, so that they can be explained.
 
     Returns
     -------
@@ -106,9 +112,12 @@ def fit_models(
         When the main model could not be fitted on any fold: the first failure's.
     """
     cells, refused = exchangeable(plan, encoded.examples, folds) if permute else ((), "")
-    steps = list_steps(plan, models, folds, device=device, final=final, permute=bool(cells))
+    steps = list_steps(
+        plan, models, folds, device=device, final=final, permute=bool(cells), keep=keep
+    )
     seconds = {step: step_s(step, encoded.examples, plan.train) for step in steps}
     say_cost(seconds, device, plan.resources.n_procs)
+    say_kept(steps)
     workflow = fit_workflow(
         plan,
         f"{re.sub('[^0-9A-Za-z]+', '_', title)}_{plan.label}",
@@ -119,7 +128,12 @@ def fit_models(
         device=device,
         crash_dir=crash_dir,
     )
-    nodes = run_workflow(workflow, plan.resources, title=title)
+    nodes = run_workflow(
+        workflow,
+        plan.resources,
+        title=title,
+        expected_s={step.name: each for step, each in seconds.items()},
+    )
     ended = {
         step: Path(node_file(workflow, step.name, "")) for step in steps if step.name in nodes.done
     }
@@ -142,6 +156,7 @@ def fit_models(
         },
         final=_final(steps, ended),
         failures=nodes.failures,
+        kept=tuple(_kept(ended)),
     )
 
 
@@ -157,16 +172,34 @@ def exchangeable(
     """
     if plan.protocol.permutations == "0":
         return (), _NOT_ASKED
+    cells, error = shuffled_cells(examples, folds, plan.random_seed)
+    if error is None:
+        return cells, ""
+    # Who asked for nothing is not kept from the figures that need no shuffle.
+    if plan.protocol.permutations != "auto":
+        raise error
+    print(f"WARNING: nothing is tested. {error}")
+    return (), str(error)
+
+
+def shuffled_cells(
+    examples: Examples, folds: Sequence[Fold], seed: int
+) -> tuple[tuple[str, ...], InputError | None]:
+    """Name those who may exchange outcomes (`shuffle_cells`); or nobody, and what speaks against.
+
+    Parameters
+    ----------
+    examples, folds
+        The cohort, and its outer folds.
+    seed
+        Of the run.
+    """
     cells = shuffle_cells(examples, folds)
     try:
-        permuted_labels(examples.y, cells, 1, plan.random_seed)
+        permuted_labels(examples.y, cells, 1, seed)
     except InputError as error:
-        # Who asked for nothing is not kept from the figures that need no shuffle.
-        if plan.protocol.permutations != "auto":
-            raise
-        print(f"WARNING: nothing is tested. {error}")
-        return (), str(error)
-    return cells, ""
+        return (), error
+    return cells, None
 
 
 def _of_kind(kind: str, steps: Sequence[Step]) -> list[Step]:
@@ -226,3 +259,12 @@ def _published(
 def _final(steps: Sequence[Step], ended: Mapping[Step, Path]) -> tuple[Path, ...]:
     whole = _of_kind(FINAL, steps)
     return tuple(ended[step] for step in whole) if set(whole) <= set(ended) else ()
+
+
+def _kept(ended: Mapping[Step, Path]) -> list[Kept]:
+    return [
+        Kept(name, step.fold, folder / name)
+        for step, folder in ended.items()
+        if step.fold is not None
+        for name in step.keep
+    ]

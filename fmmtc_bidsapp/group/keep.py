@@ -15,6 +15,7 @@ from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.group.bundle import Bundle, fitted_files, write_bundle
 from fmmtc_bidsapp.group.card import CardFacts, model_card
 from fmmtc_bidsapp.group.choice import NO_ENCODER, learns_scale
+from fmmtc_bidsapp.group.evidence import evidence_of
 from fmmtc_bidsapp.group.exchange import load_scale
 from fmmtc_bidsapp.group.fit import Fits
 from fmmtc_bidsapp.group.nodes import check_encoder
@@ -24,6 +25,7 @@ from fmmtc_bidsapp.learning.adjust import parts_of
 from fmmtc_bidsapp.learning.distance import connectivity_range
 from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.learning.outcomes import prediction_rows
 from fmmtc_bidsapp.records import Evaluation, Examples
 
 __all__ = ["keep_bundle"]
@@ -50,6 +52,9 @@ def keep_bundle(
     connectivity = connectivity_range(study.encoded.examples.fc)
     limit = None if connectivity is None else connectivity.limit
     bundle = _bundle(files, study, fits, about, limit)
+    own = [each for each in fits.predictions if each.model == bundle.main]
+    rows = prediction_rows(own, study.encoded.examples)
+    bundle = replace(bundle, evidence=evidence_of(evaluation, rows, about))
     card = model_card(_facts(bundle, study, fits, evaluation, about))
     write_bundle(bundle, fits.final, connectivity, card)
 

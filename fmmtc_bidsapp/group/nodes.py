@@ -25,9 +25,15 @@ from nipype.interfaces.base import (
 
 from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
 from fmmtc_bidsapp.engine import save_arrays
-from fmmtc_bidsapp.group.bundle import load_bundle_model, save_bundle_model
+from fmmtc_bidsapp.group.bundle import load_bundle_model, load_fitted, save_bundle_model
 from fmmtc_bidsapp.group.choice import NO_ENCODER
-from fmmtc_bidsapp.group.exchange import load_examples, load_scale, save_fold, save_scale
+from fmmtc_bidsapp.group.exchange import (
+    load_examples,
+    load_scale,
+    save_explanation,
+    save_fold,
+    save_scale,
+)
 from fmmtc_bidsapp.group.person import (
     MatrixRun,
     SeriesRun,
@@ -36,7 +42,8 @@ from fmmtc_bidsapp.group.person import (
     merge_matrices,
 )
 from fmmtc_bidsapp.group.quality import write_quality
-from fmmtc_bidsapp.learning.experiments import fit_final, fit_together
+from fmmtc_bidsapp.learning.experiments import fit_final, train_together
+from fmmtc_bidsapp.learning.explain import explain_fold, explain_null, rollout_maps
 from fmmtc_bidsapp.learning.external import predict_new
 from fmmtc_bidsapp.learning.features import Scale, check_window
 from fmmtc_bidsapp.learning.learner import Setup
@@ -47,21 +54,27 @@ from fmmtc_bidsapp.learning.permute import permuted_aurocs, permuted_labels
 from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.device import make_deterministic, resolve_device, resolve_precision
 from fmmtc_bidsapp.model.encoder import build_encoder, weights_digest
-from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
-from fmmtc_bidsapp.records import Fold
+from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
+from fmmtc_bidsapp.records import Examples, Fold, Ints
 from fmmtc_bidsapp.reports.group import write_group_report
 from fmmtc_bidsapp.reports.methods import write_citation
+from fmmtc_bidsapp.reports.sheet import write_sheets
 
 __all__ = [
+    "Citation",
     "Encode",
+    "Explain",
     "FitFinal",
     "FitFold",
     "FitPublished",
     "FitScale",
     "Merge",
+    "NullMaps",
     "Predict",
     "Quality",
     "Report",
+    "Rollout",
+    "Sheets",
     "Shuffle",
     "check_device",
     "check_encoder",
@@ -275,10 +288,16 @@ def _fold(text: str) -> Fold:
 
 class _FitFoldInput(_FoldInput):
     training = traits.Int(mandatory=True, desc="which of the --seeds")
+    # Left undefined where none is, so that the other nodes are known by what they always were.
+    keep = traits.List(traits.Str(), desc="models whose weights are kept")
 
 
-class _FitFoldOutput(TraitedSpec):
+class _PredictionsOutput(TraitedSpec):
     predictions = OutputMultiObject(File(exists=True), desc="FoldPredictions of each model")
+
+
+class _FitFoldOutput(_PredictionsOutput):
+    kept = traits.List(File(exists=True), desc="weights and descriptions of the models to keep")
 
 
 class FitFold(SimpleInterface):
@@ -289,7 +308,7 @@ class FitFold(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         setup, evaluation = _training(self.inputs)
-        predictions = fit_together(
+        models, predictions = train_together(
             self.inputs.models,
             load_examples(self.inputs.examples),
             _fold(self.inputs.fold),
@@ -301,7 +320,20 @@ class FitFold(SimpleInterface):
         self._results["predictions"] = [
             save_fold(Path(runtime.cwd) / f"{each.model}.npz", each) for each in predictions
         ]
+        keep = self.inputs.keep if isdefined(self.inputs.keep) else ()
+        # nipype removes from a node's folder what is no output of it.
+        self._results["kept"] = [
+            str(file)
+            for model in models
+            if model.name in keep
+            for file in save_bundle_model(_folder(Path(runtime.cwd) / model.name), model)
+        ]
         return runtime
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    return path
 
 
 class _ShuffleInput(_FoldInput):
@@ -323,17 +355,11 @@ class Shuffle(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         setup, evaluation = _training(self.inputs)
         examples = load_examples(self.inputs.examples)
-        labels = permuted_labels(
-            examples.y,
-            json.loads(self.inputs.cells),
-            self.inputs.first + self.inputs.shuffles,
-            self.inputs.seed,
-        )[self.inputs.first :]
         aurocs = permuted_aurocs(
             self.inputs.models,
             examples,
             _fold(self.inputs.fold),
-            labels,
+            _shuffled(self.inputs, examples),
             setup,
             evaluation,
             seed=self.inputs.seed,
@@ -344,6 +370,14 @@ class Shuffle(SimpleInterface):
         return runtime
 
 
+def _shuffled(inputs: Any, examples: Examples) -> Ints:
+    """(shuffle, person) the node's own outcomes, of all there are."""
+    cells = json.loads(inputs.cells)
+    return permuted_labels(examples.y, cells, inputs.first + inputs.shuffles, inputs.seed)[
+        inputs.first :
+    ]
+
+
 class FitPublished(SimpleInterface):
     """Networks that are trained together through the published protocol on one fold.
 
@@ -351,7 +385,7 @@ class FitPublished(SimpleInterface):
     """
 
     input_spec = _FoldInput
-    output_spec = _FitFoldOutput
+    output_spec = _PredictionsOutput
 
     def _run_interface(self, runtime: Any) -> Any:
         setup, _ = _training(self.inputs)
@@ -399,6 +433,111 @@ class FitFinal(SimpleInterface):
         tensors, description = save_bundle_model(Path(runtime.cwd), model)
         self._results["tensors"] = str(tensors)
         self._results["description"] = str(description)
+        return runtime
+
+
+class _ExplainInput(_FoldInput):
+    tensors = File(exists=True, mandatory=True, desc="of the fitted model")
+    description = File(exists=True, mandatory=True, desc="of the fitted model")
+    explain_options = traits.Str(mandatory=True, desc="ExplainOptions as JSON")
+
+
+class _ExplainOutput(TraitedSpec):
+    explanation = File(exists=True, desc="FoldExplanation")
+
+
+class Explain(SimpleInterface):
+    """What a fitted model goes by on the test people of its fold."""
+
+    input_spec = _ExplainInput
+    output_spec = _ExplainOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        setup, _ = _training(self.inputs)
+        explanation = explain_fold(
+            load_fitted(Path(self.inputs.tensors), Path(self.inputs.description), setup),
+            load_examples(self.inputs.examples),
+            _fold(self.inputs.fold),
+            ExplainOptions(**json.loads(self.inputs.explain_options)),
+            encoder=_explained_encoder(self.inputs, setup.device),
+            seed=self.inputs.seed,
+        )
+        self._results["explanation"] = save_explanation(
+            Path(runtime.cwd) / "explanation.npz", explanation
+        )
+        return runtime
+
+
+def _explained_encoder(inputs: Any, device: torch.device) -> BrainLM | None:
+    """Build the encoder that a model reads, where maps go back to its input."""
+    options = ModelOptions(**json.loads(inputs.model_options))
+    explain = ExplainOptions(**json.loads(inputs.explain_options))
+    needs = {need for name in inputs.models for need in MODELS[name].needs}
+    kinds = {"encoder": options.encoder, "random encoder": "random"}
+    kind = next((kinds[need] for need in kinds if need in needs), NO_ENCODER)
+    if explain.explain != "parcels" or kind == NO_ENCODER:
+        return None
+    return build_encoder(kind, Path(inputs.weights), inputs.seed).to(device)
+
+
+class _RolloutInput(_FoldInput):
+    explain_options = traits.Str(mandatory=True, desc="ExplainOptions as JSON")
+
+
+class _RolloutOutput(TraitedSpec):
+    maps = File(exists=True, desc="(test person, parcel)")
+
+
+class Rollout(SimpleInterface):
+    """Where the attention of the frozen encoder goes in the test people of a fold."""
+
+    input_spec = _RolloutInput
+    output_spec = _RolloutOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        setup, _ = _training(self.inputs)
+        encoder = _explained_encoder(self.inputs, setup.device)
+        if encoder is None:
+            raise ValueError(f"{self.inputs.models} read no frozen encoder.")
+        people = load_examples(self.inputs.examples).take(_fold(self.inputs.fold).test)
+        maps = rollout_maps(people, encoder, seed=self.inputs.seed, device=setup.device)
+        self._results["maps"] = save_arrays(
+            Path(runtime.cwd) / "rollout.npz", {"maps": maps}, {"models": self.inputs.models}
+        )
+        return runtime
+
+
+class _NullMapsInput(_ShuffleInput):
+    epoch = traits.Int(mandatory=True, desc="epochs of the real fit")
+    explain_options = traits.Str(mandatory=True, desc="ExplainOptions as JSON")
+
+
+class _NullMapsOutput(TraitedSpec):
+    maps = File(exists=True, desc="maps of every shuffle")
+
+
+class NullMaps(SimpleInterface):
+    """The same of models that are fitted to shuffled outcomes."""
+
+    input_spec = _NullMapsInput
+    output_spec = _NullMapsOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        setup, _ = _training(self.inputs)
+        examples = load_examples(self.inputs.examples)
+        (name,) = self.inputs.models
+        maps = explain_null(
+            name,
+            examples,
+            _fold(self.inputs.fold),
+            _shuffled(self.inputs, examples),
+            self.inputs.epoch,
+            setup,
+            ExplainOptions(**json.loads(self.inputs.explain_options)),
+            encoder=_explained_encoder(self.inputs, setup.device),
+            seed=self.inputs.seed,
+        )
+        self._results["maps"] = save_arrays(Path(runtime.cwd) / "maps.npz", maps.arrays(), {})
         return runtime
 
 
@@ -454,18 +593,31 @@ class _ReportInput(BaseInterfaceInputSpec):
     label = traits.Str(mandatory=True)
 
 
-class _ReportOutput(TraitedSpec):
-    report = File(exists=True)
-
-
 class Report(SimpleInterface):
-    """The group's HTML report, and what to cite, from the written files."""
+    """The group's HTML report, from the written files."""
 
     input_spec = _ReportInput
-    output_spec = _ReportOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        output_dir = Path(self.inputs.output_dir)
-        write_citation(output_dir)
-        self._results["report"] = str(write_group_report(output_dir, self.inputs.label))
+        write_group_report(Path(self.inputs.output_dir), self.inputs.label)
+        return runtime
+
+
+class Sheets(SimpleInterface):
+    """A page for each person that a bundle was applied to, from the written files."""
+
+    input_spec = _ReportInput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        write_sheets(Path(self.inputs.output_dir), self.inputs.label)
+        return runtime
+
+
+class Citation(SimpleInterface):
+    """What to cite, and the methods text of the whole dataset, from the written files."""
+
+    input_spec = _ReportInput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        write_citation(Path(self.inputs.output_dir))
         return runtime

@@ -12,31 +12,42 @@ import numpy as np
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.eligibility import eligibility_columns
 from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.sidecar import read_json
+from fmmtc_bidsapp.bidsio.write import write_bytes, write_json, write_tsv
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.columns import describe
+from fmmtc_bidsapp.group.position import Position
 from fmmtc_bidsapp.learning.arms import PROGNOSIS
 from fmmtc_bidsapp.learning.lines import OPTIMISTIC
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST
 from fmmtc_bidsapp.learning.outcomes import PredictionRow
+from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.records import (
     ComparisonRow,
     Evaluation,
     Exclusion,
+    Explanation,
     Fold,
     FoldPredictions,
+    MapRow,
     MetricRow,
+    ModalityShare,
     Person,
 )
 
 __all__ = [
     "told_of",
     "warning_of",
+    "withdraw_explanation",
+    "withdraw_stale_explanation",
     "write_cohort",
     "write_evaluation",
+    "write_explanation",
     "write_folds",
     "write_learning",
     "write_predictions",
+    "write_ranges",
 ]
 
 
@@ -131,6 +142,11 @@ def write_predictions(
         "out_of_distribution": [out_of_distribution.get(row.key) for row in rows],
     }
     _write(files.predictions, columns, about)
+
+
+def write_ranges(files: GroupFiles, places: Sequence[Position]) -> None:
+    """Write where the scans of new people lie among the training scans."""
+    _write(files.ranges, _table(places, Position), {})
 
 
 def _known(values: Any) -> list[int | None]:
@@ -248,3 +264,66 @@ def write_learning(files: GroupFiles, predictions: Sequence[FoldPredictions]) ->
             rows.append((*who, epoch, float(trained), float(validated), epoch == each.epoch))
     names = ("model", "seed", "repeat", "fold", "epoch", "train_loss", "validation_loss", "chosen")
     _write(files.learning, {name: [row[i] for row in rows] for i, name in enumerate(names)}, {})
+
+
+def write_explanation(
+    files: GroupFiles,
+    explanation: Explanation | None,
+    about: Mapping[str, Any],
+    image: bytes | None,
+) -> None:
+    """Write what the models go by; what an earlier run wrote goes.
+
+    Parameters
+    ----------
+    files
+        Names of the group's files.
+    explanation
+        Its tables have no row where it is held back, and their sidecars say why; None where nothing
+        was asked for.
+    about
+        What the maps are of, for their sidecar.
+    image
+        Content of the image of the main model's parcels; None where there is none.
+    """
+    if image is None:
+        files.attribution_map.unlink(missing_ok=True)
+    if explanation is None:
+        withdraw_explanation(files)
+        return
+    told = {
+        "HeldBack": explanation.held_back,
+        _EXPLAINED: _digest(files),
+        "Supported": not (explanation.unsupported or explanation.held_back),
+        **about,
+    }
+    _write(files.modality, _table(explanation.shares, ModalityShare), told)
+    _write(files.attributions, _table(explanation.rows, MapRow), told)
+    if image is not None:
+        write_bytes(files.attribution_map, image)
+
+
+_EXPLAINED = "PredictionsSHA256"
+"""Key of what a sidecar's maps explain."""
+
+
+def withdraw_stale_explanation(files: GroupFiles) -> None:
+    """Take explanations away that are of other predictions than those that stand there now."""
+    try:
+        explained = read_json(files.attributions.with_suffix(".json")).get(_EXPLAINED)
+    except InputError:
+        # Absent or damaged: nothing says what the rest is of.
+        explained = None
+    if explained != _digest(files):
+        withdraw_explanation(files)
+
+
+def _digest(files: GroupFiles) -> str:
+    return file_digest(files.predictions)
+
+
+def withdraw_explanation(files: GroupFiles) -> None:
+    """Take what an earlier run under the label wrote of explanations away."""
+    tables = (files.modality, files.attributions)
+    for path in (files.attribution_map, *tables, *(each.with_suffix(".json") for each in tables)):
+        path.unlink(missing_ok=True)

@@ -83,7 +83,7 @@ def _and_report(plan: GroupPlan, analysed: list[Outcome]) -> list[Outcome]:
     outcomes = [*analysed, *_quality(plan), *_report(plan)]
     files = GroupFiles(plan.output_dir, plan.label)
     print(f"Predictions: {files.predictions}")
-    print(f"Report:      {files.report}")
+    _say_where(files)
     return outcomes
 
 
@@ -102,11 +102,11 @@ def _quality(plan: GroupPlan) -> list[Outcome]:
 
 
 def _report(plan: GroupPlan) -> list[Outcome]:
-    """Write the report; one that fails is listed and takes no result with it."""
+    """Write the report, the sheets and the methods text; what fails is listed, and fails alone."""
     log_dir = GroupFiles(plan.output_dir, plan.label).log_dir(plan.run_id)
     workflow = report_workflow(plan, log_dir)
     failures = run_workflow(workflow, plan.resources, title="report").failures
-    return [Outcome("report", "failed", each.message, error_code(each.error)) for each in failures]
+    return [Outcome(each.node, "failed", each.message, error_code(each.error)) for each in failures]
 
 
 def _rewrite_report(plan: GroupPlan) -> int:
@@ -118,7 +118,7 @@ def _rewrite_report(plan: GroupPlan) -> int:
             "with --label."
         )
     outcomes = _report(plan) or [Outcome("report", "done")]
-    print(f"Report:      {files.report}")
+    _say_where(files)
     return _close(plan, outcomes)
 
 
@@ -137,6 +137,12 @@ def _write_boilerplate(plan: GroupPlan) -> int:
 def _rehearse(plan: GroupPlan) -> int:
     rehearse(plan)
     return 0
+
+
+def _say_where(files: GroupFiles) -> None:
+    print(f"Report:      {files.report}")
+    if any(files.sheets_dir.glob("*")):
+        print(f"Sheets:      {files.sheets_dir}")
 
 
 _ANALYSES: Mapping[str, Callable[[GroupPlan], list[Outcome]]] = {

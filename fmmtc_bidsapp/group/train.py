@@ -1,4 +1,4 @@
-"""Train: cohort -> encode -> fit every model on every fold -> judge -> files -> bundle."""
+"""Train: cohort -> encode -> fit each model on each fold -> judge -> files -> bundle -> explain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import withdraw_bundle
+from fmmtc_bidsapp.group.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.keep import keep_bundle
 from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
@@ -20,7 +21,7 @@ from fmmtc_bidsapp.learning.permute import missing_bar
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 
-__all__ = ["about_study", "asked_to_train", "train", "write_study"]
+__all__ = ["about_study", "asked_to_train", "explain_and_write", "train", "write_study"]
 
 
 def train(plan: GroupPlan) -> list[Outcome]:
@@ -34,16 +35,18 @@ def train(plan: GroupPlan) -> list[Outcome]:
     asked = asked_to_train(plan)
     study = begin(plan, asked)
     study = with_scales(study, (None, *study.folds))
+    models = with_baselines(asked, study.encoded.examples)
     fits = fit_models(
         study.plan,
         study.encoded,
         study.folds,
-        with_baselines(asked, study.encoded.examples),
+        models,
         device=study.device,
         crash_dir=study.crash_dir,
         title="fit",
         final=True,
         permute=True,
+        keep=models_to_keep(plan, models),
     )
     evaluation = judge(
         fits.predictions,
@@ -64,7 +67,7 @@ def train(plan: GroupPlan) -> list[Outcome]:
         keep_bundle(files, study, fits, evaluation, about)
     else:
         withdraw_bundle(files.bundle_dir)
-    return outcomes(study, [fits])
+    return [*outcomes(study, [fits]), *explain_and_write(files, study, fits, evaluation)]
 
 
 def asked_to_train(plan: GroupPlan) -> tuple[str, ...]:
@@ -135,3 +138,29 @@ def write_study(
     )
     results.write_evaluation(files, evaluation, about)
     results.write_learning(files, fits.trainings)
+
+
+def explain_and_write(
+    files: GroupFiles, study: Study, fits: Fits, evaluation: Evaluation
+) -> list[Outcome]:
+    """Explain what was fitted, and write it; the last thing that an analysis computes.
+
+    It can take longer than the fits. Whoever is killed in it has all that was judged, and no maps
+    of other predictions beside it.
+
+    Parameters
+    ----------
+    files
+        Names of the group's files.
+    study, fits, evaluation
+        As in `write_study`, which comes first.
+
+    Returns
+    -------
+    list of Outcome
+        How what failed of it ended.
+    """
+    results.withdraw_stale_explanation(files)
+    explained = explain(study, fits, evaluation)
+    results.write_explanation(files, explained.explanation, explained.about, explained.image)
+    return explained.outcomes

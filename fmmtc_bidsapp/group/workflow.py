@@ -11,23 +11,38 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from fmmtc_bidsapp.engine import new_workflow, node_name
-from fmmtc_bidsapp.group.bundle import Bundle
+from fmmtc_bidsapp.group.bundle import Bundle, fitted_files, fitted_paths
 from fmmtc_bidsapp.group.choice import EncoderChoice
 from fmmtc_bidsapp.group.nodes import (
+    Citation,
     Encode,
+    Explain,
     FitFinal,
     FitFold,
     FitPublished,
     FitScale,
     Merge,
+    NullMaps,
     Predict,
     Quality,
     Report,
+    Rollout,
+    Sheets,
     Shuffle,
 )
-from fmmtc_bidsapp.group.steps import FINAL, FIT, PUBLISHED, SHUFFLES, Step
+from fmmtc_bidsapp.group.steps import (
+    EXPLAIN,
+    FINAL,
+    FIT,
+    NULL_MAPS,
+    PUBLISHED,
+    ROLLOUT,
+    SHUFFLES,
+    ExplainStep,
+    Step,
+)
 from fmmtc_bidsapp.model.checkpoint import file_digest
-from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
+from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Fold, Person, SeriesFile
 
@@ -37,6 +52,7 @@ __all__ = [
     "PREDICT_GB",
     "encode_name",
     "encode_workflow",
+    "explain_workflow",
     "fit_workflow",
     "merge_workflow",
     "predict_workflow",
@@ -185,23 +201,26 @@ def fit_workflow(
     workflow = new_workflow(name, plan, crash_dir)
     digests = {path: file_digest(path) for path in set(examples.values())}
     for step in steps:
-        own = _compute(
-            plan,
-            plan.model,
-            seed=plan.random_seed,
-            device=device if step.is_network else "cpu",
-            precision=plan.train.precision,
-        ) | {
-            "examples": str(examples[step]),
-            "examples_digest": digests[examples[step]],
-            "weights": str(plan.model.encoder_weights),
+        own, device_name = examples[step], device if step.is_network else "cpu"
+        shared = _shared(plan, own, digests[own], device_name) | {
             "train_options": _json(_own_training(plan, step)),
-            "adjust": plan.cohort.adjust,
-            "evaluation_options": _json(replace(plan.evaluation, bootstrap=1)),
         }
-        interface = _INTERFACES[step.kind](step, cells, own)
+        interface = _INTERFACES[step.kind](step, cells, shared)
         workflow.add_nodes([_node(interface, step.name, plan, memory_gb[step])])
     return workflow
+
+
+def _shared(plan: GroupPlan, examples: Path, digest: str, device: str) -> dict[str, Any]:
+    """Return the inputs that every node with the cohort shares."""
+    return _compute(
+        plan, plan.model, seed=plan.random_seed, device=device, precision=plan.train.precision
+    ) | {
+        "examples": str(examples),
+        "examples_digest": digest,
+        "weights": str(plan.model.encoder_weights),
+        "adjust": plan.cohort.adjust,
+        "evaluation_options": _json(replace(plan.evaluation, bootstrap=1)),
+    }
 
 
 def _own_training(plan: GroupPlan, step: Step) -> TrainOptions:
@@ -210,13 +229,14 @@ def _own_training(plan: GroupPlan, step: Step) -> TrainOptions:
     return replace(plan.train, device="auto", repeats=1, seeds=seeds)
 
 
-def _json(options: TrainOptions | EvaluationOptions) -> str:
+def _json(options: TrainOptions | EvaluationOptions | ExplainOptions) -> str:
     return json.dumps(asdict(options), sort_keys=True)
 
 
 def _fit(step: Step, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+    kept = {"keep": list(step.keep)} if step.keep else {}
     return FitFold(
-        models=list(step.models), fold=_rows(step.fold), training=step.training, **shared
+        models=list(step.models), fold=_rows(step.fold), training=step.training, **kept, **shared
     )
 
 
@@ -247,6 +267,87 @@ _INTERFACES: Mapping[str, Callable[[Step, Sequence[str], Mapping[str, Any]], Any
 }
 
 
+def explain_workflow(
+    plan: GroupPlan,
+    examples: Mapping[ExplainStep, Path],
+    steps: Sequence[ExplainStep],
+    *,
+    cells: Sequence[str],
+    memory_gb: Mapping[ExplainStep, float],
+    device: str,
+    crash_dir: Path,
+) -> Any:
+    """One node a step.
+
+    Parameters
+    ----------
+    plan
+        Options, seed and threads.
+    examples
+        Of each step, what was written of the cohort.
+    steps
+        What is explained, the longest first.
+    cells
+        (person,) who may exchange the outcome with whom, as in `fit_workflow`.
+    memory_gb
+        Of each step.
+    device
+        Of the networks.
+    crash_dir
+        Where crash files go.
+    """
+    workflow = new_workflow(f"explain_{plan.label}", plan, crash_dir)
+    digests = {path: file_digest(path) for path in set(examples.values())}
+    for step in steps:
+        own, device_name = examples[step], device if step.is_network else "cpu"
+        shared = _shared(plan, own, digests[own], device_name) | {
+            "train_options": _json(replace(plan.train, device="auto", repeats=1, seeds=1)),
+            "models": [step.kept.model],
+            "fold": _rows(step.kept.fold),
+            "explain_options": _json(_own_explaining(plan.explain, step)),
+        }
+        interface = _EXPLAINING[step.kind](step, cells, shared)
+        workflow.add_nodes([_node(interface, step.name, plan, memory_gb[step])])
+    return workflow
+
+
+def _own_explaining(options: ExplainOptions, step: ExplainStep) -> ExplainOptions:
+    """Leave out what changes nothing in this step, so that what there is of it is kept."""
+    plain = ExplainOptions(explain=options.explain)
+    if not step.is_network:
+        return ExplainOptions()
+    if step.kind == ROLLOUT or options.explain != "parcels":
+        return plain
+    return replace(plain, explain_baseline=options.explain_baseline, smoothgrad=options.smoothgrad)
+
+
+def _explain(step: ExplainStep, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+    tensors, description = fitted_paths(step.kept.folder)
+    return Explain(tensors=str(tensors), description=str(description), **shared)
+
+
+def _null_maps(step: ExplainStep, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+    _, told = fitted_files(step.kept.folder)
+    return NullMaps(
+        epoch=told["epoch"],
+        cells=json.dumps(list(cells)),
+        first=step.first,
+        shuffles=step.maps,
+        **shared,
+    )
+
+
+def _rollout(step: ExplainStep, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+    return Rollout(**shared)
+
+
+_EXPLAINING: Mapping[str, Callable[[ExplainStep, Sequence[str], Mapping[str, Any]], Any]] = {
+    EXPLAIN: _explain,
+    NULL_MAPS: _null_maps,
+    ROLLOUT: _rollout,
+}
+
+
 def predict_workflow(
     plan: GroupPlan, examples: Path, bundle: Bundle, *, device: str, crash_dir: Path
 ) -> Any:
@@ -274,11 +375,19 @@ def quality_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
 
 
 def report_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
-    """One node, so that a report that fails takes nothing else with it."""
+    """One node each for the report, the sheets and the methods text: each fails alone."""
     workflow = new_workflow(f"report_{plan.label}", plan, crash_dir)
-    report = Report(output_dir=str(plan.output_dir), label=plan.label)
-    workflow.add_nodes([pe.Node(report, name="report", overwrite=True)])
+    written = {"output_dir": str(plan.output_dir), "label": plan.label}
+    for name, interface in _REPORTS.items():
+        workflow.add_nodes([pe.Node(interface(**written), name=name, overwrite=True)])
     return workflow
+
+
+_REPORTS: Mapping[str, Callable[..., Any]] = {
+    "report": Report,
+    "sheets": Sheets,
+    "citation": Citation,
+}
 
 
 def _node(interface: Any, name: str, plan: GroupPlan, memory_gb: float) -> Any:

@@ -37,6 +37,7 @@ __all__ = [
     "rehearse_fold",
     "rehearse_splits",
     "restore_model",
+    "train_together",
 ]
 
 
@@ -194,13 +195,40 @@ def fit_together(
     tuple of FoldPredictions
         In the order of `names`, each as `fit_fold` alone would return it.
     """
+    return train_together(names, examples, fold, setup, evaluation, seed=seed, training=training)[1]
+
+
+def train_together(
+    names: Sequence[str],
+    examples: Examples,
+    fold: Fold,
+    setup: Setup,
+    evaluation: EvaluationOptions,
+    *,
+    seed: int,
+    training: int = 0,
+) -> tuple[tuple[FittedModel, ...], tuple[FoldPredictions, ...]]:
+    """Run `fit_together`, and give the models back as well as what they predict.
+
+    Parameters
+    ----------
+    names, examples, fold, setup, evaluation, seed, training
+        As in `fit_together`.
+
+    Returns
+    -------
+    models : tuple of FittedModel
+        In the order of `names`.
+    predictions : tuple of FoldPredictions
+        Of `fit_together`.
+    """
     own_seed = derive_seed(seed, fold.repeat, fold.fold)
     models = _fit_nested(names, examples, fold.train, setup, evaluation, own_seed, training)
     # Models of one family share their training rows, and so their adjustment.
     seen = models[0].seen(examples)
     notes = _imputed(names[0], seen, fold)
     outputs = _predict(models, seen.take(fold.test))
-    return tuple(
+    predictions = tuple(
         FoldPredictions(
             model=model.name,
             fold=fold,
@@ -215,6 +243,7 @@ def fit_together(
         )
         for model, logit in zip(models, outputs, strict=True)
     )
+    return tuple(models), predictions
 
 
 def fit_final(

@@ -21,7 +21,7 @@ from sklearn.svm import SVC
 
 from fmmtc_bidsapp.records import Floats, Ints
 
-__all__ = ["HEADS", "FittedHead", "Head"]
+__all__ = ["HEADS", "FittedHead", "Head", "Weights"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -65,7 +65,7 @@ class Head(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class _Weights:
+class Weights:
     """A weighted sum of the columns."""
 
     weights: Floats
@@ -82,36 +82,36 @@ class _Weights:
 
 
 class _Linear(Head):
-    def restore(self, arrays: Arrays) -> _Weights:
+    def restore(self, arrays: Arrays) -> Weights:
         """Rebuild from arrays."""
-        return _Weights(arrays["weights"], float(arrays["intercept"][0]))
+        return Weights(arrays["weights"], float(arrays["intercept"][0]))
 
 
 class LogisticHead(_Linear):
     """Logistic regression with an L2 penalty of C = 1."""
 
-    def fit(self, columns: Floats, y: Ints, seed: int) -> _Weights:
+    def fit(self, columns: Floats, y: Ints, seed: int) -> Weights:
         """Train; the decision values are log odds."""
         model = LogisticRegression(C=1.0, max_iter=1000).fit(columns, y)
-        return _Weights(np.ascontiguousarray(model.coef_[0]), float(model.intercept_[0]))
+        return Weights(np.ascontiguousarray(model.coef_[0]), float(model.intercept_[0]))
 
 
 class SvmHead(_Linear):
     """Linear support vector machine with C = 1."""
 
-    def fit(self, columns: Floats, y: Ints, seed: int) -> _Weights:
+    def fit(self, columns: Floats, y: Ints, seed: int) -> Weights:
         """Train; the margin stands for the log odds, as it does in Platt's calibration."""
         model = SVC(C=1.0, kernel="linear").fit(columns, y)
-        return _Weights(np.ascontiguousarray(model.coef_[0]), float(model.intercept_[0]))
+        return Weights(np.ascontiguousarray(model.coef_[0]), float(model.intercept_[0]))
 
 
 class RidgeHead(_Linear):
     """Ridge regression of -1 and 1 with a penalty of 1."""
 
-    def fit(self, columns: Floats, y: Ints, seed: int) -> _Weights:
+    def fit(self, columns: Floats, y: Ints, seed: int) -> Weights:
         """Train; the prediction is 2 p - 1, so twice of it is the log odds to first order."""
         model = Ridge(alpha=1.0).fit(columns, 2.0 * y - 1)
-        return _Weights(2 * model.coef_, 2 * float(model.intercept_))
+        return Weights(2 * model.coef_, 2 * float(model.intercept_))
 
     def many(self, columns: Floats, labels: Ints, others: Floats, seed: int) -> Floats:
         """Solve for all outcomes at once."""

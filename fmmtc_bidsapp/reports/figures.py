@@ -29,11 +29,13 @@ from fmmtc_bidsapp.errors import InputError
 __all__ = [
     "ACCENT",
     "CATEGORICAL",
+    "DASHED",
     "GREY",
     "INK",
     "LINE",
     "MUTED",
     "NEGATIVE",
+    "PAPER_COLOURS",
     "POSITIVE",
     "SECOND",
     "colour_bar",
@@ -45,6 +47,9 @@ __all__ = [
     "themed",
     "write_svg",
 ]
+
+DASHED = (0, (3, 3))
+"""Line style of what things are held against."""
 
 INK, MUTED, LINE = "#010101", "#020202", "#030303"
 ACCENT, SECOND = "#040404", "#050505"
@@ -70,6 +75,9 @@ _LIGHT = {
 }
 """What the variables are on the light page (`style.css`), a shade off `CATEGORICAL`, whose colours
 mean the same on every page."""
+
+PAPER_COLOURS = {name[4:-1]: _LIGHT[colour] for colour, name in _CSS_VARIABLES.items()}
+"""By CSS variable (``--ink``), what stands for it in a figure that leaves the page."""
 
 _OF_LIGHT = {_LIGHT[colour]: name for colour, name in reversed(_CSS_VARIABLES.items())}
 
@@ -217,6 +225,7 @@ def _for_page(svg: str, name: str, variables: Mapping[str, str]) -> Markup:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"(font: [^;\"]*?px) [^;\"]+", r"\1 var(--sans)", svg)
+    svg = svg.replace("<svg ", f'<svg data-name="{name}" ', 1)  # the name of its download
     return Markup(_exchanged(svg, variables))  # noqa: S704
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
+from markupsafe import Markup
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.names import (
+    GroupFiles,
+    model_card,
+    participant_report,
+    sheet_path,
+)
 from fmmtc_bidsapp.bidsio.write import write_text
-from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports import group_comparison as comparisons
 from fmmtc_bidsapp.reports import group_figures as figures
+from fmmtc_bidsapp.reports import group_forests as forests
 from fmmtc_bidsapp.reports import group_tables as tables
 from fmmtc_bidsapp.reports.answer import (
     answer_of_application,
@@ -23,13 +30,19 @@ from fmmtc_bidsapp.reports.answer import (
     notices,
     titled_verdict,
 )
-from fmmtc_bidsapp.reports.methods import flat_options, group_methods
+from fmmtc_bidsapp.reports.group_about import about_section
+from fmmtc_bidsapp.reports.group_analysis import Analysis, read_analysis
+from fmmtc_bidsapp.reports.group_bands import BAND_DRAWS, curve_bands
+from fmmtc_bidsapp.reports.group_explanation import explanation_section
+from fmmtc_bidsapp.reports.group_motion import motion_section
+from fmmtc_bidsapp.reports.group_qcfc import qcfc_section
+from fmmtc_bidsapp.reports.methods import group_methods
+from fmmtc_bidsapp.reports.model_card import card_html
 from fmmtc_bidsapp.reports.pages import methods_html, number, render_page
-from fmmtc_bidsapp.reports.written import program_version, read_json, read_table
+from fmmtc_bidsapp.reports.written import read_json, read_table
 
 __all__ = ["write_group_report"]
 
-MAIN_MODEL, MAIN_NAME = "fmmtc", "FMM_TC"
 _BASELINES = ("fc-logistic", "covariates", "dummy")
 _MOST_LINES = 4
 """Of a figure with a line a model."""
@@ -39,51 +52,6 @@ _KINDS = {
     "compare": "comparing models",
     "apply": "applying a trained model",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class _Analysis:
-    """The written tables of one label."""
-
-    files: GroupFiles
-    about: Mapping[str, Any]
-    predictions: pd.DataFrame
-    people: pd.DataFrame
-    metrics: pd.DataFrame
-    learning: pd.DataFrame
-
-    @property
-    def trained(self) -> bool:
-        """Whether people were predicted by models that never saw them; else one was applied."""
-        return bool(self.predictions["fold"].notna().any())
-
-    @property
-    def kind(self) -> str:
-        if not self.trained:
-            return "apply"
-        return str(self.about.get("Analysis", "train"))
-
-    @property
-    def main(self) -> str:
-        return str(self.about.get("MainModel", MAIN_MODEL))
-
-    @property
-    def model_names(self) -> dict[str, str]:
-        """Readable names, the main model first."""
-        names: dict[str, str] = dict(self.about.get("ModelNames", {}))
-        first = {self.main: names.pop(self.main, MAIN_NAME)}
-        present = {} if self.metrics.empty else {m: m for m in self.metrics["model"].unique()}
-        return first | {model: names.get(model, model) for model in present if model != self.main}
-
-    @property
-    def outcome_names(self) -> dict[str, str]:
-        target, value = self.about.get("Target"), self.about.get("PositiveValue")
-        positive = "positive" if target is None else f"{target} = {value}"
-        return {"1": positive, "0": "negative" if target is None else f"{target} ≠ {value}"}
-
-    @property
-    def has_outcome(self) -> bool:
-        return bool(self.predictions["y_true"].notna().any())
 
 
 def write_group_report(output_dir: Path, label: str) -> Path:
@@ -108,113 +76,89 @@ def write_group_report(output_dir: Path, label: str) -> Path:
     OutputError
         If the report cannot be written.
     """
-    analysis = _read(GroupFiles(output_dir, label))
+    files = GroupFiles(output_dir, label)
+    analysis = read_analysis(files)
+    explanation = explanation_section(files)
     html = render_page(
         "group.html.jinja",
-        _opening(analysis)
+        _opening(analysis, explanation)
         | _cohort(analysis)
         | _performance(analysis)
+        | _comparison(analysis)
         | _probabilities(analysis)
+        | {"explanation": explanation}
+        | motion_section(analysis)
+        | qcfc_section(output_dir)
         | _participants(analysis)
         | {
             "methods": methods_html(group_methods(output_dir, label)),
-            "about": _about(analysis),
-            "options": _options(analysis),
-        },
+            "card": _card(analysis),
+        }
+        | about_section(analysis),
     )
-    write_text(analysis.files.report, html)
-    return analysis.files.report
+    write_text(files.report, html)
+    return files.report
 
 
-def _options(analysis: _Analysis) -> list[tuple[str, str]]:
-    """Spell every option as a reader would: lists by their members."""
-    flat = sorted(flat_options(analysis.about.get("Options", {})).items())
-    return [
-        (name, ", ".join(map(str, value)) or "none")
-        if isinstance(value, list)
-        else (name, tables.text_of(value))
-        for name, value in flat
-    ]
-
-
-def _read(files: GroupFiles) -> _Analysis:
-    predictions = read_table(files.predictions)
-    if predictions.empty:
-        raise InputError(
-            f"{files.predictions} is absent or has no rows, and a report needs predictions. "
-            f"Run the group level with --label {files.label} first."
-        )
-    about = read_json(files.metrics.with_suffix(".json")) or read_json(
-        files.predictions.with_suffix(".json")
-    )
-    # As text they are groups with names; a column with unknown outcomes is read as 0.0 and 1.0.
-    classes = {0: "0", 1: "1"}
-    predictions = predictions.assign(
-        y_true=predictions["y_true"].map(classes), y_pred=predictions["y_pred"].map(classes)
-    )
-    return _Analysis(
-        files,
-        about,
-        predictions,
-        tables.per_person(predictions),
-        read_table(files.metrics),
-        read_table(files.learning),
-    )
-
-
-def _opening(analysis: _Analysis) -> dict[str, Any]:
-    about, label = analysis.about, analysis.files.label
+def _opening(analysis: Analysis, explanation: Mapping[str, Any]) -> dict[str, Any]:
+    about, main = analysis.about, analysis.main_name
     measured = not analysis.metrics.empty
-    main = analysis.model_names[analysis.main]
-    comparison = read_table(analysis.files.comparison)
+    there = {
+        "performance": measured,
+        "comparison": measured and analysis.trained,
+        "learning": _has_learning(analysis),
+        "explanation": bool(explanation),
+        "card": analysis.kind != "compare",
+    }
     sections = {
         "answer": "Answer",
         "people": "Who was in",
-        **({"performance": "Performance"} if measured else {}),
+        "performance": "Performance",
+        "comparison": "Comparison",
         "probabilities": "Probabilities",
-        **({"learning": "Learning"} if _has_learning(analysis) else {}),
+        "learning": "Learning",
+        "explanation": "What the model goes by",
+        "motion": "Head motion",
         "participants": "Participants",
         "methods": "Methods",
+        "card": "Model card",
         "about": "About",
     }
     return {
-        "title": label,
+        "title": analysis.files.label,
+        "stem": analysis.files.report.stem.removesuffix("_report"),
         "lead": f"{main} · {analysis.outcome_names['1']}" if "Target" in about else main,
         "trained": analysis.trained,
-        "sections": list(sections.items()),
+        "sections": [(key, name) for key, name in sections.items() if there.get(key, True)],
         "notices": notices(about, analysis.kind, main),
         "kind": _KINDS[analysis.kind],
+        "main_name": main,
         "answer": _answer(analysis, main),
+        "in_arms": comparisons.arm_sentences(analysis.arms, analysis.main, about),
         "verdict": titled_verdict(about.get("Verdict", ""), analysis.model_names)
         if measured
         else "",
         "n": about.get("N", len(analysis.people)),
-        "meaning": meaning(analysis.metrics, comparison, analysis.main, analysis.model_names, about)
+        "meaning": meaning(
+            analysis.metrics, analysis.comparison, analysis.main, analysis.model_names, about
+        )
         if measured
         else [],
     }
 
 
-def _answer(analysis: _Analysis, main: str) -> str:
+def _answer(analysis: Analysis, main: str) -> str:
     if analysis.metrics.empty:
         return answer_of_application(analysis.people, main, analysis.outcome_names["1"])
     judge = answer_of_training if analysis.trained else answer_of_validation
     return judge(analysis.metrics, analysis.main, main, analysis.about)
 
 
-def _has_learning(analysis: _Analysis) -> bool:
-    return analysis.trained and not _own_learning(analysis).empty
+def _has_learning(analysis: Analysis) -> bool:
+    return analysis.trained and not analysis.own_learning.empty
 
 
-def _own_learning(analysis: _Analysis) -> pd.DataFrame:
-    """Take the first training of the main model."""
-    learning = analysis.learning
-    if learning.empty or "model" not in learning:
-        return learning
-    return learning[(learning["model"] == analysis.main) & (learning["seed"] == 0)]
-
-
-def _cohort(analysis: _Analysis) -> dict[str, Any]:
+def _cohort(analysis: Analysis) -> dict[str, Any]:
     exclusions = read_table(analysis.files.exclusions)
     listed = exclusions.astype(object).where(exclusions.notna(), "n/a")
     return {
@@ -225,27 +169,33 @@ def _cohort(analysis: _Analysis) -> dict[str, Any]:
     }
 
 
-def _performance(analysis: _Analysis) -> dict[str, Any]:
+def _performance(analysis: Analysis) -> dict[str, Any]:
     names = analysis.model_names
     if analysis.metrics.empty:
         return {"models": []}
-    curves = read_table(analysis.files.curves)
-    drawn = _few(names, analysis.main)
-    arms = read_table(analysis.files.arms)
     return {
         "models": tables.model_rows(analysis.metrics, names),
         "metrics": tables.metric_table(analysis.metrics, names),
-        "main_name": names[analysis.main],
-        "forest": figures.forest(analysis.metrics, "auroc", names, chance=0.5),
-        "comparison": comparisons.comparison_tables(read_table(analysis.files.comparison)),
-        "arms": comparisons.arm_rows(arms, names),
-        "arm_differences": comparisons.arm_differences(arms, names),
-        "arm_note": read_json(analysis.files.arms.with_suffix(".json")).get("Note", ""),
-        "optimism": comparisons.optimism_rows(analysis.metrics, names),
-        "roc": "" if curves.empty else figures.roc(curves, drawn),
-        "precision_recall": ""
-        if curves.empty
-        else figures.precision_recall(curves, drawn, _prevalence(analysis.people)),
+        "forest": forests.forest(analysis.metrics, tables.HEADLINE, names, chance=0.5),
+    } | _curves(analysis)
+
+
+def _curves(analysis: Analysis) -> dict[str, Any]:
+    curves = read_table(analysis.files.curves)
+    if curves.empty:
+        return {"roc": "", "precision_recall": "", "band": ""}
+    bands = curve_bands(analysis.predictions)
+    drawn = _few(analysis.model_names, analysis.main)
+    band = (
+        f"Shaded: where 95 % of the curves of {analysis.main_name} lie, point by point, when its "
+        f"participants are drawn {BAND_DRAWS} times anew within outcome, the fits taken as given."
+    )
+    return {
+        "roc": figures.roc(curves, drawn, bands.get("roc")),
+        "precision_recall": figures.precision_recall(
+            curves, drawn, bands.get("pr"), _prevalence(analysis.people)
+        ),
+        "band": band if bands else "There are too few people of an outcome for a band.",
     }
 
 
@@ -253,7 +203,7 @@ def _few(names: Mapping[str, str], main: str) -> dict[str, str]:
     """Keep as many models as there are colours to tell them apart: the main one and baselines."""
     if len(names) <= _MOST_LINES:
         return dict(names)
-    return {model: names[model] for model in (main, *_BASELINES) if model in names}
+    return {model: names[model] for model in dict.fromkeys((main, *_BASELINES)) if model in names}
 
 
 def _prevalence(people: pd.DataFrame) -> float | None:
@@ -261,7 +211,23 @@ def _prevalence(people: pd.DataFrame) -> float | None:
     return float(known.eq("1").mean()) if len(known) else None
 
 
-def _probabilities(analysis: _Analysis) -> dict[str, Any]:
+def _comparison(analysis: Analysis) -> dict[str, Any]:
+    names, arms = analysis.model_names, analysis.arms
+    paired = forests.paired_differences(analysis.comparison)
+    return {
+        "differences": ""
+        if paired.empty
+        else forests.difference_forest(analysis.comparison, names, analysis.main_name),
+        "comparison": comparisons.comparison_tables(analysis.comparison),
+        "arm_forest": "" if arms.empty else forests.arm_forest(arms, analysis.main),
+        "arms": comparisons.arm_rows(arms, names),
+        "arm_differences": comparisons.arm_differences(arms, names),
+        "arm_note": read_json(analysis.files.arms.with_suffix(".json")).get("Note", ""),
+        "optimism": comparisons.optimism_rows(analysis.metrics, names),
+    }
+
+
+def _probabilities(analysis: Analysis) -> dict[str, Any]:
     names = analysis.outcome_names
     bins = read_table(analysis.files.calibration)
     thresholds = analysis.predictions["threshold"]
@@ -277,42 +243,47 @@ def _probabilities(analysis: _Analysis) -> dict[str, Any]:
         "positive_name": names["1"],
         "negative_name": names["0"],
         "n_repeats": max(analysis.predictions["repeat"].nunique(), 1),
-        "learning": figures.learning_curves(_own_learning(analysis))
+        "learning": figures.learning_curves(analysis.own_learning)
         if _has_learning(analysis)
         else "",
     }
 
 
-def _participants(analysis: _Analysis) -> dict[str, Any]:
-    people = analysis.people
+def _participants(analysis: Analysis) -> dict[str, Any]:
+    people, names = analysis.people, analysis.outcome_names
+    folds = sorted(people["fold"].dropna().unique(), key=lambda fold: (len(fold), fold))
+    rows = [row | _links(analysis, row) for row in tables.people_rows(people, names)]
     return {
-        "people": tables.people_rows(people, analysis.outcome_names),
+        "people": rows,
+        "has_sheets": any(row["sheet"] for row in rows),
+        "folds": folds,
+        "calls": list(tables.CALLS.values()),
+        "outcomes": names | ({"na": "unknown"} if people["y_true"].isna().any() else {}),
         "has_sessions": bool(people["session_id"].notna().any()),
         "has_outcome": analysis.has_outcome,
         "has_range": bool(people["probability_low"].notna().any()),
     }
 
 
-def _about(analysis: _Analysis) -> list[tuple[str, str]]:
-    version = program_version(analysis.files.output_dir) or "n/a"
-    keys = {
-        "Atlas": "Atlas",
-        "Encoder": "Encoder",
-        "EncoderDigest": "Digest of its weights",
-        "Normalisation": "Normalisation",
-        "Device": "Computed on",
-        "Precision": "Arithmetic",
-        "NumberOfWindows": "Windows encoded",
-        "PatchesLeftOut": "Patches that short series do not fill",
-        "ParcelsLeftOut": "Parcels without data, over people",
-        "EdgesImputed": "Edges filled from the training people",
-        "OrderSpread": "Relative spread over token orders",
-        "Selection": "Choice of the epoch",
-        "Seeds": "Trainings of each network",
+def _links(analysis: Analysis, person: Mapping[str, str]) -> dict[str, str]:
+    """Where a participant's report and prediction sheet are, seen from this report; or nothing.
+
+    Sheets are written beside this report, before it or after: whoever was predicted by a finished
+    model has one.
+    """
+    files = analysis.files
+    participant, session = person["participant_id"], person["session_id"]
+    key = participant if session == "n/a" else f"{participant}_{session}"
+    report, sheet = participant_report(files.output_dir, participant), sheet_path(files, key)
+    start = files.report.parent
+    return {
+        "report": quote(os.path.relpath(report, start)) if report.exists() else "",
+        "sheet": "" if analysis.trained else quote(os.path.relpath(sheet, start)),
     }
-    told = [
-        (name, f"{value:.3g}" if isinstance(value, float) else str(value))
-        for key, name in keys.items()
-        if (value := analysis.about.get(key)) is not None
-    ]
-    return [("Program", f"fmmtc_bidsapp {version}"), ("Label", analysis.files.label), *told]
+
+
+def _card(analysis: Analysis) -> Markup | str:
+    """Read the card of the model that predicted, where it was kept in this folder."""
+    label = analysis.about.get("Bundle", analysis.files.label)
+    path = model_card(analysis.files.output_dir, label)
+    return card_html(path.read_text(encoding="utf-8")) if path.is_file() else ""

@@ -16,7 +16,13 @@ from fmmtc_bidsapp.reports.group_tables import (
 )
 from fmmtc_bidsapp.reports.pages import interval, number
 
-__all__ = ["arm_differences", "arm_rows", "comparison_tables", "optimism_rows"]
+__all__ = [
+    "arm_differences",
+    "arm_rows",
+    "arm_sentences",
+    "comparison_tables",
+    "optimism_rows",
+]
 
 
 def _with_interval(cell: dict[str, str]) -> dict[str, str]:
@@ -105,6 +111,52 @@ def _of_arms(
         for model in names
         for row in kept[kept["model"] == model].to_dict("records")
     ]
+
+
+def arm_sentences(arms: pd.DataFrame, main: str, about: Mapping[str, Any]) -> list[str]:
+    """Say arm by arm how well the main model did, and whether the arms differ.
+
+    Parameters
+    ----------
+    arms
+        Rows of ``_arms.tsv``.
+    main
+        Key of the main model.
+    about
+        Content of ``_metrics.json``.
+
+    Returns
+    -------
+    list of str
+        A sentence for every arm and pair of arms; empty where people are not divided.
+    """
+    if arms.empty:
+        return []
+    column = about.get("Options", {}).get("subset_by") or "arm"
+    own = arms[(arms["model"] == main) & (arms["metric"] == HEADLINE)].to_dict("records")
+    alone = [_in_one_arm(row, column) for row in own if pd.isna(row["other"])]
+    apart = [_between_arms(row) for row in own if not pd.isna(row["other"])]
+    return [*alone, *apart]
+
+
+def _in_one_arm(row: Mapping[Any, Any], column: str) -> str:
+    people = f"{number(row['n'], 0)} people, {number(row['n_positive'], 0)} of them positive"
+    if pd.isna(row["value"]):
+        return f"{column} = {row['arm']}: no AUROC can be had of {people}."
+    limits = interval(row["low"], row["high"]) or "not known"
+    return (
+        f"{column} = {row['arm']}: AUROC {number(row['value'])} (95 % bootstrap interval {limits}) "
+        f"in {people}; not tested on its own."
+    )
+
+
+def _between_arms(row: Mapping[Any, Any]) -> str:
+    words = f"{row['arm']} minus {row['other']}: {number(row['value'])}"
+    limits = interval(row["low"], row["high"])
+    if not limits:
+        return f"{words}, interval not known."
+    clear = row["low"] > 0 or row["high"] < 0
+    return f"{words} ({limits}): {'the arms differ' if clear else 'no clear difference'}."
 
 
 def optimism_rows(metrics: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:

@@ -10,10 +10,12 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fmmtc_bidsapp.reports.figures import (
     ACCENT,
     CATEGORICAL,
+    DASHED,
     INK,
     LINE,
     MUTED,
@@ -24,9 +26,9 @@ from fmmtc_bidsapp.reports.figures import (
     plain_axes,
     themed,
 )
+from fmmtc_bidsapp.reports.group_bands import Band
 
 __all__ = [
-    "forest",
     "learning_curves",
     "precision_recall",
     "probabilities",
@@ -34,78 +36,52 @@ __all__ = [
     "roc",
 ]
 
-_DASHED = (0, (3, 3))
 _MODEL_COLOURS = (ACCENT, SECOND, CATEGORICAL[3], CATEGORICAL[2])
 
 
 @themed
-def forest(metrics: pd.DataFrame, metric: str, names: Mapping[str, str], chance: float) -> Markup:
-    """Draw one metric of every model with its interval, and the line of chance.
+def roc(curves: pd.DataFrame, names: Mapping[str, str], band: Band | None) -> Markup:
+    """Draw the ROC curves of the pooled out-of-fold predictions, rows of ``_curves.tsv``.
 
     Parameters
     ----------
-    metrics
-        Rows of ``_metrics.tsv``.
-    metric
-        Which metric.
+    curves
+        Rows of ``_curves.tsv``.
     names
-        Readable name of each model, in the order they are drawn (the main model first).
-    chance
-        Value of a model that knows nothing.
+        Readable name of each model that is drawn, the main one first.
+    band
+        Around the curve of the main model; None where there is none.
 
     Returns
     -------
     Markup
         Inline SVG.
     """
-    rows = metrics[metrics["metric"] == metric].set_index("model")
-    shown = [model for model in names if model in rows.index]
-    figure = Figure(figsize=(9.4, 0.9 + 0.36 * len(shown)))
-    axes = figure.subplots()
-    axes.axvline(chance, color=MUTED, linewidth=1, linestyle=_DASHED)
-    for place, model in enumerate(shown):
-        row = rows.loc[model]
-        colour = ACCENT if place == 0 else INK
-        # A finished model has no folds to take a mean of.
-        value = "pooled" if np.isnan(row["mean"]) else "mean"
-        ends = [row[f"{value}_low"], row[f"{value}_high"]]
-        axes.plot(ends, [place, place], color=colour, linewidth=1.6)
-        marker = "o" if place == 0 else "s"
-        axes.plot(row[value], place, marker, color=colour, markersize=6, clip_on=False)
-    axes.set_yticks(range(len(shown)), [names[model] for model in shown])
-    axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlim(0, 1)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x", color=LINE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    plain_axes(axes, "AUROC with its 95 % interval; dashed: chance", "")
-    axes.tick_params(axis="y", labelcolor=INK)
-    return inline_svg(figure, "forest", "AUROC of each model with its 95 % interval.")
-
-
-@themed
-def roc(curves: pd.DataFrame, names: Mapping[str, str]) -> Markup:
-    """Draw the ROC curves of the pooled out-of-fold predictions, rows of ``_curves.tsv``."""
     figure, axes = _square_axes()
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=_DASHED)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
+    _shade(axes, band)
     _plot_models(axes, curves[curves["kind"] == "roc"], names, drawstyle="default")
     axes.legend(loc="lower right")
     plain_axes(axes, "False positive rate", "True positive rate")
-    return inline_svg(figure, "roc", "ROC curve of each model; the diagonal is chance.")
+    return inline_svg(figure, "roc", f"ROC curves of {_listed(names)}; the diagonal is chance.")
 
 
 @themed
 def precision_recall(
-    curves: pd.DataFrame, names: Mapping[str, str], prevalence: float | None
+    curves: pd.DataFrame, names: Mapping[str, str], band: Band | None, prevalence: float | None
 ) -> Markup:
-    """Draw precision against recall; a model that knows nothing stays at the prevalence."""
+    """Draw precision against recall; a model that knows nothing stays at the prevalence.
+
+    The points rise in recall, so each holds for the step that leads to it.
+    """
     figure, axes = _square_axes()
     if prevalence is not None:
-        axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=_DASHED)
-    _plot_models(axes, curves[curves["kind"] == "pr"], names, drawstyle="steps-post")
+        axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=DASHED)
+    _shade(axes, band)
+    _plot_models(axes, curves[curves["kind"] == "pr"], names, drawstyle="steps-pre")
     axes.legend(loc="lower left")
     plain_axes(axes, "Recall (sensitivity)", "Precision")
-    return inline_svg(figure, "pr", "Precision-recall curve of each model.")
+    return inline_svg(figure, "precision-recall", f"Precision-recall curves of {_listed(names)}.")
 
 
 @themed
@@ -125,7 +101,7 @@ def reliability(bins: pd.DataFrame, model: str) -> Markup:
         Inline SVG.
     """
     figure, axes = _square_axes()
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=_DASHED)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
     styles = {"before": (SECOND, "s", -0.006), "after": (ACCENT, "o", 0.006)}
     for stage, (colour, marker, shift) in styles.items():
         points = bins[(bins["model"] == model) & (bins["stage"] == stage)]
@@ -159,7 +135,7 @@ def probabilities(people: pd.DataFrame, groups: Mapping[str, str], threshold: fl
     """
     figure = Figure(figsize=(9.4, 0.8 + 0.95 * len(groups)))
     axes = figure.subplots()
-    axes.axvline(threshold, color=MUTED, linewidth=1, linestyle=_DASHED)
+    axes.axvline(threshold, color=MUTED, linewidth=1, linestyle=DASHED)
     colours = dict(zip(("1", "0"), (POSITIVE, NEGATIVE), strict=True))
     for place, group in enumerate(groups):
         x = np.sort(people.loc[people["group"] == group, "probability"].dropna().to_numpy())
@@ -179,7 +155,8 @@ def probabilities(people: pd.DataFrame, groups: Mapping[str, str], threshold: fl
 @themed
 def learning_curves(learning: pd.DataFrame) -> Markup:
     """Draw each fold's losses by epoch, with a dot at the epoch the inner folds chose."""
-    folds = list(learning.groupby(["repeat", "fold"], sort=True))[:_MAX_PANELS]
+    every = learning.assign(**{each: learning[each].astype(int) for each in ("repeat", "fold")})
+    folds = list(every.groupby(["repeat", "fold"], sort=True))[:_MAX_PANELS]
     columns = min(5, len(folds))
     rows = -(-len(folds) // columns)
     figure = Figure(figsize=(9.4, 0.7 + 1.7 * rows))
@@ -192,6 +169,7 @@ def learning_curves(learning: pd.DataFrame) -> Markup:
         axes.plot(chosen["epoch"], chosen["validation_loss"], "o", color=ACCENT, markersize=6)
         plain_axes(axes, "", "")
         axes.set_title(f"Repeat {repeat}, fold {fold}", fontweight="normal")
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     for axes in panels[len(folds) :]:
         axes.set_axis_off()
     figure.supxlabel("Epoch", color=MUTED, fontsize=8.5)
@@ -214,6 +192,15 @@ def _square_axes() -> tuple[Figure, Axes]:
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
     return figure, axes
+
+
+def _shade(axes: Axes, band: Band | None) -> None:
+    if band is not None:
+        axes.fill_between(band.x, band.low, band.high, color=ACCENT, alpha=0.16, linewidth=0)
+
+
+def _listed(names: Mapping[str, str]) -> str:
+    return ", ".join(names.values())
 
 
 def _plot_models(

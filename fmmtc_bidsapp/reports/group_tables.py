@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from fmmtc_bidsapp.reports.pages import interval, number
+from fmmtc_bidsapp.reports.pages import interval, number, percent
 
 __all__ = [
+    "CALLS",
     "HEADLINE",
     "METRICS",
     "MetricColumn",
@@ -55,6 +56,14 @@ METRICS = (
         "calibration_error", "Calibration error", "Of all folds together, five bins; ideal 0"
     ),
 )
+
+CALLS = {
+    ("1", "1"): "true positive",
+    ("0", "1"): "false positive",
+    ("1", "0"): "false negative",
+    ("0", "0"): "true negative",
+}
+"""What a call is, by outcome and prediction."""
 
 _PERSON = ["participant_id", "session_id"]
 
@@ -233,10 +242,13 @@ def people_rows(people: pd.DataFrame, outcome_names: Mapping[str, str]) -> list[
             "participant_id": row["participant_id"],
             "session_id": text_of(row["session_id"]),
             "outcome": outcome_names.get(row["y_true"], "n/a"),
+            "is_positive": text_of(row["y_true"]).replace("/", ""),
             "probability": number(row["probability"]),
+            "exact": text_of(row["probability"]),
             "percent": "0" if pd.isna(row["probability"]) else f"{100 * row['probability']:.0f}",
             "range": interval(row["probability_low"], row["probability_high"]) or "n/a",
-            "predicted": outcome_names["1" if row["positive_share"] >= 0.5 else "0"],
+            "predicted": outcome_names[_called(row)],
+            "call": CALLS.get((row["y_true"], _called(row)), "n/a"),
             "fold": text_of(row["fold"]),
             "n_runs": number(row["n_runs"], 0),
             "qc_flag": text_of(row["qc_flag"]),
@@ -247,17 +259,36 @@ def people_rows(people: pd.DataFrame, outcome_names: Mapping[str, str]) -> list[
     ]
 
 
+def _called(row: Mapping[Hashable, Any]) -> str:
+    return "1" if row["positive_share"] >= 0.5 else "0"
+
+
 def confusion(predictions: pd.DataFrame) -> dict[str, str]:
-    """Count right and wrong calls, in people: means over repeats."""
+    """Count right and wrong calls, in people: means over repeats.
+
+    Parameters
+    ----------
+    predictions
+        Rows of ``_predictions.tsv`` with outcomes as text.
+
+    Returns
+    -------
+    dict
+        ``tp``, ``fp``, ``fn``, ``tn``, and under ``tp_share`` and so on the part of the people of
+        that outcome, in percent.
+    """
     known = predictions[predictions["y_true"].notna() & predictions["y_pred"].notna()]
     n_repeats = max(known["repeat"].nunique(), 1)
     digits = 0 if n_repeats == 1 else 1
     cells = {"tp": ("1", "1"), "fp": ("0", "1"), "fn": ("1", "0"), "tn": ("0", "0")}
-    return {
-        name: number(
-            (known["y_true"].eq(true) & known["y_pred"].eq(called)).sum() / n_repeats, digits
-        )
+    counts = {
+        name: int((known["y_true"].eq(true) & known["y_pred"].eq(called)).sum())
         for name, (true, called) in cells.items()
+    }
+    of_outcome = {name: int(known["y_true"].eq(true).sum()) for name, (true, _) in cells.items()}
+    return {name: number(count / n_repeats, digits) for name, count in counts.items()} | {
+        f"{name}_share": percent(count / of_outcome[name] if of_outcome[name] else float("nan"))
+        for name, count in counts.items()
     }
 
 

@@ -18,9 +18,11 @@ from fmmtc_bidsapp.reports.bibliography import (
     spell_citations,
     unescaped,
 )
+from fmmtc_bidsapp.reports.figures import PAPER_COLOURS
 
 __all__ = ["interval", "methods_html", "number", "percent", "render_page", "render_part"]
 
+_SCRIPTS = ("sort.js", "filter.js", "download.js", "print.js")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -127,7 +129,8 @@ def _environment() -> Environment:
     environment.filters["number"] = number
     environment.globals["interval"] = interval
     environment.globals["style"] = _asset("style.css")
-    environment.globals["sort_script"] = _asset("sort.js")
+    environment.globals["scripts"] = Markup("\n").join(map(_asset, _SCRIPTS))
+    environment.globals["paper_colours"] = PAPER_COLOURS
     return environment
 
 

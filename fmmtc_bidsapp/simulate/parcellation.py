@@ -13,25 +13,26 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.names import build_name
 from fmmtc_bidsapp.bidsio.write import write_bytes, write_json, write_tsv
+from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.simulate.images import SPACE
 
-__all__ = ["DEMO_LABEL", "demo_atlas", "halve"]
+__all__ = ["DEMO_PARCELS", "demo_atlas", "halve"]
 
-DEMO_LABEL = "DemoGM424"
+DEMO_PARCELS = 424
+"""As many as A424 has."""
 
-_PARCELS_PER_SIDE = 212
 _SUBNETWORKS = 24
 _NETWORKS = 7
 _GREY_MATTER_SHARE = 0.5
 # nilearn's template reaches 4 voxels further on every side than the 91 x 109 x 91 grid of
 # MNI152NLin6Asym at 2 mm.
 _MNI_FIELD = (slice(4, 95), slice(4, 113), slice(4, 95))
-_TITLE = "Demonstration parcellation of grey matter into 424 boxes (NOT A424)"
+_TITLE = "Demonstration parcellation of grey matter into {parcels} boxes (NOT A424)"
 _DESCRIPTION = (
     "FOR DEMONSTRATION ONLY; THIS IS NOT A424 and no anatomical atlas. The grey matter of the MNI "
-    "template that nilearn brings is halved along its longest axis until each side has 212 pieces "
-    "of equal size; the networks are runs of neighbouring pieces and stand for nothing in the "
-    f"brain. The template is close to, but not, {SPACE}."
+    "template that nilearn brings is halved along its longest axis until each side has {half} "
+    "pieces of equal size; the networks are runs of neighbouring pieces and stand for nothing in "
+    "the brain. The template is close to, but not, {space}."
 )
 
 _LICENCE = (
@@ -69,13 +70,15 @@ def halve(xyz_mm: NDArray[np.float64], pieces: int) -> NDArray[np.int64]:
     return piece
 
 
-def demo_atlas(folder: Path) -> Path:
+def demo_atlas(folder: Path, parcels: int = DEMO_PARCELS) -> Path:
     """Write the demonstration parcellation: label image, table and description.
 
     Parameters
     ----------
     folder
         Where to write; created when absent.
+    parcels
+        How many, of both sides together.
 
     Returns
     -------
@@ -85,26 +88,33 @@ def demo_atlas(folder: Path) -> Path:
 
     Raises
     ------
+    UsageError
+        If they cannot be spread over both sides and all networks, or would be too small.
     OutputError
         If a file cannot be written.
     """
+    if parcels % 2 or not 2 * _SUBNETWORKS <= parcels <= DEMO_PARCELS:
+        raise UsageError(
+            f"--parcels is {parcels}; it must be even, from {2 * _SUBNETWORKS} to {DEMO_PARCELS}."
+        )
+    half = parcels // 2
     grey = load_mni152_gm_mask(resolution=2, threshold=_GREY_MATTER_SHARE).slicer[_MNI_FIELD]
     voxels = np.argwhere(grey.get_fdata() > 0)
     xyz_mm = voxels @ grey.affine[:3, :3].T + grey.affine[:3, 3]
-    piece = _pieces(xyz_mm)
+    piece = _pieces(xyz_mm, half)
     labels = np.zeros(grey.shape, dtype=np.int16)
     labels[tuple(voxels.T)] = 1 + piece
     image, table, sidecar = (
-        folder / build_name({"atlas": DEMO_LABEL}, "dseg", extension)
+        folder / build_name({"atlas": f"DemoGM{parcels}"}, "dseg", extension)
         for extension in (".nii.gz", ".tsv", ".json")
     )
     write_bytes(image, _image_bytes(labels, grey.affine))
-    write_tsv(table, _table(xyz_mm, piece))
+    write_tsv(table, _table(xyz_mm, piece, half))
     write_json(
         sidecar,
         {
-            "Name": _TITLE,
-            "Description": _DESCRIPTION,
+            "Name": _TITLE.format(parcels=parcels),
+            "Description": _DESCRIPTION.format(half=half, space=SPACE),
             "License": _LICENCE,
             "SpatialReference": SPACE,
         },
@@ -112,20 +122,20 @@ def demo_atlas(folder: Path) -> Path:
     return image
 
 
-def _pieces(xyz_mm: NDArray[np.float64]) -> NDArray[np.int64]:
+def _pieces(xyz_mm: NDArray[np.float64], half: int) -> NDArray[np.int64]:
     right = xyz_mm[:, 0] >= 0
     # Mirrored, so that both sides are cut alike.
     mirrored = np.column_stack([np.abs(xyz_mm[:, 0]), xyz_mm[:, 1:]])
     piece = np.empty(len(xyz_mm), dtype=np.int64)
-    for side, first in ((right, 0), (~right, _PARCELS_PER_SIDE)):
-        piece[side] = first + halve(mirrored[side], _PARCELS_PER_SIDE)
+    for side, first in ((right, 0), (~right, half)):
+        piece[side] = first + halve(mirrored[side], half)
     return piece
 
 
-def _table(xyz_mm: NDArray[np.float64], piece: NDArray[np.int64]) -> dict[str, Any]:
-    number = np.arange(2 * _PARCELS_PER_SIDE)
-    side, place = np.divmod(number, _PARCELS_PER_SIDE)
-    subnetwork = place * _SUBNETWORKS // _PARCELS_PER_SIDE
+def _table(xyz_mm: NDArray[np.float64], piece: NDArray[np.int64], half: int) -> dict[str, Any]:
+    number = np.arange(2 * half)
+    side, place = np.divmod(number, half)
+    subnetwork = place * _SUBNETWORKS // half
     network = subnetwork * _NETWORKS // _SUBNETWORKS
     centre_mm = np.stack([xyz_mm[piece == each].mean(axis=0) for each in number]).round(2)
     return {

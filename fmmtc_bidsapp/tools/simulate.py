@@ -16,12 +16,12 @@ from fmmtc_bidsapp.simulate.dataset import (
     write_dataset,
 )
 from fmmtc_bidsapp.simulate.options import SimulationOptions
-from fmmtc_bidsapp.simulate.parcellation import demo_atlas
+from fmmtc_bidsapp.simulate.parcellation import DEMO_PARCELS, demo_atlas
 from fmmtc_bidsapp.simulate.truth import GroundTruth
 
 __all__ = ["simulate"]
 
-_AUTO = "auto"
+_AUTO, _DEMO = "auto", "demo"
 
 
 def simulate(
@@ -29,6 +29,7 @@ def simulate(
     options: SimulationOptions,
     *,
     atlas: str = _AUTO,
+    parcels: int = DEMO_PARCELS,
     voxel_size_mm: float = 4.0,
     dtype: str = "int16",
 ) -> int:
@@ -41,8 +42,10 @@ def simulate(
     options
         The study.
     atlas
-        ``auto`` (A424, or where it cannot be had a parcellation made for demonstration), ``A424``
-        or a path.
+        ``auto`` (A424, or where it cannot be had a parcellation made for demonstration), ``A424``,
+        ``demo`` (that parcellation in any case) or a path.
+    parcels
+        Of the parcellation made for demonstration.
     voxel_size_mm
         Edge of a voxel of the images.
     dtype
@@ -63,7 +66,7 @@ def simulate(
         If the dataset cannot be written.
     """
     with TemporaryDirectory() as scratch:
-        chosen = _choose_atlas(atlas, Path(scratch))
+        chosen = _choose_atlas(atlas, parcels, Path(scratch))
         if is_finished(out, recipe(options, chosen, voxel_size_mm, dtype)):
             print(f"{out} already holds this simulation; nothing to do.")
             return 0
@@ -74,13 +77,15 @@ def simulate(
     return 0
 
 
-def _choose_atlas(atlas: str, scratch: Path) -> Atlas:
+def _choose_atlas(atlas: str, parcels: int, scratch: Path) -> Atlas:
+    if atlas == _DEMO:
+        return resolve_atlas(str(demo_atlas(scratch, parcels)))
     if atlas != _AUTO:
         return resolve_atlas(atlas)
     try:
         return resolve_atlas("A424")
     except MissingResourceError as error:
-        made = resolve_atlas(str(demo_atlas(scratch)))
+        made = resolve_atlas(str(demo_atlas(scratch, parcels)))
         print(f"NOTICE: {error}\nNOTICE: without A424 this simulation uses: {made.title}.")
         return made
 

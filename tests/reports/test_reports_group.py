@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.names import GroupFiles, participant_report
 from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.answer import answer_of_training, meaning, titled_verdict
@@ -16,9 +18,10 @@ from fmmtc_bidsapp.reports.group_tables import (
     confusion,
     eligibility_rows,
     exclusion_counts,
+    people_rows,
     per_person,
 )
-from fmmtc_bidsapp.reports.written import read_json
+from fmmtc_bidsapp.reports.written import read_json, read_table
 
 NAMES = {"fmmtc": "FMM_TC", "dummy": "Dummy"}
 
@@ -47,8 +50,8 @@ def predictions(y_true: str, y_pred: str, repeat: str) -> pd.DataFrame:
 def test_training_shows_every_section(write_a_group):
     html = write_group_report(write_a_group.train(), "L").read_text()
     assert sections(html) == [
-        "answer", "people", "performance", "probabilities", "learning", "participants",
-        "methods", "about",
+        "answer", "people", "performance", "comparison", "probabilities", "learning", "motion",
+        "participants", "methods", "card", "about",
     ]  # fmt: skip
 
 
@@ -116,12 +119,14 @@ def test_exclusions_are_counted_by_reason():
 def test_confusion_counts_people():
     assert confusion(predictions("110011", "101011", "000000")) == {
         "tp": "3", "fp": "1", "fn": "1", "tn": "1",
+        "tp_share": "75 %", "fp_share": "50 %", "fn_share": "25 %", "tn_share": "50 %",
     }  # fmt: skip
 
 
 def test_confusion_over_repeats_is_a_mean_and_people_are_listed_once():
     both = pd.concat([predictions("10", "10", "00"), predictions("10", "00", "11")])
-    assert confusion(both) == {"tp": "0.5", "fp": "0.0", "fn": "0.5", "tn": "1.0"}
+    counts = {name: confusion(both)[name] for name in ("tp", "fp", "fn", "tn")}
+    assert counts == {"tp": "0.5", "fp": "0.0", "fn": "0.5", "tn": "1.0"}
     people = per_person(both.assign(probability_low=float("nan"), probability_high=float("nan")))
     assert people["probability"].tolist() == [0.5, 0.25]
     assert people["positive_share"].tolist() == [0.5, 0.0]
@@ -273,9 +278,122 @@ def test_arms_are_shown_with_the_words_that_were_written(write_a_group):
     assert "Prognosis, that is." in text
     assert "AUROC drug 12 6 0.71 0.50 to 0.90" in text
     assert "AUROC drug − placebo 0.11 −0.20 to 0.40" in text
+    assert "drug: AUROC 0.71 (95 % bootstrap interval 0.50 to 0.90) in 12 people, 6 of" in text
+    assert "drug minus placebo: 0.11 (−0.20 to 0.40): no clear difference." in text
 
 
 def test_without_arms_and_without_another_selection_their_parts_are_left_out(write_a_group):
     text = text_of(write_group_report(write_a_group.train(), "L").read_text())
     assert "Arm by arm" not in text
+    assert "not tested on its own" not in text
     assert "What choosing the epoch" not in text
+
+
+def written_of(html: str) -> dict[str, str]:
+    """The tables that the page holds for its buttons."""
+    (text,) = re.findall(r"^const written = (.*);$", html, flags=re.MULTILINE)
+    return json.loads(text)
+
+
+def test_the_page_holds_the_written_tables_as_they_are(write_a_group):
+    root = write_a_group.train()
+    files = GroupFiles(root, "L")
+    html = write_group_report(root, "L").read_text()
+    held = written_of(html)
+    assert set(held) == {"eligibility", "exclusions", "metrics", "comparison", "predictions"}
+    assert all(text == getattr(files, name).read_text() for name, text in held.items())
+    assert set(re.findall(r'data-written="(\w+)"', html)) - set(held) == set()
+
+
+def test_a_table_cannot_end_the_script_it_is_held_in(write_a_group):
+    root = write_a_group.train()
+    exclusions = GroupFiles(root, "L").exclusions
+    table = {"participant_id": "</script><b>", "session_id": None, "stage": "x", "reason": "y"}
+    write_tsv(exclusions, {name: [value] for name, value in table.items()})
+    html = write_group_report(root, "L").read_text()
+    assert html.count("</script>") == 1
+    assert written_of(html)["exclusions"] == exclusions.read_text()
+
+
+def test_every_table_has_a_name_and_a_region_that_the_keyboard_reaches(write_a_group):
+    html = write_group_report(write_a_group.train(), "L").read_text()
+    tables = re.findall(r"<table[^>]*>", html)
+    names = [re.search(r'data-name="([^"]+)"', each)[1] for each in tables]
+    assert len(names) == len(set(names)) > 5
+    regions = re.findall(r'<div class="scroll[^>]*aria-label="([^"]+)"><table', html)
+    assert len(regions) == len(set(regions)) == len(tables)
+
+
+def test_participants_with_a_report_are_linked_and_others_are_not(write_a_group):
+    root = write_a_group.train(first_id="sub-a b")
+    participant_report(root, "sub-a b").write_text("x")
+    participant_report(root, "sub-002").write_text("x")
+    html = write_group_report(root, "L").read_text()
+    links = re.findall(r'<a href="(\.\./[^"]+)">([^<]+)</a>', html)
+    assert links == [("../sub-a%20b.html", "sub-a b"), ("../sub-002.html", "sub-002")]
+    assert all((root / "group" / unquote(link)).exists() for link, _ in links)
+
+
+def test_a_person_carries_what_the_filter_asks_for(write_a_group):
+    root = write_a_group.train()
+    html = write_group_report(root, "L").read_text()
+    rows = re.findall(r'<tr data-outcome="(\w+)" data-fold="(\w+)" data-call="([^"]+)">', html)
+    table = read_table(GroupFiles(root, "L").predictions)
+    words = {
+        (1, 1): "true-positive right", (0, 1): "false-positive wrong",
+        (1, 0): "false-negative wrong", (0, 0): "true-negative right",
+    }  # fmt: skip
+    assert rows == [
+        (str(row["y_true"]), row["fold"], words[row["y_true"], row["y_pred"]])
+        for row in table.to_dict("records")
+    ]
+    assert set(re.findall(r'<option value="([\w-]+)">', html)) >= {"right", "wrong", "0", "4"}
+
+
+def test_the_probability_is_sorted_by_its_exact_value(write_a_group):
+    root = write_a_group.train()
+    html = write_group_report(root, "L").read_text()
+    held = re.findall(r'<td data-value="([\d.e-]+)" class="nowrap"><span class="meter"', html)
+    table = read_table(GroupFiles(root, "L").predictions)
+    assert [float(each) for each in held] == table["probability"].tolist()
+
+
+def test_a_person_of_unknown_outcome_has_no_call():
+    table = predictions("1", "1", "0").assign(
+        y_true=None, probability_low=None, probability_high=None, fold="0", n_runs=1,
+        qc_flag="usable", out_of_distribution=None,
+    )  # fmt: skip
+    (row,) = people_rows(per_person(table), {"1": "yes", "0": "no"})
+    assert (row["call"], row["outcome"], row["is_positive"]) == ("n/a", "n/a", "na")
+
+
+def test_the_caption_of_a_curve_says_what_its_band_is(write_a_group):
+    text = text_of(write_group_report(write_a_group.train(), "L").read_text())
+    assert text.count("participants are drawn 500 times anew within outcome") == 2
+
+
+def test_the_model_card_is_in_the_report_of_its_training(write_a_group):
+    root = write_a_group.train()
+    assert "its card lies with it" in write_group_report(root, "L").read_text()
+    card = GroupFiles(root, "L").model_card
+    card.parent.mkdir(parents=True)
+    card.write_text("# A card <b>\n\n## Limits\n")
+    html = write_group_report(root, "L").read_text()
+    assert "<h3>A card &lt;b&gt;</h3>" in html
+    assert html.index('<details class="card">') < html.index("<h4>Limits</h4>")
+
+
+def test_headings_never_skip_a_level(write_a_group):
+    html = write_group_report(write_a_group.train(), "L").read_text()
+    levels = [int(each) for each in re.findall(r"<h(\d)", html)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_the_files_behind_the_report_are_listed_beside_it(write_a_group):
+    root = write_a_group.train()
+    report = write_group_report(root, "L")
+    links = re.findall(r'<a href="(group_desc-L_[\w.]+)">', report.read_text())
+    assert all((report.parent / link).exists() for link in links)
+    assert {"group_desc-L_metrics.tsv", "group_desc-L_curves.tsv"} <= set(links)
+    assert report.name not in links

@@ -1,4 +1,12 @@
 // Sorts a table by the column whose heading is pressed; cells carry their value in data-value.
+const absent = (value) => value === "" || value === "n/a";
+const isNumber = (value) => !absent(value) && Number.isFinite(Number(value));
+
+function order(a, b) {
+  if (isNumber(a) && isNumber(b)) return Number(a) - Number(b);
+  return a.localeCompare(b, "en", { numeric: true });
+}
+
 for (const table of document.querySelectorAll("table.sortable")) {
   for (const heading of table.querySelectorAll("thead th")) {
     const button = document.createElement("button");
@@ -10,10 +18,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
       for (const other of table.querySelectorAll("thead th")) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
       const value = (row) => row.cells[heading.cellIndex].dataset.value ?? "";
-      const compare = (a, b) => value(a).localeCompare(value(b), "en", { numeric: true });
-      const body = table.tBodies[0];
-      const rows = [...body.rows].sort(compare);
-      body.append(...(ascending ? rows : rows.reverse()));
+      const rows = [...table.tBodies[0].rows];
+      // Whatever the direction, who has no value comes last.
+      const known = rows.filter((row) => !absent(value(row)));
+      known.sort((a, b) => (ascending ? 1 : -1) * order(value(a), value(b)));
+      table.tBodies[0].append(...known, ...rows.filter((row) => absent(value(row))));
     });
   }
 }

@@ -1,0 +1,168 @@
+"""How much of a prediction each stream carries (Fig. 2b of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+
+from fmmtc_bidsapp.learning.branches import Branches, branches_of
+from fmmtc_bidsapp.learning.experiments import FittedModel
+from fmmtc_bidsapp.learning.intervals import bootstrap_interval, bootstrap_weights
+from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
+from fmmtc_bidsapp.model.device import autocast
+from fmmtc_bidsapp.records import Examples, Floats, FoldExplanation, Ints, ModalityShare
+
+__all__ = ["modality_shares", "stream_masses"]
+
+_MODALITIES = ("series", "connectivity")
+_FIRST_STEPS, _MOST_STEPS = 16, 4096
+_TOLERANCE = 0.01
+"""Share of a person's whole mass that the integral may miss."""
+_BATCH = 4
+
+
+def stream_masses(
+    model: FittedModel, examples: Examples, rows: Ints, train_rows: Ints
+) -> Floats | None:
+    """Attribute the logit to the features of both streams, where they meet.
+
+    Integrated gradients of the fusion and the head over R_T and R_C, from the mean of the training
+    people. What a feature adds to the logit is then in units of the logit, whatever its own scale:
+    after a concatenation it is exactly its weight times its distance from the mean.
+
+    Parameters
+    ----------
+    model : FittedModel
+        Any model.
+    examples : Examples
+        The cohort; outcomes are not read.
+    rows : array of int
+        People to explain.
+    train_rows : array of int
+        People whose mean is the baseline: those that the model was fitted on.
+
+    Returns
+    -------
+    array or None
+        (person, 2) sum of absolute attributions over the features of the series and of the
+        connectivity; NaN for a person whose integral misses more than 1 % of them. None for a model
+        of one stream, or without gradients.
+
+    References
+    ----------
+    Sundararajan, Taly & Yan (2017), arXiv 1703.01365.
+    """
+    branches = branches_of(model.fitted)
+    if branches is None or len(branches.encode) == 1:
+        return None
+    mean = tuple(
+        each.double().mean(dim=0, keepdim=True).float()
+        for each in _features(branches, model, examples, train_rows)
+    )
+    return _masses(branches, _features(branches, model, examples, rows), mean)
+
+
+@torch.no_grad()
+def _features(
+    branches: Branches, model: FittedModel, examples: Examples, rows: Ints
+) -> tuple[torch.Tensor, ...]:
+    """(person, width) R_T and R_C, in the arithmetic of predictions."""
+    source = branches.source
+    inputs = source.prepare(model.seen(examples.take(rows)))
+    found = []
+    for batch in inputs.batches(_BATCH):
+        with autocast(source.setup.device, source.setup.dtype):
+            pairs = zip(branches.encode, batch, strict=True)
+            found.append([encode(each).float() for encode, each in pairs])
+    return tuple(torch.cat(each) for each in zip(*found, strict=True))
+
+
+def _masses(
+    branches: Branches, features: tuple[torch.Tensor, ...], mean: tuple[torch.Tensor, ...]
+) -> Floats:
+    method: Any = IntegratedGradients(branches.join)
+    steps = 1 if branches.is_additive else _FIRST_STEPS
+    while True:
+        attributions, error = method.attribute(
+            features,
+            baselines=mean,
+            n_steps=steps,
+            internal_batch_size=len(features[0]),
+            return_convergence_delta=True,
+        )
+        each_mass = [own.double().abs().sum(dim=1).cpu().numpy() for own in attributions]
+        masses: Floats = np.stack(each_mass, axis=1)
+        missed = error.double().abs().cpu().numpy() > _TOLERANCE * masses.sum(axis=1)
+        if not missed.any() or 2 * steps > _MOST_STEPS:
+            return np.where(missed[:, None], np.nan, masses)
+        steps = max(2 * steps, _FIRST_STEPS)
+
+
+def modality_shares(
+    folds: Sequence[FoldExplanation], seed: int, n_bootstrap: int
+) -> tuple[ModalityShare, ...]:
+    """Sum up how much each stream carries.
+
+    Parameters
+    ----------
+    folds : sequence of FoldExplanation
+        Of any models; those without streams are passed over.
+    seed : int
+        Of the run.
+    n_bootstrap : int
+        Draws of participants behind the intervals.
+
+    Returns
+    -------
+    tuple of ModalityShare
+        Two a model, in the order in which models come.
+    """
+    by_model: dict[str, list[FoldExplanation]] = {}
+    for each in folds:
+        if each.streams is not None:
+            by_model.setdefault(each.model, []).append(each)
+    return tuple(share for own in by_model.values() for share in _shares(own, seed, n_bootstrap))
+
+
+def _shares(
+    folds: Sequence[FoldExplanation], seed: int, n_bootstrap: int
+) -> tuple[ModalityShare, ...]:
+    found: dict[int, list[float]] = {}
+    for each in folds:
+        for row, share in zip(each.fold.test.tolist(), _of_series(each), strict=True):
+            if not np.isnan(share):
+                found.setdefault(row, []).append(share)
+    # Repeats of the cross-validation see the same people again, and are no more people.
+    people = np.array([np.mean(own) for own in found.values()])
+    if not len(people):
+        return ()
+    rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
+    weights = bootstrap_weights(np.zeros(len(people), dtype=np.int64), n_bootstrap, rng)
+    low, high = bootstrap_interval(weights @ people / len(people))
+    by_fold = np.array([np.nanmean(own) for each in folds if _any(own := _of_series(each))])
+    fold_sd = float(by_fold.std(ddof=1)) if len(by_fold) > 1 else float("nan")
+    mean = float(people.mean())
+    of_modality: Mapping[str, tuple[float, float, float]] = {
+        "series": (mean, low, high),
+        "connectivity": (1 - mean, 1 - high, 1 - low),
+    }
+    return tuple(
+        ModalityShare(folds[0].model, name, *of_modality[name], fold_sd=fold_sd, n=len(people))
+        for name in _MODALITIES
+    )
+
+
+def _of_series(explanation: FoldExplanation) -> Floats:
+    """(person,) the series' part of the whole; NaN where there is none."""
+    masses = np.asarray(explanation.streams)
+    total = masses.sum(axis=1)
+    share: Floats = np.divide(masses[:, 0], total, out=np.full(len(total), np.nan), where=total > 0)
+    return share
+
+
+def _any(shares: Floats) -> bool:
+    return bool((~np.isnan(shares)).any())

@@ -1,0 +1,148 @@
+"""How uncertain a curve is: bands from resampled participants, the fits taken as given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["BAND_DRAWS", "Band", "curve_bands", "ranking"]
+
+BAND_DRAWS = 500
+_SEED = 20250302
+_QUANTILES = (0.025, 0.975)
+_GRID = np.linspace(0, 1, 101)
+_PERSON = ["participant_id", "session_id"]
+_FEWEST = 2
+"""People of an outcome: one alone cannot be resampled."""
+_LEAST = 1e-12
+"""Probability that a 0 stands for: it has no log odds."""
+_ROUNDING = 1e-9
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A band around a curve, pointwise."""
+
+    x: Floats
+    """(point,)"""
+    low: Floats
+    high: Floats
+    """(point,) 2.5 % and 97.5 % quantiles."""
+
+
+def curve_bands(predictions: pd.DataFrame, draws: int = BAND_DRAWS) -> dict[str, Band]:
+    """Resample participants within outcome and take the quantiles of their curves.
+
+    A participant takes along the predictions of every repeat. The same table gives the same bands.
+
+    Parameters
+    ----------
+    predictions
+        Rows of ``_predictions.tsv`` with the outcome as text.
+    draws
+        Resamplings.
+
+    Returns
+    -------
+    dict of Band
+        ``roc``: true positive rate by false positive rate, straight between points. ``pr``:
+        precision where the recall is first reached. Empty with less than two people of an outcome.
+    """
+    known = predictions[predictions["y_true"].notna()].reset_index(drop=True)
+    score = ranking(known)
+    person = known.groupby(_PERSON, sort=False, dropna=False).ngroup().to_numpy()
+    positive = known["y_true"].eq("1").to_numpy()
+    outcome = np.zeros(person.max(initial=-1) + 1, dtype=bool)
+    outcome[person] = positive
+    if min(outcome.sum(), (~outcome).sum()) < _FEWEST:
+        return {}
+    weights = _resampled(outcome, draws)[:, person]
+    order = np.argsort(-score, kind="stable")
+    # People of one score enter together: a threshold cannot tell them apart.
+    ends = np.append(np.flatnonzero(np.diff(score[order]) != 0), len(score) - 1)
+    hits, alarms = (
+        np.cumsum((weights * members)[:, order], axis=1)[:, ends]
+        for members in (positive, ~positive)
+    )
+    return {"roc": _roc(hits, alarms), "pr": _precision_recall(hits, alarms)}
+
+
+def ranking(predictions: pd.DataFrame) -> Floats:
+    """Score people as the written curves do.
+
+    Over folds that is the log odds less those of the fold's training people: where few of them
+    were positive many are left to predict, so a model that knows their share alone would rank the
+    wrong way round. One model applied to everyone ranks by its output.
+
+    Parameters
+    ----------
+    predictions
+        Rows of ``_predictions.tsv`` with the outcome as text.
+
+    Returns
+    -------
+    array
+        (row,)
+    """
+    if predictions["fold"].isna().all():
+        return predictions["logit"].to_numpy(dtype=np.float64)
+    score = np.zeros(len(predictions))
+    for rows in predictions.groupby("repeat", sort=False).indices.values():
+        positive = predictions["y_true"].iloc[rows].eq("1").to_numpy()
+        fold = predictions["fold"].iloc[rows].to_numpy()
+        for each in pd.unique(fold):
+            test = fold == each
+            own = predictions.iloc[rows[test]]
+            # A fold whose people all got one score tells nobody apart.
+            if np.ptp(own["logit"]) > 0:
+                score[rows[test]] = _log_odds(own["probability"]) - _log_odds(
+                    positive[~test].mean()
+                )
+    return score
+
+
+def _log_odds(probability: ArrayLike) -> Floats:
+    p = np.clip(np.asarray(probability, dtype=np.float64), _LEAST, 1 - _LEAST)
+    odds: Floats = np.log(p) - np.log1p(-p)
+    return odds
+
+
+def _resampled(outcome: NDArray[np.bool_], draws: int) -> Floats:
+    """How often each draw takes each person, (draw, person): as many of each outcome as are."""
+    rng = np.random.default_rng(_SEED)
+    weights = np.zeros((draws, len(outcome)))
+    for members in (np.flatnonzero(outcome), np.flatnonzero(~outcome)):
+        n = len(members)
+        weights[:, members] = rng.multinomial(n, np.full(n, 1 / n), size=draws)
+    return weights
+
+
+def _roc(hits: Floats, alarms: Floats) -> Band:
+    """From the counts above each threshold, (draw, threshold)."""
+    true_rate, false_rate = (_from_zero(each / each[:, -1:]) for each in (hits, alarms))
+    curves = [np.interp(_GRID, x, y) for x, y in zip(false_rate, true_rate, strict=True)]
+    return _band(_GRID, np.array(curves))
+
+
+def _precision_recall(hits: Floats, alarms: Floats) -> Band:
+    recall_grid = _GRID[1:]  # nobody called positive has no precision
+    recall = hits / hits[:, -1:]
+    with np.errstate(invalid="ignore"):
+        precision = hits / (hits + alarms)
+    reached = [np.searchsorted(each, recall_grid - _ROUNDING) for each in recall]
+    curves = [row[at] for row, at in zip(precision, reached, strict=True)]
+    return _band(recall_grid, np.array(curves))
+
+
+def _from_zero(rates: Floats) -> Floats:
+    return np.hstack([np.zeros((len(rates), 1)), rates])
+
+
+def _band(x: Floats, curves: Floats) -> Band:
+    low, high = np.quantile(curves, _QUANTILES, axis=0)
+    return Band(x, low, high)

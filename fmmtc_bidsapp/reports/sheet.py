@@ -1,0 +1,285 @@
+"""The prediction sheet of a new person: one page on what a model says of them, and its worth.
+
+It is made from the written tables of ``apply`` alone, so it can be written anew without the model.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import pandas as pd
+
+from fmmtc_bidsapp.bidsio.names import GroupFiles, sheet_path
+from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.reports.answer import NOT_TESTED, notices
+from fmmtc_bidsapp.reports.group_tables import text_of
+from fmmtc_bidsapp.reports.pages import interval, number, percent, render_page
+from fmmtc_bidsapp.reports.sheet_figures import scale, strips
+from fmmtc_bidsapp.reports.written import (
+    computed,
+    plans_in,
+    program_version,
+    read_json,
+    read_plan,
+    read_table,
+)
+
+__all__ = ["write_sheets"]
+
+_EVIDENCE = "evidence of prediction"
+_USABLE = "usable"
+_MOST_REASONS = 4
+_MOST_CHARACTERS = 300
+"""Of a notice: what fits on the page beside everything else."""
+_REST = " … (the report of the group has the rest)"
+
+_THRESHOLDS = {
+    "0.5": "It is 0.5 by choice.",
+    "tuned": "It gave the best balanced accuracy within the training people.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Application:
+    """The written tables of one label."""
+
+    files: GroupFiles
+    about: Mapping[str, Any]
+    ranges: pd.DataFrame
+
+    @property
+    def model(self) -> str:
+        main = self.about.get("MainModel", "the model")
+        return str(self.about.get("ModelNames", {}).get(main, main))
+
+    @property
+    def positive(self) -> str:
+        target, value = self.about.get("Target"), self.about.get("PositiveValue")
+        return "positive" if target is None else f"{target} = {value}"
+
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        """What its bundle says of the model's worth; empty where it does not say."""
+        return self.about.get("Evidence") or {}
+
+
+def write_sheets(output_dir: Path, label: str) -> list[Path]:
+    """Write a page for each person a bundle was applied to; no other page stays in their folder.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+    label
+        Of the analysis, as in ``group_desc-<label>_…``.
+
+    Returns
+    -------
+    list of Path
+        One HTML file a person, without outside assets; empty where people were not predicted by a
+        finished model.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    OutputError
+        If a sheet cannot be written.
+    """
+    files = GroupFiles(output_dir, label)
+    predictions = read_table(files.predictions)
+    written = []
+    if not predictions.empty and predictions["fold"].isna().all():
+        about = read_json(files.predictions.with_suffix(".json"))
+        application = _Application(files, about, read_table(files.ranges))
+        provenance = _provenance(application)
+        for person in predictions.to_dict("records"):
+            path = sheet_path(files, _key(person))
+            write_text(path, _sheet(application, person, provenance))
+            written.append(path)
+    # Of an earlier run of the label: what no table says any more must not be handed out.
+    for path in set(files.sheets_dir.glob("*.html")) - set(written):
+        path.unlink()
+    return written
+
+
+def _key(person: Mapping[Any, Any]) -> str:
+    named = (person["participant_id"], person["session_id"])
+    return "_".join(each for each in named if isinstance(each, str))
+
+
+def _sheet(
+    application: _Application, person: Mapping[Any, Any], provenance: Sequence[tuple[str, str]]
+) -> str:
+    return render_page(
+        "sheet.html.jinja",
+        {
+            "title": _key(person).replace("_", " "),
+            "model": application.model,
+            "positive": application.positive,
+            "probability": number(person["probability"]),
+            "called": _called(application, person),
+            "notices": _notices(application, person),
+            "sentences": _sentences(application, person),
+            "scale": scale(application.evidence, person),
+            "strips": strips(application.ranges, person),
+            "worth": _worth(application),
+            "facts": [("Runs", number(person["n_runs"], 0)), *provenance],
+            "digest": text_of(application.about.get("BundleDigest")),
+            "report": application.files.report.name,
+        },
+    )
+
+
+def _called(application: _Application, person: Mapping[Any, Any]) -> str:
+    reached = person["probability"] >= person["threshold"]
+    return application.positive if reached else f"not {application.positive}"
+
+
+def _notices(application: _Application, person: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """List what must be known before the number is read."""
+    told = [*_of_worth(application.evidence)]
+    reasons = person["out_of_distribution"]
+    if isinstance(reasons, str):
+        told.append(
+            ("This scan is unlike those the model was trained on.", f"{_shortened(reasons)}.")
+        )
+    quality = text_of(person["qc_flag"])
+    if quality not in (_USABLE, "n/a"):
+        told.append(("The quality of this scan was in doubt.", f"{quality}."))
+    told += notices(application.about, "apply", application.model)
+    return [(heading, shorten(text, _MOST_CHARACTERS, placeholder=_REST)) for heading, text in told]
+
+
+def _of_worth(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    verdict = evidence.get("verdict")
+    if verdict == _EVIDENCE:
+        return []
+    if verdict is None:
+        return [("How well this model predicts is not known.", "Its bundle does not say.")]
+    if verdict == NOT_TESTED:
+        return [
+            (
+                "This model was not tested.",
+                "Whether it predicts better than chance is not known, so the probability may mean "
+                "nothing.",
+            )
+        ]
+    return [
+        (
+            "There is no evidence that this model predicts anything.",
+            "The probability is what it says, not what can be relied on.",
+        )
+    ]
+
+
+def _shortened(reasons: str) -> str:
+    each = reasons.split("; ")
+    rest = len(each) - _MOST_REASONS
+    shown = "; ".join(each[:_MOST_REASONS])
+    return f"{shown}; and {rest} more in the table of predictions" if rest > 0 else shown
+
+
+def _sentences(application: _Application, person: Mapping[Any, Any]) -> list[str]:
+    """Say what the probability, its interval and the threshold mean."""
+    evidence, positive = application.evidence, application.positive
+    n, n_positive = evidence.get("n_people"), evidence.get("n_positive")
+    base = (
+        [
+            f"Of the {n} people it was trained on, {n_positive} ({percent(n_positive / n)}) were "
+            f"{positive}: what one would say without a scan."
+        ]
+        if n
+        else []
+    )
+    how = _THRESHOLDS.get(str(evidence.get("threshold")), "It is the one of the bundle.")
+    return [
+        _spread(application, person),
+        *base,
+        f"Threshold {number(person['threshold'])}: from there on the model calls a person "
+        f"{positive}. {how} It is no clinical cut-off.",
+    ]
+
+
+def _spread(application: _Application, person: Mapping[Any, Any]) -> str:
+    limits = interval(person["probability_low"], person["probability_high"])
+    if not limits:
+        return (
+            "Interval: n/a. The model was trained once, so it is not known how far "
+            "another training would move this probability; nor how far other training people would."
+        )
+    n = application.about.get("Trainings", "n/a")
+    return (
+        f"Interval: {limits}, the 2.5 and 97.5 % quantiles of {n} trainings of this model. It does "
+        "not tell how far other training people would move it."
+    )
+
+
+def _worth(application: _Application) -> str:
+    """Say in one sentence how well the procedure did that made the model."""
+    evidence = application.evidence
+    if not evidence:
+        return (
+            "The bundle does not say how well the procedure that made the model did on people it "
+            "had not seen; its model card may."
+        )
+    limits = interval(evidence["auroc_low"], evidence["auroc_high"]) or "not known"
+    p = evidence["p_adjusted"]
+    tested = "" if p is None else f"; adjusted p = {number(p, 3)}"
+    why = evidence["not_tested"]
+    return (
+        f"In cross-validation on {evidence['n_people']} people, the procedure that made this model "
+        f"reached an AUROC of {number(evidence['auroc'])} (95 % interval {limits}; guessing gives "
+        f"0.50{tested}): {evidence['verdict']}{f', since {why}' if why else ''}."
+    )
+
+
+def _provenance(application: _Application) -> list[tuple[str, str]]:
+    """Say what the model is, and when and by what it was applied: the same for everyone."""
+    about, files = application.about, application.files
+    keys = {
+        "BundlePeople": "Trained on, people",
+        "Trainings": "Trainings",
+        "Atlas": "Atlas",
+        "Encoder": "Encoder",
+        "Bundle": "Bundle",
+    }
+    told = [(name, str(about[key])) for key, name in keys.items() if about.get(key) is not None]
+    version = program_version(files.output_dir) or "n/a"
+    return [
+        *told,
+        ("Last run on", _date(files)),
+        ("Program", f"fmmtc_bidsapp {version}"),
+        ("Label", files.label),
+    ]
+
+
+def _date(files: GroupFiles) -> str:
+    """Read from the log when the label was last run; a report written anew is not that."""
+    for path in plans_in(files.log_dir("any").parent):
+        plan = _plan_or_nothing(path)
+        own = (plan.get("label"), plan.get("analysis")) == (files.label, "apply")
+        if own and computed(plan):
+            return _spelled_date(path.parent.name)
+    return "n/a"
+
+
+def _plan_or_nothing(path: Path) -> dict[str, Any]:
+    """Read a plan; all labels share the log, and what another one left damaged takes no sheet."""
+    try:
+        return read_plan(path)
+    except InputError:
+        return {}
+
+
+def _spelled_date(run_id: str) -> str:
+    try:
+        return dt.datetime.strptime(run_id[:8], "%Y%m%d").date().isoformat()
+    except ValueError:
+        return "n/a"

@@ -1,0 +1,56 @@
+"""A small cohort whose encoder features are those of an encoder, so that maps lead through it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fmmtc_bidsapp.learning.experiments import FittedModel, adjust
+from fmmtc_bidsapp.learning.features import encode_series
+from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.model.brainlm import BrainLM
+from fmmtc_bidsapp.options import ModelOptions
+from fmmtc_bidsapp.records import Calibration, Examples, Fold
+
+SEED = 5
+
+
+def encoded(
+    examples: Examples, encoder: BrainLM, orders: int = 1, window: int | None = None
+) -> Examples:
+    """Put in place of the features what the encoder makes of the window."""
+    options = ModelOptions(
+        encoder="random",
+        normalisation="none",
+        window=window or examples.series.shape[2],
+        token_orders=orders,
+    )
+    cls = [
+        encode_series(
+            encoder,
+            series.T.astype(float),
+            examples.coordinates_mm,
+            options,
+            seed=SEED,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+        ).cls
+        for series in examples.series
+    ]
+    return replace(examples, cls=np.array(cls), cls_random=np.array(cls))
+
+
+def fold_of(examples: Examples, n_test: int = 4) -> Fold:
+    rows = np.arange(len(examples.keys))
+    return Fold(repeat=0, fold=0, train=rows[:-n_test], test=rows[-n_test:])
+
+
+def fitted(name: str, examples: Examples, fold: Fold, setup: Setup, epoch: int = 3) -> FittedModel:
+    """Train without inner folds: nothing here hangs on a calibration."""
+    seen, adjustment = adjust((name,), examples, fold.train, setup)
+    own = MODELS[name].learner(setup).fit(seen, fold.train, epoch, 1)
+    nothing = Calibration("none", 1.0, 0.0, 0.5)
+    return FittedModel(name, own, nothing, 0.5, epoch, np.zeros(0), adjustment)

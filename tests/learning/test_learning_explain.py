@@ -1,0 +1,100 @@
+"""What is explained of which model, and of models of shuffled outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from explained_cohort import SEED, encoded, fitted, fold_of
+
+from fmmtc_bidsapp.learning.experiments import refit_seed
+from fmmtc_bidsapp.learning.explain import explain_fold, explain_null, rollout_maps
+from fmmtc_bidsapp.learning.map_values import strengths
+from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.options import ExplainOptions
+
+FEATURES, PARCELS = ExplainOptions(), ExplainOptions(explain="parcels")
+
+
+@pytest.fixture(scope="module")
+def people(whole_cohort, setup):
+    return encoded(whole_cohort(effect=1.0), setup.encoder)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "streams", "series", "edges"),
+    [
+        ("fmmtc", FEATURES, True, False, False),
+        ("fmmtc", PARCELS, True, True, True),
+        ("knn-fused", PARCELS, False, False, False),
+        ("bnt", FEATURES, False, False, False),
+        ("bnt", PARCELS, False, False, True),
+        ("fc-logistic", FEATURES, False, False, True),
+        ("ridge-ts", FEATURES, False, True, False),
+        ("xgboost-fc", PARCELS, False, False, False),
+        ("dummy", PARCELS, False, False, False),
+    ],
+)
+def test_every_model_says_what_it_can(people, setup, name, options, streams, series, edges):
+    fold = fold_of(people, 2)
+    model = fitted(name, people, fold, setup)
+    found = explain_fold(model, people, fold, options, encoder=setup.encoder, seed=SEED)
+    assert (found.streams is not None) == streams
+    assert (found.series is not None, found.edges is not None) == (series, edges)
+    assert found.model == name
+
+
+def shuffled(people, count=2):
+    rng = np.random.default_rng(0)
+    return np.stack([rng.permutation(people.y) for _ in range(count)])
+
+
+def test_null_maps_of_a_linear_model_are_patterns_of_shuffled_fits(people, setup):
+    fold, labels = fold_of(people, 2), shuffled(people)
+    found = explain_null(
+        "ridge-fc", people, fold, labels, 1, setup, FEATURES, encoder=None, seed=SEED
+    )
+    own = replace(people, y=labels[1])
+    model = fitted("ridge-fc", own, fold, setup)
+    alone = explain_fold(model, own, fold, FEATURES, encoder=None, seed=SEED)
+    assert found.n.tolist() == [1, 1]
+    np.testing.assert_allclose(found.connectivity[1], strengths(np.abs(alone.edges[0])), rtol=1e-4)
+
+
+def test_null_maps_of_a_network_are_maps_of_shuffled_fits_of_as_many_epochs(people, setup):
+    fold, labels = fold_of(people, 2), shuffled(people)
+    found = explain_null("bnt", people, fold, labels, 2, setup, PARCELS, encoder=None, seed=SEED)
+    own = replace(people, y=labels[1])
+    learner = MODELS["bnt"].learner(setup)
+    model = replace(
+        fitted("bnt", own, fold, setup),
+        fitted=learner.fit(own, fold.train, 2, refit_seed(SEED, fold)),
+    )
+    alone = explain_fold(model, own, fold, PARCELS, encoder=None, seed=SEED)
+    kept = alone.edges[alone.converged]
+    assert found.n[1] == len(kept)
+    np.testing.assert_allclose(found.connectivity[1], strengths(np.abs(kept)).mean(axis=0))
+    assert found.edges.shape == (2, 28)
+
+
+def test_real_outcomes_have_no_part_in_null_maps(people, setup):
+    fold, labels = fold_of(people, 2), shuffled(people, 1)
+    unknown = replace(people, y=np.full(24, -1))
+    first, second = (
+        explain_null("bnt", each, fold, labels, 1, setup, PARCELS, encoder=None, seed=SEED)
+        for each in (people, unknown)
+    )
+    np.testing.assert_array_equal(first.edges, second.edges)
+
+
+def test_attention_is_followed_in_everybody_with_the_tokens_they_have(people, setup):
+    series = people.series.copy()
+    series[0, 3] = np.nan
+    found = rollout_maps(
+        replace(people, series=series), setup.encoder, seed=SEED, device=torch.device("cpu")
+    )
+    assert found.shape == (24, 8)
+    assert np.flatnonzero(np.isnan(found).any(axis=1)).tolist() == [0]
+    assert ((np.nansum(found, axis=1) > 0.5) & (np.nansum(found, axis=1) < 1)).all()
