@@ -41,7 +41,6 @@ from fmmtc_bidsapp.group.person import (
     fit_scale_of_runs,
     merge_matrices,
 )
-from fmmtc_bidsapp.group.quality import write_quality
 from fmmtc_bidsapp.learning.experiments import fit_final, train_together
 from fmmtc_bidsapp.learning.explain import explain_fold, explain_null, rollout_maps
 from fmmtc_bidsapp.learning.external import predict_new
@@ -56,12 +55,8 @@ from fmmtc_bidsapp.model.device import make_deterministic, resolve_device, resol
 from fmmtc_bidsapp.model.encoder import build_encoder, weights_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Fold, Ints
-from fmmtc_bidsapp.reports.group import write_group_report
-from fmmtc_bidsapp.reports.methods import write_citation
-from fmmtc_bidsapp.reports.sheet import write_sheets
 
 __all__ = [
-    "Citation",
     "Encode",
     "Explain",
     "FitFinal",
@@ -71,10 +66,7 @@ __all__ = [
     "Merge",
     "NullMaps",
     "Predict",
-    "Quality",
-    "Report",
     "Rollout",
-    "Sheets",
     "Shuffle",
     "check_device",
     "check_encoder",
@@ -564,60 +556,4 @@ class Predict(SimpleInterface):
         self._results["predictions"] = save_fold(
             Path(runtime.cwd) / "predictions.npz", predict_new(model, examples)
         )
-        return runtime
-
-
-class _QualityInput(BaseInterfaceInputSpec):
-    output_dir = traits.Str(mandatory=True, hash_files=False)
-
-
-class _QualityOutput(TraitedSpec):
-    summary = File(exists=True, desc="one line of text")
-
-
-class Quality(SimpleInterface):
-    """The quality of all runs, and QC-FC, from the written files."""
-
-    input_spec = _QualityInput
-    output_spec = _QualityOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        summary = Path(runtime.cwd) / "summary.txt"
-        summary.write_text(write_quality(Path(self.inputs.output_dir)), encoding="utf-8")
-        self._results["summary"] = str(summary)
-        return runtime
-
-
-class _ReportInput(BaseInterfaceInputSpec):
-    output_dir = traits.Str(mandatory=True, hash_files=False)
-    label = traits.Str(mandatory=True)
-
-
-class Report(SimpleInterface):
-    """The group's HTML report, from the written files."""
-
-    input_spec = _ReportInput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        write_group_report(Path(self.inputs.output_dir), self.inputs.label)
-        return runtime
-
-
-class Sheets(SimpleInterface):
-    """A page for each person that a bundle was applied to, from the written files."""
-
-    input_spec = _ReportInput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        write_sheets(Path(self.inputs.output_dir), self.inputs.label)
-        return runtime
-
-
-class Citation(SimpleInterface):
-    """What to cite, and the methods text of the whole dataset, from the written files."""
-
-    input_spec = _ReportInput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        write_citation(Path(self.inputs.output_dir))
         return runtime

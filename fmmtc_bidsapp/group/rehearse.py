@@ -30,7 +30,7 @@ from fmmtc_bidsapp.group.cost import (
     step_gb,
     step_s,
 )
-from fmmtc_bidsapp.group.encoding import stratum
+from fmmtc_bidsapp.group.encoding import all_known, stratum
 from fmmtc_bidsapp.group.explain import models_to_keep
 from fmmtc_bidsapp.group.fit import exchangeable, shuffled_cells
 from fmmtc_bidsapp.group.start import announce, check_prepared, require_quality
@@ -202,16 +202,11 @@ def _as_if_encoded(
         covariates=covariates.values if covariates.names else None,
         covariate_names=covariates.names,
         mean_fd_mm=blank("motion"),
-        groups=_known([person.group for person in people]),
-        arms=_known([person.arm for person in people]),
+        groups=all_known([person.group for person in people]),
+        arms=all_known([person.arm for person in people]),
         cls_random=blank("random encoder", 1),
         coordinates_mm=encoder.coordinates_mm,
     )
-
-
-def _known(values: Sequence[str | None]) -> tuple[str, ...] | None:
-    known = tuple(value for value in values if value is not None)
-    return known if len(known) == len(values) else None
 
 
 def _say_exclusions(exclusions: Sequence[Exclusion]) -> None:

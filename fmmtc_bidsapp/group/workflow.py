@@ -14,7 +14,6 @@ from fmmtc_bidsapp.engine import new_workflow, node_name
 from fmmtc_bidsapp.group.bundle import Bundle, fitted_files, fitted_paths
 from fmmtc_bidsapp.group.choice import EncoderChoice
 from fmmtc_bidsapp.group.nodes import (
-    Citation,
     Encode,
     Explain,
     FitFinal,
@@ -24,10 +23,7 @@ from fmmtc_bidsapp.group.nodes import (
     Merge,
     NullMaps,
     Predict,
-    Quality,
-    Report,
     Rollout,
-    Sheets,
     Shuffle,
 )
 from fmmtc_bidsapp.group.steps import (
@@ -41,6 +37,7 @@ from fmmtc_bidsapp.group.steps import (
     ExplainStep,
     Step,
 )
+from fmmtc_bidsapp.group.telling_nodes import Citation, Quality, Report, Sheets
 from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan

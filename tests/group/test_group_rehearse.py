@@ -36,8 +36,6 @@ def say(
     capsys: pytest.CaptureFixture[str],
 ):
     """Rehearse a command; returns its code and what it said."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
 
     def rehearse(*words: str | Path, dry: bool = True) -> tuple[int, str]:
         flags = (*words, "--dry-run") if dry else words
@@ -94,8 +92,6 @@ def test_surrogates_of_people_without_series_are_refused_at_once(tmp_path: Path)
 def test_surrogates_of_matrices_are_refused_by_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
     study = write_parcel_study(tmp_path / "study")
     columns = [f"P{i}" for i in range(N_PARCELS)]
     for path in (study / "derivatives").rglob("*_timeseries.*"):

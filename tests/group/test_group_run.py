@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group import nodes
+from fmmtc_bidsapp.group import telling_nodes
 from fmmtc_bidsapp.group.run import _report
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.plan import GroupPlan, Resources
@@ -21,9 +21,9 @@ def test_a_sheet_that_fails_is_told_by_itself_and_the_report_is_there(
     def broken(*_: object) -> None:
         raise InputError("damaged")
 
-    monkeypatch.setattr(nodes, "write_group_report", lambda *_: done.append("report"))
-    monkeypatch.setattr(nodes, "write_sheets", broken)
-    monkeypatch.setattr(nodes, "write_citation", lambda *_: done.append("citation"))
+    monkeypatch.setattr(telling_nodes, "write_group_report", lambda *_: done.append("report"))
+    monkeypatch.setattr(telling_nodes, "write_sheets", broken)
+    monkeypatch.setattr(telling_nodes, "write_citation", lambda *_: done.append("citation"))
     plugin = tmp_path / "plugin.yml"
     plugin.write_text("plugin: Linear")
     plan = GroupPlan(
