@@ -305,12 +305,13 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class ExplainOptions:
-    """What is said of how a model comes to its predictions; nothing here changes a fit."""
+    """What is said of how a model comes to its predictions; no fit finds anything else by it."""
 
     explain: str = _one_of("features", "features", "parcels", "none")
     """What is explained: features, how much series and connectivity carry (Fig. 2b of the paper);
     parcels, also which parcels and edges, which takes tens of seconds a person on a CPU; none.
-    Maps are computed and shown only of a model with evidence of prediction."""
+    Maps are computed and shown only of a model with evidence of prediction. Asking for more later
+    may fit the first repeat of the main model and of fc-logistic anew, with the same result."""
 
     show_unsupported_maps: bool = False
     """Compute and show maps of a model without evidence of prediction too, under a watermark."""

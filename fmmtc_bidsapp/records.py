@@ -846,7 +846,10 @@ class FoldExplanation:
     """(test person,) |logit of the function explained - logit predicted|: the first window and one
     token order stand for all."""
     agreement: Mapping[str, float] = field(default_factory=dict)
-    """By other baseline, Spearman correlation of the parcels' map with this one's."""
+    """By other baseline, Spearman correlation of the parcels' map with this one's; NaN where no
+    person's maps from all baselines converged."""
+    agreement_n: int = 0
+    """People behind `agreement`."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pytest
 
 # One thread a worker, before a numerical library is imported: threads of several workers would wait
 # for each other's cores.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+for _name in _THREADS:
     os.environ.setdefault(_name, "1")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,3 +30,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Keep the user's atlas and cache out of the tests, and tests off the network."""
     monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("FMMTC_ATLAS_DIR", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give back afterwards what a command sets in the process that it runs in."""
+    for name in _THREADS:
+        monkeypatch.setenv(name, os.environ[name])

@@ -48,8 +48,6 @@ Refusal = Callable[..., tuple[int, str]]
 @pytest.fixture
 def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
     """Return a function that runs a command, -> its exit code and what it says of it."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
     monkeypatch.setenv("FMMTC_CACHE_DIR", "/nonexistent")
 
     def refused(*words: str | Path) -> tuple[int, str]:

@@ -60,7 +60,11 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize(
-    "flags", ["plugin: Linear", pytest.param("--nprocs 1", marks=pytest.mark.slow)]
+    "flags",
+    [
+        "plugin: Linear",
+        pytest.param("--nprocs 1", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+    ],
 )
 def test_neither_processes_nor_their_number_change_a_byte(
     flags: str, study: Path, undisturbed: Path, tmp_path: Path
@@ -107,12 +111,6 @@ def test_what_the_main_model_goes_by_is_shown_only_with_evidence(undisturbed: Pa
     assert not files.attribution_map.exists()
 
 
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give back afterwards what a command sets in the process it runs in."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
-
-
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
@@ -135,10 +133,8 @@ def test_what_cannot_be_fitted_is_refused_before_anyone_is_encoded(
     words: str,
     study: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    one_thread(monkeypatch)
     command = group_command(study, tmp_path / "out", tmp_path / "work", *flags.split())
     assert main(command[3:]) == code
     assert words in capsys.readouterr().err
@@ -148,10 +144,8 @@ def test_what_cannot_be_fitted_is_refused_before_anyone_is_encoded(
 def test_models_without_an_encoder_need_no_weights_and_others_another_label(
     study: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    one_thread(monkeypatch)
     out, work = tmp_path / "out", tmp_path / "work"
     words = ["--encoder", "brainlm", "--permutations", "0", "--network", "ridge"]
     done = group(study, out, work, *words)

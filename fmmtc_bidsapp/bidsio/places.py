@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.images import open_image
@@ -37,7 +39,10 @@ class ParcelPlaces:
     """(parcel,) by level, ``network``, ``subnetwork`` and ``hemisphere``: the group's name, or n/a.
     A level that the table does not tell is absent."""
     is_of_table: bool
-    """Whether the atlas's table says so, and not the order of the series alone."""
+    """Whether `index` is the table's, and not the order of the series alone: only then may it be
+    looked up in a label image."""
+    table: Path | None = None
+    """That all of it comes from; None without one that names these parcels."""
 
 
 def read_places(folder: Path, series: SeriesFile, parcels: Sequence[str]) -> ParcelPlaces:
@@ -78,8 +83,8 @@ def read_places(folder: Path, series: SeriesFile, parcels: Sequence[str]) -> Par
         if names is not None and set(names) != {_UNKNOWN}
     }
     if table.index is None:
-        return ParcelPlaces(np.arange(1, len(parcels) + 1), groups, is_of_table=False)
-    return ParcelPlaces(table.index[order], groups, is_of_table=True)
+        return ParcelPlaces(np.arange(1, len(parcels) + 1), groups, False, table.path)
+    return ParcelPlaces(table.index[order], groups, True, table.path)
 
 
 def _hemispheres(table: ParcelTable) -> tuple[str, ...] | None:
@@ -105,7 +110,9 @@ def label_image(folder: Path, series: SeriesFile) -> Path | None:
     return image if image.is_file() and image.name.endswith(".nii.gz") else None
 
 
-def paint(labels: Path, index: NDArray[np.int64], values: NDArray[np.float64]) -> bytes:
+def paint(
+    labels: Path, index: NDArray[np.int64], values: NDArray[np.float64], description: str = ""
+) -> bytes:
     """Draw one value a parcel into a label image.
 
     Parameters
@@ -116,6 +123,8 @@ def paint(labels: Path, index: NDArray[np.int64], values: NDArray[np.float64]) -
         (parcel,) labels.
     values
         (parcel,) what to draw; NaN stays NaN.
+    description
+        Kept in the image's header, so that it goes wherever the image is copied; ASCII.
 
     Returns
     -------
@@ -130,11 +139,11 @@ def paint(labels: Path, index: NDArray[np.int64], values: NDArray[np.float64]) -
     try:
         image = open_image(labels)
         found = np.asanyarray(image.dataobj).astype(np.int64)
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
             f"{labels} cannot be read ({error!r}). Run the participant level again."
         ) from error
     value_of = dict(zip(index.tolist(), values.tolist(), strict=True)) | {0: 0.0}
     there, place = np.unique(found, return_inverse=True)
     drawn = np.array([value_of.get(label, np.nan) for label in there.tolist()], dtype=np.float32)
-    return map_bytes(drawn[place].reshape(found.shape), image.affine)
+    return map_bytes(drawn[place].reshape(found.shape), image.affine, description)

@@ -54,6 +54,8 @@ class ParcelTable:
     subnetworks: tuple[str, ...] | None = None
     hemispheres: tuple[str, ...] | None = None
     """(parcel,) as the table spells them"""
+    path: Path | None = None
+    """Of the table itself"""
 
 
 def find_series(
@@ -209,6 +211,7 @@ def read_atlas_table(folder: Path, label: str) -> ParcelTable | None:
         index=_index(table),
         subnetworks=_column(("subnetwork",), table),
         hemispheres=_column(_HEMISPHERE_COLUMNS, table),
+        path=path,
     )
 
 

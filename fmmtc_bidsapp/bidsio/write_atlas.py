@@ -71,14 +71,15 @@ def label_bytes(labels: NDArray[np.int32], affine: Floats) -> bytes:
     return _packed(labels, affine)
 
 
-def map_bytes(values: NDArray[np.float32], affine: Floats) -> bytes:
-    """Pack a map (x, y, z) as `label_bytes` packs labels."""
-    return _packed(values, affine)
+def map_bytes(values: NDArray[np.float32], affine: Floats, description: str = "") -> bytes:
+    """Pack a map (x, y, z) as `label_bytes` packs labels; 79 characters of it travel with it."""
+    return _packed(values, affine, description)
 
 
-def _packed(data: NDArray[Any], affine: Floats) -> bytes:
+def _packed(data: NDArray[Any], affine: Floats, description: str = "") -> bytes:
     plain: Any = nib.Nifti1Image(data, affine)
     plain.header.set_xyzt_units("mm")
+    plain.header["descrip"] = description[:79].encode("ascii")
     return gzip.compress(plain.to_bytes(), compresslevel=6, mtime=0)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fmmtc_bidsapp.engine.crashes import short_name
 
@@ -14,23 +15,34 @@ __all__ = ["NodeProgress", "duration"]
 
 
 class NodeProgress:
-    """Count finished nodes, as nipype's ``status_callback``."""
+    """Count finished nodes, as nipype's ``status_callback``.
 
-    def __init__(self, title: str) -> None:
+    Parameters
+    ----------
+    title
+        Shown beside the bar.
+    expected_s
+        By name, the seconds that a node is expected to take: where they differ, the number of nodes
+        says little of the time that is left. All take the same by default.
+    """
+
+    def __init__(self, title: str, expected_s: Mapping[str, float] | None = None) -> None:
         self.finished: set[str] = set()
         """Names of the nodes that are done, without the workflow's own."""
         self._title, self._n_nodes, self._n_done, self._tenth = title, 0, 0, 0
+        self._expected_s = dict(expected_s or {})
+        self._done_s = 0.0
         self._said: set[str] = set()
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[steps]}"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task(title, total=None)
+        self._task = self._bar.add_task(title, total=None, steps="")
 
     def __enter__(self) -> NodeProgress:
         self._start_s = time.monotonic()
@@ -43,7 +55,7 @@ class NodeProgress:
     def expect(self, n_more: int) -> None:
         """Set the whole: what is done, and so many nodes more."""
         self._n_nodes = self._n_done + n_more
-        self._bar.update(self._task, total=self._n_nodes)
+        self._bar.update(self._task, total=self._whole_s, steps=self._steps)
 
     def say(self, text: str) -> None:
         """Print a line once, whatever the bar is doing."""
@@ -59,19 +71,29 @@ class NodeProgress:
         """Take in that a node started, ended or broke."""
         if status == "start":
             return
+        name = short_name(node.fullname)
         if status == "end":
-            self.finished.add(short_name(node.fullname))
+            self.finished.add(name)
         self._n_done += 1
-        self._bar.advance(self._task)
+        self._done_s += self._expected_s.get(name, 1.0)
+        self._bar.update(self._task, completed=self._done_s, steps=self._steps)
         tenth = 10 * self._n_done // max(1, self._n_nodes)
         if not self._console.is_terminal and tenth > self._tenth:
             self._tenth = tenth
-            text = f"{self._title}: {self._n_done} of {self._n_nodes} steps{self._time_left()}"
-            print(text, flush=True)
+            print(f"{self._title}: {self._steps} steps{self._time_left()}", flush=True)
+
+    @property
+    def _steps(self) -> str:
+        return f"{self._n_done} of {self._n_nodes}"
+
+    @property
+    def _whole_s(self) -> float:
+        """Expected seconds of all nodes; without expectations one for each."""
+        return sum(self._expected_s.values()) or float(self._n_nodes)
 
     def _time_left(self) -> str:
-        n_left = self._n_nodes - self._n_done
-        left_s = (time.monotonic() - self._start_s) / self._n_done * n_left
+        passed_s = time.monotonic() - self._start_s
+        left_s = passed_s * (self._whole_s - self._done_s) / self._done_s
         if left_s < 1:
             return ""
         return f", about {duration(left_s)} left"

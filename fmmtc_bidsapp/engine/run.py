@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,13 @@ class NodeResults:
     failures: tuple[NodeFailure, ...]
 
 
-def run_workflow(workflow: Any, resources: Resources, *, title: str) -> NodeResults:
+def run_workflow(
+    workflow: Any,
+    resources: Resources,
+    *,
+    title: str,
+    expected_s: Mapping[str, float] | None = None,
+) -> NodeResults:
     """Run every node that can be run; one run at a time in a workspace.
 
     Parameters
@@ -50,6 +56,8 @@ def run_workflow(workflow: Any, resources: Resources, *, title: str) -> NodeResu
         Processes, memory and plugin.
     title
         Shown beside the progress.
+    expected_s
+        By name, the seconds each node is expected to take; where none are given, all the same.
 
     Returns
     -------
@@ -62,7 +70,9 @@ def run_workflow(workflow: Any, resources: Resources, *, title: str) -> NodeResu
     UsageError
         For a plugin file that cannot be used.
     """
-    return run_in_batches([workflow], lambda batch: batch[0], resources, title=title)
+    return run_in_batches(
+        [workflow], lambda batch: batch[0], resources, title=title, expected_s=expected_s
+    )
 
 
 def run_in_batches(
@@ -73,6 +83,7 @@ def run_in_batches(
     title: str,
     size: int | None = None,
     then: Callable[[Sequence[Item], NodeResults], None] | None = None,
+    expected_s: Mapping[str, float] | None = None,
 ) -> NodeResults:
     """Run one workflow after another, each built when its turn comes.
 
@@ -93,6 +104,8 @@ def run_in_batches(
         Items in a batch; by default 100, or 16 for every process where that is more, up to 500.
     then
         Called after every batch, so that what it finished outlives a later interruption.
+    expected_s
+        As in `run_workflow`.
 
     Returns
     -------
@@ -108,7 +121,7 @@ def run_in_batches(
     most = max(_SMALLEST_BATCH, _ITEMS_PER_PROCESS * plugin.arguments["n_procs"])
     size = size or min(most, _LARGEST_BATCH)
     failures: list[NodeFailure] = []
-    with NodeProgress(title) as progress:
+    with NodeProgress(title, expected_s) as progress:
         for start in range(0, len(items), size):
             batch = items[start : start + size]
             workflow = build(batch)

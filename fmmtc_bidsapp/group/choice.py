@@ -11,7 +11,7 @@ import numpy as np
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.models import MODELS, reads_encoder
-from fmmtc_bidsapp.options import ModelOptions
+from fmmtc_bidsapp.options import ExplainOptions, ModelOptions
 from fmmtc_bidsapp.records import Floats, Person
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "learns_scale",
     "needs_of_cohort",
     "refuse_contradictions",
+    "refuse_surrogates",
     "require_repetition_times",
     "require_series",
 ]
@@ -122,6 +123,34 @@ def encoder_options(asked: Sequence[str], options: ModelOptions) -> ModelOptions
     if not asked or any(reads_encoder(name) for name in asked):
         return options
     return replace(options, encoder=NO_ENCODER)
+
+
+def refuse_surrogates(asked: Sequence[str], options: ExplainOptions, *, has_series: bool) -> None:
+    """Refuse surrogates of series that are not there, before a single model is fitted.
+
+    Parameters
+    ----------
+    asked
+        Models that will be fitted, the main one first; empty for every model that can be.
+    options
+        What is to be explained, and from what baseline.
+    has_series
+        Whether there is more than matrices.
+
+    Raises
+    ------
+    UsageError
+        When the main model would be mapped from them.
+    """
+    wanted = (options.explain, options.explain_baseline) == ("parcels", "surrogate")
+    # Of models without epochs the maps have no baseline.
+    if not wanted or has_series or (asked and not MODELS[asked[0]].is_network):
+        return
+    raise UsageError(
+        "--explain-baseline surrogate makes phase-randomised copies of each person's series, and "
+        "there are connectivity matrices alone. Take --explain-baseline zero or mean, or give the "
+        "folder of the series."
+    )
 
 
 _OF_SERIES = frozenset({"encoder", "random encoder", "series"})

@@ -1,4 +1,4 @@
-"""Compare: cohort -> encode -> fit on shared folds -> across arms -> judge -> explain -> files."""
+"""Compare: cohort -> encode -> fit on shared folds -> across arms -> judge -> files -> explain."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.errors import AppError
-from fmmtc_bidsapp.group.explain import explain, models_to_keep
+from fmmtc_bidsapp.group.explain import models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
-from fmmtc_bidsapp.group.train import about_study, write_explained, write_study
-from fmmtc_bidsapp.learning.judge import DomainFits, judge
+from fmmtc_bidsapp.group.train import about_study, explain_and_write, judge_study, write_study
+from fmmtc_bidsapp.learning.judge import DomainFits
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, baselines, expand_models, missing_needs
 from fmmtc_bidsapp.learning.paper import (
     FEATURES,
@@ -57,25 +57,11 @@ def compare(plan: GroupPlan) -> list[Outcome]:
         keep=models_to_keep(plan, models),
     )
     across, more, broken = _fit_across(study, cells, models[0])
-    evaluation = judge(
-        fits.predictions,
-        study.encoded.examples,
-        plan.evaluation,
-        main=models[0],
-        seed=plan.random_seed,
-        permuted=fits.permuted,
-        published=fits.published,
-        trainings=fits.trainings,
-        selection=plan.protocol.selection,
-        rows=rows,
-        across=across,
-        duplicates=study.encoded.duplicates,
-    )
-    explained = explain(study, fits, evaluation)
+    evaluation = judge_study(study, fits, rows=rows, across=across)
     about, files = about_study(study, fits), GroupFiles(plan.output_dir, plan.label)
     write_study(files, study, fits, evaluation, about)
-    write_explained(files, explained)
-    return [*outcomes(study, [fits, *more]), *broken, *explained.outcomes]
+    explained = explain_and_write(files, study, fits, evaluation)
+    return [*outcomes(study, [fits, *more]), *broken, *explained]
 
 
 def asked_to_compare(plan: GroupPlan) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ __all__ = [
     "explain_s",
     "say_cost",
     "say_explain_cost",
+    "say_kept",
     "say_scales",
     "scale_gb",
     "step_gb",
@@ -284,6 +285,11 @@ _ROLLOUT_S = 4.0
 _PATTERN_S = 0.02
 """Of one Haufe pattern."""
 _EXPLAIN_GB = 3.0
+_KEPT_GB = 0.05
+"""Of a network's weights on disk: a ResNet-18, or BrainLM."""
+_LATE, _LATE_ENCODER = 40, 10
+"""Steps of the integrals begin at 16 and double, each time from the start; most end with the
+second. All of them, to 1024 and through the encoder to 256, are about so many times these two."""
 
 
 def explain_s(
@@ -342,7 +348,9 @@ def explain_gb(step: ExplainStep, examples: Examples) -> float:
     return _PROGRAM_GB + float(_COPIES * 8 * n * parcels**2) / 1e9
 
 
-def say_explain_cost(seconds: Mapping[ExplainStep, float], device: str, n_procs: int) -> None:
+def say_explain_cost(
+    seconds: Mapping[ExplainStep, float], device: str, n_procs: int, *, parcels: bool
+) -> None:
     """Print how much is to be explained, and about how long that takes.
 
     Parameters
@@ -353,6 +361,8 @@ def say_explain_cost(seconds: Mapping[ExplainStep, float], device: str, n_procs:
         Of the networks. The figures are of a processor: for another device no time is named.
     n_procs
         Processes at once.
+    parcels
+        Whether networks are mapped.
     """
     models = dict.fromkeys(step.kept.model for step in seconds)
     n_maps = sum(step.maps for step in seconds if step.kind == NULL_MAPS)
@@ -367,7 +377,30 @@ def say_explain_cost(seconds: Mapping[ExplainStep, float], device: str, n_procs:
         print(f"How long networks take on {device} the progress will tell.", flush=True)
         return
     whole = duration(expected_s(list(seconds.values()), n_procs))
+    late = (
+        f" A person whose integral is not complete at first takes up to {_LATE} times as long, and "
+        f"{_LATE_ENCODER} times where it goes through the encoder."
+        if parcels and any(step.is_network for step in seconds)
+        else ""
+    )
     print(
-        f"About {whole} with --nprocs {n_procs}; what an earlier run finished is taken over.",
+        f"About {whole} with --nprocs {n_procs}; what an earlier run finished is taken over.{late}",
         flush=True,
     )
+
+
+def say_kept(steps: Sequence[Step]) -> None:
+    """Print how much room the weights that are kept to be explained take, where it is much.
+
+    Parameters
+    ----------
+    steps
+        Everything that is to be fitted.
+    """
+    n = sum(len(step.keep) for step in steps if step.is_network)
+    if n * _KEPT_GB > 1:
+        print(
+            f"The weights of {n} fits are kept in the work folder to be explained, up to "
+            f"{n * _KEPT_GB:.1f} GB. --explain none keeps none.",
+            flush=True,
+        )

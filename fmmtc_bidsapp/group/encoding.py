@@ -35,6 +35,7 @@ from fmmtc_bidsapp.records import Duplicate, Examples, Exclusion, Floats, Fold, 
 __all__ = [
     "Encoded",
     "OfFold",
+    "all_known",
     "encode",
     "encoders_of",
     "keep_coordinates",
@@ -257,14 +258,15 @@ def _join(
         covariates=covariates.values if covariates.names else None,
         covariate_names=covariates.names,
         mean_fd_mm=_mean_fd_mm(people, about),
-        groups=_all_known([person.group for person in people]),
-        arms=_all_known([person.arm for person in people]),
+        groups=all_known([person.group for person in people]),
+        arms=all_known([person.arm for person in people]),
         cls_random=stack([own[1] for own in arrays], "cls") if len(arrays[0]) > 1 else None,
         coordinates_mm=coordinates_mm,
     )
 
 
-def _all_known(values: Sequence[str | None]) -> tuple[str, ...] | None:
+def all_known(values: Sequence[str | None]) -> tuple[str, ...] | None:
+    """Return the values where everyone has one, else None."""
     known = tuple(value for value in values if value is not None)
     return known if len(known) == len(values) else None
 

@@ -189,6 +189,7 @@ def save_explanation(path: Path, explanation: FoldExplanation) -> str:
         "fold": fold.fold,
         "method": explanation.method,
         "agreement": dict(explanation.agreement),
+        "agreement_n": explanation.agreement_n,
     }
     return save_arrays(path, {**there, "train": fold.train, "test": fold.test}, about)
 
@@ -201,5 +202,6 @@ def load_explanation(path: str | Path) -> FoldExplanation:
         fold=Fold(about["repeat"], about["fold"], arrays["train"], arrays["test"]),
         method=about["method"],
         agreement=about["agreement"],
+        agreement_n=about["agreement_n"],
         **{name: arrays.get(name) for name in _OF_EXPLANATION},
     )

@@ -6,15 +6,13 @@ computed of one without evidence that it predicts, unless ``--show-unsupported-m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fmmtc_bidsapp.bidsio.names import bids_uri
-from fmmtc_bidsapp.bidsio.places import label_image, paint, read_places
 from fmmtc_bidsapp.engine import (
     NodeFailure,
     Outcome,
@@ -23,27 +21,28 @@ from fmmtc_bidsapp.engine import (
     node_file,
     run_workflow,
 )
-from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.errors import AppError
+from fmmtc_bidsapp.group.atlas_map import draw_map, read_study_atlas
 from fmmtc_bidsapp.group.cost import explain_gb, explain_s, say_explain_cost
 from fmmtc_bidsapp.group.exchange import load_explanation
-from fmmtc_bidsapp.group.fit import Fits
+from fmmtc_bidsapp.group.fit import Fits, shuffled_cells
 from fmmtc_bidsapp.group.steps import (
     EXPLAIN,
     NULL_MAPS,
+    ONLY_PARCELS,
     ROLLOUT,
     ExplainStep,
     Kept,
     list_explain_steps,
+    why_no_step,
 )
 from fmmtc_bidsapp.group.study import Study
 from fmmtc_bidsapp.group.workflow import explain_workflow
-from fmmtc_bidsapp.learning.explain import can_attribute
+from fmmtc_bidsapp.learning.cohort_maps import NullMaps, restore_null_maps
 from fmmtc_bidsapp.learning.maps import Places, summarise, summarise_rollout
-from fmmtc_bidsapp.learning.null_maps import NullMaps, restore_null_maps
-from fmmtc_bidsapp.learning.permute import permuted_labels, shuffle_cells
 from fmmtc_bidsapp.learning.streams import modality_shares
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Evaluation, Explanation, FoldExplanation, MapRow, ModalityShare
+from fmmtc_bidsapp.records import Evaluation, Explanation, FoldExplanation, MapRow
 
 __all__ = ["Explained", "explain", "models_to_keep"]
 
@@ -51,7 +50,6 @@ _COMPANION = "fc-logistic"
 """Explained beside the main model: what lines drawn through connectivity go by."""
 _EVIDENCE = "evidence of prediction"
 _NOTHING = "none"
-_SOURCES = ("series", "connectivity")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +64,21 @@ class Explained:
     """The main model's parcels in the atlas's space; None where there is no map or no image of the
     labels."""
     failures: tuple[NodeFailure, ...] = ()
+    broken: tuple[Outcome, ...] = ()
+    """What failed outside of a node."""
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """How the steps that broke ended."""
-        return [
+        """How everything that broke ended."""
+        nodes = [
             Outcome(each.node, "failed", each.message, error_code(each.error))
             for each in self.failures
         ]
+        return [*nodes, *self.broken]
 
 
 def models_to_keep(plan: GroupPlan, models: Sequence[str]) -> tuple[str, ...]:
-    """Name the models whose weights explanations need; none where none are asked for.
+    """Name the models whose weights explanations need; none that would be said nothing of.
 
     Parameters
     ----------
@@ -86,7 +87,13 @@ def models_to_keep(plan: GroupPlan, models: Sequence[str]) -> tuple[str, ...]:
     models
         What will be fitted, the main model first.
     """
-    wanted = dict.fromkeys([models[0], _COMPANION]) if plan.explain.explain != _NOTHING else ()
+    if plan.explain.explain == _NOTHING:
+        return ()
+    return tuple(name for name in _explained(models) if not why_no_step(name, plan.explain))
+
+
+def _explained(models: Sequence[str]) -> tuple[str, ...]:
+    wanted = dict.fromkeys([models[0], _COMPANION])
     return tuple(name for name in wanted if name in models)
 
 
@@ -103,11 +110,24 @@ def explain(study: Study, fits: Fits, evaluation: Evaluation) -> Explained:
     Returns
     -------
     Explained
-        A node that fails takes its fold's map with it, and nothing else.
+        A node that fails takes its fold's map with it, and nothing else; any other error of ours
+        takes the maps, and is told.
     """
-    options, main = study.plan.explain, fits.models[0]
-    if options.explain == _NOTHING:
+    main = fits.models[0]
+    if study.plan.explain.explain == _NOTHING:
         return Explained()
+    try:
+        return _explain(study, fits, evaluation, main)
+    except AppError as error:
+        return Explained(
+            Explanation(held_back=f"it could not be computed ({error})"),
+            _about(study, main, {}),
+            broken=(Outcome("explanations", "failed", str(error), error.exit_code),),
+        )
+
+
+def _explain(study: Study, fits: Fits, evaluation: Evaluation, main: str) -> Explained:
+    options = study.plan.explain
     verdicts = {each.model: each.verdict for each in evaluation.tests}
     unsupported = verdicts[main] != _EVIDENCE
     if unsupported and not options.show_unsupported_maps:
@@ -119,22 +139,29 @@ def explain(study: Study, fits: Fits, evaluation: Evaluation) -> Explained:
         return Explained(Explanation(held_back=verdicts[main]), _about(study, main, {}))
     # Beside maps that nothing supports the watermark covers those of the linear model too.
     left_out = {
-        each.model: {"HeldBack": verdicts[each.model]}
-        for each in fits.kept
-        if not unsupported and verdicts[each.model] != _EVIDENCE
+        name: {"HeldBack": verdicts[name]}
+        for name in _explained(fits.models)
+        if not unsupported and verdicts[name] != _EVIDENCE
     }
+    nothing = {
+        name: {"NoMaps": why}
+        for name in _explained(fits.models)
+        if name not in left_out and (why := why_no_step(name, options))
+    }
+    atlas = read_study_atlas(study)
     steps, ended, failures = _run(study, [each for each in fits.kept if each.model not in left_out])
-    places = _places(study)
     rows: list[MapRow] = []
     folds: list[FoldExplanation] = []
-    models: dict[str, Any] = dict(left_out)
+    models: dict[str, Any] = {**left_out, **nothing}
     for name in dict.fromkeys(step.kept.model for step in steps):
         own = _folds(steps, ended, name)
-        maps, models[name] = _summed_up(study, name, own, _nulls(steps, ended, name), places)
-        rows += [*maps, *_rollout(study, name, steps, ended, places)]
+        nulls = _nulls(steps, ended, name, {each.fold.fold for each in own})
+        maps, models[name] = _summed_up(study, name, own, nulls, atlas.places)
+        rows += [*maps, *_rollout(study, name, steps, ended, atlas.places)]
         folds += own
     shares = modality_shares(folds, study.plan.random_seed, study.plan.evaluation.bootstrap)
-    image, drawn = _image(study, [row for row in rows if row.model == main], shares)
+    own_rows = [row for row in rows if row.model == main]
+    drawn = draw_map(atlas, own_rows, shares, unsupported=unsupported)
     explanation = Explanation(
         shares=shares,
         rows=tuple(rows),
@@ -142,7 +169,8 @@ def explain(study: Study, fits: Fits, evaluation: Evaluation) -> Explained:
         held_back="" if shares or rows else _why_nothing(main, models, failures),
         unsupported=unsupported,
     )
-    return Explained(explanation, _about(study, main, {**models}) | drawn, image, failures)
+    about = {**_about(study, main, models), **atlas.about, **drawn.about}
+    return Explained(explanation, about, drawn.image, failures, drawn.broken)
 
 
 def _about(study: Study, main: str, models: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,9 +188,11 @@ def _about(study: Study, main: str, models: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _why_nothing(main: str, models: Mapping[str, Any], failures: Sequence[NodeFailure]) -> str:
+    if "NoMaps" in models.get(main, {}):
+        return str(models[main]["NoMaps"])
     if failures:
         return f"it could not be computed ({failures[0].message})"
-    return str(models.get(main, {}).get("NoMaps", "its fits were not kept"))
+    return "it could not be fitted on a fold of the first repeat"
 
 
 def _run(
@@ -173,7 +203,12 @@ def _run(
     cells = _cells(study)
     steps = list_explain_steps(plan, kept, device=study.device, null_maps=bool(cells))
     seconds = {step: explain_s(step, examples, plan.explain, plan.train) for step in steps}
-    say_explain_cost(seconds, study.device, plan.resources.n_procs)
+    say_explain_cost(
+        seconds,
+        study.device,
+        plan.resources.n_procs,
+        parcels=plan.explain.explain == "parcels",
+    )
     workflow = explain_workflow(
         plan,
         {step: study.encoded.examples_file_of(step.kept.fold) for step in steps},
@@ -183,7 +218,12 @@ def _run(
         device=study.device,
         crash_dir=study.crash_dir,
     )
-    nodes = run_workflow(workflow, plan.resources, title="explain")
+    nodes = run_workflow(
+        workflow,
+        plan.resources,
+        title="explain",
+        expected_s={step.name: each for step, each in seconds.items()},
+    )
     ended = {
         step: Path(node_file(workflow, step.name, "")) for step in steps if step.name in nodes.done
     }
@@ -192,13 +232,9 @@ def _run(
 
 def _cells(study: Study) -> tuple[str, ...]:
     """Name those who may exchange outcomes, as in the test; nobody where that is too few ways."""
-    examples = study.encoded.examples
-    cells = shuffle_cells(examples, study.folds)
-    try:
-        permuted_labels(examples.y, cells, 1, study.plan.random_seed)
-    except InputError as error:
+    cells, error = shuffled_cells(study.encoded.examples, study.folds, study.plan.random_seed)
+    if error is not None:
         print(f"WARNING: there is nothing to hold maps against. {error}")
-        return ()
     return cells
 
 
@@ -213,13 +249,21 @@ def _folds(
 
 
 def _nulls(
-    steps: Sequence[ExplainStep], ended: Mapping[ExplainStep, Path], model: str
+    steps: Sequence[ExplainStep],
+    ended: Mapping[ExplainStep, Path],
+    model: str,
+    explained: Set[int],
 ) -> list[NullMaps]:
     """Read the maps of shuffled outcomes, one a fold; none where one of them is lost.
 
-    A shuffle is one model over all folds, like the real one.
+    A shuffle is one model over the folds that were explained, like the real one: a mean over more
+    folds has less noise.
     """
-    own = [step for step in steps if step.kind == NULL_MAPS and step.kept.model == model]
+    own = [
+        step
+        for step in steps
+        if step.kind == NULL_MAPS and step.kept.model == model and step.kept.fold.fold in explained
+    ]
     if not set(own) <= set(ended):
         return []
     of_fold: dict[int, list[Mapping[str, Any]]] = {}
@@ -241,13 +285,17 @@ def _summed_up(
 ) -> tuple[tuple[MapRow, ...], dict[str, Any]]:
     """Make the rows of one model, and what is said of them."""
     options, plan = study.plan.explain, study.plan
+    in_all = sum(fold.repeat == study.folds[0].repeat for fold in study.folds)
+    counted = {"Folds": f"{len(folds)} of {in_all}"}
     mapped = [each for each in folds if each.edges is not None or each.series_size is not None]
+    if not folds:
+        return (), counted
     if not mapped:
-        why = can_attribute(model) or "maps of a network are computed with --explain parcels"
-        return (), {"Folds": len(folds), "NoMaps": why}
+        return (), {**counted, "NoMaps": ONLY_PARCELS}
     rows, told = summarise(
         mapped, nulls, places, seed=plan.random_seed, n_bootstrap=plan.evaluation.bootstrap
     )
+    told = {**told, **counted}
     if mapped[0].converged is None:
         return rows, told
     return rows, {**told, "Baseline": options.explain_baseline, "SmoothGrad": options.smoothgrad}
@@ -273,29 +321,3 @@ def _rollout(
         seed=plan.random_seed,
         n_bootstrap=plan.evaluation.bootstrap,
     )
-
-
-def _places(study: Study) -> Places:
-    cohort = study.cohort
-    found = read_places(study.plan.series_dir, cohort.people[0].runs[0], cohort.parcels)
-    return Places(cohort.parcels, found.index.tolist(), found.groups)
-
-
-def _image(
-    study: Study, rows: Sequence[MapRow], shares: Sequence[ModalityShare]
-) -> tuple[bytes | None, dict[str, Any]]:
-    """Draw the parcels of the stream that carries more, or say why not."""
-    parcels = [row for row in rows if row.level == "parcel" and row.source in _SOURCES]
-    if not parcels:
-        return None, {"NoImage": "the main model has no map of parcels"}
-    carried = {each.modality: each.share for each in shares if each.model == rows[0].model}
-    source = max(dict.fromkeys(row.source for row in parcels), key=lambda s: carried.get(s, 0.0))
-    folder, series = study.plan.series_dir, study.cohort.people[0].runs[0]
-    labels = label_image(folder, series)
-    if labels is None:
-        return None, {"NoImage": f"{folder.name} holds no label image of the series' atlas"}
-    own = [row for row in parcels if row.source == source]
-    index = np.array([row.index for row in own], dtype=np.int64)
-    drawn = paint(labels, index, np.array([row.attribution for row in own]))
-    about = {"Model": rows[0].model, "Source": source, "Value": "attribution"}
-    return drawn, {"Image": {**about, "Labels": bids_uri(labels, folder)}}

@@ -18,7 +18,7 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.cost import say_cost, step_gb, step_s
+from fmmtc_bidsapp.group.cost import say_cost, say_kept, step_gb, step_s
 from fmmtc_bidsapp.group.encoding import Encoded
 from fmmtc_bidsapp.group.exchange import load_fold
 from fmmtc_bidsapp.group.steps import FINAL, FIT, PUBLISHED, SHUFFLES, Kept, Step, list_steps
@@ -29,7 +29,7 @@ from fmmtc_bidsapp.learning.permute import headline, permuted_labels, shuffle_ce
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldPredictions
 
-__all__ = ["Fits", "exchangeable", "fit_models"]
+__all__ = ["Fits", "exchangeable", "fit_models", "shuffled_cells"]
 
 _NOT_ASKED = "no shuffles of the outcome were made; ask for them with --permutations"
 _BROKEN = "it could not be fitted on every fold"
@@ -117,6 +117,7 @@ def fit_models(
     )
     seconds = {step: step_s(step, encoded.examples, plan.train) for step in steps}
     say_cost(seconds, device, plan.resources.n_procs)
+    say_kept(steps)
     workflow = fit_workflow(
         plan,
         f"{re.sub('[^0-9A-Za-z]+', '_', title)}_{plan.label}",
@@ -127,7 +128,12 @@ def fit_models(
         device=device,
         crash_dir=crash_dir,
     )
-    nodes = run_workflow(workflow, plan.resources, title=title)
+    nodes = run_workflow(
+        workflow,
+        plan.resources,
+        title=title,
+        expected_s={step.name: each for step, each in seconds.items()},
+    )
     ended = {
         step: Path(node_file(workflow, step.name, "")) for step in steps if step.name in nodes.done
     }
@@ -166,16 +172,34 @@ def exchangeable(
     """
     if plan.protocol.permutations == "0":
         return (), _NOT_ASKED
+    cells, error = shuffled_cells(examples, folds, plan.random_seed)
+    if error is None:
+        return cells, ""
+    # Who asked for nothing is not kept from the figures that need no shuffle.
+    if plan.protocol.permutations != "auto":
+        raise error
+    print(f"WARNING: nothing is tested. {error}")
+    return (), str(error)
+
+
+def shuffled_cells(
+    examples: Examples, folds: Sequence[Fold], seed: int
+) -> tuple[tuple[str, ...], InputError | None]:
+    """Name those who may exchange outcomes (`shuffle_cells`); or nobody, and what speaks against.
+
+    Parameters
+    ----------
+    examples, folds
+        The cohort, and its outer folds.
+    seed
+        Of the run.
+    """
     cells = shuffle_cells(examples, folds)
     try:
-        permuted_labels(examples.y, cells, 1, plan.random_seed)
+        permuted_labels(examples.y, cells, 1, seed)
     except InputError as error:
-        # Who asked for nothing is not kept from the figures that need no shuffle.
-        if plan.protocol.permutations != "auto":
-            raise
-        print(f"WARNING: nothing is tested. {error}")
-        return (), str(error)
-    return cells, ""
+        return (), error
+    return cells, None
 
 
 def _of_kind(kind: str, steps: Sequence[Step]) -> list[Step]:

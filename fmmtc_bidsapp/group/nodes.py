@@ -41,9 +41,8 @@ from fmmtc_bidsapp.group.person import (
     fit_scale_of_runs,
     merge_matrices,
 )
-from fmmtc_bidsapp.group.quality import write_quality
 from fmmtc_bidsapp.learning.experiments import fit_final, train_together
-from fmmtc_bidsapp.learning.explain import explain_fold, explain_null
+from fmmtc_bidsapp.learning.explain import explain_fold, explain_null, rollout_maps
 from fmmtc_bidsapp.learning.external import predict_new
 from fmmtc_bidsapp.learning.features import Scale, check_window
 from fmmtc_bidsapp.learning.learner import Setup
@@ -51,15 +50,11 @@ from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.networks import NETWORKS
 from fmmtc_bidsapp.learning.optimism import publish_together
 from fmmtc_bidsapp.learning.permute import permuted_aurocs, permuted_labels
-from fmmtc_bidsapp.learning.rollouts import rollout_maps
 from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.device import make_deterministic, resolve_device, resolve_precision
 from fmmtc_bidsapp.model.encoder import build_encoder, weights_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Fold, Ints
-from fmmtc_bidsapp.reports.group import write_group_report
-from fmmtc_bidsapp.reports.methods import write_citation
-from fmmtc_bidsapp.reports.sheet import write_sheets
 
 __all__ = [
     "Encode",
@@ -71,8 +66,6 @@ __all__ = [
     "Merge",
     "NullMaps",
     "Predict",
-    "Quality",
-    "Report",
     "Rollout",
     "Shuffle",
     "check_device",
@@ -563,48 +556,4 @@ class Predict(SimpleInterface):
         self._results["predictions"] = save_fold(
             Path(runtime.cwd) / "predictions.npz", predict_new(model, examples)
         )
-        return runtime
-
-
-class _QualityInput(BaseInterfaceInputSpec):
-    output_dir = traits.Str(mandatory=True, hash_files=False)
-
-
-class _QualityOutput(TraitedSpec):
-    summary = File(exists=True, desc="one line of text")
-
-
-class Quality(SimpleInterface):
-    """The quality of all runs, and QC-FC, from the written files."""
-
-    input_spec = _QualityInput
-    output_spec = _QualityOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        summary = Path(runtime.cwd) / "summary.txt"
-        summary.write_text(write_quality(Path(self.inputs.output_dir)), encoding="utf-8")
-        self._results["summary"] = str(summary)
-        return runtime
-
-
-class _ReportInput(BaseInterfaceInputSpec):
-    output_dir = traits.Str(mandatory=True, hash_files=False)
-    label = traits.Str(mandatory=True)
-
-
-class _ReportOutput(TraitedSpec):
-    report = File(exists=True)
-
-
-class Report(SimpleInterface):
-    """The group's HTML report, and what to cite, from the written files."""
-
-    input_spec = _ReportInput
-    output_spec = _ReportOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        output_dir = Path(self.inputs.output_dir)
-        write_citation(output_dir)
-        write_sheets(output_dir, self.inputs.label)
-        self._results["report"] = str(write_group_report(output_dir, self.inputs.label))
         return runtime

@@ -21,15 +21,20 @@ from fmmtc_bidsapp.group.compare import across_arms, asked_to_compare, compared_
 from fmmtc_bidsapp.group.cost import (
     encode_s,
     expected_s,
+    explain_gb,
+    explain_s,
     say_cost,
+    say_explain_cost,
+    say_kept,
     say_scales,
     step_gb,
     step_s,
 )
-from fmmtc_bidsapp.group.encoding import stratum
-from fmmtc_bidsapp.group.fit import exchangeable
+from fmmtc_bidsapp.group.encoding import all_known, stratum
+from fmmtc_bidsapp.group.explain import models_to_keep
+from fmmtc_bidsapp.group.fit import exchangeable, shuffled_cells
 from fmmtc_bidsapp.group.start import announce, check_prepared, require_quality
-from fmmtc_bidsapp.group.steps import Step, list_steps
+from fmmtc_bidsapp.group.steps import Kept, Step, list_explain_steps, list_steps
 from fmmtc_bidsapp.group.study import Admitted, admit, warn_of_selection, with_baselines
 from fmmtc_bidsapp.group.train import asked_to_train
 from fmmtc_bidsapp.group.workflow import ENCODE_GB, MERGE_GB, PREDICT_GB
@@ -65,6 +70,7 @@ def _train(plan: GroupPlan) -> None:
     models = with_baselines(asked, examples)
     _say_encoding(admitted.plan, admitted.cohort, admitted.encoder, (None, *folds))
     _say_fits(admitted, examples, _steps(admitted, examples, folds, models, final=True))
+    _say_explaining(admitted, examples, folds, models)
 
 
 def _compare(plan: GroupPlan) -> None:
@@ -81,6 +87,7 @@ def _compare(plan: GroupPlan) -> None:
     _say_encoding(admitted.plan, admitted.cohort, admitted.encoder, (*folds, *across))
     steps = _steps(admitted, examples, folds, models, final=False)
     _say_fits(admitted, examples, [*steps, *_across(admitted, across, inside)])
+    _say_explaining(admitted, examples, folds, models)
 
 
 def _begin(plan: GroupPlan, asked: Sequence[str]) -> tuple[Admitted, Examples, tuple[Fold, ...]]:
@@ -112,7 +119,10 @@ def _steps(
 ) -> list[Step]:
     plan, device = admitted.plan, admitted.device
     cells, _ = exchangeable(plan, examples, folds)
-    steps = list_steps(plan, models, folds, device=device, final=final, permute=bool(cells))
+    keep = models_to_keep(plan, models)
+    steps = list_steps(
+        plan, models, folds, device=device, final=final, permute=bool(cells), keep=keep
+    )
     for is_network, kind in ((True, "networks"), (False, "models without epochs")):
         if any(step.is_network == is_network for step in steps):
             n = plan.protocol.n_permutations(is_network=is_network, device=device) if cells else 0
@@ -192,16 +202,11 @@ def _as_if_encoded(
         covariates=covariates.values if covariates.names else None,
         covariate_names=covariates.names,
         mean_fd_mm=blank("motion"),
-        groups=_known([person.group for person in people]),
-        arms=_known([person.arm for person in people]),
+        groups=all_known([person.group for person in people]),
+        arms=all_known([person.arm for person in people]),
         cls_random=blank("random encoder", 1),
         coordinates_mm=encoder.coordinates_mm,
     )
-
-
-def _known(values: Sequence[str | None]) -> tuple[str, ...] | None:
-    known = tuple(value for value in values if value is not None)
-    return known if len(known) == len(values) else None
 
 
 def _say_exclusions(exclusions: Sequence[Exclusion]) -> None:
@@ -280,7 +285,31 @@ def _say_fits(admitted: Admitted, examples: Examples, steps: Sequence[Step]) -> 
     plan = admitted.plan
     seconds = {step: step_s(step, examples, plan.train) for step in steps}
     say_cost(seconds, admitted.device, plan.resources.n_procs)
+    say_kept(steps)
     _say_memory([step_gb(step, examples) for step in steps], plan)
+
+
+def _say_explaining(
+    admitted: Admitted, examples: Examples, folds: Sequence[Fold], models: Sequence[str]
+) -> None:
+    """Say what explanations would take, as if the models turned out to predict."""
+    plan, device = admitted.plan, admitted.device
+    kept = [
+        Kept(name, fold, plan.workspace)
+        for name in models_to_keep(plan, models)
+        for fold in folds
+        if fold.repeat == folds[0].repeat
+    ]
+    cells, _ = shuffled_cells(examples, folds, plan.random_seed)
+    steps = list_explain_steps(plan, kept, device=device, null_maps=bool(cells))
+    if not steps:
+        return
+    print("After that, of those of these models that show evidence of prediction:")
+    seconds = {step: explain_s(step, examples, plan.explain, plan.train) for step in steps}
+    say_explain_cost(
+        seconds, device, plan.resources.n_procs, parcels=plan.explain.explain == "parcels"
+    )
+    _say_memory([explain_gb(step, examples) for step in steps], plan)
 
 
 def _say_memory(steps_gb: Sequence[float], plan: GroupPlan) -> None:

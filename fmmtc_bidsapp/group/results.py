@@ -12,7 +12,9 @@ import numpy as np
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.eligibility import eligibility_columns
 from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.bidsio.write import write_bytes, write_json, write_tsv
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.columns import describe
 from fmmtc_bidsapp.group.position import Position
 from fmmtc_bidsapp.learning.arms import PROGNOSIS
@@ -20,6 +22,7 @@ from fmmtc_bidsapp.learning.lines import OPTIMISTIC
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST
 from fmmtc_bidsapp.learning.outcomes import PredictionRow
+from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.records import (
     ComparisonRow,
     Evaluation,
@@ -37,6 +40,7 @@ __all__ = [
     "told_of",
     "warning_of",
     "withdraw_explanation",
+    "withdraw_stale_explanation",
     "write_cohort",
     "write_evaluation",
     "write_explanation",
@@ -289,6 +293,7 @@ def write_explanation(
         return
     told = {
         "HeldBack": explanation.held_back,
+        _EXPLAINED: _digest(files),
         "Supported": not (explanation.unsupported or explanation.held_back),
         **about,
     }
@@ -296,6 +301,25 @@ def write_explanation(
     _write(files.attributions, _table(explanation.rows, MapRow), told)
     if image is not None:
         write_bytes(files.attribution_map, image)
+
+
+_EXPLAINED = "PredictionsSHA256"
+"""Key of what a sidecar's maps explain."""
+
+
+def withdraw_stale_explanation(files: GroupFiles) -> None:
+    """Take explanations away that are of other predictions than those that stand there now."""
+    try:
+        explained = read_json(files.attributions.with_suffix(".json")).get(_EXPLAINED)
+    except InputError:
+        # Absent or damaged: nothing says what the rest is of.
+        explained = None
+    if explained != _digest(files):
+        withdraw_explanation(files)
+
+
+def _digest(files: GroupFiles) -> str:
+    return file_digest(files.predictions)
 
 
 def withdraw_explanation(files: GroupFiles) -> None:

@@ -102,11 +102,11 @@ def _quality(plan: GroupPlan) -> list[Outcome]:
 
 
 def _report(plan: GroupPlan) -> list[Outcome]:
-    """Write the report; one that fails is listed and takes no result with it."""
+    """Write the report, the sheets and the methods text; what fails is listed, and fails alone."""
     log_dir = GroupFiles(plan.output_dir, plan.label).log_dir(plan.run_id)
     workflow = report_workflow(plan, log_dir)
     failures = run_workflow(workflow, plan.resources, title="report").failures
-    return [Outcome("report", "failed", each.message, error_code(each.error)) for each in failures]
+    return [Outcome(each.node, "failed", each.message, error_code(each.error)) for each in failures]
 
 
 def _rewrite_report(plan: GroupPlan) -> int:

@@ -14,6 +14,8 @@ from pathlib import Path
 from fmmtc_bidsapp.engine import node_name
 from fmmtc_bidsapp.learning.explain import can_attribute
 from fmmtc_bidsapp.learning.models import MODELS, families
+from fmmtc_bidsapp.learning.networks import NETWORKS
+from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Fold
 
@@ -22,6 +24,7 @@ __all__ = [
     "FINAL",
     "FIT",
     "NULL_MAPS",
+    "ONLY_PARCELS",
     "PUBLISHED",
     "ROLLOUT",
     "SHUFFLES",
@@ -30,6 +33,7 @@ __all__ = [
     "Step",
     "list_explain_steps",
     "list_steps",
+    "why_no_step",
 ]
 
 FIT, SHUFFLES, PUBLISHED, FINAL = "fit", "shuffles", "published", "final"
@@ -42,6 +46,8 @@ the attention of its frozen encoder goes in these people."""
 
 _FROZEN = frozenset({"encoder", "random encoder"})
 """Needs of models that read what a frozen encoder makes."""
+
+ONLY_PARCELS = "maps of a network are computed with --explain parcels"
 
 _SHUFFLES_AT_ONCE = 5
 """Of networks, in one step."""
@@ -184,6 +190,28 @@ class ExplainStep:
         return node_name(
             f"{self.kind}_{self.kept.model}_repeat_{fold.repeat}_fold_{fold.fold}{part}"
         )
+
+
+def why_no_step(model: str, options: ExplainOptions) -> str:
+    """Say why nothing is to be explained of a model, so that its weights need not be kept.
+
+    Parameters
+    ----------
+    model
+        A key of `MODELS`.
+    options
+        What is asked for, other than nothing at all.
+
+    Returns
+    -------
+    str
+        Empty where something is: a map, or how much each of two streams carries.
+    """
+    why, family = can_attribute(model), MODELS[model].family
+    if why or not MODELS[model].is_network or options.explain == "parcels":
+        return why
+    n_streams = 1 if family is None else len(NETWORKS[family].streams)
+    return ONLY_PARCELS if n_streams == 1 else ""
 
 
 def list_explain_steps(

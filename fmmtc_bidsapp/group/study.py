@@ -15,6 +15,7 @@ from fmmtc_bidsapp.group.choice import (
     learns_scale,
     needs_of_cohort,
     refuse_contradictions,
+    refuse_surrogates,
     require_repetition_times,
 )
 from fmmtc_bidsapp.group.encoding import Encoded, encode, stratum
@@ -92,6 +93,7 @@ def admit(plan: GroupPlan, asked: Sequence[str]) -> Admitted:
     device = check_device(plan.train.device)
     plan = replace(plan, model=with_weights_folder(encoder_options(asked, plan.model)))
     cohort = read_people(plan, plan.cohort, smallest_class=plan.train.folds)
+    refuse_surrogates(asked, plan.explain, has_series=cohort.has_series)
     _rehearse(plan, cohort.people)
     require_repetition_times(cohort.people, plan.model)
     digest = check_encoder(plan.model, plan.random_seed)

@@ -1,8 +1,8 @@
-"""Train: cohort -> encode -> fit each model on each fold -> judge -> explain -> files -> bundle."""
+"""Train: cohort -> encode -> fit each model on each fold -> judge -> files -> bundle -> explain."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,18 +10,26 @@ from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import withdraw_bundle
-from fmmtc_bidsapp.group.explain import Explained, explain, models_to_keep
+from fmmtc_bidsapp.group.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.keep import keep_bundle
 from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
-from fmmtc_bidsapp.learning.judge import judge, model_titles
+from fmmtc_bidsapp.learning.judge import DomainFits, judge, model_titles
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, expand_models
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
+from fmmtc_bidsapp.learning.paper import PaperRow
 from fmmtc_bidsapp.learning.permute import missing_bar
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 
-__all__ = ["about_study", "asked_to_train", "train", "write_explained", "write_study"]
+__all__ = [
+    "about_study",
+    "asked_to_train",
+    "explain_and_write",
+    "judge_study",
+    "train",
+    "write_study",
+]
 
 
 def train(plan: GroupPlan) -> list[Outcome]:
@@ -48,33 +56,53 @@ def train(plan: GroupPlan) -> list[Outcome]:
         permute=True,
         keep=models_to_keep(plan, models),
     )
-    evaluation = judge(
-        fits.predictions,
-        study.encoded.examples,
-        plan.evaluation,
-        main=asked[0],
-        seed=plan.random_seed,
-        permuted=fits.permuted,
-        published=fits.published,
-        trainings=fits.trainings,
-        selection=plan.protocol.selection,
-        duplicates=study.encoded.duplicates,
-    )
-    explained = explain(study, fits, evaluation)
+    evaluation = judge_study(study, fits)
     files = GroupFiles(plan.output_dir, plan.label)
     about = about_study(study, fits)
     write_study(files, study, fits, evaluation, about)
-    write_explained(files, explained)
     if fits.final:
         keep_bundle(files, study, fits, evaluation, about)
     else:
         withdraw_bundle(files.bundle_dir)
-    return [*outcomes(study, [fits]), *explained.outcomes]
+    return [*outcomes(study, [fits]), *explain_and_write(files, study, fits, evaluation)]
 
 
 def asked_to_train(plan: GroupPlan) -> tuple[str, ...]:
     """List the models that are asked for, the main one first."""
     return expand_models(plan.protocol.network or (MAIN_MODEL,), plan.protocol.features)
+
+
+def judge_study(
+    study: Study,
+    fits: Fits,
+    *,
+    rows: Sequence[PaperRow] = (),
+    across: DomainFits | None = None,
+) -> Evaluation:
+    """Judge everything that was fitted.
+
+    Parameters
+    ----------
+    study, fits
+        Who was analysed, and what was fitted, the main model first.
+    rows, across
+        Of a comparison, as in `fmmtc_bidsapp.learning.judge.judge`.
+    """
+    plan, encoded = study.plan, study.encoded
+    return judge(
+        fits.predictions,
+        encoded.examples,
+        plan.evaluation,
+        main=fits.models[0],
+        seed=plan.random_seed,
+        permuted=fits.permuted,
+        published=fits.published,
+        trainings=fits.trainings,
+        selection=plan.protocol.selection,
+        rows=rows,
+        across=across,
+        duplicates=encoded.duplicates,
+    )
 
 
 def about_study(study: Study, fits: Fits) -> dict[str, Any]:
@@ -142,6 +170,27 @@ def write_study(
     results.write_learning(files, fits.trainings)
 
 
-def write_explained(files: GroupFiles, explained: Explained) -> None:
-    """Write what the models go by."""
+def explain_and_write(
+    files: GroupFiles, study: Study, fits: Fits, evaluation: Evaluation
+) -> list[Outcome]:
+    """Explain what was fitted, and write it; the last thing that an analysis computes.
+
+    It can take longer than the fits. Whoever is killed in it has all that was judged, and no maps
+    of other predictions beside it.
+
+    Parameters
+    ----------
+    files
+        Names of the group's files.
+    study, fits, evaluation
+        As in `write_study`, which comes first.
+
+    Returns
+    -------
+    list of Outcome
+        How what failed of it ended.
+    """
+    results.withdraw_stale_explanation(files)
+    explained = explain(study, fits, evaluation)
     results.write_explanation(files, explained.explanation, explained.about, explained.image)
+    return explained.outcomes

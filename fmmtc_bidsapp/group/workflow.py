@@ -23,8 +23,6 @@ from fmmtc_bidsapp.group.nodes import (
     Merge,
     NullMaps,
     Predict,
-    Quality,
-    Report,
     Rollout,
     Shuffle,
 )
@@ -39,6 +37,7 @@ from fmmtc_bidsapp.group.steps import (
     ExplainStep,
     Step,
 )
+from fmmtc_bidsapp.group.telling_nodes import Citation, Quality, Report, Sheets
 from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan
@@ -302,16 +301,21 @@ def explain_workflow(
             "train_options": _json(replace(plan.train, device="auto", repeats=1, seeds=1)),
             "models": [step.kept.model],
             "fold": _rows(step.kept.fold),
-            "explain_options": _json(_own_explaining(plan.explain)),
+            "explain_options": _json(_own_explaining(plan.explain, step)),
         }
         interface = _EXPLAINING[step.kind](step, cells, shared)
         workflow.add_nodes([_node(interface, step.name, plan, memory_gb[step])])
     return workflow
 
 
-def _own_explaining(options: ExplainOptions) -> ExplainOptions:
-    """Leave out what changes no map, so that more null maps keep those there are."""
-    return replace(options, show_unsupported_maps=False, null_maps="auto")
+def _own_explaining(options: ExplainOptions, step: ExplainStep) -> ExplainOptions:
+    """Leave out what changes nothing in this step, so that what there is of it is kept."""
+    plain = ExplainOptions(explain=options.explain)
+    if not step.is_network:
+        return ExplainOptions()
+    if step.kind == ROLLOUT or options.explain != "parcels":
+        return plain
+    return replace(plain, explain_baseline=options.explain_baseline, smoothgrad=options.smoothgrad)
 
 
 def _explain(step: ExplainStep, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
@@ -368,11 +372,19 @@ def quality_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
 
 
 def report_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
-    """One node, so that a report that fails takes nothing else with it."""
+    """One node each for the report, the sheets and the methods text: each fails alone."""
     workflow = new_workflow(f"report_{plan.label}", plan, crash_dir)
-    report = Report(output_dir=str(plan.output_dir), label=plan.label)
-    workflow.add_nodes([pe.Node(report, name="report", overwrite=True)])
+    written = {"output_dir": str(plan.output_dir), "label": plan.label}
+    for name, interface in _REPORTS.items():
+        workflow.add_nodes([pe.Node(interface(**written), name=name, overwrite=True)])
     return workflow
+
+
+_REPORTS: Mapping[str, Callable[..., Any]] = {
+    "report": Report,
+    "sheets": Sheets,
+    "citation": Citation,
+}
 
 
 def _node(interface: Any, name: str, plan: GroupPlan, memory_gb: float) -> Any:

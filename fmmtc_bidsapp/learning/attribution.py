@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.learning.averages import mean_there
 from fmmtc_bidsapp.learning.baselines import BASELINES
 from fmmtc_bidsapp.learning.branches import branches_of
 from fmmtc_bidsapp.learning.experiments import FittedModel
-from fmmtc_bidsapp.learning.integrate import TOLERANCE
-from fmmtc_bidsapp.learning.stability import rank_correlation
+from fmmtc_bidsapp.learning.map_values import mean_there, rank_correlation
 from fmmtc_bidsapp.learning.traced import ParcelMap, TracedNetwork
 from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.options import ExplainOptions
@@ -28,7 +26,7 @@ __all__ = ["attribute", "can_attribute"]
 METHOD = "integrated gradients"
 
 _COMPARED = 3
-"""People of a fold on whom the other baselines are tried."""
+"""People of a fold on whom the other baselines are tried: the first whose map converged."""
 
 _NOTHING = "it reads nothing of the brain's activity, so it has no map"
 _NO_GRADIENT = "it has neither gradients nor weights to make a map of"
@@ -90,7 +88,7 @@ def attribute(
     seed : int
         Of the run.
     compare : bool, optional
-        Whether the other baselines are tried, on the first people of the fold.
+        Whether the other baselines are tried, on three people of the fold.
 
     Returns
     -------
@@ -102,8 +100,6 @@ def attribute(
     InputError
         When there is nothing to make surrogates of, or no series for the encoder.
     """
-    # Before the network is taken apart: cuDNN's recurrent layers predict and explain differently.
-    predicted = model.logits(examples.take(fold.test))
     branches = branches_of(model.fitted)
     if branches is None:
         raise ValueError(f"{model.name}: {can_attribute(model.name) or 'it is no network'}.")
@@ -111,6 +107,10 @@ def attribute(
     noise = options.smoothgrad
     people = [traced.explain(row, options.explain_baseline, noise) for row in fold.test.tolist()]
     explained = np.array([traced.logit(row) for row in fold.test.tolist()])
+    gap = np.abs(explained - model.logits(examples.take(fold.test)))
+    n, agreement = 0, dict[str, float]()
+    if compare:
+        n, agreement = _agreement(traced, options.explain_baseline, fold, people)
     return FoldExplanation(
         model=model.name,
         fold=fold,
@@ -120,9 +120,10 @@ def attribute(
         edges=_stack([each.edges for each in people]),
         delta=np.array([each.delta for each in people]),
         steps=np.array([each.steps for each in people], dtype=np.int64),
-        converged=np.array([each.delta <= TOLERANCE for each in people]),
-        gap=np.abs(explained - predicted),
-        agreement=_agreement(traced, options.explain_baseline, fold, people) if compare else {},
+        converged=np.array([each.has_converged for each in people]),
+        gap=gap,
+        agreement=agreement,
+        agreement_n=n,
     )
 
 
@@ -133,17 +134,24 @@ def _stack(maps: Sequence[NDArray[Any] | None]) -> Any:
 
 def _agreement(
     traced: TracedNetwork, how: str, fold: Fold, people: Sequence[ParcelMap]
-) -> dict[str, float]:
-    """Try the other baselines on a few people, without noise and with one surrogate each."""
-    rows = fold.test[:_COMPARED].tolist()
-    own = _mean_map(people[: len(rows)])
+) -> tuple[int, dict[str, float]]:
+    """Try the other baselines on a few people, without noise and with one surrogate each.
+
+    Of the same people throughout: those whose maps from every baseline converged.
+    """
     others = [name for name in BASELINES if name != how]
     if traced.starts.examples.series is None:
         others = [name for name in others if name != "surrogate"]
-    return {
-        name: rank_correlation(own, _mean_map([traced.explain(row, name, 0, 1) for row in rows]))
-        for name in others
-    }
+    own = zip(fold.test.tolist(), people, strict=True)
+    tried = [
+        {how: each} | {name: traced.explain(row, name, 0, 1) for name in others}
+        for row, each in [pair for pair in own if pair[1].has_converged][:_COMPARED]
+    ]
+    kept = [maps for maps in tried if all(each.has_converged for each in maps.values())]
+    if not kept:
+        return 0, dict.fromkeys(others, float("nan"))
+    mean = {name: _mean_map([maps[name] for maps in kept]) for name in (how, *others)}
+    return len(kept), {name: rank_correlation(mean[how], mean[name]) for name in others}
 
 
 def _mean_map(people: Sequence[ParcelMap]) -> Floats:

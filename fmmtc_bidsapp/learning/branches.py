@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -48,22 +49,25 @@ def branches_of(fitted: Fitted) -> Branches | None:
     Returns
     -------
     Branches or None
-        In evaluation mode. None where there is no network, or a classifier without gradients in the
-        place of its head.
+        Of a copy in evaluation mode: the network itself stays as it predicts. None where there is
+        no network, or a classifier without gradients in the place of its head.
     """
     if isinstance(fitted, FittedNetwork):
-        return _apart(fitted, fitted.network.get_submodule("head"))
+        return _apart(fitted, None)
     if isinstance(fitted, FittedFused) and isinstance(fitted.head, Weights):
         return _apart(fitted.network, _as_layer(fitted, fitted.head))
     return None
 
 
-def _apart(source: FittedNetwork, head: nn.Module) -> Branches:
-    network: Any = source.network.eval()
+def _apart(source: FittedNetwork, other_head: nn.Module | None) -> Branches:
+    network: Any = deepcopy(source.network).eval()
     for module in network.modules():
         # cuDNN has no gradient of a recurrent layer in evaluation mode; ours have no dropout.
         if isinstance(module, nn.RNNBase):
             module.train()
+            # On CUDA a copy has its weights in pieces, and cuDNN warns at every call.
+            module.flatten_parameters()
+    head = network.head if other_head is None else other_head
     if len(source.kind.streams) == 1:
         return Branches(source, (network.features,), partial(log_odds, head), is_additive=True)
 

@@ -1,4 +1,4 @@
-"""What a fitted model goes by on its test people, and what it would on shuffled outcomes."""
+"""What a model goes by on its test people, what it would on shuffled outcomes; rollout."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import torch
 
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.attribution import attribute, can_attribute
+from fmmtc_bidsapp.learning.cohort_maps import NullMaps, null_maps
 from fmmtc_bidsapp.learning.experiments import FittedModel, adjust, refit_seed
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.null_maps import NullMaps, null_maps
 from fmmtc_bidsapp.learning.patterns import haufe_pattern, shuffled_patterns
+from fmmtc_bidsapp.learning.routes import encoding_order, patch_of
 from fmmtc_bidsapp.learning.streams import stream_masses
 from fmmtc_bidsapp.model.brainlm import BrainLM
+from fmmtc_bidsapp.model.rollout import attention_rollout
 from fmmtc_bidsapp.options import ExplainOptions
-from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, Ints
+from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldExplanation, Ints
 
-__all__ = ["can_attribute", "explain_fold", "explain_null"]
+__all__ = ["can_attribute", "explain_fold", "explain_null", "rollout_maps"]
 
 _WHOLE = "parcels"
 
@@ -141,3 +145,44 @@ def _shuffled_fits(
             validation_loss=np.zeros(0),
             adjustment=adjustment,
         )
+
+
+def rollout_maps(
+    examples: Examples, encoder: BrainLM, *, seed: int, device: torch.device
+) -> Floats:
+    """Follow the frozen encoder's attention in everybody; no model and no outcome has a part in it.
+
+    Parameters
+    ----------
+    examples : Examples
+        The cohort, with series and coordinates.
+    encoder : BrainLM
+        On `device`.
+    seed : int
+        Seed of the run, with which token orders were drawn; the first of them is taken.
+    device : torch.device
+        Where to compute, in float32.
+
+    Returns
+    -------
+    array
+        (person, parcel) as `fmmtc_bidsapp.model.rollout.attention_rollout`, for
+        `fmmtc_bidsapp.learning.maps.summarise_rollout`.
+
+    Raises
+    ------
+    InputError
+        Without series or coordinates.
+    """
+    if examples.series is None or examples.coordinates_mm is None:
+        raise InputError("Attention rollout needs the parcel series and the parcels' coordinates.")
+    xyz = torch.as_tensor(examples.coordinates_mm, dtype=torch.float32, device=device)
+    maps = []
+    for window in examples.series:
+        patches = window.reshape(len(window), -1, patch_of(encoder))
+        there = torch.as_tensor(~np.isnan(patches).any(axis=2).ravel())
+        order = encoding_order(len(there), seed)
+        shown = order[there[order]].to(device)
+        signal = torch.as_tensor(np.nan_to_num(window), dtype=torch.float32, device=device)
+        maps.append(attention_rollout(encoder, signal, xyz, shown).double().cpu().numpy())
+    return np.array(maps)

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from captum.attr import IntegratedGradients, NoiseTunnel
 
-__all__ = ["TOLERANCE", "Integral", "Noise", "Term", "integrate", "relative"]
+__all__ = ["MOST_STEPS", "TOLERANCE", "Integral", "Noise", "Term", "integrate", "relative"]
 
 TOLERANCE = 0.01
 """Share of f(x) - f(baseline) that attributions may miss: from there on a map has converged."""
 
-_FIRST_STEPS, _MOST_STEPS = 16, 1024
+MOST_STEPS = 1024
+"""Of a term whose points are cheap."""
+
+_FIRST_STEPS = 16
 
 _NOISE = 0.1
 """SD of the noise over that of the input (Smilkov et al. 2017, arXiv 1706.03825)."""
@@ -32,6 +35,8 @@ class Term:
     baselines: tuple[torch.Tensor, ...]
     at_once: int
     """Points of the path in one pass, which bounds the memory."""
+    most_steps: int = MOST_STEPS
+    """Where doubling ends, which bounds the time: every doubling begins anew."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def integrate(terms: Sequence[Term], noise: Noise | None = None) -> Integral:
     ----------
     terms : sequence of Term
         Each begins with 16 steps of Gauss-Legendre quadrature. The one that misses most has them
-        doubled, to 1024 at most, until the sum misses 1 % or less of f(x) - f(baseline).
+        doubled, to its `most_steps` at most, until the sum misses 1 % or less of
+        f(x) - f(baseline).
     noise : Noise, optional
         Of SmoothGrad.
 
@@ -77,26 +83,31 @@ def integrate(terms: Sequence[Term], noise: Noise | None = None) -> Integral:
     Sundararajan, Taly & Yan (2017), arXiv 1703.01365.
     """
     found = [_attribute(each, _FIRST_STEPS, noise) for each in terms]
-    while (worst := _worst(found)) is not None:
-        found[worst] = _attribute(terms[worst], 2 * found[worst].steps, noise)
+    while (worst := _worst(terms, found)) is not None:
+        steps = min(2 * found[worst].steps, terms[worst].most_steps)
+        found[worst] = _attribute(terms[worst], steps, noise)
     return _sum(found)
 
 
 def relative(error: float, difference: float) -> float:
-    """Divide what is missed by what there is; infinite where there is nothing."""
-    if error == 0:
-        return 0.0
+    """Divide what is missed by what there is.
+
+    Infinite where there is nothing, even if nothing is missed: a function that is the same at both
+    ends has no map to believe.
+    """
     return abs(error / difference) if difference else float("inf")
 
 
-def _worst(found: Sequence[Integral]) -> int | None:
+def _worst(terms: Sequence[Term], found: Sequence[Integral]) -> int | None:
     """Find the term to spend more steps on; None where the sum is good, or none would help."""
     whole = _sum(found)
     if relative(whole.error, whole.difference) <= TOLERANCE:
         return None
     allowed = TOLERANCE * abs(whole.difference) / len(found)
     open_terms = [
-        i for i, each in enumerate(found) if each.steps < _MOST_STEPS and abs(each.error) > allowed
+        i
+        for i, (term, each) in enumerate(zip(terms, found, strict=True))
+        if each.steps < term.most_steps and abs(each.error) > allowed
     ]
     return max(open_terms, key=lambda i: abs(found[i].error), default=None)
 

@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fmmtc_bidsapp.learning.about_maps import about_maps
-from fmmtc_bidsapp.learning.averages import mean_there
+from fmmtc_bidsapp.learning.cohort_maps import (
+    SOURCES,
+    NullMaps,
+    PersonMaps,
+    about_maps,
+    collect,
+    join_nulls,
+)
 from fmmtc_bidsapp.learning.intervals import bootstrap_interval, bootstrap_weights
-from fmmtc_bidsapp.learning.null_maps import NullMaps, join_nulls
-from fmmtc_bidsapp.learning.person_maps import SOURCES, PersonMaps, collect
+from fmmtc_bidsapp.learning.map_values import mean_there
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.records import Floats, FoldExplanation, Ints, MapRow
 
@@ -76,18 +81,21 @@ def summarise(
     Returns
     -------
     rows : tuple of MapRow
-        By source: parcels, groups, and of connectivity the 100 largest edges.
+        By source: parcels, groups, and of connectivity the 100 largest edges. None of a source
+        whose maps have no value but 0.
     about : dict
         Method, people, convergence, agreement of baselines, stability over folds and the number of
-        null maps, ready for JSON.
+        null maps, ready for JSON; ``NoMaps`` says why there are no rows.
     """
     null = join_nulls(nulls)
     rows: list[MapRow] = []
+    mapped: list[str] = []
     for source in SOURCES:
         maps = collect(folds, source)
         if maps is not None:
+            mapped.append(source)
             rows += _rows(folds[0].model, source, maps, null, places, seed, n_bootstrap)
-    return tuple(rows), about_maps(folds, null)
+    return tuple(rows), about_maps(folds, null, mapped)
 
 
 def summarise_rollout(

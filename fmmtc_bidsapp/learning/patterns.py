@@ -15,6 +15,7 @@ from fmmtc_bidsapp.learning.experiments import FittedModel, adjust, refit_seed
 from fmmtc_bidsapp.learning.fisher import fisher_z
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.linear import ColumnsLearner
+from fmmtc_bidsapp.learning.map_values import over_time
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation, Ints
 
@@ -99,13 +100,8 @@ def _series_patterns(
 ) -> Iterator[FoldExplanation]:
     series = np.asarray(seen.series, dtype=np.float64)
     for own in slopes(series.reshape(len(series), -1), logits):
-        over_time = own.reshape(series.shape[1:])
-        lacking = np.isnan(over_time).all(axis=1)
-        signed, size = (
-            np.where(lacking, np.nan, np.nansum(each, axis=1))[None]
-            for each in (over_time, np.abs(over_time))
-        )
-        yield FoldExplanation(name, fold, METHOD, series=signed, series_size=size)
+        signed, size = over_time(own.reshape(series.shape[1:]))
+        yield FoldExplanation(name, fold, METHOD, series=signed[None], series_size=size[None])
 
 
 def slopes(columns: Floats, outputs: Floats) -> Floats:

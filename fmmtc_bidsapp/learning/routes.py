@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.integrate import MOST_STEPS
 from fmmtc_bidsapp.learning.prepare import Preparation
 from fmmtc_bidsapp.learning.train import FittedNetwork
 from fmmtc_bidsapp.model.brainlm import BrainLM
@@ -28,6 +29,8 @@ Function = Callable[[torch.Tensor], torch.Tensor]
 _VALUES_AT_ONCE = 2**20
 _MOST_AT_ONCE = 64
 """Points of a path in one pass: of ResNet-18 on 424 parcels five, which take less than 1 GB."""
+_MOST_STEPS_OF_ENCODER = 256
+"""Where each step is a pass through the encoder: 1024 may take an hour a person on a CPU."""
 
 
 class Route(ABC):
@@ -37,6 +40,8 @@ class Route(ABC):
     """Key of `Arrays`."""
     at_once: int
     """Points of a path in one pass."""
+    most_steps: int = MOST_STEPS
+    """Points of a path that completeness may take."""
 
     @abstractmethod
     def prepare(self, person: Arrays) -> torch.Tensor:
@@ -88,6 +93,7 @@ class _Window(Route):
     preparation: Preparation
     device: torch.device
     at_once: int
+    most_steps: int
     source = "series"
 
     def prepare(self, person: Arrays) -> torch.Tensor:
@@ -115,6 +121,7 @@ class _Encoded(Route):
     offset: Floats
     """(person, hidden) what the adjustment to covariates takes off the features"""
     at_once = 1
+    most_steps = _MOST_STEPS_OF_ENCODER
     source = "series"
 
     def prepare(self, person: Arrays) -> torch.Tensor:
@@ -187,8 +194,10 @@ def routes_of(
         if stream.source == "fc":
             routes.append(_Connectivity(preparation, device, _at_once(seen.fc)))
         elif stream.source == "series":
+            # A network with a slow part has the encoder in itself.
+            most = _MOST_STEPS_OF_ENCODER if source.kind.slow else MOST_STEPS
             at_once = 1 if source.kind.slow else _at_once(stream.values(seen))
-            routes.append(_Window(preparation, device, at_once))
+            routes.append(_Window(preparation, device, at_once, most))
         else:
             offset = stream.values(examples) - stream.values(seen)
             routes.append(_encoded(preparation, device, encoder, examples, offset, seed))

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.learning.averages import strengths
 from fmmtc_bidsapp.learning.baselines import Starts
 from fmmtc_bidsapp.learning.branches import Branches
 from fmmtc_bidsapp.learning.experiments import FittedModel
-from fmmtc_bidsapp.learning.integrate import Integral, Noise, Term, integrate, relative
+from fmmtc_bidsapp.learning.integrate import TOLERANCE, Integral, Noise, Term, integrate, relative
+from fmmtc_bidsapp.learning.map_values import over_time, strengths
 from fmmtc_bidsapp.learning.routes import Arrays, Function, Route, routes_of
 from fmmtc_bidsapp.learning.seeds import derive_seed
 from fmmtc_bidsapp.model.brainlm import BrainLM
@@ -37,7 +37,13 @@ class ParcelMap:
     edges: NDArray[np.float32] | None
     """(parcel, parcel)"""
     delta: float
+    """The largest over the baselines that the map is a mean over."""
     steps: int
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the integral from every baseline is complete."""
+        return self.delta <= TOLERANCE
 
     @property
     def parcels(self) -> Floats:
@@ -102,11 +108,18 @@ class TracedNetwork:
         begin = self._points(baseline)
         if not self.branches.is_additive:
             at_once = min(each.at_once for each in self.routes)
-            return [Term(self._whole(reads), points, begin, at_once)]
+            most = min(each.most_steps for each in self.routes)
+            return [Term(self._whole(reads), points, begin, at_once, most)]
         with torch.no_grad():
             features = [read(each) for read, each in zip(reads, points, strict=True)]
         return [
-            Term(self._alone(i, reads[i], features), (points[i],), (begin[i],), route.at_once)
+            Term(
+                self._alone(i, reads[i], features),
+                (points[i],),
+                (begin[i],),
+                route.at_once,
+                route.most_steps,
+            )
             for i, route in enumerate(self.routes)
         ]
 
@@ -153,27 +166,13 @@ class TracedNetwork:
             parts[route.source] = np.where(
                 route.changes(person), route.turn(np.mean(own, axis=0)), np.nan
             )
-        signed, size = _over_time(parts.get("series"))
-        edges = parts.get("fc")
+        series, edges = parts.get("series"), parts.get("fc")
+        signed, size = (None, None) if series is None else over_time(series)
         return ParcelMap(
             series=signed,
             series_size=size,
             edges=None if edges is None else (edges + edges.T).astype(np.float32),
-            delta=relative(
-                float(np.mean([each.error for each in found])),
-                float(np.mean([each.difference for each in found])),
-            ),
+            # Misses of several baselines may cancel in the mean.
+            delta=max(relative(each.error, each.difference) for each in found),
             steps=max(each.steps for each in found),
         )
-
-
-def _over_time(attributions: Floats | None) -> tuple[Floats | None, Floats | None]:
-    """(parcel, time) -> (parcel,) signed and absolute; NaN where a parcel has no volume."""
-    if attributions is None:
-        return None, None
-    lacking = np.isnan(attributions).all(axis=1)
-    signed, size = (
-        np.where(lacking, np.nan, np.nansum(each, axis=1))
-        for each in (attributions, np.abs(attributions))
-    )
-    return signed, size

@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fmmtc_bidsapp.reports.explanation_trust import SOURCE_TITLES
 from fmmtc_bidsapp.reports.group_places import Places
 from fmmtc_bidsapp.reports.pages import interval, number
+from fmmtc_bidsapp.reports.z_limit import z_limit
 
-__all__ = ["edge_rows", "group_rows", "parcel_rows", "share_sentences", "z_sentences"]
+__all__ = [
+    "edge_rows",
+    "group_rows",
+    "parcel_rows",
+    "share_rows",
+    "share_sentences",
+    "z_sentences",
+]
 
 _N_SHOWN = 20
-_Z_95 = 1.96
 _LEVELS = {"network": "network", "hemisphere": "hemisphere", "subnetwork": "subnetwork"}
 
 
@@ -45,35 +53,64 @@ def share_sentences(shares: pd.DataFrame, names: Mapping[str, str]) -> list[str]
     return sentences
 
 
-def z_sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+def share_rows(shares: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
+    """Spell the shares, a row per model and stream.
+
+    Parameters
+    ----------
+    shares, names
+        As in `share_sentences`.
+
+    Returns
+    -------
+    list of dict
+        Text by column.
+    """
+    return [
+        {
+            "model": names[row["model"]],
+            "stream": SOURCE_TITLES.get(row["modality"], str(row["modality"])),
+            "share": number(100 * row["share"], 0),
+            "interval": interval(100 * row["low"], 100 * row["high"], 0),
+            "fold_sd": number(100 * row["fold_sd"], 0),
+            "n": number(row["n"], 0),
+        }
+        for row in shares.to_dict("records")
+    ]
+
+
+def z_sentences(tables: Mapping[str, tuple[pd.DataFrame, object]]) -> list[str]:
     """Say of each map how many parcels stand out against maps of shuffled outcomes.
 
     Parameters
     ----------
     tables
-        By title of the map, its rows of level ``parcel``. Those without z have no sentence.
+        By title of the map, its rows of level ``parcel`` and the number of null maps. Those without
+        z, or of fewer than two null maps, have no sentence.
     """
     sentences = []
-    for title, rows in tables.items():
-        z = rows["z"].dropna()
-        if z.empty:
+    for title, (rows, n_null) in tables.items():
+        z, limit = rows["z"].dropna(), z_limit(n_null)
+        if z.empty or np.isinf(limit):
             continue
-        beyond = int((z.abs() > _Z_95).sum())
+        beyond = int((z.abs() > limit).sum())
         sentences.append(
-            f"{title}: {beyond} of {len(z)} parcels lie beyond |z| = 1.96 against maps of models "
-            f"fitted to shuffled outcomes; about {round(0.05 * len(z))} would do so by chance "
-            "(uncorrected)."
+            f"{title}: {beyond} of {len(z)} parcels lie beyond |z| = {limit:.2f} against "
+            f"{number(n_null, 0)} maps of models fitted to shuffled outcomes; about "
+            f"{round(0.05 * len(z))} would do so by chance (uncorrected)."
         )
     return sentences
 
 
-def parcel_rows(rows: pd.DataFrame) -> list[dict[str, str]]:
+def parcel_rows(rows: pd.DataFrame, limit: float) -> list[dict[str, str]]:
     """Spell the parcels with the largest |attribution|.
 
     Parameters
     ----------
     rows
         Rows of level ``parcel`` of one map.
+    limit
+        Of |z|, see `fmmtc_bidsapp.reports.z_limit`.
 
     Returns
     -------
@@ -87,19 +124,21 @@ def parcel_rows(rows: pd.DataFrame) -> list[dict[str, str]]:
             "name": str(row["name"]),
             "amount": number(row["attribution"] / mean),
             "interval": interval(row["low"] / mean, row["high"] / mean),
-            **_signs(row),
+            **_signs(row, limit),
         }
         for row in largest.to_dict("records")
     ]
 
 
-def group_rows(tables: Iterable[pd.DataFrame]) -> list[dict[str, str]]:
+def group_rows(tables: Iterable[pd.DataFrame], limit: float) -> list[dict[str, str]]:
     """Spell networks, hemispheres and subnetworks, one row each.
 
     Parameters
     ----------
     tables
         Rows of one map, a level each.
+    limit
+        As in `parcel_rows`.
 
     Returns
     -------
@@ -112,22 +151,25 @@ def group_rows(tables: Iterable[pd.DataFrame]) -> list[dict[str, str]]:
             "name": str(row["name"]),
             "amount": number(row["attribution"]),
             "interval": interval(row["low"], row["high"]),
-            **_signs(row),
+            **_signs(row, limit),
         }
         for table in tables
         for row in table.to_dict("records")
     ]
 
 
-def edge_rows(edges: pd.DataFrame, places: Places | None) -> list[dict[str, str]]:
+def edge_rows(edges: pd.DataFrame, places: Places | None, limit: float) -> list[dict[str, str]]:
     """Spell the edges with the largest |attribution|.
 
     Parameters
     ----------
     edges
-        Rows of level ``edge`` of one map, the largest first.
+        Rows of level ``edge`` of one map, the largest first; ``index`` and ``other`` as in
+        `places`, NaN of a parcel that is not there.
     places
         Of the parcels, for their networks; None where they are not known.
+    limit
+        As in `parcel_rows`.
 
     Returns
     -------
@@ -140,9 +182,9 @@ def edge_rows(edges: pd.DataFrame, places: Places | None) -> list[dict[str, str]
     return [
         {
             "name": str(row["name"]),
-            "networks": _joined(network.get(int(row[end]), "n/a") for end in ("index", "other")),
+            "networks": _joined(network.get(row[end], "n/a") for end in ("index", "other")),
             "amount": f"{100 * row['attribution']:.3g}",
-            **_signs(row),
+            **_signs(row, limit),
         }
         for row in edges.head(_N_SHOWN).to_dict("records")
     ]
@@ -153,12 +195,12 @@ def _joined(networks: Iterable[str]) -> str:
     return f"within {first}" if first == second else f"{first} – {second}"
 
 
-def _signs(row: Mapping[Any, Any]) -> dict[str, str]:
+def _signs(row: Mapping[Any, Any], limit: float) -> dict[str, str]:
     """Spell which outcome a place speaks for, in how many people, and how it stands to chance."""
     signed, consistency = row["signed"], row["sign_consistency"]
     outcome = "n/a" if pd.isna(signed) else "positive" if signed > 0 else "other"
     z = row["z"]
-    stands_out = bool(np.isfinite(z) and abs(z) > _Z_95)
+    stands_out = bool(np.isfinite(z) and abs(z) > limit)
     return {
         "outcome": outcome,
         "consistency": "n/a" if pd.isna(consistency) else f"{100 * consistency:.0f} %",

@@ -29,6 +29,7 @@ from fmmtc_bidsapp.errors import InputError
 __all__ = [
     "ACCENT",
     "CATEGORICAL",
+    "DASHED",
     "GREY",
     "INK",
     "LINE",
@@ -46,6 +47,9 @@ __all__ = [
     "themed",
     "write_svg",
 ]
+
+DASHED = (0, (3, 3))
+"""Line style of what things are held against."""
 
 INK, MUTED, LINE = "#010101", "#020202", "#030303"
 ACCENT, SECOND = "#040404", "#050505"

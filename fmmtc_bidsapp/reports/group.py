@@ -35,6 +35,7 @@ from fmmtc_bidsapp.reports.group_analysis import Analysis, read_analysis
 from fmmtc_bidsapp.reports.group_bands import BAND_DRAWS, curve_bands
 from fmmtc_bidsapp.reports.group_explanation import explanation_section
 from fmmtc_bidsapp.reports.group_motion import motion_section
+from fmmtc_bidsapp.reports.group_qcfc import qcfc_section
 from fmmtc_bidsapp.reports.methods import group_methods
 from fmmtc_bidsapp.reports.model_card import card_html
 from fmmtc_bidsapp.reports.pages import methods_html, number, render_page
@@ -87,6 +88,7 @@ def write_group_report(output_dir: Path, label: str) -> Path:
         | _probabilities(analysis)
         | {"explanation": explanation}
         | motion_section(analysis)
+        | qcfc_section(output_dir)
         | _participants(analysis)
         | {
             "methods": methods_html(group_methods(output_dir, label)),
@@ -250,7 +252,7 @@ def _probabilities(analysis: Analysis) -> dict[str, Any]:
 def _participants(analysis: Analysis) -> dict[str, Any]:
     people, names = analysis.people, analysis.outcome_names
     folds = sorted(people["fold"].dropna().unique(), key=lambda fold: (len(fold), fold))
-    rows = [row | _links(analysis.files, row) for row in tables.people_rows(people, names)]
+    rows = [row | _links(analysis, row) for row in tables.people_rows(people, names)]
     return {
         "people": rows,
         "has_sheets": any(row["sheet"] for row in rows),
@@ -263,18 +265,20 @@ def _participants(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _links(files: GroupFiles, person: Mapping[str, str]) -> dict[str, str]:
-    """Where a participant's report and prediction sheet are, seen from this report; or nothing."""
+def _links(analysis: Analysis, person: Mapping[str, str]) -> dict[str, str]:
+    """Where a participant's report and prediction sheet are, seen from this report; or nothing.
+
+    Sheets are written beside this report, before it or after: whoever was predicted by a finished
+    model has one.
+    """
+    files = analysis.files
     participant, session = person["participant_id"], person["session_id"]
     key = participant if session == "n/a" else f"{participant}_{session}"
-    paths = {
-        "report": participant_report(files.output_dir, participant),
-        "sheet": sheet_path(files, key),
-    }
+    report, sheet = participant_report(files.output_dir, participant), sheet_path(files, key)
     start = files.report.parent
     return {
-        name: quote(os.path.relpath(path, start)) if path.exists() else ""
-        for name, path in paths.items()
+        "report": quote(os.path.relpath(report, start)) if report.exists() else "",
+        "sheet": "" if analysis.trained else quote(os.path.relpath(sheet, start)),
     }
 
 

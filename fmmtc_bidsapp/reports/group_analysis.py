@@ -13,9 +13,9 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.group_tables import per_person
 from fmmtc_bidsapp.reports.written import read_json, read_table
 
-__all__ = ["Analysis", "read_analysis"]
+__all__ = ["MAIN_MODEL", "MAIN_NAME", "Analysis", "read_analysis"]
 
-_MAIN_MODEL, _MAIN_NAME = "fmmtc", "FMM_TC"
+MAIN_MODEL, MAIN_NAME = "fmmtc", "FMM_TC"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Analysis:
     @property
     def main(self) -> str:
         """Key of the main model, whose predictions were written."""
-        return str(self.about.get("MainModel", _MAIN_MODEL))
+        return str(self.about.get("MainModel", MAIN_MODEL))
 
     @property
     def main_name(self) -> str:
@@ -60,7 +60,7 @@ class Analysis:
     def model_names(self) -> dict[str, str]:
         """Readable names of the models that were judged, the main model first."""
         names: dict[str, str] = dict(self.about.get("ModelNames", {}))
-        first = {self.main: names.pop(self.main, _MAIN_NAME)}
+        first = {self.main: names.pop(self.main, MAIN_NAME)}
         present = {} if self.metrics.empty else {m: m for m in self.metrics["model"].unique()}
         return first | {model: names.get(model, model) for model in present if model != self.main}
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from fmmtc_bidsapp.reports.figures import (
     ACCENT,
     CATEGORICAL,
+    DASHED,
     INK,
     LINE,
     MUTED,
@@ -35,7 +36,6 @@ __all__ = [
     "roc",
 ]
 
-_DASHED = (0, (3, 3))
 _MODEL_COLOURS = (ACCENT, SECOND, CATEGORICAL[3], CATEGORICAL[2])
 
 
@@ -58,7 +58,7 @@ def roc(curves: pd.DataFrame, names: Mapping[str, str], band: Band | None) -> Ma
         Inline SVG.
     """
     figure, axes = _square_axes()
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=_DASHED)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
     _shade(axes, band)
     _plot_models(axes, curves[curves["kind"] == "roc"], names, drawstyle="default")
     axes.legend(loc="lower right")
@@ -76,7 +76,7 @@ def precision_recall(
     """
     figure, axes = _square_axes()
     if prevalence is not None:
-        axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=_DASHED)
+        axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=DASHED)
     _shade(axes, band)
     _plot_models(axes, curves[curves["kind"] == "pr"], names, drawstyle="steps-pre")
     axes.legend(loc="lower left")
@@ -101,7 +101,7 @@ def reliability(bins: pd.DataFrame, model: str) -> Markup:
         Inline SVG.
     """
     figure, axes = _square_axes()
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=_DASHED)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
     styles = {"before": (SECOND, "s", -0.006), "after": (ACCENT, "o", 0.006)}
     for stage, (colour, marker, shift) in styles.items():
         points = bins[(bins["model"] == model) & (bins["stage"] == stage)]
@@ -135,7 +135,7 @@ def probabilities(people: pd.DataFrame, groups: Mapping[str, str], threshold: fl
     """
     figure = Figure(figsize=(9.4, 0.8 + 0.95 * len(groups)))
     axes = figure.subplots()
-    axes.axvline(threshold, color=MUTED, linewidth=1, linestyle=_DASHED)
+    axes.axvline(threshold, color=MUTED, linewidth=1, linestyle=DASHED)
     colours = dict(zip(("1", "0"), (POSITIVE, NEGATIVE), strict=True))
     for place, group in enumerate(groups):
         x = np.sort(people.loc[people["group"] == group, "probability"].dropna().to_numpy())

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from fmmtc_bidsapp.reports.figures import (
     ACCENT,
+    DASHED,
     INK,
     LINE,
     MUTED,
@@ -26,7 +27,6 @@ from fmmtc_bidsapp.reports.pages import interval, number
 
 __all__ = ["arm_forest", "difference_forest", "forest", "paired_differences"]
 
-_DASHED = (0, (3, 3))
 _NESTED = "nested"
 _WIDTH, _ROW, _FRAME = 9.4, 0.3, 0.8
 """Inches: of a figure, of a line of it, and of what is around the lines."""
@@ -180,7 +180,7 @@ def _draw(
     """Draw the lines from top to bottom, their figures as words beside them."""
     figure = Figure(figsize=(_WIDTH, _FRAME + _ROW * len(lines)))
     axes = figure.subplots()
-    axes.axvline(middle, color=MUTED, linewidth=1, linestyle=_DASHED)
+    axes.axvline(middle, color=MUTED, linewidth=1, linestyle=DASHED)
     for place, line in enumerate(lines):
         ends = [max(line.low, limits[0]), min(line.high, limits[1])]
         axes.plot(ends, [place, place], color=line.colour, linewidth=1.6, solid_capstyle="butt")

@@ -41,7 +41,6 @@ _DIRECTIONS = LinearSegmentedColormap.from_list("directions", ["#c27a00", "#a5a5
 _LARGEST_POINTS2 = 110.0
 _SHOWN_SHARE = 0.1
 """Of the parcels, how many are drawn by size; the others are dots."""
-_Z_95 = 1.96
 
 
 class View(NamedTuple):
@@ -77,6 +76,8 @@ class Glass:
     """(parcel,) signed over absolute, -1 to 1; NaN throughout for a map that has no sign."""
     z: Floats
     """(parcel,) NaN where there were no null maps."""
+    z_limit: float
+    """Of `fmmtc_bidsapp.reports.z_limit`: beyond it a parcel has a ring."""
 
 
 def watermark(figure: Figure, text: str) -> None:
@@ -109,7 +110,7 @@ def glass_figure(rows: Sequence[Glass], places: Places, mark: str = "") -> Figur
     Returns
     -------
     Figure
-        Four views a row: size is the amount, colour the direction, a ring |z| above 1.96.
+        Four views a row: size is the amount, colour the direction, a ring |z| beyond its limit.
     """
     signed = any(np.isfinite(row.direction).any() for row in rows)
     across_in = 8.2 if signed else 9.2
@@ -181,7 +182,7 @@ def _draw_parcels(axes: Axes, view: View, row: Glass, places: Places, largest: f
     known = np.isfinite(row.direction[order])
     shade = np.where(known, np.clip(row.direction[order], -1, 1), 0)
     colours = _DIRECTIONS(Normalize(-1, 1)(shade)) if known.any() else "#009E73"
-    ringed = np.abs(row.z[order]) > _Z_95
+    ringed = np.abs(row.z[order]) > row.z_limit
     axes.scatter(
         xyz_mm[order, view.across], xyz_mm[order, view.up], zorder=3,
         s=_LARGEST_POINTS2 * row.amount[order] / largest, c=colours, alpha=0.9,
@@ -209,9 +210,11 @@ def _glass_legend(figure: Figure, rows: Sequence[Glass], largest: float) -> None
     handles.append(
         Line2D([], [], color=GREY, markeredgewidth=0, markersize=2, label="the other 90 %", **plain)
     )
-    if any((np.abs(row.z) > _Z_95).any() for row in rows):
+    limits = [row.z_limit for row in rows if (np.abs(row.z) > row.z_limit).any()]
+    if limits:
+        beyond = " and ".join(dict.fromkeys(f"{each:.2f}" for each in sorted(limits)))
         handles.append(
             Line2D([], [], color="none", markeredgecolor=INK, markeredgewidth=1.5, markersize=8,
-                   label="|z| > 1.96, uncorrected", **plain)
+                   label=f"|z| > {beyond}, uncorrected", **plain)
         )  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

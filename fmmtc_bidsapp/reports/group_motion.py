@@ -1,4 +1,4 @@
-"""Head motion in a group report: whether it goes with the predictions, and with connectivity."""
+"""Head motion in a group report: whether it goes with the predictions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.names import group_motion_connectivity, group_quality
+from fmmtc_bidsapp.bidsio.names import group_quality
 from fmmtc_bidsapp.reports.figures import (
     ACCENT,
-    CATEGORICAL,
     LINE,
-    MUTED,
     NEGATIVE,
     POSITIVE,
     inline_svg,
@@ -25,6 +23,7 @@ from fmmtc_bidsapp.reports.figures import (
     themed,
 )
 from fmmtc_bidsapp.reports.group_analysis import Analysis
+from fmmtc_bidsapp.reports.group_qcfc import not_checked
 from fmmtc_bidsapp.reports.group_tables import HEADLINE
 from fmmtc_bidsapp.reports.pages import interval, number
 from fmmtc_bidsapp.reports.written import read_table
@@ -37,13 +36,6 @@ _FEWEST = 5
 """People from which a rank correlation is worth a number."""
 _MOTION = "motion"
 """Key of the model that predicts from head motion alone."""
-_MOST_KINDS = 4
-_DASHED = (0, (3, 3))
-_NOT_CHECKED = (
-    "There is no table of the runs’ quality, so this was not checked. Run fmmtc BIDS_DIR "
-    "OUTPUT_DIR group --analysis qc on the folder of the participant level, then this label again "
-    "with --reports-only."
-)
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +51,7 @@ class RankCorrelation:
 
 
 def motion_section(analysis: Analysis) -> dict[str, Any]:
-    """Say whether head motion goes with the prediction, and how it goes with connectivity.
+    """Say whether head motion goes with the prediction.
 
     Parameters
     ----------
@@ -69,17 +61,10 @@ def motion_section(analysis: Analysis) -> dict[str, Any]:
     Returns
     -------
     dict
-        For the template: ``motion`` (figure), ``motion_told`` (sentences), ``motion_note``, and of
-        QC-FC ``motion_edges`` (figure), ``motion_kinds`` (rows), ``motion_kinds_absent``.
+        For the template: ``motion`` (figure), ``motion_told`` (sentences) and ``motion_absent``,
+        why there are none.
     """
-    output_dir = analysis.files.output_dir
-    quality = read_table(group_quality(output_dir))
-    kinds = read_table(group_motion_connectivity(output_dir))
-    return _of_predictions(analysis, quality) | {
-        "motion_edges": _distance_figure(kinds),
-        "motion_kinds": _kind_rows(kinds),
-        "motion_kinds_absent": _why_no_kinds(kinds, checked=not quality.empty),
-    }
+    return _of_predictions(analysis, read_table(group_quality(analysis.files.output_dir)))
 
 
 def mean_fd_mm(quality: pd.DataFrame, people: pd.DataFrame, about: Mapping[str, Any]) -> Floats:
@@ -166,7 +151,7 @@ def _row_correlations(x: Floats, y: Floats) -> Floats:
 def _of_predictions(analysis: Analysis, quality: pd.DataFrame) -> dict[str, Any]:
     nothing = {"motion": "", "motion_told": [], "motion_absent": ""}
     if quality.empty:
-        return nothing | {"motion_absent": _NOT_CHECKED}
+        return nothing | {"motion_absent": not_checked("this was not checked")}
     people = analysis.people.assign(mean_fd_mm=mean_fd_mm(quality, analysis.people, analysis.about))
     known = people[people["mean_fd_mm"].notna()]
     if known.empty:
@@ -255,64 +240,3 @@ def _scatter(known: pd.DataFrame, names: Mapping[str, str]) -> Markup:
     figure.legend(loc="outside upper right", ncols=3)
     told = "Predicted probability of each participant against mean framewise displacement."
     return inline_svg(figure, "motion", told)
-
-
-def _kind_rows(kinds: pd.DataFrame) -> list[dict[str, str]]:
-    """Spell QC-FC over all edges, a row for every kind of matrix."""
-    if kinds.empty:
-        return []
-    figures = {
-        "n_participants": 0, "n_edges": 0, "median_abs_r": 2, "chance_median_abs_r": 2,
-        "share_p_below_05": 3, "share_q_below_05": 3, "distance_spearman": 2,
-    }  # fmt: skip
-    return [
-        {
-            "name": _kind_name(row),
-            "note": "" if pd.isna(row["note"]) else str(row["note"]),
-            **{column: number(row[column], digits) for column, digits in figures.items()},
-        }
-        for row in kinds[kinds["bin"] == "all"].to_dict("records")
-    ]
-
-
-def _kind_name(row: Mapping[Any, Any]) -> str:
-    return f"{row['desc']}, {row['measure']} ({row['atlas']}, {row['space']})"
-
-
-def _why_no_kinds(kinds: pd.DataFrame, *, checked: bool) -> str:
-    if not kinds.empty:
-        return ""
-    if checked:
-        return "The usable runs have no connectivity matrices, so QC-FC was not computed."
-    return _NOT_CHECKED.replace("this was not checked", "QC-FC was not computed")
-
-
-@themed
-def _distance_figure(kinds: pd.DataFrame) -> Markup | str:
-    """Draw QC-FC by the distance of the parcels: its size, and its direction."""
-    if kinds.empty:
-        return ""
-    bins = kinds[(kinds["bin"] != "all") & kinds["distance_low_mm"].notna()]
-    if bins.empty:
-        return ""
-    figure = Figure(figsize=(9.4, 3.0))
-    size, direction = figure.subplots(1, 2)
-    colours = (ACCENT, *CATEGORICAL[1:])
-    shown = list(bins.groupby(["desc", "atlas", "space", "measure"], sort=False))[:_MOST_KINDS]
-    for (key, own), colour in zip(shown, colours, strict=False):
-        middle = (own["distance_low_mm"] + own["distance_high_mm"]) / 2
-        label = f"{key[0]}, {key[3]}"
-        size.plot(middle, own["median_abs_r"], "o-", color=colour, markersize=4, label=label)
-        direction.plot(middle, own["median_r"], "o-", color=colour, markersize=4)
-    chance = kinds["chance_median_abs_r"].dropna()
-    if len(chance):
-        size.axhline(chance.iloc[0], color=MUTED, linewidth=1, linestyle=_DASHED)
-    direction.axhline(0, color=MUTED, linewidth=1, linestyle=_DASHED)
-    size.set_ylim(bottom=0)
-    for axes, name in ((size, "Median |r|"), (direction, "Median r")):
-        axes.grid(color=LINE, linewidth=0.6)
-        axes.set_axisbelow(True)
-        plain_axes(axes, "Distance of the parcels (mm)", name)
-    figure.legend(loc="outside upper right", ncols=2)
-    told = "Correlation of head motion with connectivity over people, by distance of the parcels."
-    return inline_svg(figure, "qcfc", told)

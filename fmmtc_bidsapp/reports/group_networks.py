@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.reports.figures import (
     CATEGORICAL,
+    DASHED,
     GREY,
     INK,
     LINE,
@@ -32,7 +33,6 @@ from fmmtc_bidsapp.reports.group_places import Places
 
 __all__ = ["STREAMS", "Bars", "edges_figure", "networks_figure", "shares_figure"]
 
-_DASHED = (0, (3, 3))
 STREAMS = {
     "series": ("time series", CATEGORICAL[2]),
     "connectivity": ("connectivity", CATEGORICAL[3]),
@@ -92,7 +92,7 @@ def shares_figure(shares: pd.DataFrame, names: Mapping[str, str], mark: str = ""
         middle, low, high = (100 * float(row[each]) for each in ("share", "low", "high"))
         axes.plot([low, high], [place, place], color=_ON_BAR, linewidth=1.6)
         axes.plot([low, middle, high], [place] * 3, "|", color=_ON_BAR, markersize=9)
-    axes.axvline(50, color=MUTED, linewidth=1, linestyle=_DASHED)
+    axes.axvline(50, color=MUTED, linewidth=1, linestyle=DASHED)
     axes.set_yticks(range(len(shown)), [names[model] for model in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 100)
@@ -133,7 +133,7 @@ def networks_figure(panels: Sequence[Bars], mark: str = "") -> Figure:
             places, rows["attribution"], height=0.62, color=STREAMS[panel.stream][1], alpha=0.85
         )
         axes.hlines(places, rows["low"], rows["high"], color=INK, linewidth=1.6)
-        axes.axvline(1, color=MUTED, linewidth=1, linestyle=_DASHED)
+        axes.axvline(1, color=MUTED, linewidth=1, linestyle=DASHED)
         # Beside two others a title has room for half a line.
         axes.set_title(panel.title.replace(": ", ":\n"))
         axes.spines["left"].set_visible(False)
@@ -172,7 +172,7 @@ def edges_figure(edges: pd.DataFrame, places: Places, mark: str = "") -> Figure:
         Width is the amount, colour the direction; the arcs are networks, parcels in them from the
         front of the brain to its back.
     """
-    shown = edges.head(_MOST_CHORDS)
+    shown = edges[edges["attribution"] > 0].head(_MOST_CHORDS)
     row_of = {int(index): row for row, index in enumerate(places.index)}
     angles, order = _around(places)
     figure = Figure(figsize=(9.4, 4.9))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ __all__ = ["LabelVolume", "coverage_figure", "outline_figure", "outline_image", 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_DAMAGES = (OSError, EOFError, ValueError, zlib.error, ImageFileError)
+"""What nibabel raises of an image that is cut off or is none."""
 _FINE = 3
 """Pixels a voxel is drawn with, so that an outline is thinner than a voxel."""
 _MISSING = "#d55e00"
@@ -96,9 +99,17 @@ def read_labels(path: Path, index: Ints) -> LabelVolume:
     -------
     LabelVolume
         Labels exchanged for the rows of their parcels.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read.
     """
     image = _from_the_front(path)
-    values = np.rint(np.asanyarray(image.dataobj)).astype(np.int64)
+    try:
+        values = np.rint(np.asanyarray(image.dataobj)).astype(np.int64)
+    except _DAMAGES as error:
+        raise _unreadable(path, error) from error
     row_of = np.zeros(max(int(values.max()), int(index.max())) + 1, dtype=np.int64)
     row_of[index] = np.arange(1, len(index) + 1)
     return LabelVolume(row_of[np.clip(values, 0, None)], image)
@@ -277,8 +288,12 @@ def _from_the_front(path: Path) -> Any:
     """Read an image, its axes turned to run to the right, the front and up."""
     try:
         return nib.as_closest_canonical(open_image(path))
-    except (OSError, ValueError, ImageFileError) as error:
-        raise InputError(f"{path} cannot be read as an image ({error}). Make it anew.") from error
+    except _DAMAGES as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be read as an image ({error!r}). Make it anew.")
 
 
 def _bright(reference: Floats) -> float:

@@ -6,7 +6,6 @@ It is made from the written tables of ``apply`` alone, so it can be written anew
 from __future__ import annotations
 
 import datetime as dt
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,14 @@ from fmmtc_bidsapp.reports.answer import NOT_TESTED, notices
 from fmmtc_bidsapp.reports.group_tables import text_of
 from fmmtc_bidsapp.reports.pages import interval, number, percent, render_page
 from fmmtc_bidsapp.reports.sheet_figures import scale, strips
-from fmmtc_bidsapp.reports.written import program_version, read_json, read_table
+from fmmtc_bidsapp.reports.written import (
+    computed,
+    plans_in,
+    program_version,
+    read_json,
+    read_plan,
+    read_table,
+)
 
 __all__ = ["write_sheets"]
 
@@ -208,9 +214,10 @@ def _spread(application: _Application, person: Mapping[Any, Any]) -> str:
             "Interval: n/a. The model was trained once, so it is not known how far "
             "another training would move this probability; nor how far other training people would."
         )
+    n = application.about.get("Trainings", "n/a")
     return (
-        f"Interval: {limits}, which holds 95 % of the {application.about.get('Trainings', 'n/a')} "
-        "trainings of this model. It does not tell how far other training people would move it."
+        f"Interval: {limits}, the 2.5 and 97.5 % quantiles of {n} trainings of this model. It does "
+        "not tell how far other training people would move it."
     )
 
 
@@ -247,27 +254,28 @@ def _provenance(application: _Application) -> list[tuple[str, str]]:
     version = program_version(files.output_dir) or "n/a"
     return [
         *told,
-        ("Applied on", _date(files)),
+        ("Last run on", _date(files)),
         ("Program", f"fmmtc_bidsapp {version}"),
         ("Label", files.label),
     ]
 
 
 def _date(files: GroupFiles) -> str:
-    """Read from the log when the label was last computed; a report written anew is not that."""
-    # A run's id begins with its date, so the last in order is the last in time.
-    for path in sorted(files.log_dir("any").parent.glob("*/plan.toml"), reverse=True):
-        plan = _read_plan(path)
-        if (plan.get("label"), plan.get("analysis")) == (files.label, "apply"):
+    """Read from the log when the label was last run; a report written anew is not that."""
+    for path in plans_in(files.log_dir("any").parent):
+        plan = _plan_or_nothing(path)
+        own = (plan.get("label"), plan.get("analysis")) == (files.label, "apply")
+        if own and computed(plan):
             return _spelled_date(path.parent.name)
     return "n/a"
 
 
-def _read_plan(path: Path) -> dict[str, Any]:
+def _plan_or_nothing(path: Path) -> dict[str, Any]:
+    """Read a plan; all labels share the log, and what another one left damaged takes no sheet."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not TOML ({error}). Delete it and run again.") from error
+        return read_plan(path)
+    except InputError:
+        return {}
 
 
 def _spelled_date(run_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ from fmmtc_bidsapp.errors import InputError
 __all__ = [
     "Combined",
     "combined_matrices",
+    "computed",
     "crash_files",
     "finished_runs",
     "last_plan",
     "participants",
+    "plans_in",
     "program_version",
     "read_json",
+    "read_plan",
     "read_table",
 ]
 
@@ -195,22 +199,47 @@ def last_plan(output_dir: Path, participant_id: str) -> Path | None:
     Path or None
         ``plan.toml``; None where there is none.
     """
-    plans = _plans(output_dir, participant_id)
-    return next((path for path in plans if _computed(path)), None)
+    plans = plans_in(_logs(output_dir, participant_id))
+    return next((path for path in plans if computed(read_plan(path))), None)
 
 
-def _plans(output_dir: Path, participant_id: str) -> list[Path]:
-    logs = run_log_dir(output_dir, participant_id, "any").parent
+def _logs(output_dir: Path, participant_id: str) -> Path:
+    return run_log_dir(output_dir, participant_id, "any").parent
+
+
+def plans_in(logs: Path) -> list[Path]:
+    """List the plans of the runs of the program below a folder, the last first."""
     # A run's id begins with its date, so the last in order is the last in time.
     return sorted(logs.glob("*/plan.toml"), reverse=True)
 
 
-def _computed(plan: Path) -> bool:
+def read_plan(path: Path) -> dict[str, Any]:
+    """Read the plan of one run of the program.
+
+    Parameters
+    ----------
+    path
+        A ``plan.toml``.
+
+    Returns
+    -------
+    dict
+        Its content.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is not TOML.
+    """
     try:
-        mode = tomllib.loads(plan.read_text(encoding="utf-8")).get("mode", _COMPUTES)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{plan} is not TOML ({error}). Delete it and run again.") from error
-    return bool(mode == _COMPUTES)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not TOML ({error}). Delete it and run again.") from error
+
+
+def computed(plan: Mapping[str, Any]) -> bool:
+    """Whether a plan was one to compute something, and not to write reports anew."""
+    return bool(plan.get("mode", _COMPUTES) == _COMPUTES)
 
 
 def crash_files(output_dir: Path, participant_id: str) -> list[Path]:
@@ -223,7 +252,7 @@ def crash_files(output_dir: Path, participant_id: str) -> list[Path]:
     participant_id
         ``sub-01``.
     """
-    last = [last_plan(output_dir, participant_id), *_plans(output_dir, participant_id)[:1]]
+    last = [last_plan(output_dir, participant_id), *plans_in(_logs(output_dir, participant_id))[:1]]
     folders = dict.fromkeys(plan.parent for plan in last if plan is not None)
     return [path for folder in folders for path in sorted(folder.glob("crash-*.txt"))]
 

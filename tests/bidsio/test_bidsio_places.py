@@ -43,6 +43,7 @@ def test_groups_follow_the_names_and_a_level_that_the_table_does_not_tell_is_abs
     places = read_places(tmp_path, series(tmp_path), ["a", "b", "c"])
     assert places.index.tolist() == [2, 7, 4]
     assert places.is_of_table
+    assert places.table.name.endswith("_dseg.tsv")
     assert places.groups == {
         "network": ("Y", "X", "X"),
         "hemisphere": ("n/a", "right", "left"),
@@ -85,6 +86,13 @@ def test_values_are_drawn_where_their_labels_are_and_what_has_none_is_no_zero(tm
     np.testing.assert_array_equal(image.affine, affine)
     found = image.get_fdata().ravel()
     np.testing.assert_array_equal(found, [0, 0.25, 0.5, np.nan, np.nan, 0.25])
-    labels.write_bytes(b"no image")
-    with pytest.raises(InputError, match="cannot be read"):
-        paint(labels, np.array([2]), np.array([1.0]))
+    told = paint(labels, np.array([2]), np.array([1.0]), "no evidence " * 10)
+    header = nib.Nifti1Image.from_bytes(gzip.decompress(told)).header
+    assert header["descrip"].item().startswith(b"no evidence no")
+    whole = labels.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 255
+    for content in (b"no image", whole[:60], bytes(damaged)):
+        labels.write_bytes(content)
+        with pytest.raises(InputError, match="cannot be read"):
+            paint(labels, np.array([2]), np.array([1.0]))

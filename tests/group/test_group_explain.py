@@ -15,19 +15,39 @@ import pytest
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.names import GroupFiles, atlas_files
-from fmmtc_bidsapp.group import results
+from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.engine import save_arrays
+from fmmtc_bidsapp.group import results, train
 from fmmtc_bidsapp.group.choice import EncoderChoice
-from fmmtc_bidsapp.group.cost import explain_gb, explain_s, say_explain_cost
+from fmmtc_bidsapp.group.cost import explain_gb, explain_s, say_explain_cost, say_kept
 from fmmtc_bidsapp.group.encoding import Encoded
 from fmmtc_bidsapp.group.exchange import (
     load_explanation,
     save_examples,
     save_explanation,
 )
-from fmmtc_bidsapp.group.explain import Explained, explain, models_to_keep
+from fmmtc_bidsapp.group.explain import (
+    Explained,
+    _nulls,
+    _summed_up,
+    _why_nothing,
+    explain,
+    models_to_keep,
+)
 from fmmtc_bidsapp.group.fit import Fits, fit_models
-from fmmtc_bidsapp.group.steps import EXPLAIN, FIT, NULL_MAPS, Kept, list_explain_steps, list_steps
+from fmmtc_bidsapp.group.steps import (
+    EXPLAIN,
+    FIT,
+    NULL_MAPS,
+    ROLLOUT,
+    ExplainStep,
+    Kept,
+    list_explain_steps,
+    list_steps,
+)
 from fmmtc_bidsapp.group.study import Study
+from fmmtc_bidsapp.group.workflow import _own_explaining
+from fmmtc_bidsapp.learning.maps import Places
 from fmmtc_bidsapp.learning.splits import outer_folds
 from fmmtc_bidsapp.options import (
     CohortOptions,
@@ -184,6 +204,17 @@ def test_the_first_training_of_the_first_repeat_is_kept_and_nothing_else_is_aske
     assert models_to_keep(replace(plan, explain=ExplainOptions(explain="none")), models) == ()
 
 
+def test_weights_of_which_nothing_would_be_said_are_not_kept(tmp_path):
+    features = plan_of(tmp_path, ExplainOptions())
+    parcels = replace(features, explain=ExplainOptions(explain="parcels"))
+    for main in ("resnet-fc", "brainlm"):
+        assert models_to_keep(features, (main, "fc-logistic")) == ("fc-logistic",)
+        assert models_to_keep(parcels, (main,)) == (main,)
+    for main in ("fmmtc", "svm-fused", "ridge-fc"):
+        assert models_to_keep(features, (main,)) == (main,)
+    assert models_to_keep(parcels, ("knn-fc",)) == ()
+
+
 def test_null_maps_are_made_of_what_has_a_map_and_of_networks_one_by_one(tmp_path):
     fold = outer_folds(examples().strata, 2, 1, 0)[0]
     kept = [Kept(name, fold, tmp_path) for name in ("lstm", "fc-logistic", "knn-fc")]
@@ -217,18 +248,30 @@ def test_maps_cost_more_than_shares_and_the_cost_is_said_first(tmp_path, capsys)
     assert cost(plan.explain)[0] < cost(replace(plan.explain, smoothgrad=8))[0]
     assert all(explain_gb(step, examples()) > 0.5 for step in steps)
     seconds = dict(zip(steps, cost(plan.explain), strict=True))
-    say_explain_cost(seconds, "cpu", 2)
+    say_explain_cost(seconds, "cpu", 2, parcels=True)
     assert "Explaining fmmtc in 4 steps, with 2 maps of shuffled" in capsys.readouterr().out
-    say_explain_cost(seconds, "cuda", 2)
+    say_explain_cost(seconds, "cpu", 2, parcels=True)
+    assert "40 times as long, and 10 times where" in capsys.readouterr().out
+    say_explain_cost(seconds, "cuda", 2, parcels=True)
     assert "How long networks take on cuda" in capsys.readouterr().out
+    folds = outer_folds(examples().strata, 12, 1, 0)
+    many = list_steps(
+        plan, ("fmmtc",), folds * 2, device="cpu", final=False, permute=False, keep=("fmmtc",)
+    )
+    say_kept(many[:2])
+    assert not capsys.readouterr().out
+    say_kept(many)
+    assert "The weights of 24 fits are kept" in capsys.readouterr().out
 
 
 def test_what_was_explained_is_read_back_as_it_was_written(tmp_path):
     fold = Fold(0, 1, np.array([0, 1]), np.array([2, 3]))
-    found = FoldExplanation("lstm", fold, "a method", delta=np.ones(2), agreement={"mean": 0.5})
+    found = FoldExplanation(
+        "lstm", fold, "a method", delta=np.ones(2), agreement={"mean": 0.5}, agreement_n=2
+    )
     read = load_explanation(save_explanation(tmp_path / "explanation.npz", found))
     assert (read.model, read.method, read.fold.fold) == ("lstm", "a method", 1)
-    assert read.agreement == {"mean": 0.5}
+    assert (read.agreement, read.agreement_n) == ({"mean": 0.5}, 2)
     np.testing.assert_array_equal(read.fold.test, fold.test)
     np.testing.assert_array_equal(read.delta, found.delta)
     assert read.edges is None
@@ -243,6 +286,7 @@ def test_without_evidence_nothing_is_computed_and_the_tables_say_why(tmp_path, v
     assert not analysed.nodes("explain")
     assert "--show-unsupported-maps" in capsys.readouterr().out
     files = GroupFiles(tmp_path / "out", "L")
+    write_text(files.predictions, "of this run")
     results.write_explanation(files, found.explanation, found.about, found.image)
     for table in (files.modality, files.attributions):
         assert len(pd.read_csv(table, sep="\t")) == 0
@@ -283,7 +327,10 @@ def test_maps_point_at_the_planted_parcels_in_the_atlas_and_in_its_image(tmp_pat
     np.testing.assert_allclose(drawn[1:7, 0, 0], list(by_parcel.values()), rtol=1e-6)
     assert np.count_nonzero(drawn) == N_PARCELS
     assert found.about["Image"]["Source"] == "connectivity"
-    assert found.about["Image"]["Labels"].endswith(labels.name)
+    assert found.about["Labels"] == f"bids::{labels.relative_to(tmp_path / 'out').as_posix()}"
+    assert found.about["Table"].endswith("_dseg.tsv")
+    assert found.about["Models"]["ridge-fc"]["Folds"] == "2 of 2"
+    assert not image.header["descrip"].item()
 
 
 def test_an_atlas_without_a_table_or_image_has_parcels_alone(tmp_path):
@@ -291,27 +338,151 @@ def test_an_atlas_without_a_table_or_image_has_parcels_alone(tmp_path):
     found = analysed.explained()
     assert {row.level for row in found.explanation.rows} == {"parcel", "edge"}
     assert found.image is None
-    assert "no label image" in found.about["NoImage"]
+    assert (found.about["Table"], found.about["Labels"]) == (None, None)
+    assert "no table" in found.about["NoImage"]
 
 
-def test_parcels_after_features_fit_nothing_anew_and_more_null_maps_keep_those_there_are(tmp_path):
+def test_parcels_that_the_table_does_not_number_are_not_painted_by_their_order(tmp_path):
+    labels = write_labels(tmp_path)
+    _, path, _ = atlas_files(tmp_path / "out", SPACE, ATLAS)
+    table = pd.read_csv(path, sep="\t")
+    table.assign(name=[f"other {i}" for i in range(N_PARCELS)]).to_csv(path, sep="\t", index=False)
+    assert labels.is_file()
+    found = analyse(tmp_path, ["ridge-fc"], ExplainOptions(null_maps="0")).explained()
+    assert found.explanation.rows
+    assert found.image is None
+    assert "numbers in a label image" in found.about["NoImage"]
+
+
+def test_a_damaged_image_costs_the_image_alone_and_is_told(tmp_path):
+    labels = write_labels(tmp_path)
+    labels.write_bytes(labels.read_bytes()[:60])
+    found = analyse(tmp_path, ["ridge-fc"], ExplainOptions(null_maps="0")).explained()
+    assert found.explanation.rows
+    assert found.image is None
+    assert "cannot be read" in found.about["NoImage"]
+    assert [(each.name, each.code) for each in found.outcomes] == [("image of the map", 65)]
+
+
+def test_a_damaged_table_costs_the_maps_and_is_told(tmp_path):
+    write_labels(tmp_path)
+    _, path, _ = atlas_files(tmp_path / "out", SPACE, ATLAS)
+    path.write_text("index\tcolour\n1\tred\n")
+    found = analyse(tmp_path, ["ridge-fc"], ExplainOptions(null_maps="0")).explained()
+    assert "no column name" in found.explanation.held_back
+    assert [each.code for each in found.outcomes] == [65]
+
+
+def test_what_is_judged_is_written_before_anything_is_explained(tmp_path, monkeypatch):
+    analysed = analyse(tmp_path, ["ridge-fc"], ExplainOptions(null_maps="0"))
+    files = GroupFiles(tmp_path / "out", "L")
+    write_text(files.predictions, "of an earlier run")
+    results.write_explanation(files, Explanation(held_back="earlier"), {}, None)
+    done: list[str] = []
+
+    def written(*_: object) -> None:
+        write_text(files.predictions, "of this run")
+        done.append("tables")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "asked_to_train", lambda _: ("ridge-fc",))
+    monkeypatch.setattr(train, "begin", lambda *_: analysed.study)
+    monkeypatch.setattr(train, "with_scales", lambda study, _: study)
+    monkeypatch.setattr(
+        train, "fit_models", lambda *_, **__: replace(analysed.fits, final=(tmp_path,))
+    )
+    monkeypatch.setattr(train, "judge", lambda *_, **__: None)
+    monkeypatch.setattr(train, "about_study", lambda *_: {})
+    monkeypatch.setattr(train, "write_study", written)
+    monkeypatch.setattr(train, "keep_bundle", lambda *_: done.append("bundle"))
+    monkeypatch.setattr(train, "explain", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(analysed.study.plan)
+    assert done == ["tables", "bundle"]
+    assert not files.attributions.exists()
+
+
+def test_nulls_are_those_of_the_explained_folds(tmp_path):
+    folds = outer_folds(examples().strata, 2, 1, 0)
+    steps, ended = [], {}
+    for fold in folds:
+        kept = Kept("ridge-fc", fold, tmp_path)
+        null = ExplainStep(NULL_MAPS, kept, 0, 2)
+        folder = tmp_path / null.name
+        folder.mkdir()
+        arrays = {"n": np.ones(2), "connectivity": np.full((2, N_PARCELS), float(fold.fold))}
+        save_arrays(folder / "maps.npz", arrays, {})
+        steps.append(null)
+        ended[null] = folder
+    both = _nulls(steps, ended, "ridge-fc", {0, 1})
+    (one,) = _nulls(steps, ended, "ridge-fc", {1})
+    assert len(both) == 2
+    assert one.connectivity[0, 0] == 1
+    assert _nulls(steps, {steps[1]: ended[steps[1]]}, "ridge-fc", {0, 1}) == []
+    assert len(_nulls(steps, {steps[1]: ended[steps[1]]}, "ridge-fc", {1})) == 1
+
+
+def test_maps_of_which_no_integral_was_complete_say_so(tmp_path):
+    analysed = analyse(tmp_path, ["ridge-fc"], ExplainOptions(null_maps="0"))
+    fold = analysed.study.folds[0]
+    n = len(fold.test)
+    lost = FoldExplanation(
+        "lstm",
+        fold,
+        "integrated gradients",
+        series_size=np.ones((n, N_PARCELS)),
+        series=np.ones((n, N_PARCELS)),
+        delta=np.ones(n),
+        converged=np.zeros(n, dtype=bool),
+        steps=np.full(n, 1024),
+        gap=np.zeros(n),
+    )
+    places = Places(PARCELS, range(1, N_PARCELS + 1), {})
+    rows, told = _summed_up(analysed.study, "lstm", [lost], [], places)
+    assert rows == ()
+    assert told["Folds"] == "1 of 2"
+    assert _why_nothing("lstm", {"lstm": told}, ()) == "no integral was complete to 1 %"
+
+
+def test_an_image_of_a_model_without_evidence_says_so_in_its_header(tmp_path):
+    write_labels(tmp_path)
+    options = ExplainOptions(null_maps="0", show_unsupported_maps=True)
+    found = analyse(tmp_path, ["ridge-fc"], options).explained(NO)
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(found.image))
+    assert b"NO EVIDENCE OF PREDICTION" in image.header["descrip"].item()
+
+
+def test_parcels_after_features_refit_what_was_not_kept_and_more_null_maps_keep_those_there_are(
+    tmp_path,
+):
     models = ["lstm", "fc-logistic"]
     features = analyse(tmp_path, models, ExplainOptions())
     found = features.explained()
     assert {row.model for row in found.explanation.rows} == {"fc-logistic"}
     assert "--explain parcels" in found.about["Models"]["lstm"]["NoMaps"]
-    fitted = features.nodes("fit")
+    assert {each.model for each in features.fits.kept} == {"fc-logistic"}
+    fitted, haufe = features.nodes("fit"), features.nodes("explain")
     assert fitted
-    parcels = analyse(tmp_path, models, ExplainOptions(explain="parcels", null_maps="1"))
+    parcels = analyse(
+        tmp_path, models, ExplainOptions(explain="parcels", null_maps="1", smoothgrad=1)
+    )
     found = parcels.explained()
     assert not found.failures
-    assert parcels.nodes("fit") == fitted
+    again = parcels.nodes("fit")
+    assert {name for name in fitted if fitted[name] == again[name]} == {
+        name for name in fitted if "lstm" not in name
+    }
+    assert {name: parcels.nodes("explain")[name] for name in haufe if "null" not in name} == {
+        name: date for name, date in haufe.items() if "null" not in name
+    }
     assert {(r.model, r.source) for r in found.explanation.rows} == {
         ("lstm", "series"),
         ("fc-logistic", "connectivity"),
     }
     before = parcels.nodes("explain")
-    more = analyse(tmp_path, models, ExplainOptions(explain="parcels", null_maps="2"))
+    more = analyse(tmp_path, models, ExplainOptions(explain="parcels", null_maps="2", smoothgrad=1))
     more.explained()
     after = more.nodes("explain")
     own = {name: date for name, date in before.items() if "lstm" in name}
@@ -346,6 +517,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
         options = ExplainOptions(explain="parcels", null_maps="2")
         found = analyse(tmp_path / name, ["lstm", "fc-logistic"], options).explained()
         files = GroupFiles(tmp_path / name / "out", "L")
+        write_text(files.predictions, "of this run")
         results.write_explanation(files, found.explanation, found.about, found.image)
         paths = [files.modality, files.attributions, files.attributions.with_suffix(".json")]
         written.append([path.read_bytes() for path in paths])
@@ -358,7 +530,7 @@ def test_a_fold_that_cannot_be_explained_takes_nothing_else_with_it(tmp_path):
     found = analysed.explained()
     assert len(found.failures) == 1
     assert found.outcomes[0].status == "failed"
-    assert found.about["Models"]["ridge-fc"]["Folds"] == 1
+    assert found.about["Models"]["ridge-fc"]["Folds"] == "1 of 2"
     (analysed.fits.kept[1].folder / "model.safetensors").write_bytes(b"broken")
     found = analysed.explained()
     assert found.explanation.held_back.startswith("it could not be computed")
@@ -366,6 +538,7 @@ def test_a_fold_that_cannot_be_explained_takes_nothing_else_with_it(tmp_path):
 
 def test_every_column_is_described_and_nothing_of_an_earlier_run_survives(tmp_path):
     files = GroupFiles(tmp_path, "L")
+    write_text(files.predictions, "of this run")
     nan = float("nan")
     shares = (ModalityShare("m", "series", 0.4, 0.3, 0.5, 0.1, N),)
     rows = (MapRow("m", "series", "parcel", "P1", 1, None, 0.2, 0.1, 0.1, 0.3, 0.9, nan),)
@@ -379,5 +552,24 @@ def test_every_column_is_described_and_nothing_of_an_earlier_run_survives(tmp_pa
     results.write_explanation(files, Explanation(shares, rows, unsupported=True), {}, None)
     assert not json.loads(files.modality.with_suffix(".json").read_text())["Supported"]
     assert not files.attribution_map.exists()
+    results.withdraw_stale_explanation(files)
+    assert files.modality.exists()
+    write_text(files.predictions, "of another")
+    results.withdraw_stale_explanation(files)
+    assert not files.modality.exists()
+    results.write_explanation(files, Explanation(shares, rows), {}, b"image")
     results.write_explanation(files, None, {}, None)
-    assert not list(files.modality.parent.iterdir())
+    assert list(files.modality.parent.iterdir()) == [files.predictions]
+
+
+def test_a_step_is_known_by_the_options_that_change_it_alone(tmp_path):
+    whole = ExplainOptions("parcels", explain_baseline="mean", null_maps="3", smoothgrad=4)
+    fold = outer_folds(examples().strata, 2, 1, 0)[0]
+    network, linear = Kept("brainlm", fold, tmp_path), Kept("ridge-fc", fold, tmp_path)
+    plain = ExplainOptions("parcels")
+    assert _own_explaining(whole, ExplainStep(ROLLOUT, network)) == plain
+    assert _own_explaining(whole, ExplainStep(EXPLAIN, linear)) == ExplainOptions()
+    mapped = replace(plain, explain_baseline="mean", smoothgrad=4)
+    assert _own_explaining(whole, ExplainStep(EXPLAIN, network)) == mapped
+    shares = replace(whole, explain="features")
+    assert _own_explaining(shares, ExplainStep(EXPLAIN, network)) == ExplainOptions()

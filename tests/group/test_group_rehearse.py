@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from parcel_study import N_VOLUMES, group_command, write_parcel_study
+from parcel_study import N_PARCELS, N_VOLUMES, group_command, write_parcel_study
 
 from fmmtc_bidsapp.bidsio.write import prepare_output, write_text
 from fmmtc_bidsapp.cli.main import main
+from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.group.choice import refuse_surrogates
 from fmmtc_bidsapp.group.rehearse import _n_volumes
+from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import SeriesFile
 
 
@@ -32,8 +36,6 @@ def say(
     capsys: pytest.CaptureFixture[str],
 ):
     """Rehearse a command; returns its code and what it said."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
 
     def rehearse(*words: str | Path, dry: bool = True) -> tuple[int, str]:
         flags = (*words, "--dry-run") if dry else words
@@ -65,6 +67,47 @@ def test_who_and_what_and_how_long_is_said_and_nothing_is_written(say, tmp_path:
     ):
         assert line in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_explaining_would_take_is_said_too(say) -> None:
+    code, said = say("--network", "ridge", "--repeats", "2", "--null-maps", "5")
+    assert code == 0
+    assert "Explaining ridge-fc, fc-logistic in 8 steps, with 20 maps of shuffled" in said
+    assert "that show evidence of prediction:" in said
+    assert "Explaining" not in say("--network", "ridge", "--explain", "none")[1]
+
+
+def test_surrogates_of_people_without_series_are_refused_at_once(tmp_path: Path) -> None:
+    wanted = ExplainOptions(explain="parcels", explain_baseline="surrogate")
+    for asked in (("resnet-fc", "fc-logistic"), ()):
+        with pytest.raises(UsageError, match="matrices alone\\. Take --explain-baseline zero"):
+            refuse_surrogates(asked, wanted, has_series=False)
+        refuse_surrogates(asked, wanted, has_series=True)
+        refuse_surrogates(asked, replace(wanted, explain="features"), has_series=False)
+        refuse_surrogates(asked, replace(wanted, explain_baseline="mean"), has_series=False)
+    refuse_surrogates(("ridge-fc",), wanted, has_series=False)
+    assert UsageError("").exit_code == 2
+
+
+def test_surrogates_of_matrices_are_refused_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_parcel_study(tmp_path / "study")
+    columns = [f"P{i}" for i in range(N_PARCELS)]
+    for path in (study / "derivatives").rglob("*_timeseries.*"):
+        if path.suffix == ".tsv":
+            stem = path.name.replace("stat-mean_timeseries", "stat-pearsoncorrelation_relmat")
+            matrix = pd.DataFrame(np.eye(N_PARCELS), index=columns, columns=columns)
+            matrix.to_csv(path.with_name(stem), sep="\t", index_label="Node")
+        path.unlink()
+    words = "--network resnet-fc --encoder none --dry-run --explain parcels --explain-baseline"
+    command = group_command(study, tmp_path / "out", tmp_path / "work", *words.split())[3:]
+    command = [word for word in command if word != "random"]
+    command.remove("--encoder")
+    assert main([*command, "mean"]) == 0, capsys.readouterr()
+    capsys.readouterr()
+    assert main([*command, "surrogate"]) == 2
+    assert "--explain-baseline surrogate" in capsys.readouterr().err
 
 
 def test_a_comparison_names_the_lines_and_cells_that_cannot_be_had(say, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from explained_cohort import SEED, encoded, fitted, fold_of
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.attribution import attribute, can_attribute
-from fmmtc_bidsapp.learning.averages import strengths
+from fmmtc_bidsapp.learning.attribution import _agreement, attribute, can_attribute
+from fmmtc_bidsapp.learning.branches import branches_of
+from fmmtc_bidsapp.learning.integrate import Integral
+from fmmtc_bidsapp.learning.map_values import strengths
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.networks import NETWORKS
+from fmmtc_bidsapp.learning.traced import ParcelMap, TracedNetwork
 from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Examples
@@ -132,10 +136,77 @@ def test_other_baselines_are_compared_and_surrogates_only_where_there_are_series
     _, found = explained("bnt", people, setup, compare=True)
     assert set(found.agreement) == {"mean", "surrogate"}
     assert all(-1 <= each <= 1 for each in found.agreement.values())
+    assert 1 <= found.agreement_n <= found.converged.sum()
     bare = replace(people, series=None)
     assert set(explained("bnt", bare, setup, compare=True)[1].agreement) == {"mean"}
     with pytest.raises(InputError, match="matrices alone"):
         explained("bnt", bare, setup, ExplainOptions(explain_baseline="surrogate"))
+
+
+class Traced:
+    """Maps made up: that of the second person from the baseline `bad` is incomplete and wrong."""
+
+    def __init__(self, examples, bad):
+        self.starts, self.bad = SimpleNamespace(examples=examples), bad
+
+    def explain(self, row, how, *_):
+        size = np.array([1.0, 2, 3, 4])
+        if row == 21 and how == self.bad:
+            return ParcelMap(size, 100 * size[::-1], None, 0.5, 16)
+        return ParcelMap(size, size, None, 0.001, 16)
+
+
+@pytest.mark.parametrize(("bad", "n"), [("zero", 3), ("mean", 2), ("none", 3)])
+def test_baselines_are_compared_over_people_whose_maps_all_converged(people, bad, n):
+    fold = fold_of(people, 4)
+    traced = Traced(people, bad)
+    own = [traced.explain(row, "zero") for row in fold.test]
+    found_n, found = _agreement(traced, "zero", fold, own)
+    assert (found_n, set(found)) == (n, {"mean", "surrogate"})
+    assert found == pytest.approx({"mean": 1, "surrogate": 1})
+    nobody = [replace(each, delta=np.inf) for each in own]
+    found_n, found = _agreement(traced, "zero", fold, nobody)
+    assert found_n == 0
+    assert np.isnan(list(found.values())).all()
+
+
+def test_the_misses_of_several_surrogates_do_not_cancel(people, setup):
+    fold = fold_of(people, 2)
+    model = fitted("bnt", people, fold, setup)
+    traced = TracedNetwork(branches_of(model.fitted), model, people, fold, None, SEED)
+    nothing = torch.zeros(1, 8, 8)
+    draws = [Integral((nothing,), error, 1.0, 16) for error in (0.5, -0.5)]
+    found = traced._map(traced.starts.person(22), draws)
+    assert found.delta == 0.5
+    assert not found.has_converged
+
+
+def test_a_dead_network_has_no_map_to_believe(people, setup):
+    fold = fold_of(people, 2)
+    model = fitted("bnt", people, fold, setup)
+    for each in model.fitted.network.parameters():
+        each.data.zero_()
+    found = attribute(model, people, fold, OPTIONS, encoder=None, seed=SEED, compare=True)
+    assert not found.converged.any()
+    assert np.isinf(found.delta).all()
+    assert (found.steps == 16).all()
+    assert found.agreement_n == 0
+
+
+@pytest.mark.parametrize(("name", "most"), [("fmmtc", [256, 1024]), ("brainlm-tuned", [256])])
+def test_ways_through_the_encoder_take_fewer_steps_at_most(people, setup, name, most):
+    fold = fold_of(people, 2)
+    model = fitted(name, people, fold, setup)
+    traced = TracedNetwork(branches_of(model.fitted), model, people, fold, setup.encoder, SEED)
+    person = traced.starts.person(22)
+    assert [each.most_steps for each in traced._terms(22, person, person)] == most
+
+
+def test_the_network_that_predicts_is_left_as_it_was(people, setup):
+    model = fitted("lstm", people, fold_of(people, 2), setup)
+    network = model.fitted.network.eval()
+    branches_of(model.fitted)
+    assert not any(each.training for each in network.modules())
 
 
 def test_without_an_encoder_there_is_no_way_back(people, setup):

@@ -9,11 +9,10 @@ import pytest
 import torch
 from explained_cohort import SEED, encoded, fitted, fold_of
 
-from fmmtc_bidsapp.learning.averages import strengths
 from fmmtc_bidsapp.learning.experiments import refit_seed
-from fmmtc_bidsapp.learning.explain import explain_fold, explain_null
+from fmmtc_bidsapp.learning.explain import explain_fold, explain_null, rollout_maps
+from fmmtc_bidsapp.learning.map_values import strengths
 from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.rollouts import rollout_maps
 from fmmtc_bidsapp.options import ExplainOptions
 
 FEATURES, PARCELS = ExplainOptions(), ExplainOptions(explain="parcels")

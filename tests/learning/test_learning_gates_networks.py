@@ -215,6 +215,10 @@ def test_an_effect_split_over_both_streams_is_found_by_fmmtc_and_half_found_by_e
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.xfail(
+    strict=True,
+    reason="0.77 over three cohorts (0.83, 0.88, 0.59) of 60 people in 12 epochs: not shown",
+)
 def test_the_real_resnet_18_tells_more_than_either_stream_could():
     setup = split_setup(12, 5e-4, RESNET_18)
     found = []

@@ -8,8 +8,8 @@ import torch
 from fmmtc_bidsapp.learning.integrate import Noise, Term, integrate, relative
 
 
-def term(function, x, baseline, at_once=8):
-    return Term(function, (torch.tensor([x]),), (torch.tensor([baseline]),), at_once)
+def term(function, x, baseline, at_once=8, **most):
+    return Term(function, (torch.tensor([x]),), (torch.tensor([baseline]),), at_once, **most)
 
 
 def test_of_a_line_attributions_are_the_weight_times_the_way_from_the_baseline():
@@ -36,6 +36,15 @@ def test_steps_are_doubled_until_a_kinked_function_adds_up_or_1024_do_not():
     narrow = integrate([term(lambda x: torch.sigmoid(1e5 * (x[:, 0] - 0.501)), [1.0], [0.0])])
     assert narrow.steps == 1024
     assert relative(narrow.error, narrow.difference) > 0.01
+
+
+def test_a_term_that_may_take_fewer_steps_ends_there_while_the_others_go_on():
+    def narrow(x):
+        return torch.sigmoid(1e5 * (x[:, 0] - 0.501))
+
+    dear = term(narrow, [1.0], [0.0], most_steps=256)
+    assert integrate([dear]).steps == 256
+    assert integrate([dear, term(narrow, [1.0], [0.0])]).steps == 1024
 
 
 def test_of_two_terms_only_that_which_misses_something_takes_more_steps():
@@ -71,7 +80,13 @@ def test_smoothgrad_averages_over_noise_that_a_seed_decides_and_leaves_the_gener
     torch.testing.assert_close(many, bare + 0.01 * 14 / 9, atol=0.06, rtol=0)
 
 
-@pytest.mark.parametrize(("error", "difference", "expected"), [(0, 0, 0), (1, -4, 0.25)])
+@pytest.mark.parametrize(("error", "difference", "expected"), [(0, 2, 0), (1, -4, 0.25)])
 def test_what_is_missed_is_relative(error, difference, expected):
     assert relative(error, difference) == expected
     assert relative(1e-9, 0.0) == float("inf")
+
+
+def test_what_says_the_same_at_both_ends_has_not_converged_and_costs_no_more_steps():
+    found = integrate([term(lambda x: 0 * x.sum(dim=1), [1.0], [0.0])])
+    assert found.steps == 16
+    assert relative(found.error, found.difference) == float("inf")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, spearmanr
 
+from fmmtc_bidsapp.learning.cohort_maps import join_nulls, null_maps, restore_null_maps
+from fmmtc_bidsapp.learning.map_values import stability
 from fmmtc_bidsapp.learning.maps import Places, summarise, summarise_rollout
-from fmmtc_bidsapp.learning.null_maps import join_nulls, null_maps, restore_null_maps
-from fmmtc_bidsapp.learning.stability import stability
 from fmmtc_bidsapp.records import Fold, FoldExplanation
 
 PLACES = Places(
@@ -98,7 +98,34 @@ def test_who_did_not_converge_is_left_out_and_said():
     assert rows["series", "parcel", "a"].attribution == pytest.approx(0.25)
     assert (about["Maps"], about["Converged"], about["MedianGap"]) == (2, 1, 0.25)
     nobody = replace(one, converged=np.zeros(2, dtype=bool))
-    assert table([nobody])[0] == {}
+    rows, about = table([nobody])
+    assert rows == about["Stability"] == {}
+    assert about["NoMaps"] == "no integral was complete to 1 %"
+
+
+def test_a_model_that_says_the_same_of_everybody_has_no_rows_and_says_why():
+    dead = replace(
+        explanation([[0, 0, 0, 0]], symmetric([[0] * 6])),
+        delta=np.array([np.inf]),
+        converged=np.array([False]),
+    )
+    rows, about = table([dead])
+    assert rows == {}
+    assert "the same of everyone" in about["NoMaps"]
+    pattern = replace(
+        explanation(edges=symmetric([[np.nan] * 6])),
+        method="Haufe pattern", converged=None, delta=None, steps=None, gap=None,
+    )  # fmt: skip
+    rows, about = table([pattern])
+    assert rows == {}
+    assert "the same of everyone" in about["NoMaps"]
+
+
+def test_a_source_that_carries_nothing_has_no_rows_and_is_named():
+    rows, about = table([explanation([[0, 0, 0, 0]], symmetric([[1, 2, 3, 4, 5, 6]]))])
+    assert {source for source, *_ in rows} == set(about["Stability"]) == {"connectivity"}
+    assert about["WithoutMap"] == ["series"]
+    assert "NoMaps" not in about
 
 
 def test_what_a_person_lacks_counts_in_nobodys_mean():
@@ -246,11 +273,16 @@ def test_stability_is_the_mean_over_pairs_of_folds():
 
 def test_what_is_said_of_maps_is_ready_for_json():
     folds = [
-        replace(explanation([[1, 2, 3, 4], [4, 3, 2, 1]], fold=i), agreement={"mean": own})
-        for i, own in enumerate((0.5, np.nan))
+        replace(
+            explanation([[1, 2, 3, 4], [4, 3, 2, 1]], fold=i),
+            agreement={"mean": own},
+            agreement_n=n,
+        )
+        for i, (own, n) in enumerate([(0.5, 2), (np.nan, 0)])
     ]
     about = json.loads(json.dumps(table(folds)[1], allow_nan=False))
     assert about["Agreement"] == {"mean": 0.5}
+    assert about["AgreementPeople"] == 2
     assert about["Folds"] == 2
     assert about["Stability"]["series"]["Spearman"] is None
 

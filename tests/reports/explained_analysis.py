@@ -27,21 +27,24 @@ NAMES = {"fmmtc": "FMM_TC", "fc-logistic": "FC-logistic"}
 TOLD = {
     "fmmtc": {
         "Method": "integrated gradients", "Baseline": "zero", "NullMaps": 20,
-        "Folds": 5, "Maps": 56, "Converged": 54, "LargestDeltaConverged": 0.009, "MostSteps": 256,
-        "MedianGap": 0.04,
-        "Agreement": {"mean": 0.81, "surrogate": 0.55}, "SmoothGrad": 0,
+        "Folds": "5 of 5", "Maps": 56, "Converged": 54,
+        "LargestDeltaConverged": 0.009, "MostSteps": 256, "MedianGap": 0.04,
+        "Agreement": {"mean": 0.81, "surrogate": 0.55}, "AgreementPeople": 15,
+        "SmoothGrad": 0,
         "Stability": {
             "series": {"Spearman": 0.31, "TopDecileJaccard": 0.18},
             "connectivity": {"Spearman": 0.74, "TopDecileJaccard": 0.42},
         },
     },
     "fc-logistic": {
-        "Method": "Haufe pattern", "Folds": 5, "NullMaps": 99,
+        "Method": "Haufe pattern", "Folds": "5 of 5", "NullMaps": 99,
         "Stability": {"connectivity": {"Spearman": 0.92, "TopDecileJaccard": 0.66}},
     },
 }  # fmt: skip
 
-NO_MAPS = {"fmmtc": {"Folds": 5, "NoMaps": "maps of a network are computed with --explain parcels"}}
+NO_MAPS = {
+    "fmmtc": {"Folds": "5 of 5", "NoMaps": "maps of a network are computed with --explain parcels"}
+}
 
 
 def write_demo_labels(root: Path) -> pd.DataFrame:
@@ -89,7 +92,10 @@ def write_explanation(
         ModalityShare("fmmtc", "connectivity", 0.64, 0.58, 0.69, 0.05, 56),
     ]
     rows = [row for row in _rows(parcels, planted) if maps and row.model in models]
-    sidecar = {"HeldBack": "", "Supported": True, "Models": TOLD if maps else NO_MAPS, **told}
+    sidecar = {
+        "HeldBack": "", "Supported": True, "Training": "the first of 5",
+        "Repeat": "the first of 1", "Models": TOLD if maps else NO_MAPS, **told,
+    }  # fmt: skip
     for path, records, kind in (
         (files.modality, shares, ModalityShare),
         (files.attributions, rows, MapRow),

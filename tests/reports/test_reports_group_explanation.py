@@ -23,6 +23,7 @@ from fmmtc_bidsapp.reports.explanation_trust import trust_rows
 from fmmtc_bidsapp.reports.group_explanation import explanation_section
 from fmmtc_bidsapp.reports.group_maps import NO_EVIDENCE
 from fmmtc_bidsapp.reports.pages import render_part
+from fmmtc_bidsapp.reports.z_limit import z_limit
 
 PLANTED = {"series": "DemoNetwork2", "connectivity": "DemoNetwork1"}
 LINEAR = ("fc-logistic",)
@@ -178,19 +179,19 @@ def test_a_map_is_put_where_its_parcels_are_and_not_in_the_order_of_the_file(roo
 )
 def test_stability_is_told_in_words(rho, said):
     about = {"Stability": {"series": {"Spearman": rho, "TopDecileJaccard": 0.1}}}
-    (row,) = trust_rows({"fmmtc": about}, NAMES)
+    (row,) = trust_rows({"fmmtc": about}, NAMES, {})
     assert row["words"] == said
     assert row["value"] == f"Spearman {rho:.2f}, Jaccard of the top tenth 0.10"
 
 
 def test_a_check_that_was_not_made_has_no_row():
     unknown = {"Stability": {"series": {"Spearman": None, "TopDecileJaccard": None}}}
-    assert trust_rows({"fmmtc": unknown}, NAMES) == []
-    assert trust_rows({"fmmtc": {"Agreement": {"mean": None}}}, NAMES) == []
+    assert trust_rows({"fmmtc": unknown}, NAMES, {}) == []
+    assert trust_rows({"fmmtc": {"Agreement": {"mean": None}}}, NAMES, {}) == []
 
 
 def test_integrals_that_are_not_complete_are_counted():
-    rows = {row["what"]: row for row in trust_rows({"fmmtc": TOLD["fmmtc"]}, NAMES)}
+    rows = {row["what"]: row for row in trust_rows({"fmmtc": TOLD["fmmtc"]}, NAMES, {})}
     assert rows["Convergence of the integral"]["value"] == "54 of 56 maps, 256 steps at most"
     assert "left out" in rows["Convergence of the integral"]["words"]
     assert "few" in rows["Maps of shuffled outcomes"]["words"]
@@ -198,10 +199,131 @@ def test_integrals_that_are_not_complete_are_counted():
 
 def test_parcels_beyond_chance_are_counted_beside_what_chance_gives():
     z = np.concatenate([np.full(12, 2.5), np.full(188, 0.5), [np.nan]])
-    (sentence,) = z_sentences({"A": pd.DataFrame({"z": z})})
-    assert "12 of 200 parcels" in sentence
+    (sentence,) = z_sentences({"A": (pd.DataFrame({"z": z}), 20)})
+    assert "12 of 200 parcels lie beyond |z| = 2.14 against 20 maps" in sentence
     assert "about 10 would do so by chance (uncorrected)" in sentence
-    assert z_sentences({"A": pd.DataFrame({"z": [np.nan]})}) == []
+    assert z_sentences({"A": (pd.DataFrame({"z": [np.nan]}), 20)}) == []
+    assert z_sentences({"A": (pd.DataFrame({"z": z}), None)}) == []
+
+
+@pytest.mark.parametrize("n", [5, 20, 99])
+def test_beyond_the_limit_of_z_lies_one_in_twenty_whatever_the_number_of_null_maps(n):
+    draws = np.random.default_rng(0).normal(size=(100_000, n + 1))
+    z = (draws[:, 0] - draws[:, 1:].mean(axis=1)) / draws[:, 1:].std(axis=1, ddof=1)
+    assert (np.abs(z) > z_limit(n)).mean() == pytest.approx(0.05, abs=0.003)
+
+
+@pytest.mark.parametrize("n", [None, 0, 1, np.nan])
+def test_without_two_null_maps_nothing_stands_out(n):
+    assert z_limit(n) == np.inf
+
+
+def test_a_map_without_values_is_left_out_and_named_and_the_rest_is_there(root):
+    files = write_explanation(*root, PLANTED, label="dead")
+    table = pd.read_csv(files.attributions, sep="\t")
+    dead = table["model"] == "fmmtc"
+    table.loc[dead, ["attribution", "signed", "low", "high", "z"]] = np.nan
+    table.loc[dead & (table["source"] == "connectivity"), "attribution"] = 0.0
+    table.to_csv(files.attributions, sep="\t", index=False, na_rep="n/a")
+    shares = pd.read_csv(files.modality, sep="\t")
+    shares[["share", "low", "high"]] = np.nan
+    shares.to_csv(files.modality, sep="\t", index=False, na_rep="n/a")
+    section = explanation_section(files)
+    said = words(rendered(section))
+    assert section["shares"] == section["glass"] == section["slices"] == section["rollout"] == ""
+    assert "<svg" in section["glass_beside"]
+    assert "There is no map of FMM_TC, time series: every attribution is 0 or not known" in said
+    assert "There is no map of FMM_TC, connectivity:" in said
+    assert "How much each stream of FMM_TC carries is not known" in said
+
+
+@pytest.mark.parametrize("level", ["network", "edge"])
+def test_a_level_without_values_is_named_and_kills_nothing(root, level):
+    files = write_explanation(*root, PLANTED, label="level", models=LINEAR)
+    table = pd.read_csv(files.attributions, sep="\t")
+    table.loc[table["level"] == level, "attribution"] = np.nan
+    table.to_csv(files.attributions, sep="\t", index=False, na_rep="n/a")
+    section = explanation_section(files)
+    assert f"Of FC-logistic, connectivity, no {level} has a value." in rendered(section)
+    assert "<svg" in section["glass_beside"]
+
+
+def test_maps_are_joined_to_the_brain_by_name_and_not_by_number(root):
+    folder, parcels = root
+    right = write_explanation(folder, parcels, PLANTED, label="right", models=LINEAR)
+    drawn = explanation_section(right)
+    # The places in the series, as of an atlas whose table gives no labels.
+    numbered = parcels.assign(index=np.arange(len(parcels), 0, -1))
+    section = explanation_section(
+        write_explanation(folder, numbered, PLANTED, label="numbered", models=LINEAR)
+    )
+    assert section["glass_beside"] == drawn["glass_beside"]
+    assert section["edges"][0]["figure"] == drawn["edges"][0]["figure"]
+    assert section["edges"][0]["rows"] == drawn["edges"][0]["rows"]
+
+
+def test_parcels_whose_names_are_not_in_the_table_are_not_drawn(root):
+    folder, parcels = root
+    strangers = parcels.assign(name=[f"node {i}" for i in range(len(parcels))])
+    section = explanation_section(write_explanation(folder, strangers, PLANTED, label="strange"))
+    assert section["glass"] == section["slices"] == section["glass_beside"] == ""
+    assert all(not each["figure"] for each in section["edges"])
+    assert "is in the atlas’s table by its name" in rendered(section)
+
+
+def test_labels_that_cannot_be_read_take_the_slices_alone(tmp_path):
+    parcels = write_demo_labels(tmp_path)
+    image = next(tmp_path.glob("tpl-*/*.nii.gz"))
+    image.write_bytes(image.read_bytes()[:2000])
+    section = explanation_section(write_explanation(tmp_path, parcels, PLANTED))
+    assert "<svg" in section["glass"]
+    assert section["slices"] == ""
+    assert "cannot be read as an image" in rendered(section)
+
+
+@pytest.mark.parametrize("told", [{"Supported": None}, {"Supported": "yes"}])
+def test_maps_that_are_not_said_to_be_supported_carry_the_watermark(root, told):
+    files = write_explanation(*root, PLANTED, label="unsaid", models=LINEAR, **told)
+    assert NO_EVIDENCE in explanation_section(files)["glass_beside"]
+
+
+def test_what_was_explained_of_a_study_is_the_first_row_of_trust(whole):
+    first = whole["trust"][0]
+    assert first["what"] == "What was explained"
+    assert first["value"] == "training: the first of 5, repeat: the only one, folds: 5 of 5"
+    assert "of the others nothing is known" in first["words"]
+    assert "first window of the first run" in first["words"]
+
+
+def test_folds_that_failed_are_told():
+    about = {"Folds": "4 of 5", "Method": "Haufe pattern"}
+    (row,) = trust_rows({"fmmtc": about}, NAMES, {"Training": "the first of 1"})
+    assert row["value"] == "training: the only one, folds: 4 of 5"
+    assert "their people are not in the maps" in row["words"]
+
+
+def test_of_how_many_people_the_baselines_agree_is_said(whole):
+    rows = {row["what"]: row for row in whole["trust"]}
+    assert rows["Baseline zero against the mean training person"]["value"] == (
+        "Spearman 0.81, of 15 people"
+    )
+
+
+def test_every_table_saves_the_written_one_where_there_is_one(whole):
+    html = rendered(whole)
+    n = len(whole["parcels"]) + len(whole["groups"]) + len(whole["edges"])
+    assert html.count('data-written="attributions"') == n
+    assert html.count('data-written="modality"') == 1
+    assert html.count("<table") == n + 2
+
+
+def test_a_linear_main_model_is_not_said_to_go_by_its_pattern(root):
+    pattern = {"fmmtc": {**TOLD["fc-logistic"]}, "fc-logistic": TOLD["fc-logistic"]}
+    said = words(rendered(explanation_section(
+        write_explanation(*root, PLANTED, label="svm", Models=pattern)
+    )))  # fmt: skip
+    assert "Which parcels differ with what FMM_TC predicts" in said
+    assert "Which parcels FMM_TC goes by" not in said
 
 
 def a_row(**changes) -> dict:
@@ -213,7 +335,7 @@ def a_row(**changes) -> dict:
 
 def test_a_parcel_is_told_as_a_multiple_of_the_average():
     rows = pd.DataFrame([a_row(name="A", attribution=0.1), a_row(name="B", attribution=0.3)])
-    first, second = parcel_rows(rows)
+    first, second = parcel_rows(rows, 2.14)
     assert (first["name"], first["amount"]) == ("B", "1.50")
     assert (second["name"], second["amount"]) == ("A", "0.50")
 
@@ -230,12 +352,12 @@ def test_a_parcel_is_told_as_a_multiple_of_the_average():
     ],
 )
 def test_what_is_not_known_of_a_parcel_is_not_made_up(changes, column, said):
-    (row,) = parcel_rows(pd.DataFrame([a_row(**changes)]))
+    (row,) = parcel_rows(pd.DataFrame([a_row(**changes)]), 1.9)
     assert row[column] == said
 
 
 def test_an_edge_without_known_networks_has_none():
-    (row,) = edge_rows(pd.DataFrame([a_row(index=1, other=2, attribution=0.00123)]), None)
+    (row,) = edge_rows(pd.DataFrame([a_row(index=1, other=2, attribution=0.00123)]), None, 2.0)
     assert row["amount"] == "0.123"
     assert row["networks"] == "within n/a"
 

@@ -34,7 +34,7 @@ CORNERS_MM = np.array([[-40.0, 50, 20], [-40, -80, 0], [40, 50, 20], [40, -80, 0
 def places(tmp_path_factory) -> Places:
     root = tmp_path_factory.mktemp("demo") / "out"
     write_demo_labels(root)
-    found = drawing_places(root, ATLAS)
+    found = drawing_places(root, ATLAS, {})
     assert found is not None
     return found
 
@@ -44,10 +44,12 @@ def four_places() -> Places:
     return Places(np.arange(1, 5), names, ("Front", "Back") * 2, CORNERS_MM, None)
 
 
-def a_map(n: int, *, largest: int, direction: float = 1.0, z: float = np.nan) -> Glass:
+def a_map(
+    n: int, *, largest: int, direction: float = 1.0, z: float = np.nan, z_limit: float = 1.96
+) -> Glass:
     amount = np.full(n, 0.5)
     amount[largest] = 4.0
-    return Glass("A map", amount, np.full(n, direction), np.full(n, z))
+    return Glass("A map", amount, np.full(n, direction), np.full(n, z), z_limit)
 
 
 def drawn_large(figure: Figure, view: int) -> PathCollection:
@@ -72,13 +74,49 @@ def test_the_middle_of_a_parcel_is_the_mean_place_of_its_voxels(places):
 def test_without_an_image_the_places_are_those_of_the_table(tmp_path):
     table = write_demo_labels(tmp_path / "out")
     next((tmp_path / "out").glob("tpl-*/*.nii.gz")).unlink()
-    found = drawing_places(tmp_path / "out", ATLAS)
+    found = drawing_places(tmp_path / "out", ATLAS, {})
     assert found.volume is None
     np.testing.assert_allclose(found.xyz_mm, table[["x", "y", "z"]])
 
 
 def test_an_atlas_that_is_not_in_the_dataset_has_no_places(tmp_path):
-    assert drawing_places(tmp_path, "A424") is None
+    assert drawing_places(tmp_path, "A424", {}) is None
+
+
+def test_the_table_and_the_labels_are_those_that_the_sidecar_names(tmp_path):
+    table = write_demo_labels(tmp_path)
+    used = tmp_path / "used"
+    used.mkdir()
+    table.iloc[::-1].to_csv(used / "mine.tsv", sep="\t", index=False)
+    image = next(tmp_path.glob("tpl-*/*.nii.gz"))
+    image.rename(used / "mine.nii.gz")
+    told = {"Table": "bids::used/mine.tsv", "Labels": "bids::used/mine.nii.gz"}
+    found = drawing_places(tmp_path, ATLAS, told)
+    assert found.names == tuple(table["name"][::-1])
+    assert found.volume is not None
+    assert drawing_places(tmp_path, ATLAS, {}).volume is None
+
+
+def test_a_table_of_another_program_is_read_too(tmp_path):
+    table = write_demo_labels(tmp_path)
+    path = next(tmp_path.glob("tpl-*/*.tsv"))
+    other = table[["index", "name", "network"]]
+    other = other.rename(columns={"name": "label", "network": "network_label"})
+    other.to_csv(path, sep="\t", index=False)
+    found = drawing_places(tmp_path, ATLAS, {})
+    assert found.names == tuple(table["name"])
+    assert found.networks == tuple(table["network"])
+    assert found.known
+
+
+def test_labels_that_are_cut_off_leave_the_places_of_the_table_and_a_note(tmp_path):
+    table = write_demo_labels(tmp_path)
+    image = next(tmp_path.glob("tpl-*/*.nii.gz"))
+    image.write_bytes(image.read_bytes()[:2000])
+    found = drawing_places(tmp_path, ATLAS, {})
+    assert found.volume is None
+    assert "cannot be read as an image" in found.note
+    np.testing.assert_allclose(found.xyz_mm, table[["x", "y", "z"]])
 
 
 def test_the_largest_tenth_is_drawn_by_size_and_unknown_parcels_never():
@@ -118,12 +156,21 @@ def test_blue_speaks_for_the_positive_outcome_and_orange_against(direction, stro
     assert red_green_blue.argmax() == strongest
 
 
-@pytest.mark.parametrize(("z", "ringed"), [(2.5, True), (-2.5, True), (1.5, False)])
-def test_a_ring_says_that_a_parcel_stands_out_against_shuffled_outcomes(z, ringed):
-    figure = glass_figure([a_map(4, largest=1, z=z)], four_places())
+@pytest.mark.parametrize(
+    ("z", "ringed", "limit"),
+    [
+        (2.5, True, 2.14),
+        (-2.5, True, 2.14),
+        (2.1, False, 2.14),
+        (2.1, True, 2.0),
+        (9, False, np.inf),
+    ],
+)
+def test_a_ring_says_that_a_parcel_stands_out_against_shuffled_outcomes(z, ringed, limit):
+    figure = glass_figure([a_map(4, largest=1, z=z, z_limit=limit)], four_places())
     assert (drawn_large(figure, ABOVE).get_linewidths()[0] > 0) == ringed
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert ("|z| > 1.96, uncorrected" in legend) == ringed
+    assert (f"|z| > {limit:.2f}, uncorrected" in legend) == ringed
 
 
 def test_a_slice_has_the_colour_of_the_largest_value_where_its_parcel_is(places):

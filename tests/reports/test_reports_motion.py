@@ -11,6 +11,7 @@ from fmmtc_bidsapp.bidsio.names import GroupFiles, group_motion_connectivity, gr
 from fmmtc_bidsapp.bidsio.write import write_tsv
 from fmmtc_bidsapp.reports.group_analysis import read_analysis
 from fmmtc_bidsapp.reports.group_motion import mean_fd_mm, motion_section, rank_correlation
+from fmmtc_bidsapp.reports.group_qcfc import qcfc_section
 
 RUN = {
     "participant_id": "sub-01", "session_id": np.nan, "task_id": "task-rest", "run_id": "run-1",
@@ -128,10 +129,13 @@ def test_people_without_known_motion_are_counted(write_a_group):
 
 
 def test_without_tables_of_quality_the_section_says_what_to_run(write_a_group):
-    section = motion_section(read_analysis(GroupFiles(write_a_group.train(), "L")))
+    root = write_a_group.train()
+    section = motion_section(read_analysis(GroupFiles(root, "L")))
     assert section["motion"] == ""
-    assert "--analysis qc" in section["motion_absent"]
-    assert "--analysis qc" in section["motion_kinds_absent"]
+    assert "so this was not checked" in section["motion_absent"]
+    absent = qcfc_section(root)["motion_kinds_absent"]
+    assert "--analysis qc" in absent
+    assert "so QC-FC was not computed" in absent
 
 
 def test_qc_fc_is_a_row_a_kind_and_a_figure_by_distance(write_a_group):
@@ -149,7 +153,7 @@ def test_qc_fc_is_a_row_a_kind_and_a_figure_by_distance(write_a_group):
             "chance_median_abs_r": [0.158, None, None], "note": [None] * 3,
         },
     )  # fmt: skip
-    section = motion_section(read_analysis(GroupFiles(root, "L")))
+    section = qcfc_section(root)
     (row,) = section["motion_kinds"]
     assert (row["median_abs_r"], row["chance_median_abs_r"]) == ("0.16", "0.16")
     assert row["distance_spearman"] == "−0.30"

@@ -31,7 +31,7 @@ picture = pytest.mark.mpl_image_compare(
 )
 NAMES = {"fmmtc": "FMM_TC", "fc-logistic": "FC logistic", "dummy": "Dummy"}
 STAND_INS = {
-    getattr(figures, name): figures.PAPER_COLOURS[f"var(--{name.lower()})"]
+    getattr(figures, name): figures.PAPER_COLOURS[f"--{name.lower()}"]
     for name in ("INK", "MUTED", "LINE", "ACCENT", "SECOND", "POSITIVE", "NEGATIVE")
 }
 COLOURED = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
@@ -162,7 +162,7 @@ def places() -> Places:
 def test_glass_brain():
     amount = np.array([4.0, 0.4, 0.6, 0.3, 3.0, 0.5, 0.2, 0.6])
     direction = np.array([1, 0, 0, 0, -1, 0, 0, 0.0])
-    row = Glass("FMM_TC, time series", amount, direction, np.where(amount > 2, 3.0, 0.1))
+    row = Glass("FMM_TC, time series", amount, direction, np.where(amount > 2, 3.0, 0.1), 2.0)
     return on_paper(glass_figure([row], places()))
 
 

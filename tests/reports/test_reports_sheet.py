@@ -9,9 +9,9 @@ import pytest
 from applied_analysis import EVIDENCE, WITHIN, write_applied
 
 from fmmtc_bidsapp.bidsio.names import sheet_path
-from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.run import run_group
 from fmmtc_bidsapp.plan import GroupPlan, Resources
+from fmmtc_bidsapp.reports.group import write_group_report
 from fmmtc_bidsapp.reports.sheet import write_sheets
 
 
@@ -58,7 +58,7 @@ def test_the_page_says_what_the_number_is_and_is_not(tmp_path):
     assert "21 (38 %) were Response = 1: what one would say without a scan" in text
     assert "Threshold 0.50: from there on the model calls a person Response = 1." in text
     assert "no clinical cut-off" in text
-    assert "Applied on 2026-11-21" in text
+    assert "Last run on 2026-11-21" in text
     assert "fmmtc_bidsapp 0.1.0" in text
     assert "9f" * 32 in text
 
@@ -98,7 +98,7 @@ def test_one_training_has_no_interval_and_the_page_says_why(tmp_path):
 
 def test_several_trainings_have_an_interval(tmp_path):
     html = sheet(tmp_path, person={"probability_low": 0.55, "probability_high": 0.7}, Trainings=5)
-    assert "0.55 to 0.70, which holds 95 % of the 5 trainings" in text_of(html)
+    assert "0.55 to 0.70, the 2.5 and 97.5 % quantiles of 5 trainings" in text_of(html)
     assert '<rect class="band" x="55.00%" width="15.00%"' in html
 
 
@@ -200,12 +200,29 @@ def test_the_page_asks_for_nothing_but_itself(tmp_path):
     assert "url(" not in html
 
 
-def test_a_plan_that_is_no_toml_is_an_error_that_names_it(tmp_path):
+@pytest.mark.parametrize(
+    "plan",
+    [
+        b"label = [",
+        b"\xff\xfe",
+        b'label = "other"\nanalysis = "apply"\n',
+        b'label = "new"\nanalysis = "train"\n',
+        b'label = "new"\nanalysis = "apply"\nmode = "reports-only"\n',
+    ],
+    ids=["damaged", "no text", "another label", "another analysis", "reports alone"],
+)
+def test_the_date_is_of_the_last_plan_that_applied_this_label(tmp_path, plan):
     files = write_applied(tmp_path)
     files.log_dir("20270101-1_b").mkdir()
-    (files.log_dir("20270101-1_b") / "plan.toml").write_text("label = [")
-    with pytest.raises(InputError, match=r"20270101-1_b.*is not TOML"):
-        write_sheets(tmp_path, "new")
+    (files.log_dir("20270101-1_b") / "plan.toml").write_bytes(plan)
+    assert "Last run on 2026-11-21" in text_of(write_sheets(tmp_path, "new")[0].read_text())
+
+
+def test_the_report_points_to_the_sheets_whether_they_are_written_before_it_or_after(tmp_path):
+    write_applied(tmp_path)
+    html = write_group_report(tmp_path, "new").read_text()
+    for path in write_sheets(tmp_path, "new"):
+        assert f'href="{path.parent.name}/{path.name}"' in html
 
 
 def test_reports_only_writes_report_and_sheets_anew_and_touches_no_table(tmp_path):

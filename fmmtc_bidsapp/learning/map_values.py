@@ -1,0 +1,110 @@
+"""Sums, means and agreement of maps in which people lack parcels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from fmmtc_bidsapp.records import Floats
+
+__all__ = ["mean_there", "over_time", "rank_correlation", "stability", "strengths"]
+
+_TOP = 0.1
+_LEAST = 3
+"""Parcels without which there is no correlation."""
+
+
+def mean_there(values: NDArray[Any], axis: int = 0, weights: Floats | None = None) -> Floats:
+    """Average what is not NaN; NaN where nothing is.
+
+    Parameters
+    ----------
+    values : array
+        Any shape, NaN where missing.
+    axis : int
+        To average over; it is lost.
+    weights : array, optional
+        (draw, length of that axis) how often each counts, for an average a draw; `values` are then
+        (person, place) and `axis` is 0.
+
+    Returns
+    -------
+    array
+        Or (draw, place) with weights.
+    """
+    there = ~np.isnan(values)
+    filled = np.where(there, values, 0)
+    if weights is None:
+        total, count = filled.sum(axis=axis, dtype=np.float64), there.sum(axis=axis) * 1.0
+    else:
+        total, count = weights @ filled, weights @ there.astype(np.float64)
+    mean: Floats = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    return mean
+
+
+def strengths(edges: NDArray[Any]) -> Floats:
+    """Half the sum of a parcel's edges, ([map,] parcel, parcel) -> ([map,] parcel).
+
+    NaN where a parcel has no edge; of one that lacks some, the sum of the others.
+    """
+    there = ~np.isnan(edges)
+    sums = np.where(there, edges, 0).sum(axis=-1, dtype=np.float64) / 2
+    return np.where(there.any(axis=-1), sums, np.nan)
+
+
+def over_time(values: Floats) -> tuple[Floats, Floats]:
+    """Sum over volumes, (parcel, time) -> (parcel,) of the values and of their sizes.
+
+    NaN where a parcel has no volume; of one that lacks some, the sum of the others.
+    """
+    lacking = np.isnan(values).all(axis=1)
+    signed, size = (
+        np.where(lacking, np.nan, np.nansum(each, axis=1)) for each in (values, np.abs(values))
+    )
+    return signed, size
+
+
+def rank_correlation(first: Floats, second: Floats) -> float:
+    """Spearman's correlation over the parcels of both; NaN where there is none."""
+    both = ~np.isnan(first) & ~np.isnan(second)
+    if both.sum() < _LEAST or not (np.ptp(first[both]) and np.ptp(second[both])):
+        return float("nan")
+    return float(spearmanr(first[both], second[both]).statistic)
+
+
+def stability(maps: Sequence[Floats]) -> tuple[float, float]:
+    """Compare the maps of folds, pair by pair.
+
+    Parameters
+    ----------
+    maps : sequence of array
+        (parcel,) |attribution|, one a fold.
+
+    Returns
+    -------
+    spearman, jaccard : float
+        Means over pairs of the rank correlation, and of what the largest tenth of the parcels
+        share over what they hold together; NaN with fewer than two folds.
+    """
+    pairs = list(combinations(maps, 2))
+    if not pairs:
+        return float("nan"), float("nan")
+    tops = [_largest(each) for each in maps]
+    shared = [len(a & b) / len(a | b) for a, b in combinations(tops, 2) if a | b]
+    correlations = np.array([rank_correlation(a, b) for a, b in pairs])
+    known = correlations[~np.isnan(correlations)]
+    return (
+        float(known.mean()) if len(known) else float("nan"),
+        float(np.mean(shared)) if shared else float("nan"),
+    )
+
+
+def _largest(values: Floats) -> set[int]:
+    there = np.flatnonzero(~np.isnan(values))
+    count = int(np.ceil(_TOP * len(there)))
+    return set(there[np.argsort(-values[there], kind="stable")[:count]].tolist())
