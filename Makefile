@@ -10,8 +10,8 @@ TRIAL_DIR ?= trial
 
 TORCH := 2.13.0
 
-.PHONY: help install demo trial test slow-test browser-test lock lint format bench scaling \
-    recovery clean
+.PHONY: help install demo trial test slow-test browser-test cluster-test container-test lock lint \
+    format bench scaling recovery clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,18 @@ browser-test: $(STAMP)  ## open the reports in headless Chromium, installed wher
 	    apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; } || \
 	    { echo "Chromium is not here and cannot be installed; nothing was tested."; exit 69; }
 	$(BIN)/python -m pytest -m browser
+
+cluster-test: $(STAMP)  ## run both levels on a SLURM of its own, installed where it can be
+	@command -v sbatch >/dev/null && command -v shellcheck >/dev/null || { apt-get update && \
+	    apt-get install --yes --no-install-recommends slurm-wlm munge shellcheck; } || \
+	    { echo "SLURM is not here and cannot be installed; nothing was tested."; exit 69; }
+	$(BIN)/python -m pytest tests/test_docs_hpc.py
+	$(BIN)/python -m pytest -m cluster tests/cluster
+
+container-test: $(STAMP)  ## build the image without a daemon and run it offline, read-only, as anyone
+	PYTHON=$(BIN)/python tests/containers/build.sh
+	PYTHON=$(BIN)/python tests/containers/singularity.sh || test $$? -eq 69
+	$(BIN)/python -m pytest -m container tests/containers
 
 lock:  ## write requirements/constraints.txt anew from an empty environment
 	rm -rf .lock && $(PYTHON) -m venv .lock

@@ -78,7 +78,7 @@ class Resources:
     n_procs: int = 1
     omp_nthreads: int = 1
     memory_gb: float | None = None
-    """Memory all nodes may take together; None for nine tenths of the machine's."""
+    """Memory all nodes may take together; None for nine tenths of what this process may take."""
     stop_on_first_crash: bool = False
     bids_database_dir: Path | None = None
     """Folder that keeps pybids' index of the input; None for none on disk."""

@@ -10,16 +10,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hpc_page import BLOCKS, PAGE, PLUGINS, ROOT, job_script
 
 from fmmtc_bidsapp.cli.main import plan_from
 from fmmtc_bidsapp.cli.tools import build_parser
-from fmmtc_bidsapp.engine.plugins import read_plugin
+from fmmtc_bidsapp.engine.plugins import check_resources, read_plugin
 from fmmtc_bidsapp.plan import Resources
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "hpc.md"
-PLUGINS = sorted((ROOT / "docs" / "plugins").glob("*.yml"))
-BLOCKS = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 VARIABLES = {
     "SLURM_CPUS_PER_TASK": "2",
     "SLURM_MEM_PER_NODE": "8000",
@@ -29,8 +26,15 @@ VARIABLES = {
 
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.name)
-def test_a_plugin_file_is_one_that_the_program_takes(path: Path, tmp_path: Path) -> None:
-    plugin = read_plugin(Resources(tmp_path, plugin_file=path))
+def test_a_plugin_file_is_one_that_the_program_takes(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sbatch", "qsub"):
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    resources = Resources(tmp_path, plugin_file=path)
+    check_resources(resources)
+    plugin = read_plugin(resources)
     assert plugin.name in ("SLURM", "SGE", "PBS")
     assert plugin.arguments["max_jobs"] > 1
     assert f"plugins/{path.name}" in PAGE.read_text(encoding="utf-8")
@@ -40,12 +44,24 @@ def test_there_is_a_plugin_file_for_each_scheduler() -> None:
     assert {"slurm.yml", "sge.yml", "pbs.yml"} <= {path.name for path in PLUGINS}
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed here")
+_with_shellcheck = pytest.mark.skipif(
+    shutil.which("shellcheck") is None, reason="shellcheck is not installed here"
+)
+
+
+@_with_shellcheck
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_shellcheck_finds_nothing(number: int) -> None:
     # Lines without a shebang are typed into bash; COMMIT is the reader's.
     words = ["shellcheck", "--shell=bash", "--exclude=SC2154", "-"]
     done = subprocess.run(words, input=BLOCKS[number], capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+@_with_shellcheck
+def test_shellcheck_finds_nothing_in_the_script_that_starts_a_slurm() -> None:
+    (script,) = (ROOT / "tests" / "cluster").glob("*.sh")
+    done = subprocess.run(["shellcheck", script], capture_output=True, text=True)
     assert done.stdout == ""
 
 
@@ -75,7 +91,7 @@ def test_every_tool_on_the_page_is_one_that_there_is() -> None:
 
 
 def test_the_array_job_takes_each_participant_once(tmp_path: Path) -> None:
-    script = next(block for block in BLOCKS if "--array" in block)
+    script = job_script("--array")
     people = [f"sub-{n:02}" for n in (3, 1, 2)]
     for each in people:
         (tmp_path / "bids/derivatives/fmriprep" / each).mkdir(parents=True)

@@ -11,11 +11,13 @@ import stat
 import zipfile
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 import yaml
+from nibabel.cifti2.cifti2_axes import LabelAxis
 
 from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
 from fmmtc_bidsapp.bidsio.images import open_image
@@ -30,7 +32,9 @@ from fmmtc_bidsapp.model.brainlm import load_brainlm
 from fmmtc_bidsapp.model.brainlm_config import BrainLMConfig
 from fmmtc_bidsapp.model.checkpoint import check_tensors, load_tensors
 from fmmtc_bidsapp.plan import Resources
+from fmmtc_bidsapp.signals.grayordinates import open_cifti
 from fmmtc_bidsapp.signals.volumes import read_info
+from fmmtc_bidsapp.signals.warp import read_transform
 
 CONFIG = {
     "hidden_size": 8,
@@ -108,6 +112,12 @@ def test_a_bundle_of_pickles_is_not_executed(tmp_path: Path, bomb: _Bomb) -> Non
     with pytest.raises(ModelFileError):
         read_bundle(tmp_path)
     assert not bomb.made.exists()
+
+
+def test_a_bundle_of_lists_within_lists_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"a":' * 100_000)
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        read_bundle(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +225,38 @@ def test_an_image_that_promises_more_than_its_file_can_hold_gets_no_room(
         read_info(tmp_path / name)
 
 
+@pytest.mark.parametrize("chunks", [None, (2**20,)])
+def test_a_transform_that_stands_for_more_than_its_file_gets_no_room(
+    tmp_path: Path, chunks: tuple[int, ...] | None
+) -> None:
+    path = tmp_path / "xfm.h5"
+    with h5py.File(path, "w") as file:
+        file["TransformGroup/0/TransformType"] = ["DisplacementFieldTransform_double_3_3"]
+        file["TransformGroup/0/TransformFixedParameters"] = np.zeros(18)
+        name = "TransformGroup/0/TransformParameters"
+        file.create_dataset(name, (10**13,), np.float64, chunks=chunks)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(InputError, match="promises 80000000000000 bytes"):
+        read_transform(path)
+
+
+def test_a_cifti_header_whose_entities_stand_for_billions_is_refused(tmp_path: Path) -> None:
+    entities = "".join(
+        f'<!ENTITY {new} "{f"&{old};" * 10}">'
+        for old, new in zip("abcdefghi", "bcdefghij", strict=True)
+    )
+    header = f"""<?xml version="1.0"?><!DOCTYPE CIFTI [<!ENTITY a "xxxxxxxxxx">{entities}]>
+<CIFTI Version="2"><Matrix><MetaData><MD><Name>x</Name><Value>&j;</Value></MD></MetaData>
+</Matrix></CIFTI>"""
+    image = nib.Nifti2Image(np.zeros((1, 1, 1, 1, 1, 2), np.float32), np.eye(4))
+    image.header["intent_code"] = 3007
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(32, header.encode()))
+    path = tmp_path / "atlas.dlabel.nii"
+    path.write_bytes(image.to_bytes())
+    with pytest.raises(InputError, match="amplification"):
+        open_cifti(path, LabelAxis, "one map of labels is needed")
+
+
 def test_images_of_either_kind_and_byte_order_are_opened_as_before(tmp_path: Path) -> None:
     data = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     for kind in (nib.Nifti1Image, nib.Nifti2Image):
@@ -235,7 +277,8 @@ def test_the_work_directory_is_private(tmp_path: Path) -> None:
         make_folder(folder)
     finally:
         os.umask(before)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for made in (folder, folder.parent):
+        assert stat.S_IMODE(made.stat().st_mode) == 0o700
 
 
 def test_a_work_directory_that_others_may_write_to_is_made_private(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import build_name, linked_file, parse_name
+from fmmtc_bidsapp.bidsio.names import GroupFiles, build_name, linked_file, parse_name, sheet_path
 from fmmtc_bidsapp.bidsio.tables import read_rows
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.errors import InputError
@@ -94,26 +95,58 @@ def test_a_table_that_names_a_path_names_a_participant_that_nobody_is(tmp_path: 
         build_name({"sub": row["participant_id"].removeprefix("sub-")}, "bold", ".tsv")
 
 
+@pytest.mark.parametrize("key", ["sub-../../outside", "../outside", "/etc/outside", "sub-1/../x"])
+def test_a_table_of_predictions_cannot_put_a_sheet_elsewhere(tmp_path: Path, key: str) -> None:
+    with pytest.raises(InputError, match="leads out of its folder"):
+        sheet_path(GroupFiles(tmp_path, "new"), key)
+    assert sheet_path(GroupFiles(tmp_path, "new"), "sub-01_ses-1").is_relative_to(tmp_path)
+
+
 PACKAGE = ROOT / "fmmtc_bidsapp"
 
 
-def _calls(tree: ast.AST) -> set[str]:
-    named = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return {ast.unparse(each) for each in named}
+def _calls() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield file, function and named arguments of every call in the program."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                named = {str(each.arg): ast.unparse(each.value) for each in node.keywords}
+                yield path.name, ast.unparse(node.func), named
 
 
 def test_nothing_in_the_program_unpickles_evaluates_or_starts_a_shell() -> None:
-    forbidden = {
-        *("pickle.load", "pickle.loads", "joblib.load", "dill.load", "pd.read_pickle", "loadpkl"),
-        *("eval", "exec", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"),
-        *("tarfile.open", "shutil.unpack_archive", "extractall"),
+    builtins = {"eval", "exec", "compile", "__import__"}
+    methods = {
+        *("loadpkl", "read_pickle", "read_hdf", "unsafe_load", "full_load", "system", "popen"),
+        *("unpack_archive", "extractall", "import_module", "from_string", "from_pretrained"),
+        *("hf_hub_download", "load_state_dict_from_url"),
     }
+    modules = {"pickle", "dill", "joblib", "cloudpickle", "marshal", "shelve", "tarfile"}
     found = {
-        (path.name, call)
-        for path in PACKAGE.rglob("*.py")
-        for call in _calls(ast.parse(path.read_text(encoding="utf-8"))) & forbidden
+        (path, call)
+        for path, call, _ in _calls()
+        if call in builtins
+        or call.rpartition(".")[2] in methods
+        or call.rpartition(".")[0] in modules
     }
     assert found == set()
+
+
+HOW_TO_READ = {
+    "torch.load": ("weights_only", ("True",)),
+    # None is numpy's own default.
+    "np.load": ("allow_pickle", ("False", None)),
+    "yaml.load": ("Loader", ("_Loader",)),
+    "subprocess.run": ("shell", (None,)),
+}
+
+
+def test_every_reader_that_could_execute_is_told_not_to() -> None:
+    found = [each for each in _calls() if each[1] in HOW_TO_READ]
+    assert {call for _, call, _ in found} == set(HOW_TO_READ)
+    for path, call, named in found:
+        name, safe = HOW_TO_READ[call]
+        assert named.get(name) in safe, (path, call)
 
 
 def test_variables_are_read_by_name_and_never_as_a_whole() -> None:

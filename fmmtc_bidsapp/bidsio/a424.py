@@ -18,7 +18,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.download import without_secrets
+from fmmtc_bidsapp.bidsio.download import download, without_secrets
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
 
 __all__ = [
@@ -165,7 +165,7 @@ def check_dlabel(folder: Path) -> Path | None:
 
 
 def _check_digest(path: Path, expected: str) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = _digest(path)
     if found != expected:
         raise InputError(
             f"{path} is not the A424 file this program knows: its sha256 is {found}, needed "
@@ -173,8 +173,12 @@ def _check_digest(path: Path, expected: str) -> None:
         )
 
 
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def fetch_atlas() -> Path:
-    """Fetch A424's files into the cache; those that are there are left alone.
+    """Fetch A424's files into the cache; those that are there and whole are left alone.
 
     Returns
     -------
@@ -186,20 +190,25 @@ def fetch_atlas() -> Path:
     MissingResourceError
         If they cannot be fetched.
     """
-    # Here, because nothing else needs pooch and it is slow to import.
-    import pooch
-
     folder = _cached()
-    for name, digest in {**SHA256, DLABEL: DLABEL_SHA256}.items():
+    for name, expected in {**SHA256, DLABEL: DLABEL_SHA256}.items():
+        path = folder / name
+        if path.is_file() and _digest(path) == expected:
+            continue
         try:
-            pooch.retrieve(
-                _RAW + quote(name), known_hash=f"sha256:{digest}", fname=name, path=folder
-            )
-        except (OSError, ValueError) as error:
-            # Without its cause: an address of a proxy may hold a password.
-            reason = without_secrets(str(error))
-            raise MissingResourceError(f"Cannot fetch {name} ({reason}). {how_to_get()}") from None
+            path.unlink(missing_ok=True)
+            download(_RAW + quote(name), path)
+        except OSError as error:
+            raise _not_fetched(name, without_secrets(str(error))) from None
+        found = _digest(path)
+        if found != expected:
+            path.unlink()
+            raise _not_fetched(name, f"what came has the sha256 {found}, needed is {expected}")
     return folder
+
+
+def _not_fetched(name: str, reason: str) -> MissingResourceError:
+    return MissingResourceError(f"Cannot fetch {name} ({reason}). {how_to_get()}")
 
 
 def how_to_get() -> str:

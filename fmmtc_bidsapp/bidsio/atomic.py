@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import filecmp
+import hashlib
 import json
 import math
+import os
+import re
+import shutil
+import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import OutputError
@@ -20,17 +28,26 @@ __all__ = ["atomic_path", "write_bytes", "write_json", "write_text", "write_tsv"
 
 MISSING = "n/a"
 
+_TEMPORARY = re.compile(r"\.([0-9a-f]{8})-([0-9]+)_[0-9a-f]{8}_")
+"""How a temporary name begins: the machine and the process that writes it."""
+_SURELY_LEFT_S = 24 * 3600
+"""No file takes a day to write: what is older was left, by whatever machine."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
-def atomic_path(final: Path) -> Iterator[Path]:
+def atomic_path(final: Path, *, n_bytes: int | None = None) -> Iterator[Path]:
     """Lend a temporary name beside a file that becomes the file if all goes well.
 
-    A file that already has the same bytes is left as it is, with its date.
+    A file that already has the same bytes is left as it is, with its date. What a killed run left
+    half written in the folder is removed.
 
     Parameters
     ----------
     final
         Where the file belongs; its folder is created.
+    n_bytes
+        What it will take, where that is known, for the message of a full disk.
 
     Yields
     ------
@@ -43,19 +60,60 @@ def atomic_path(final: Path) -> Iterator[Path]:
         If the folder or the file cannot be written, with the system's reason.
     """
     # Hidden, so that what a killed run leaves behind never matches a BIDS name.
-    temporary = final.with_name(f".{uuid4().hex}_{final.name}")
+    temporary = final.with_name(f".{_machine()}-{os.getpid()}_{uuid4().hex[:8]}_{final.name}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(final.parent)
         yield temporary
         if not (final.is_file() and filecmp.cmp(temporary, final, shallow=False)):
             temporary.replace(final)
     except OSError as error:
+        _discard(temporary)
         raise OutputError(
-            f"Cannot write {final}: {error.strerror or error}. "
+            f"Cannot write {final}: {error.strerror or error}{_room(error, final, n_bytes)}. "
             "Make room or choose an output folder that can be written, then run again."
         ) from error
     finally:
         _discard(temporary)
+
+
+def _room(error: OSError, final: Path, n_bytes: int | None) -> str:
+    """Say how much a file needs and how much there is, where the disk is full."""
+    if error.errno not in _FULL or n_bytes is None:
+        return ""
+    try:
+        free = shutil.disk_usage(final.parent).free
+    except OSError:
+        return ""
+    return f" ({n_bytes:,} bytes are needed, {free:,} free)"
+
+
+def _machine() -> str:
+    """Tell machines apart, and on one machine containers whose processes have numbers of their own.
+
+    Eight hexadecimal digits, as a name of the host may be too long for a file's.
+    """
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0
+    text = f"{socket.gethostname()} {namespace}"
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=4).hexdigest()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that are gone."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.match(entry.name)
+            if found is None:
+                continue
+            of_here, pid = found[1] == _machine(), int(found[2])
+            gone = of_here and not psutil.pid_exists(pid)
+            # Another run may have removed it meanwhile.
+            with suppress(OSError):
+                if gone or time.time() - entry.stat().st_mtime > _SURELY_LEFT_S:
+                    Path(entry.path).unlink()
 
 
 def _discard(temporary: Path) -> None:
@@ -68,7 +126,7 @@ def _discard(temporary: Path) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write bytes atomically."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, n_bytes=len(content)) as temporary:
         temporary.write_bytes(content)
 
 

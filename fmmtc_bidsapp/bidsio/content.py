@@ -1,4 +1,4 @@
-"""Whether there is content behind a file name, or only a DataLad pointer."""
+"""Whether there is content behind a file name that can be read, or only a DataLad pointer."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ def content_problem(path: Path) -> str | None:
     str or None
         The end of a sentence ("not fetched: run `datalad get …`"), None when there is content.
     """
+    try:
+        return _problem(path)
+    except OSError as error:
+        return f"unreadable ({error.strerror or error}): {path}"
+
+
+def _problem(path: Path) -> str | None:
     if path.is_symlink() and not path.exists():
         return _fetch(path) if "annex" in path.readlink().parts else f"a broken link: {path}"
     if not path.is_file():
@@ -34,11 +41,11 @@ def content_problem(path: Path) -> str | None:
     size = path.stat().st_size
     if size == 0:
         return f"empty: {path}"
-    if size < _POINTER_LIMIT:
-        with path.open("rb") as stream:
-            start = stream.read(256)
-        if start.startswith(_POINTER_STARTS) or _LINK_TARGET.match(start):
-            return _fetch(path)
+    # Of a large file, too, so that one without permission is known before anything is computed.
+    with path.open("rb") as stream:
+        start = stream.read(256)
+    if size < _POINTER_LIMIT and (start.startswith(_POINTER_STARTS) or _LINK_TARGET.match(start)):
+        return _fetch(path)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "check_output_dir",
     "check_work_dir",
     "prepare_output",
+    "run_id_after",
 ]
 
 PARCEL_MEANS = "parcel-means"
@@ -39,7 +41,8 @@ _WAY_OUT = {
 
 PROGRAM = "fmmtc_bidsapp"
 BIDS_VERSION = "1.11.1"
-LOCK_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 60.0
+"""Each run holds the lock for milliseconds, but all jobs of an array begin at once."""
 
 _UNNAMED_IN_BIDS = (
     "sub-*.html",
@@ -187,14 +190,43 @@ def prepare_output(
             write_text(output_dir / ".bidsignore", _bidsignore(hashes))
     except Timeout as error:
         raise OutputError(
-            f"{lock} is held by another run. Wait for it; if none is running, a killed run left "
-            "the file: delete it and run again."
+            f"{lock} is held by another run. Wait for it; if none is running, a run killed on "
+            "another machine left the file: delete it and run again."
         ) from error
     except OSError as error:
         raise OutputError(
             f"Cannot write to {output_dir}: {error.strerror or error}. Choose an output folder "
             "that can be written."
         ) from error
+
+
+def run_id_after(run_id: str, logs: Iterable[Path]) -> str:
+    """Date a run after those before it, where the clock of this machine says otherwise.
+
+    The last run is known by its name: with the clock set back, an older one would be taken for it.
+
+    Parameters
+    ----------
+    run_id
+        ``<date>-<time>_<anything>``.
+    logs
+        Folders of earlier runs, each named by its own; others are not looked at.
+
+    Returns
+    -------
+    str
+        The same, or with the time of the last of them and a second more.
+    """
+    last = max((path.name for path in logs), default="")
+    _, separator, rest = run_id.partition("_")
+    try:
+        after = datetime.strptime(last.partition("_")[0], _STAMP) + timedelta(seconds=1)
+    except ValueError:
+        return run_id
+    return run_id if run_id > last else f"{after:{_STAMP}}{separator}{rest}"
+
+
+_STAMP = "%Y%m%d-%H%M%S"
 
 
 def _read_own(output_dir: Path) -> dict[str, Any]:
@@ -273,8 +305,9 @@ def _description(
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [generated_by],
-        "SourceDatasets": [{"URL": url} for url in links.values()],
-        "DatasetLinks": dict(links),
+        # Sorted, so that it does not matter which of several runs came first.
+        "SourceDatasets": [{"URL": links[name]} for name in sorted(links)],
+        "DatasetLinks": dict(sorted(links.items())),
     }
 
 

@@ -12,12 +12,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from filelock import SoftFileLock, Timeout
+
+from fmmtc_bidsapp.bidsio.content import content_problem
+
 __all__ = ["download", "without_secrets"]
 
 _PIECE_BYTES = 1 << 20
 _TIMEOUT_S = (10, 60)
 """To connect, and between two pieces."""
 _ATTEMPTS = 3
+_PATIENCE_S = 900
+"""Until a file that another run is fetching is given up."""
 _PARTIAL_CONTENT, _NOT_SATISFIABLE = 206, 416
 _NO_PROXY = "the address of the proxy is none"
 _CREDENTIALS = re.compile(r"(?<=//)[^/\s@']+@")
@@ -30,6 +36,8 @@ def without_secrets(text: str) -> str:
 
 def download(url: str, path: Path) -> None:
     """Fetch a file; what an earlier attempt left is gone on with.
+
+    Of several runs at once, as of an array, one fetches and the others wait for it.
 
     Parameters
     ----------
@@ -46,11 +54,24 @@ def download(url: str, path: Path) -> None:
     OSError
         When it cannot be written.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    host = urlsplit(url).hostname or url
+    try:
+        with SoftFileLock(lock, timeout=_PATIENCE_S):
+            if content_problem(path) is not None:
+                _fetch(url, host, path)
+    except Timeout:
+        raise ConnectionError(
+            f"{host}: another run has been at it for {_PATIENCE_S // 60} minutes; if none is, "
+            f"delete {lock}"
+        ) from None
+
+
+def _fetch(url: str, host: str, path: Path) -> None:
     # Here, because no run that has its files needs it.
     import requests
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    host = urlsplit(url).hostname or url
     for attempt in range(1, _ATTEMPTS + 1):
         before = _size(_partial(path))
         try:

@@ -12,7 +12,7 @@ from bids.layout import BIDSLayout, BIDSLayoutIndexer
 from sqlalchemy.exc import SQLAlchemyError
 
 from fmmtc_bidsapp.bidsio.names import RUN_SUFFIXES
-from fmmtc_bidsapp.errors import OutputError
+from fmmtc_bidsapp.errors import InputError, OutputError
 
 __all__ = ["index_run_files"]
 
@@ -44,6 +44,8 @@ def index_run_files(
 
     Raises
     ------
+    InputError
+        If a folder may not be looked into.
     OutputError
         If the database cannot be written or read.
     """
@@ -68,9 +70,17 @@ def _index(root: Path, ignore: Sequence[str], database: Path | None = None) -> B
     indexer = BIDSLayoutIndexer(
         validate=False, index_metadata=False, ignore=[re.compile(each) for each in ignore]
     )
-    return BIDSLayout(
-        root, validate=False, is_derivative=True, indexer=indexer, database_path=database
-    )
+    try:
+        return BIDSLayout(
+            root, validate=False, is_derivative=True, indexer=indexer, database_path=database
+        )
+    except PermissionError as error:
+        if not Path(error.filename or "").is_relative_to(root.absolute()):
+            raise
+        raise InputError(
+            f"{Path(error.filename).parent} may not be looked into (Permission denied). Ask for "
+            "permission, or name the participants that can be read with --participant-label."
+        ) from error
 
 
 def _kept(database_dir: Path, root: Path, ignore: Sequence[str]) -> BIDSLayout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 
 from fmmtc_bidsapp.errors import InputError
@@ -417,7 +417,18 @@ def participant_report(output_dir: Path, participant_id: str) -> Path:
 
 
 def sheet_path(files: GroupFiles, key: str) -> Path:
-    """Name the prediction sheet of a new person (``sub-01``, ``sub-01_ses-1``)."""
+    """Name the prediction sheet of a new person (``sub-01``, ``sub-01_ses-1``).
+
+    Raises
+    ------
+    InputError
+        If a table names someone who would be a file elsewhere.
+    """
+    if PurePath(key).name != key:
+        raise InputError(
+            f"{files.predictions} names {key!r}, which leads out of its folder. Nobody's sheet is "
+            "called so; apply the model again."
+        )
     return files.sheets_dir / f"{key}_desc-{files.label}_sheet.html"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from pathlib import Path
 
@@ -28,7 +27,6 @@ __all__ = [
     "LABELS",
     "PARTICIPANT_OPTIONS",
     "build_parser",
-    "n_cpus",
 ]
 
 _ABSENT = argparse.SUPPRESS
@@ -165,7 +163,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
             ("--mem-mb", "--mem"),
             _megabytes,
             "MB",
-            "memory of all processes: MB, or 8G (default: 90 %% of the machine's)",
+            "memory of all processes: MB, or 8G (default: 90 %% of what this process may take)",
         ),
         (
             ("--use-plugin", "--nipype-plugin-file"),
@@ -214,13 +212,6 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         one_of.add_argument(
             f"--{mode}", dest="mode", action="store_const", const=mode, default=_ABSENT, help=text
         )
-
-
-def n_cpus() -> int:
-    """Count the processors this process may use: on a cluster fewer than the node has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _megabytes(text: str) -> float:

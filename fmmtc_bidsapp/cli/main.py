@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +22,10 @@ from fmmtc_bidsapp.cli.flags import (
     LABELS,
     PARTICIPANT_OPTIONS,
     build_parser,
-    n_cpus,
 )
 from fmmtc_bidsapp.cli.parser import given, hyphenated
-from fmmtc_bidsapp.errors import AppError, UsageError
+from fmmtc_bidsapp.errors import AppError, OutputError, UsageError
+from fmmtc_bidsapp.machine import whole_cores
 from fmmtc_bidsapp.options import (
     CohortOptions,
     ConnectivityOptions,
@@ -189,7 +190,7 @@ def _resources(values: dict[str, Any]) -> Resources:
     memory_mb = values.get("mem_mb")
     return Resources(
         work_dir=Path(values.get("work_dir", "work")).absolute(),
-        n_procs=values.get("nprocs", n_cpus()),
+        n_procs=values.get("nprocs", whole_cores()),
         omp_nthreads=values.get("omp_nthreads", 1),
         memory_gb=None if memory_mb is None else memory_mb / 1000,
         stop_on_first_crash=values.get("stop_on_first_crash", False),
@@ -221,6 +222,7 @@ def _run(argv: Sequence[str] | None) -> int:
         os.environ[name] = str(plan.resources.omp_nthreads)
     # Without it CUDA's matrix products are not the same twice.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    _require_temporary_folder()
     from fmmtc_bidsapp.engine import check_resources
 
     check_resources(plan.resources)
@@ -231,6 +233,17 @@ def _run(argv: Sequence[str] | None) -> int:
     from fmmtc_bidsapp.group.run import run_group
 
     return run_group(plan)
+
+
+def _require_temporary_folder() -> None:
+    """Refuse a root that is wholly read-only before a library meets it."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{error.strerror}. Libraries need one: name a folder that is there with TMPDIR, or "
+            "give the container one (docker run --tmpfs /tmp)."
+        ) from error
 
 
 def run_guarded(program: str, run: Callable[[], int]) -> int:

@@ -3,7 +3,13 @@
 This room knows nodes and folders, and nothing of what the nodes do.
 """
 
-from fmmtc_bidsapp.engine.arrays import load_arrays, load_shared, save_arrays, save_shared
+from fmmtc_bidsapp.engine.arrays import (
+    load_arrays,
+    load_shared,
+    save_array,
+    save_arrays,
+    save_shared,
+)
 from fmmtc_bidsapp.engine.crashes import NodeFailure, raise_failure
 from fmmtc_bidsapp.engine.outcomes import (
     Outcome,
@@ -43,6 +49,7 @@ __all__ = [
     "raise_failure",
     "run_in_batches",
     "run_workflow",
+    "save_array",
     "save_arrays",
     "save_shared",
 ]

@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["load_arrays", "load_shared", "save_arrays", "save_shared"]
+from fmmtc_bidsapp.errors import OutputError
+
+__all__ = ["load_arrays", "load_shared", "save_array", "save_arrays", "save_shared"]
 
 _LEAST_MAPPED = 2**20
 """Bytes from which a file is mapped; smaller ones, and empty arrays, are read."""
@@ -26,8 +30,29 @@ _LEAST_MAPPED = 2**20
 def save_arrays(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """Write arrays and a description; returns the path as text."""
     content: dict[str, Any] = {**arrays, "about": np.array(json.dumps(dict(about)))}
-    np.savez(path, **content)
+    with _told(path):
+        np.savez(path, **content)
     return str(path)
+
+
+def save_array(path: Path, array: NDArray[Any]) -> str:
+    """Write one array as ``.npy``; returns the path as text."""
+    with _told(path):
+        np.save(path, array)
+    return str(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say where there was no room: numpy says how many numbers it wrote, the system no name."""
+    try:
+        yield
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error} ({free:,} bytes are free). Make room, "
+            "or choose another --work-dir, then run again."
+        ) from error
 
 
 def load_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -59,8 +84,9 @@ def save_shared(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any])
     files = {name: _save_named(path, name, np.asarray(array)) for name, array in arrays.items()}
     text = json.dumps({"arrays": files, "about": dict(about)}, sort_keys=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with _told(path):
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
     for old in path.parent.glob(f"{path.stem}_*.npy"):
         if old.name not in files.values():
             old.unlink(missing_ok=True)
@@ -75,9 +101,10 @@ def _save_named(path: Path, name: str, array: NDArray[Any]) -> str:
     file = path.with_name(f"{path.stem}_{name}_{digest.hexdigest()[:16]}.npy")
     if not file.is_file():
         partial = file.with_suffix(f".{os.getpid()}.partial")
-        with partial.open("wb") as stream:
-            np.save(stream, array)
-        partial.replace(file)
+        with _told(file):
+            with partial.open("wb") as stream:
+                np.save(stream, array)
+            partial.replace(file)
     return file.name
 
 

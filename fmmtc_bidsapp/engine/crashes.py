@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -42,7 +44,16 @@ def read_crash(path: Path) -> NodeFailure:
     start, match = found[-1]
     rest = [line.strip() for line in lines[start + 1 :]]
     tail = rest[: rest.index("")] if "" in rest else rest
-    return NodeFailure(node, match[1], " ".join([match[2], *tail]).strip(), path)
+    message = " ".join([match[2], *tail]).strip()
+    return NodeFailure(node, match[1], f"{message}{_where(match[1], message, lines)}", path)
+
+
+def _where(error: str, message: str, lines: Sequence[str]) -> str:
+    """Name the node's folder where the system names no file, as of a disk that is full."""
+    kind = getattr(builtins, error, None)
+    is_place = isinstance(kind, type) and issubclass(kind, OSError)
+    folders = [line[18:].strip() for line in lines if line.startswith("Working directory: ")]
+    return f" (computing in {folders[0]})" if is_place and "/" not in message and folders else ""
 
 
 def raise_failure(failure: NodeFailure, text: str) -> NoReturn:

@@ -7,7 +7,6 @@ threads then never outlive it, and the number of processes cannot change a resul
 from __future__ import annotations
 
 import gc
-import getpass
 import os
 import threading
 import time
@@ -23,11 +22,14 @@ import psutil
 import yaml
 from nipype.pipeline import plugins
 from nipype.pipeline.plugins.base import GraphPluginBase
-from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from fmmtc_bidsapp.bidsio.plain_yaml import read_plain_yaml
+from fmmtc_bidsapp.engine.jobs import JobPlugin
 from fmmtc_bidsapp.engine.progress import NodeProgress
+from fmmtc_bidsapp.engine.schedulers import SCHEDULERS, require_queue
 from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.machine import memory_bytes
 from fmmtc_bidsapp.plan import Resources
 
 __all__ = ["Plugin", "check_resources", "read_plugin"]
@@ -36,12 +38,16 @@ _LOCAL = "MultiProc"
 _POLL_S = {_LOCAL: 0.01, "LegacyMultiProc": 0.05}
 """Seconds between two looks at what has finished; `_Workers` also wakes up by itself."""
 _QUEUE_POLL_S = 2.0
-"""Each look asks the queue of a cluster once for every job."""
+"""Each look asks the queue of a cluster."""
 _PATIENCE_S = 1.0
 _KEYS = ("plugin", "plugin_args")
+_SHARE = 0.9
+"""Of the memory that this process may take, where no flag says how much."""
+_THEN = "\nDuring handling of the above exception, another exception occurred:"
+"""Python's words."""
 _KILLED = (
-    "AppError: The process was killed from outside, or one beside it was; most often for memory. "
-    "Use fewer --nprocs, or more memory, and run again.\n"
+    "AppError: The process was killed from outside, twice; most often for memory. Use fewer "
+    "--nprocs, or more memory, and run again.\n"
 )
 
 
@@ -64,17 +70,9 @@ class Plugin:
             return _Workers(arguments, progress)
         if self.name == "Linear":
             arguments["status_callback"] = _Begun(progress)
-        if self.name == "SLURM":
-            # nipype names jobs after it, and a container often has none.
-            os.environ.setdefault("LOGNAME", _user())
+        if self.name in SCHEDULERS:
+            return JobPlugin(self.name, arguments, progress.say)
         return getattr(plugins, f"{self.name}Plugin")(plugin_args=arguments)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid{os.getuid()}"
 
 
 def check_resources(resources: Resources) -> None:
@@ -83,9 +81,10 @@ def check_resources(resources: Resources) -> None:
     Raises
     ------
     UsageError
-        See `read_plugin`; or a resource monitor without psutil.
+        See `read_plugin` and `require_queue`; or a resource monitor without psutil.
     """
-    read_plugin(resources)
+    plugin = read_plugin(resources)
+    require_queue(plugin.name, plugin.arguments)
     if resources.resource_monitor and find_spec("psutil") is None:
         raise UsageError(
             "--resource-monitor needs the package psutil, which is not installed: "
@@ -111,9 +110,9 @@ def read_plugin(resources: Resources) -> Plugin:
         "n_procs": resources.n_procs,
         "n_gpu_procs": 1,
         "raise_insufficient": False,
+        # nipype's own default is of the whole machine, whatever a job may take of it.
+        "memory_gb": resources.memory_gb or _SHARE * memory_bytes() / 1e9,
     }
-    if resources.memory_gb is not None:
-        arguments["memory_gb"] = resources.memory_gb
     path = resources.plugin_file
     content = {} if path is None else _content(path)
     name = str(content.get("plugin", _LOCAL))
@@ -202,6 +201,16 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+def _lost(taskid: int, error: BaseException) -> dict[str, Any]:
+    """Say what ended a node that could not say so itself, as nipype has it of others."""
+    if isinstance(error, BrokenProcessPool):
+        return {"result": None, "taskid": taskid, "traceback": [_KILLED]}
+    # nipype looks for a result file also where a full disk kept it from being written; what
+    # happened before that is the reason.
+    text = str(error.__cause__ or repr(error))
+    return {"result": None, "taskid": taskid, "traceback": [text.rpartition(_THEN)[0] or text]}
+
+
 class _Workers(MultiProcPlugin):
     """MultiProc that wakes up when a node ends, and goes on when the kernel kills a worker.
 
@@ -214,6 +223,7 @@ class _Workers(MultiProcPlugin):
         self.graph: Any = None
         self._say = progress.say
         self._ended = threading.Event()
+        self._submitted: dict[int, tuple[Any, bool]] = {}
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
@@ -253,17 +263,31 @@ class _Workers(MultiProcPlugin):
 
     def _get_result(self, taskid: int) -> Any:
         future = self._task_obj[taskid]
-        if future.done() and isinstance(future.exception(), BrokenProcessPool):
-            return {"result": None, "taskid": taskid, "traceback": [_KILLED]}
+        error = future.exception() if future.done() else None
+        if isinstance(error, BrokenProcessPool):
+            return self._again(taskid)
+        if error is not None:
+            return _lost(taskid, error)
         return super()._get_result(taskid)
+
+    def _again(self, taskid: int) -> Any:
+        """Run a node once more, alone: all that ran beside the one that was killed were lost."""
+        node, updatehash = self._submitted[taskid]
+        with self._new_pool() as pool:
+            future = pool.submit(run_node, node, updatehash, taskid)
+            error = future.exception()
+        return future.result() if error is None else _lost(taskid, error)
 
     def _clear_task(self, taskid: int) -> None:
         super()._clear_task(taskid)
         self._taskresult.pop(taskid, None)
+        self._submitted.pop(taskid, None)
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> Any:
         try:
-            return super()._submit_job(node, updatehash)
+            taskid = super()._submit_job(node, updatehash)
         except BrokenProcessPool:
             self.pool = self._new_pool()
-            return super()._submit_job(node, updatehash)
+            taskid = super()._submit_job(node, updatehash)
+        self._submitted[taskid] = (node, updatehash)
+        return taskid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
@@ -16,7 +17,7 @@ from fmmtc_bidsapp.engine.crashes import NodeFailure, read_crash
 from fmmtc_bidsapp.engine.plugins import Plugin, read_plugin
 from fmmtc_bidsapp.engine.progress import NodeProgress
 from fmmtc_bidsapp.engine.workspace import alone, make_folder
-from fmmtc_bidsapp.errors import AppError
+from fmmtc_bidsapp.errors import AppError, OutputError
 from fmmtc_bidsapp.plan import Resources
 
 __all__ = ["NodeResults", "run_in_batches", "run_workflow"]
@@ -152,12 +153,33 @@ def _run(
         runner = plugin.runner(progress)
         try:
             workflow.run(plugin=runner)
+        except AppError:
+            # Of our own plugins, which no node can go on after.
+            raise
         except Exception as error:
             # nipype raises once more at the end what it has written as crash files.
-            if not set(crash_dir.glob("crash-*.txt")) - before:
-                raise AppError(f"The workflow {workflow.name} ended early: {error}") from error
+            if not set(crash_dir.glob("crash-*.txt")) - before or _without_room(error):
+                raise _ended_early(workflow, error) from error
             _write_resources(workflow, runner, resources)
     return [read_crash(path) for path in sorted(set(crash_dir.glob("crash-*.txt")) - before)]
+
+
+def _without_room(error: Exception) -> bool:
+    """Tell what nipype could not write for all nodes from the error of one."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def _ended_early(workflow: Any, error: Exception) -> AppError:
+    text = f"The workflow {workflow.name} ended early: {error}"
+    if not isinstance(error, OSError):
+        return AppError(text)
+    return OutputError(
+        f"{text}. It computes in {workflow.base_dir}: make room there, or choose another "
+        "--work-dir, then run again; what is finished is kept."
+    )
 
 
 def _quiet_nipype(verbose: int) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from nipype.pipeline import engine as pe
 
 from fmmtc_bidsapp.errors import OutputError
@@ -18,8 +22,12 @@ from fmmtc_bidsapp.plan import GroupPlan, ParticipantPlan
 
 __all__ = ["alone", "clean_workspace", "make_folder", "new_workflow", "node_file", "node_name"]
 
+_HELD, _MARKED = ".lock", ".held"
+"""Ends of the files that the system locks, and of those whose being there is the lock: a file of
+the first kind stays after its lock is given back."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _ROOT = 0
-_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def node_name(text: str) -> str:
@@ -35,7 +43,8 @@ def node_file(workflow: Any, node: str, name: str) -> Path:
 def make_folder(folder: Path) -> None:
     """Make a private folder in the work directory, or make the one that is there private.
 
-    nipype keeps pickled objects there, and reading one runs what whoever wrote it put in.
+    nipype keeps pickled objects there, and reading one runs what whoever wrote it put in; and it
+    notes the environment, which may hold passwords.
 
     Raises
     ------
@@ -43,14 +52,17 @@ def make_folder(folder: Path) -> None:
         When it cannot be made, or is another user's.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        absent = [each for each in (folder, *folder.parents) if not each.exists()]
+        # Those above it too: who may write there could put a folder of theirs in its place.
+        for each in reversed(absent):
+            each.mkdir(exist_ok=True, mode=0o700)
         about = folder.stat()
         if about.st_uid not in (os.geteuid(), _ROOT):
             raise OutputError(
                 f"{folder} belongs to another user (number {about.st_uid}), who could have our "
                 "program do anything. Choose a --work-dir of your own."
             )
-        if about.st_mode & _WRITABLE_BY_OTHERS and about.st_uid == os.geteuid():
+        if about.st_mode & _OPEN_TO_OTHERS and about.st_uid == os.geteuid():
             # A file system without permissions refuses, or does as if.
             with suppress(OSError):
                 folder.chmod(0o700)
@@ -104,14 +116,57 @@ def alone(workflow: Any) -> Iterator[None]:
     with ExitStack() as locks:
         # In one order, so that two runs never wait for each other.
         for name in _locked(workflow):
-            lock = FileLock(Path(workflow.base_dir, f"{name}.lock"))
+            lock = _lock(Path(workflow.base_dir), name)
             try:
                 lock.acquire(blocking=False)
             except Timeout:
-                print(f"Another run works on {name}; waiting for it to finish.", flush=True)
+                print(
+                    f"Another run works on {name}; waiting for it to finish.{_way_out(lock)}",
+                    flush=True,
+                )
                 lock.acquire()
             locks.callback(lock.release)
         yield
+
+
+def _lock(folder: Path, name: str) -> BaseFileLock:
+    """Return the lock of a name: the system's, which ends with its process, else a marking file."""
+    if _has_locks(folder):
+        return FileLock(folder / f"{name}{_HELD}")
+    return SoftFileLock(folder / f"{name}{_MARKED}")
+
+
+@cache
+def _has_locks(folder: Path) -> bool:
+    """Try whether the file system of a folder has locks; where not, warn once."""
+    try:
+        with TemporaryFile(dir=folder) as probe:
+            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        print(
+            f"WARNING: {folder} is on a file system without locks ({error.strerror}). Marking "
+            "files keep runs on the same participants apart; should a run be killed, one started "
+            "on another machine waits, and says which file to delete.",
+            flush=True,
+        )
+        return False
+    return True
+
+
+def _locks_in(folder: Path) -> list[BaseFileLock]:
+    """Return the locks of everything that was ever worked on in a folder."""
+    found = [_lock(folder, path.stem) for path in folder.glob(f"*{_HELD}")]
+    found += [SoftFileLock(path) for path in folder.glob(f"*{_MARKED}")]
+    return list({lock.lock_file: lock for lock in found}.values())
+
+
+def _way_out(lock: BaseFileLock) -> str:
+    """Name the file that a run killed on another machine leaves; those of this one are known."""
+    if not isinstance(lock, SoftFileLock):
+        return ""
+    return f" If there is none, a run killed on another machine left {lock.lock_file}: delete it."
 
 
 def _locked(workflow: Any) -> list[str]:
@@ -133,8 +188,8 @@ def clean_workspace(plan: ParticipantPlan | GroupPlan) -> None:
         return
     try:
         with ExitStack() as locks:
-            for path in folder.glob("*.lock"):
-                locks.enter_context(FileLock(path, blocking=False))
+            for lock in _locks_in(folder):
+                locks.enter_context(lock.acquire(blocking=False))
             shutil.rmtree(folder)
     except Timeout:
         print(f"{folder} is kept: another run works in it.")

@@ -471,7 +471,7 @@ def _atlas_problem(bundle: Bundle, cohort: Cohort) -> str | None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(
             f"{path} cannot be read ({error}); --model needs a whole models/<label> folder."
         ) from error

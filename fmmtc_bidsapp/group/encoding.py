@@ -22,6 +22,7 @@ from fmmtc_bidsapp.engine import (
     node_file,
     raise_failure,
     run_workflow,
+    save_array,
 )
 from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice
 from fmmtc_bidsapp.group.exchange import load_examples, save_examples, save_scale
@@ -192,7 +193,7 @@ def keep_coordinates(plan: GroupPlan, encoder: EncoderChoice, n_parcels: int) ->
     digest = hashlib.sha256(xyz_mm.tobytes()).hexdigest()[:12]
     make_folder(plan.workspace)
     path = plan.workspace / f"coordinates_{digest}.npy"
-    np.save(path, xyz_mm)
+    save_array(path, xyz_mm)
     return path
 
 

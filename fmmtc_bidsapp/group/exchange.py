@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.engine import load_arrays, load_shared, save_arrays, save_shared
+from fmmtc_bidsapp.engine import load_arrays, load_shared, save_array, save_arrays, save_shared
 from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, FoldPredictions
@@ -116,8 +116,7 @@ def load_examples(path: str | Path) -> Examples:
 
 def save_scale(path: Path, scale: Scale) -> str:
     """Write a scale as a ``.npy``; returns the path."""
-    np.save(path, np.stack([scale.median, scale.iqr]))
-    return str(path)
+    return save_array(path, np.stack([scale.median, scale.iqr]))
 
 
 def load_scale(path: str | Path) -> Scale:

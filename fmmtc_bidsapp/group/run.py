@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from fmmtc_bidsapp.bidsio.dataset import run_id_after
 from fmmtc_bidsapp.bidsio.names import GroupFiles, citation, outcomes_log
 from fmmtc_bidsapp.bidsio.quality import has_quality
 from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir, write_tsv
@@ -52,7 +54,8 @@ def run_group(plan: GroupPlan) -> int:
     inputs = [plan.bids_dir, *plan.derivatives.values()]
     check_output_dir(plan.output_dir, inputs)
     check_work_dir(plan.resources.work_dir, inputs)
-    return _MODES[plan.mode](plan)
+    logs = GroupFiles(plan.output_dir, plan.label).log_dir("any").parent.glob("*")
+    return _MODES[plan.mode](replace(plan, run_id=run_id_after(plan.run_id, logs)))
 
 
 def _process(plan: GroupPlan) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fmmtc_bidsapp.bidsio.atlas import require_dlabel
 from fmmtc_bidsapp.bidsio.names import atlas_files
 from fmmtc_bidsapp.bidsio.write_atlas import label_bytes, write_atlas
+from fmmtc_bidsapp.engine import make_folder
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.participant.start import Start
 from fmmtc_bidsapp.records import BoldRun
@@ -34,6 +35,8 @@ def write_labels(start: Start, runs: Sequence[BoldRun]) -> None:
     OutputError
         If a file cannot be written.
     """
+    # Placements come into it before the first graph, which would make it private.
+    make_folder(start.plan.workspace)
     grids: dict[tuple[str, str | None, str | None], list[BoldRun]] = {}
     for run in runs:
         grids.setdefault((run.space, run.res, run.den), []).append(run)

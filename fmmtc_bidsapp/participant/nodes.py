@@ -24,6 +24,7 @@ from nipype.interfaces.base import (
 from fmmtc_bidsapp.bidsio.atlas import require_dlabel, resolve_atlas
 from fmmtc_bidsapp.bidsio.read import read_component_masks, read_run_confounds
 from fmmtc_bidsapp.bidsio.write import write_run
+from fmmtc_bidsapp.engine import save_array
 from fmmtc_bidsapp.participant.combine import combine_runs
 from fmmtc_bidsapp.participant.exchange import (
     load_cleaned,
@@ -195,9 +196,8 @@ class Connect(SimpleInterface):
     output_spec = _ConnectOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        path = Path(runtime.cwd) / "matrix.npy"
-        np.save(path, connect(load_cleaned(self.inputs.cleaned).signal, self.inputs.measure))
-        self._results["matrix"] = str(path)
+        matrix = connect(load_cleaned(self.inputs.cleaned).signal, self.inputs.measure)
+        self._results["matrix"] = save_array(Path(runtime.cwd) / "matrix.npy", matrix)
         return runtime
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
 import tomli_w
 
 from fmmtc_bidsapp._version import __version__
-from fmmtc_bidsapp.bidsio.dataset import check_configuration
+from fmmtc_bidsapp.bidsio.dataset import check_configuration, run_id_after
 from fmmtc_bidsapp.bidsio.names import citation, run_log_dir
 from fmmtc_bidsapp.bidsio.write import PARCEL_MEANS, prepare_output, write_text
 from fmmtc_bidsapp.engine import clean_workspace
@@ -51,7 +52,10 @@ def run_participant(plan: ParticipantPlan) -> int:
     AppError
         When nothing can be started: no fMRIPrep derivatives, no atlas, no place to write.
     """
-    return _MODES[plan.mode](plan)
+    people = [f"sub-{each}" for each in plan.selection.participants] or ["sub-*"]
+    patterns = [run_log_dir(Path(), each, "*") for each in people]
+    logs = [path for each in patterns for path in plan.output_dir.glob(str(each))]
+    return _MODES[plan.mode](replace(plan, run_id=run_id_after(plan.run_id, logs)))
 
 
 def _process(plan: ParticipantPlan) -> int:
@@ -64,6 +68,9 @@ def _process(plan: ParticipantPlan) -> int:
     todo = [run for run in start.runs if run not in before]
     _announce(start, before, todo)
     write_labels(start, start.runs)
+    if todo:
+        # Whoever is killed before it is written anew must not leave that of other runs behind.
+        citation(plan.output_dir).unlink(missing_ok=True)
     done, broken = compute_runs(start, todo)
     there = [*before, *done]
     combined, not_combined = combine_tasks(start, there)

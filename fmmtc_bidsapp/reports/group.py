@@ -274,12 +274,13 @@ def _links(analysis: Analysis, person: Mapping[str, str]) -> dict[str, str]:
     files = analysis.files
     participant, session = person["participant_id"], person["session_id"]
     key = participant if session == "n/a" else f"{participant}_{session}"
-    report, sheet = participant_report(files.output_dir, participant), sheet_path(files, key)
-    start = files.report.parent
-    return {
-        "report": quote(os.path.relpath(report, start)) if report.exists() else "",
-        "sheet": "" if analysis.trained else quote(os.path.relpath(sheet, start)),
-    }
+    report, start = participant_report(files.output_dir, participant), files.report.parent
+    links = {"report": "", "sheet": ""}
+    if report.exists():
+        links["report"] = quote(os.path.relpath(report, start))
+    if not analysis.trained:
+        links["sheet"] = quote(os.path.relpath(sheet_path(files, key), start))
+    return links
 
 
 def _card(analysis: Analysis) -> Markup | str:

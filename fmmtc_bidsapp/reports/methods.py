@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles, citation
+from fmmtc_bidsapp.bidsio.names import QUALITY_PATTERN, GroupFiles, citation
 from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.reports.applied import cleanings, matrices, parcellations
 from fmmtc_bidsapp.reports.bibliography import (
@@ -156,6 +157,8 @@ def methods_sections(output_dir: Path) -> dict[str, str]:
 def write_citation(output_dir: Path) -> None:
     """Write the methods text of everything in the dataset into ``logs/CITATION.*``.
 
+    Of runs that end at the same time the last one writes that of all.
+
     Markdown and BibTeX always; HTML and LaTeX where pandoc is on the path, and a line of warning
     where it fails.
 
@@ -171,6 +174,25 @@ def write_citation(output_dir: Path) -> None:
     OutputError
         If a file cannot be written.
     """
+    seen = _finished(output_dir)
+    _write_citation(output_dir)
+    while (now := _finished(output_dir)) != seen:
+        seen = now
+        _write_citation(output_dir)
+
+
+def _finished(output_dir: Path) -> dict[Path, int]:
+    """Take down what the text rests on: each run and analysis by the date of what is last of it."""
+    patterns = (QUALITY_PATTERN, "group/group_desc-*.json")
+    dates = {}
+    for path in (path for each in patterns for path in output_dir.glob(each)):
+        # Another run may take it away meanwhile.
+        with suppress(FileNotFoundError):
+            dates[path] = path.stat().st_mtime_ns
+    return dates
+
+
+def _write_citation(output_dir: Path) -> None:
     sections = methods_sections(output_dir)
     text = "\n".join(f"## {title}\n\n{body}" for title, body in sections.items())
     keys = cited_keys(text)
@@ -179,12 +201,13 @@ def write_citation(output_dir: Path) -> None:
         for known in (references()[key] for key in keys)
     )
     path = citation(output_dir)
-    write_text(path, f"# Methods\n\n{spell_citations(text)}\n## References\n\n{listed}\n")
     bibliography = path.with_suffix(".bib")
     entries = "\n\n".join(references()[key].bibtex for key in keys)
     write_text(bibliography, entries + "\n")
     for suffix, other in converted(f"{text}\n## References\n", bibliography).items():
         write_text(path.with_suffix(suffix), other)
+    # Last, as its being there says that all of them are.
+    write_text(path, f"# Methods\n\n{spell_citations(text)}\n## References\n\n{listed}\n")
 
 
 def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:

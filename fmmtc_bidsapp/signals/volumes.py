@@ -163,10 +163,16 @@ def _require_content(image: Path) -> None:
         raise InputError(
             f"{image} is a link to content that is not here. Run `datalad get {image}`."
         )
-    if not image.is_file():
-        raise InputError(f"{image} does not exist. Check the path.")
-    with image.open("rb") as stream:
-        start = stream.read(256)
+    try:
+        if not image.is_file():
+            raise InputError(f"{image} does not exist. Check the path.")
+        with image.open("rb") as stream:
+            start = stream.read(256)
+    except OSError as error:
+        raise InputError(
+            f"{image} cannot be read ({error.strerror or error}). Check its permissions and the "
+            "disk."
+        ) from error
     if b"annex/objects" in start:
         raise InputError(
             f"{image} is a git-annex pointer of {image.stat().st_size} bytes, not an image. "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.signals.volumes import MAX_DEFLATE_RATIO
 
 __all__ = ["Transform", "read_transform"]
 
@@ -109,7 +110,8 @@ def read_transform(path: Path) -> Transform:
     import h5py
 
     try:
-        with h5py.File(path) as file:
+        # It is only read: many file systems of clusters have no locks.
+        with h5py.File(path, "r", locking=False) as file:
             groups = file["TransformGroup"]
             stored = [_stored(groups[key]) for key in sorted(groups, key=int)]
     except _UNREADABLE as error:
@@ -155,7 +157,12 @@ def _parameters(group: Any, name: str) -> NDArray[np.floating[Any]]:
     """Return what a group holds under a name, which older versions of ITK misspell."""
     for key in (f"Transform{name}", f"Tranform{name}"):  # codespell:ignore
         if key in group:
-            values: NDArray[np.floating[Any]] = group[key][:]
+            stored = group[key]
+            found = stored.id.get_storage_size()
+            # What was never written takes no room in the file, and all of it once it is read.
+            if stored.nbytes > found * MAX_DEFLATE_RATIO:
+                raise ValueError(f"{key} promises {stored.nbytes} bytes, the file has {found}")
+            values: NDArray[np.floating[Any]] = stored[:]
             return values
     return np.empty(0)
 

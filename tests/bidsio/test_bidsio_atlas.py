@@ -4,7 +4,6 @@ import shutil
 
 import nibabel as nib
 import numpy as np
-import pooch
 import pytest
 from nibabel.cifti2 import BrainModelAxis, LabelAxis, SeriesAxis
 
@@ -46,10 +45,10 @@ def files(shared, tmp_path):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError("Network is unreachable")
+    def refuse(url, path):
+        raise ConnectionError("Network is unreachable")
 
-    monkeypatch.setattr(pooch, "retrieve", refuse)
+    monkeypatch.setattr(a424, "download", refuse)
 
 
 def test_a_personal_atlas_keeps_the_order_of_its_table(personal):
@@ -240,22 +239,48 @@ def test_without_a_network_the_error_names_command_and_variable(no_network, tmp_
     assert "Network is unreachable" in str(caught.value)
 
 
-def test_fetching_asks_for_the_pinned_files_and_digests(tmp_path, monkeypatch):
+@pytest.fixture
+def publisher(files, tmp_path, monkeypatch):
+    """Let the pinned commit be a folder; returns it, the cache and every address asked for."""
     monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
-    asked = {}
+    asked = []
 
-    def retrieve(url, known_hash, fname, path):
-        asked[fname] = (url, known_hash)
+    def download(url, path):
+        asked.append(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(files / path.name, path)
 
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
-    assert fetch_atlas() == tmp_path / "cache" / "atlas" / "A424"
-    assert set(asked) == {*a424.SHA256, a424.DLABEL}
-    assert asked[a424.DLABEL][1] == f"sha256:{a424.DLABEL_SHA256}"
-    assert asked[a424.DLABEL][0].endswith("/A424.dlabel.nii")
-    url, known_hash = asked[a424.IMAGE]
-    assert known_hash == f"sha256:{a424.SHA256[a424.IMAGE]}"
-    assert "bbb460b7b476187072fd69de6a8a960f7d97ae89" in url
-    assert url.endswith("/A424%2B2mm.nii.gz")
+    monkeypatch.setattr(a424, "download", download)
+    return files, tmp_path / "cache" / "atlas" / "A424", asked
+
+
+def test_fetching_asks_once_for_the_files_of_the_pinned_commit(publisher):
+    _, cache, asked = publisher
+    assert fetch_atlas() == cache
+    assert {path.name for path in cache.iterdir()} == {*a424.SHA256, a424.DLABEL}
+    assert all("bbb460b7b476187072fd69de6a8a960f7d97ae89" in url for url in asked)
+    assert any(url.endswith("/A424%2B2mm.nii.gz") for url in asked)
+    assert fetch_atlas() == cache
+    assert len(asked) == 4
+
+
+def test_a_damaged_file_of_the_cache_is_fetched_again(publisher):
+    _, cache, asked = publisher
+    fetch_atlas()
+    (cache / a424.COORDINATES).write_text("1 0 0 0")
+    asked.clear()
+    fetch_atlas()
+    assert [url.rpartition("/")[2] for url in asked] == [a424.COORDINATES]
+    assert a424.check_files(cache) == cache
+
+
+def test_what_is_not_the_pinned_file_is_not_kept(publisher):
+    files, cache, _ = publisher
+    (files / a424.TABLE).write_text("another")
+    with pytest.raises(MissingResourceError, match="what came has the sha256") as caught:
+        fetch_atlas()
+    assert a424.SHA256[a424.TABLE] in str(caught.value)
+    assert not (cache / a424.TABLE).exists()
 
 
 @pytest.mark.network

@@ -1,9 +1,17 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from fmmtc_bidsapp.bidsio import dataset
-from fmmtc_bidsapp.bidsio.dataset import check_configuration, check_output_dir, prepare_output
+from fmmtc_bidsapp.bidsio.dataset import (
+    check_configuration,
+    check_output_dir,
+    prepare_output,
+    run_id_after,
+)
 from fmmtc_bidsapp.errors import OutputError, UsageError
 
 
@@ -95,6 +103,32 @@ def test_a_lock_left_by_a_killed_run_is_named(tmp_path, monkeypatch):
     lock.write_text("")
     with pytest.raises(OutputError, match=r"\.fmmtc_bidsapp\.lock.*delete it"):
         prepare(tmp_path)
+
+
+def test_a_lock_of_a_process_that_is_gone_holds_no_one_up(tmp_path):
+    lock = tmp_path / ".fmmtc_bidsapp.lock"
+    code = f"from filelock import SoftFileLock as Lock; held = Lock({str(lock)!r}); held.acquire()"
+    subprocess.run([sys.executable, "-c", f"{code}; import os; os._exit(1)"], check=False)
+    assert lock.is_file()
+    prepare(tmp_path)
+    assert not lock.exists()
+
+
+def test_it_does_not_matter_which_run_came_first(tmp_path):
+    sources = [{"raw": tmp_path}, {"fmriprep": tmp_path}]
+    for order, folder in ((sources, "a"), (sources[::-1], "b")):
+        for each in order:
+            prepare(tmp_path / folder, sources=each)
+    one, other = (tmp_path / each / "dataset_description.json" for each in ("a", "b"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_run_is_dated_after_those_before_it_whatever_the_clock_says():
+    logs = [Path("log/20260307-120000_a"), Path("log/20260307-235959_b")]
+    assert run_id_after("20260308-000000_c", logs) == "20260308-000000_c"
+    assert run_id_after("20260307-110000_c", logs) == "20260308-000000_c"
+    assert run_id_after("20260307-110000_c", []) == "20260307-110000_c"
+    assert run_id_after("20260307-110000_c", [Path("log/notes")]) == "20260307-110000_c"
 
 
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):

@@ -1,7 +1,10 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -41,6 +44,43 @@ def test_what_a_killed_run_leaves_matches_no_bids_name(tmp_path):
         assert temporary.name.startswith(".")
         assert temporary.name.endswith("_bold.nii.gz")
         assert list(tmp_path.glob("sub-*")) == []
+
+
+def half_written(tmp_path, program):
+    """Let another process begin a file; returns what it left."""
+    code = (
+        "from pathlib import Path; from fmmtc_bidsapp.bidsio.atomic import atomic_path\n"
+        f"with atomic_path(Path({str(tmp_path / 'a.txt')!r})) as path:\n"
+        f"    path.write_text('half'); print(path, flush=True); {program}"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_the_next_write_removes_what_a_killed_process_left_in_the_folder(tmp_path):
+    process, left = half_written(tmp_path, "import os; os.kill(os.getpid(), 9)")
+    process.wait()
+    assert left.is_file()
+    write_text(tmp_path / "b.txt", "x")
+    assert not left.exists()
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path):
+    process, left = half_written(tmp_path, "import time; time.sleep(60)")
+    write_text(tmp_path / "b.txt", "x")
+    assert left.is_file()
+    process.kill()
+    process.wait()
+
+
+def test_what_another_machine_left_is_removed_after_a_day(tmp_path):
+    of_today, older = (tmp_path / f".0123abcd-1_{each}_a.txt" for each in ("0" * 8, "1" * 8))
+    for path in (of_today, older):
+        path.write_text("half")
+    yesterday = time.time() - 25 * 3600
+    os.utime(older, (yesterday, yesterday))
+    write_text(tmp_path / "b.txt", "x")
+    assert (of_today.exists(), older.exists()) == (True, False)
 
 
 def test_the_same_content_leaves_the_file_and_its_date_alone(tmp_path):

@@ -46,6 +46,20 @@ def test_help_imports_nothing_heavy(program: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_without_a_folder_for_temporary_files_the_way_out_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    assert main([str(tmp_path), str(tmp_path / "out"), "participant"]) == 73
+    told = capsys.readouterr().err
+    assert "TMPDIR" in told
+    assert "['/tmp']" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_option_has_a_flag_with_its_help_and_default() -> None:
     text = " ".join(build_parser().format_help().split())
     for options in ALL_OPTIONS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from halving import KILLED, Chains, Halve
 from nipype.pipeline import engine as pe
 
 from fmmtc_bidsapp.engine import new_workflow, run_in_batches, run_workflow
+from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.plan import ParticipantPlan
 
 Halved = Callable[[], list[int]]
@@ -41,14 +43,41 @@ def test_a_second_run_repeats_only_what_failed(
     assert results.done == {"first_8", "second_8", "first_12", "second_12"}
 
 
+@pytest.mark.parametrize("n_procs", [1, 3])
 def test_a_killed_worker_is_a_failure_and_the_others_finish(
-    plan: ParticipantPlan, chains: Chains
+    n_procs: int, plan: ParticipantPlan, chains: Chains
 ) -> None:
-    one_by_one = replace(plan.resources, n_procs=1)
-    results = run_workflow(chains([8, KILLED, 12], plan), one_by_one, title="chains")
+    # All that run beside it are lost with it: they are done again.
+    resources = replace(plan.resources, n_procs=n_procs)
+    results = run_workflow(chains([8, KILLED, 12], plan), resources, title="chains")
     assert [each.node for each in results.failures] == [f"first_{KILLED}"]
     assert "killed" in results.failures[0].message
     assert results.done == {"first_8", "second_8", "first_12", "second_12"}
+
+
+def test_a_result_that_could_not_be_written_is_a_failure_with_the_reason(
+    plan: ParticipantPlan, chains: Chains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(filename: str, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("nipype.pipeline.engine.utils.savepkl", full)
+    results = run_workflow(chains([8], plan), plan.resources, title="chains")
+    (failure,) = results.failures
+    assert (failure.node, failure.error) == ("first_8", "OSError")
+    assert "No space left on device" in failure.message
+    assert str(plan.workspace / "chains" / "first_8") in failure.message
+
+
+def test_a_crash_file_that_cannot_be_written_for_want_of_room_is_an_output_error(
+    plan: ParticipantPlan, chains: Chains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("nipype.pipeline.plugins.tools.crash2txt", full)
+    with pytest.raises(OutputError, match=r"No space left on device.*--work-dir"):
+        run_workflow(chains([5], plan), plan.resources, title="chains")
 
 
 def test_the_first_crash_can_stop_the_rest_which_is_then_not_done(

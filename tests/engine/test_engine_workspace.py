@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, SoftFileLock
 from halving import Chains
 
-from fmmtc_bidsapp.engine import clean_workspace, new_workflow, run_workflow
+from fmmtc_bidsapp.engine import clean_workspace, new_workflow, run_workflow, workspace
 from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.plan import ParticipantPlan
 
@@ -62,3 +69,65 @@ def test_cleaning_keeps_a_workspace_that_another_run_works_in(
         clean_workspace(plan)
     assert plan.workspace.is_dir()
     assert "another run" in capsys.readouterr().out
+
+
+# A file system without locks ----------------------------------------------------------------------
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def _no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    workspace._has_locks.cache_clear()
+
+
+@pytest.mark.usefixtures("_no_locks")
+def test_without_locks_a_run_warns_once_finishes_and_leaves_no_mark(
+    plan: ParticipantPlan, chains: Chains, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        results = run_workflow(chains([8], plan), plan.resources, title="chains")
+        assert results.done == {"first_8", "second_8"}
+    assert capsys.readouterr().out.count("file system without locks") == 1
+    assert not list(plan.workspace.glob("*.held"))
+    clean_workspace(plan)
+    assert not plan.workspace.exists()
+
+
+@pytest.mark.usefixtures("_no_locks")
+def test_without_locks_two_runs_still_wait_for_each_other_and_the_file_to_delete_is_named(
+    plan: ParticipantPlan, chains: Chains, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow, mark = chains([8], plan), plan.workspace / "chains.held"
+    held, cleaned = threading.Event(), threading.Event()
+
+    def first_run() -> None:
+        with SoftFileLock(mark):
+            held.set()
+            cleaned.wait()
+            time.sleep(0.5)
+
+    threading.Thread(target=first_run).start()
+    held.wait()
+    clean_workspace(plan)
+    assert plan.workspace.is_dir()
+    cleaned.set()
+    results = run_workflow(workflow, plan.resources, title="chains")
+    assert results.done == {"first_8", "second_8"}
+    said = capsys.readouterr().out
+    assert "waiting for it" in said
+    assert f"left {mark}: delete it" in said
+
+
+@pytest.mark.usefixtures("_no_locks")
+def test_without_locks_a_killed_run_of_this_machine_holds_no_one_up(
+    plan: ParticipantPlan, chains: Chains
+) -> None:
+    workflow, mark = chains([8], plan), plan.workspace / "chains.held"
+    code = f"from filelock import SoftFileLock as Lock; held = Lock({str(mark)!r}); held.acquire()"
+    subprocess.run([sys.executable, "-c", f"{code}; import os; os._exit(1)"], check=False)
+    assert mark.is_file()
+    results = run_workflow(workflow, plan.resources, title="chains")
+    assert results.done == {"first_8", "second_8"}

@@ -15,7 +15,6 @@ from fmmtc_bidsapp.cli.tools import main
 from fmmtc_bidsapp.tools import check
 from fmmtc_bidsapp.tools.brainlm import weights_dir
 from fmmtc_bidsapp.tools.check import Finding, findings
-from fmmtc_bidsapp.tools.machine import cores, memory_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -120,40 +119,3 @@ def test_a_package_of_another_version_is_named_with_what_is_asked_for(
 def test_an_older_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check.platform, "python_version", lambda: "3.10.4")
     assert _finding("Python").exit_code == 69
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-@pytest.fixture
-def proc(tmp_path: Path) -> Path:
-    return tmp_path / "cgroup"
-
-
-def test_a_limit_of_any_group_above_counts(proc: Path, tmp_path: Path) -> None:
-    root = tmp_path / "groups"
-    _write(proc, "0::/job/step\n")
-    _write(root / "job" / "step" / "memory.max", "max\n")
-    _write(root / "job" / "memory.max", "1000000\n")
-    _write(root / "job" / "cpu.max", "50000 100000\n")
-    assert memory_bytes(proc, root) == 1_000_000
-    assert cores(proc, root) == 0.5
-
-
-def test_groups_of_the_first_version_count_too(proc: Path, tmp_path: Path) -> None:
-    root = tmp_path / "groups"
-    _write(proc, "4:memory:/job\n1:cpu,cpuacct:/job\n0::/\n")
-    _write(root / "memory" / "job" / "memory.limit_in_bytes", "2000000\n")
-    _write(root / "cpu" / "job" / "cpu.cfs_quota_us", "-1\n")
-    _write(root / "cpu" / "job" / "cpu.cfs_period_us", "100000\n")
-    _write(root / "cpu" / "cpu.cfs_quota_us", "25000\n")
-    _write(root / "cpu" / "cpu.cfs_period_us", "100000\n")
-    assert memory_bytes(proc, root) == 2_000_000
-    assert cores(proc, root) == 0.25
-
-
-def test_without_groups_the_machine_is_the_limit(proc: Path, tmp_path: Path) -> None:
-    assert memory_bytes(proc, tmp_path) > 1e8
-    assert cores(proc, tmp_path) == len(os.sched_getaffinity(0))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import SoftFileLock
 from hub import Hub, serving
 
 from fmmtc_bidsapp.bidsio.download import download, without_secrets
@@ -59,6 +61,24 @@ def test_two_versions_of_a_file_are_never_put_together(hub: Hub, tmp_path: Path)
     hub.breaks_off.clear()
     download(f"{hub.url}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == other
+
+
+def test_of_two_runs_at_once_one_fetches_and_the_other_waits(hub: Hub, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: download(f"{hub.url}/file", path), range(4)))
+    assert path.read_bytes() == CONTENT
+    assert len(hub.asked) == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_another_run_never_finishes_is_given_up(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.download._PATIENCE_S", 0.1)
+    lock = tmp_path / ".file.lock"
+    with SoftFileLock(lock), pytest.raises(ConnectionError, match=f"delete {lock}"):
+        download(f"{hub.url}/file", tmp_path / "file")
 
 
 def test_a_part_that_is_longer_than_the_file_is_given_up(hub: Hub, tmp_path: Path) -> None:

@@ -7,15 +7,28 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
-__all__ = ["cores", "memory_bytes"]
+__all__ = ["cores", "memory_bytes", "whole_cores"]
 
 _PROC, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+_MEMORY = ("memory.max", "memory.high", "memory.limit_in_bytes")
+"""What ends a process, what slows it down to a crawl, and the first of the older version."""
 
 
 def cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float:
-    """Count the processors this process may use: its affinity, and the quota of its groups."""
+    """Count the processors this process may use: its affinity, and the quota of its groups.
+
+    Parameters
+    ----------
+    proc
+        The kernel's list of the process's control groups.
+    cgroups
+        Where the groups are mounted, of either version.
+
+    Returns
+    -------
+    float
+        A quota may be a part of a processor.
+    """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quotas = [_quota(text) for text in _limits(proc, cgroups, "cpu", "cpu.max")]
     quotas += [
@@ -29,6 +42,11 @@ def cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float:
     return min([float(affinity or 1), *quotas])
 
 
+def whole_cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
+    """Count the processes that are worth running at once: 1 or more."""
+    return max(1, math.floor(cores(proc, cgroups)))
+
+
 def _quota(text: str) -> float:
     """Read microseconds of work a period: ``max`` and -1 are no limit."""
     quota, _, period = text.partition(" ")
@@ -38,11 +56,19 @@ def _quota(text: str) -> float:
 
 
 def memory_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
-    """Return the memory this process may take: the machine's, or the limit of its groups."""
-    names = ("memory.max", "memory.limit_in_bytes")
+    """Return the memory this process may take: the machine's, or the limit of its groups.
+
+    Parameters
+    ----------
+    proc, cgroups
+        As of `cores`.
+    """
+    # Here, because the command line needs the processors alone, and --help is instant.
+    import psutil
+
     limits = [
         int(text)
-        for name in names
+        for name in _MEMORY
         for text in _limits(proc, cgroups, "memory", name)
         if text.isdigit()
     ]

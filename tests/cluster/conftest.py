@@ -1,0 +1,58 @@
+"""A SLURM for the session, commands that find it, and a small study of two people."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hpc_page import ROOT
+from loopback import Slurm
+from small_study import fmmtc, write_block_atlas, write_study
+
+START = Path(__file__).with_name("slurm_on_loopback.sh")
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """Start a SLURM; it ends with this process, however that ends."""
+    if shutil.which("slurmctld", path=os.environ["PATH"] + ":/usr/sbin") is None:
+        pytest.skip("SLURM is not installed; make cluster-test does it where it can")
+    folder = tmp_path_factory.mktemp("slurm")
+    process = subprocess.Popen(
+        [START, "hold", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PYTHONPATH": paths}
+    yield Slurm(environment)
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+
+
+@pytest.fixture(scope="session")
+def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_block_atlas(tmp_path_factory.mktemp("atlas"))
+
+
+@pytest.fixture(scope="session")
+def bids(tmp_path_factory: pytest.TempPathFactory, atlas: Path) -> Path:
+    """Two people of a simulated study."""
+    study = write_study(tmp_path_factory.mktemp("study") / "bids", atlas)
+    for who in ("sub-03", "sub-04"):
+        shutil.rmtree(study / "derivatives" / "fmriprep" / who)
+    return study
+
+
+@pytest.fixture(scope="session")
+def undisturbed(bids: Path, atlas: Path) -> Path:
+    """What processes of this machine make of the study."""
+    out = bids.with_name("undisturbed")
+    done = fmmtc(bids, out, "participant", "--atlas", atlas, "-w", bids.with_name("work"))
+    assert done.code == 0, done.text
+    return out
