@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
-from parcel_study import group_command, write_parcel_study
+from parcel_study import N_PARCELS, group, group_command, write_parcel_study
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles
@@ -111,3 +111,30 @@ def test_the_baselines_stand_in_every_cell_too_and_the_report_shows_all(files: G
         "not prediction of a drug's effect"
         in json.loads(files.arms.with_suffix(".json").read_text())["Note"]
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("normalisation", ["scan", "robust"])
+def test_everything_that_reads_a_pretrained_encoder_is_compared_with_it_untrained(
+    normalisation: str, shared: Path, tmp_path: Path
+) -> None:
+    study = write_parcel_study(tmp_path / "study", 16)
+    places = pd.DataFrame(
+        np.random.default_rng(0).uniform(-60, 60, (N_PARCELS, 3)).round(1), columns=["x", "y", "z"]
+    )
+    places.insert(0, "index", range(1, N_PARCELS + 1))
+    places.insert(1, "name", [f"P{number}" for number in range(N_PARCELS)])
+    labels = study / "derivatives" / "parcels" / "atlas-Tiny_dseg.tsv"
+    places.to_csv(labels, sep="\t", index=False)
+    models = ["fmmtc", "fmmtc-untrained", "brainlm", "brainlm-untrained", "brainlm-tuned"]
+    words = ("--analysis", "compare", "--permutations", "0", "--normalisation", normalisation)
+    weights = ("--encoder", "brainlm", "--encoder-weights", shared / "reference" / "brainlm-tiny")
+    done = group(study, tmp_path / "out", tmp_path / "work", *words, *weights, "--network", *models)
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = GroupFiles(tmp_path / "out", "comparison")
+    by_model = pd.read_csv(files.learning, sep="\t").groupby("model")
+    learning = by_model["validation_loss"].apply(tuple)
+    assert all(np.isfinite(learning[name]).all() for name in models)
+    assert learning["fmmtc"] != learning["fmmtc-untrained"]
+    assert learning["brainlm"] != learning["brainlm-untrained"]
+    assert learning["brainlm"] != learning["brainlm-tuned"]

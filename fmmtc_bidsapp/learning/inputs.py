@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.learning.prepare import Preparation
 from fmmtc_bidsapp.records import Ints
 
-__all__ = ["Inputs", "split_batches"]
+__all__ = ["Batch", "Inputs", "split_batches"]
 
 Batch = tuple[torch.Tensor, ...]
 

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from scipy.special import logit
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fmmtc_bidsapp.learning.inputs import Inputs
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.networks import NetworkKind
 from fmmtc_bidsapp.learning.prepare import Preparation
 from fmmtc_bidsapp.learning.seeds import derive_seed
+from fmmtc_bidsapp.learning.step import Step, adamw, training_step
 from fmmtc_bidsapp.model.device import autocast
 from fmmtc_bidsapp.model.resnet import reestimate_batchnorm
 from fmmtc_bidsapp.model.single_stream import log_odds
@@ -176,26 +176,27 @@ class Training:
     def _epochs(self) -> Iterator[float]:
         """Train epoch by epoch; yields the mean loss of each."""
         options = self.setup.train
-        optimizer = torch.optim.AdamW(self._parameters())
+        optimizer = adamw(self._parameters(), self.setup.device)
+        step = training_step(self.network, optimizer, self.setup.device, self.setup.dtype)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, T_max=options.epochs, eta_min=_LAST_LEARNING_RATE
         )
         for epoch in range(options.epochs):
             with _seeded(derive_seed(self.seed, _DROPOUT, epoch), self.setup.device):
-                loss = self._epoch(optimizer)
+                loss = self._epoch(step)
             yield loss
             schedule.step()
 
-    def _parameters(self) -> list[dict[str, Any]]:
+    def _parameters(self) -> dict[float, list[nn.Parameter]]:
         """Group the parameters by their learning rate."""
         rate = self.setup.train.learning_rate
         groups: dict[float, list[nn.Parameter]] = {}
         for name, each in self.network.named_parameters():
             is_slow = name.partition(".")[0] == self.kind.slow
             groups.setdefault(rate * _SLOW if is_slow else rate, []).append(each)
-        return [{"params": each, "lr": own} for own, each in groups.items()]
+        return groups
 
-    def _epoch(self, optimizer: torch.optim.Optimizer) -> float:
+    def _epoch(self, step: Step) -> float:
         self.network.train()
         device, size = self.setup.device, self.setup.train.batch_size
         order = self.rng.permutation(len(self.inputs))
@@ -205,13 +206,7 @@ class Training:
         done = 0
         for batch in self.inputs.batches(size, order):
             n = len(batch[0])
-            with autocast(device, self.setup.dtype):
-                logits = self.network(*batch)
-            loss = binary_cross_entropy_with_logits(logits, y[done : done + n])
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            total += loss.detach().double() * n
+            total += step(batch, y[done : done + n]).double() * n
             done += n
         return float(total) / len(order)
 
