@@ -85,6 +85,15 @@ def test_every_run_on_the_page_is_one_that_the_program_takes() -> None:
     assert levels == ["ParticipantPlan", "GroupPlan", "ParticipantPlan"]
 
 
+def test_the_cache_that_the_image_binds_is_made_first(tmp_path: Path) -> None:
+    (fetch,) = (block for block in BLOCKS if "export FMMTC_CACHE_DIR" in block)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    (tmp_path / "fmmtc-tools").touch(0o755)
+    given = VARIABLES | {"HOME": str(tmp_path), "PATH": path}
+    subprocess.run(["bash", "-c", fetch], env=given, check=True)
+    assert (tmp_path / "fmmtc-cache").is_dir()
+
+
 def test_every_tool_on_the_page_is_one_that_there_is() -> None:
     tools = [build_parser().parse_args(words).tool for words in _commands("fmmtc-tools")]
     assert tools == ["fetch", "fetch", "fetch", "check"]

@@ -499,6 +499,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_image_can_be_stored_uncompressed(study: Path, atlas: Path, tmp_path: Path) -> None:
     outs = []
     for name in ("packed", "plain"):

@@ -23,7 +23,7 @@ from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
 from fmmtc_bidsapp.bidsio.images import open_image
 from fmmtc_bidsapp.bidsio.plain_yaml import read_plain_yaml
 from fmmtc_bidsapp.bidsio.strategy import read_strategy
-from fmmtc_bidsapp.engine import make_folder
+from fmmtc_bidsapp.engine import make_folder, workspace
 from fmmtc_bidsapp.engine.arrays import load_arrays, load_shared
 from fmmtc_bidsapp.engine.plugins import read_plugin
 from fmmtc_bidsapp.errors import InputError, ModelFileError, OutputError, UsageError
@@ -294,6 +294,6 @@ def test_a_work_directory_of_another_user_is_refused(
     if owner == 0:
         os.chown(tmp_path, 4321, 4321)
     else:
-        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+        monkeypatch.setattr(workspace, "_owner_here", lambda _: owner + 1)
     with pytest.raises(OutputError, match="belongs to another user"):
         make_folder(tmp_path)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from parcel_study import group_command, write_parcel_study
+from participant.tiny_study import write_study
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles, build_name, linked_file, parse_name, sheet_path
 from fmmtc_bidsapp.bidsio.tables import read_rows
@@ -42,46 +43,63 @@ def _tree(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if not path.is_relative_to(folder / "out"))
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    """A dataset that says it is fMRIPrep's, without anyone's runs."""
-    root = tmp_path / "deep" / "er" / "bids"
-    (root / "sub-01" / "func").mkdir(parents=True)
-    about = {"Name": "x", "BIDSVersion": "1.8.0", "GeneratedBy": [{"Name": "fMRIPrep"}]}
-    (root / "dataset_description.json").write_text(json.dumps(about))
-    return root
+NO_RUN = "holds no BOLD run"
+NO_NAME = "it stands in names: letters and digits"
+
+
+def _ends(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = main([*words, "--dry-run"])
+    return code, capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "flags",
+    ("flags", "code", "message"),
     [
-        ["--participant-label", "../../../outside"],
-        ["--session-id", "../../outside"],
-        ["--task-id", "../../outside"],
-        ["--desc", "../../outside"],
-        ["--bids-filter-file", "filter.json"],
+        (["--participant-label", "../../../outside"], 65, NO_RUN),
+        (["--session-id", "../../outside"], 65, NO_RUN),
+        (["--task-id", "../../outside"], 65, NO_RUN),
+        (["--run-id", "../../outside"], 65, NO_RUN),
+        (["--bids-filter-file", "filter.json"], 65, NO_RUN),
+        (["--desc", "../../outside"], 2, NO_NAME),
+        # The study itself is sound, so what ends the others is what they ask for.
+        (["--participant-label", "01", "--task-id", "rest", "--desc", "inside"], 0, ""),
     ],
 )
 def test_what_is_asked_for_cannot_lead_out_of_the_output(
-    dataset: Path, tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    flags: list[str],
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    study = write_study(tmp_path / "deep" / "er")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FMMTC_ATLAS_DIR", str(tmp_path / "no atlas"))
     (tmp_path / "filter.json").write_text('{"bold": {"subject": "../../../outside"}}')
     before = _tree(tmp_path)
-    work = tmp_path / "out" / "work"
-    code = main([str(dataset), str(tmp_path / "out"), "participant", "-w", str(work), *flags])
-    assert code in (2, 65, 69)
+    out = tmp_path / "out"
+    fixed = ["participant", "-w", str(out / "work"), "--atlas", str(study.atlas)]
+    found, told = _ends([str(study.root), str(out), *fixed, *flags], capsys)
+    assert (found, message in told) == (code, True), told
     assert _tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("flag", ["--label", "--desc"])
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--label", "../../outside"], 2, NO_NAME),
+        (["--desc", "../../outside"], 2, "No file has desc ../../outside"),
+        (["--label", "inside"], 0, ""),
+    ],
+)
 def test_the_name_of_a_result_cannot_lead_out_of_the_output(
-    dataset: Path, tmp_path: Path, flag: str
+    tmp_path: Path, flags: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    study, out = write_parcel_study(tmp_path / "deep" / "er"), tmp_path / "out"
     before = _tree(tmp_path)
-    words = [str(dataset), str(tmp_path / "out"), "group", "--target", "y", flag, "../../outside"]
-    assert main(words) in (2, 65)
+    words = group_command(study, out, out / "work", *flags)
+    found, told = _ends(words[words.index(str(study)) :], capsys)
+    assert (found, message in told) == (code, True), told
     assert _tree(tmp_path) == before
 
 

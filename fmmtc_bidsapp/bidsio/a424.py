@@ -7,7 +7,6 @@ commit and held to pinned digests.
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.download import download, without_secrets
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
 
 __all__ = [
@@ -165,16 +165,12 @@ def check_dlabel(folder: Path) -> Path | None:
 
 
 def _check_digest(path: Path, expected: str) -> None:
-    found = _digest(path)
+    found = digest_of(path)
     if found != expected:
         raise InputError(
             f"{path} is not the A424 file this program knows: its sha256 is {found}, needed "
             f"is {expected}. Delete it and run `fmmtc-tools fetch atlas`."
         )
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def fetch_atlas() -> Path:
@@ -193,22 +189,14 @@ def fetch_atlas() -> Path:
     folder = _cached()
     for name, expected in {**SHA256, DLABEL: DLABEL_SHA256}.items():
         path = folder / name
-        if path.is_file() and _digest(path) == expected:
-            continue
         try:
-            path.unlink(missing_ok=True)
-            download(_RAW + quote(name), path)
+            # Before anything is written: the cache may be bound read-only.
+            if not (path.is_file() and digest_of(path) == expected):
+                download(_RAW + quote(name), path, expected=expected)
         except OSError as error:
-            raise _not_fetched(name, without_secrets(str(error))) from None
-        found = _digest(path)
-        if found != expected:
-            path.unlink()
-            raise _not_fetched(name, f"what came has the sha256 {found}, needed is {expected}")
+            reason = without_secrets(str(error))
+            raise MissingResourceError(f"Cannot fetch {name} ({reason}). {how_to_get()}") from None
     return folder
-
-
-def _not_fetched(name: str, reason: str) -> MissingResourceError:
-    return MissingResourceError(f"Cannot fetch {name} ({reason}). {how_to_get()}")
 
 
 def how_to_get() -> str:

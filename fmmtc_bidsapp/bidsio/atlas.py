@@ -68,6 +68,16 @@ def resolve_atlas(atlas: str) -> Atlas:
         If image or table cannot be read, or the image (or its grayordinates) holds labels that the
         table does not name or names otherwise.
     """
+    try:
+        return _resolve(atlas)
+    except OSError as error:
+        raise InputError(
+            f"The atlas {atlas} cannot be read ({error}). Make its files and the folders above "
+            "them readable, or name another with --atlas."
+        ) from error
+
+
+def _resolve(atlas: str) -> Atlas:
     if atlas == _LABEL:
         return _read_a424(a424.find_a424())
     image = _image_of(Path(atlas).absolute())

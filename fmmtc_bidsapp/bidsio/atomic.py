@@ -19,7 +19,6 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import OutputError
@@ -28,7 +27,7 @@ __all__ = ["atomic_path", "write_bytes", "write_json", "write_text", "write_tsv"
 
 MISSING = "n/a"
 
-_TEMPORARY = re.compile(r"\.([0-9a-f]{8})-([0-9]+)_[0-9a-f]{8}_")
+_TEMPORARY = re.compile(r"\.([0-9a-f]{8})-([0-9]{1,9})_[0-9a-f]{8}_")
 """How a temporary name begins: the machine and the process that writes it."""
 _SURELY_LEFT_S = 24 * 3600
 """No file takes a day to write: what is older was left, by whatever machine."""
@@ -108,12 +107,20 @@ def _remove_leftovers(folder: Path) -> None:
             found = _TEMPORARY.match(entry.name)
             if found is None:
                 continue
-            of_here, pid = found[1] == _machine(), int(found[2])
-            gone = of_here and not psutil.pid_exists(pid)
+            gone = found[1] == _machine() and _is_gone(int(found[2]))
             # Another run may have removed it meanwhile.
             with suppress(OSError):
                 if gone or time.time() - entry.stat().st_mtime > _SURELY_LEFT_S:
                     Path(entry.path).unlink()
+
+
+def _is_gone(pid: int) -> bool:
+    """Say whether no process has a number, by the kernel: /proc may hide those of other users."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
+    return False
 
 
 def _discard(temporary: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -190,8 +191,8 @@ def prepare_output(
             write_text(output_dir / ".bidsignore", _bidsignore(hashes))
     except Timeout as error:
         raise OutputError(
-            f"{lock} is held by another run. Wait for it; if none is running, a run killed on "
-            "another machine left the file: delete it and run again."
+            f"{lock} is held by another run. Wait for it; if none is running, one that was "
+            "killed left the file: delete it and run again."
         ) from error
     except OSError as error:
         raise OutputError(
@@ -217,16 +218,27 @@ def run_id_after(run_id: str, logs: Iterable[Path]) -> str:
     str
         The same, or with the time of the last of them and a second more.
     """
-    last = max((path.name for path in logs), default="")
-    _, separator, rest = run_id.partition("_")
-    try:
-        after = datetime.strptime(last.partition("_")[0], _STAMP) + timedelta(seconds=1)
-    except ValueError:
+    last = max((path.name for path in logs if _date(path.name) is not None), default="")
+    date = _date(last)
+    if date is None or run_id > last:
         return run_id
-    return run_id if run_id > last else f"{after:{_STAMP}}{separator}{rest}"
+    _, separator, rest = run_id.partition("_")
+    return f"{date + timedelta(seconds=1):{_STAMP}}{separator}{rest}"
 
 
 _STAMP = "%Y%m%d-%H%M%S"
+_STAMPED = re.compile(r"([0-9]{8}-[0-9]{6})_")
+
+
+def _date(name: str) -> datetime | None:
+    """Read when a run began from the name of its folder; None of any other name."""
+    found = _STAMPED.match(name)
+    if found is None:
+        return None
+    try:
+        return datetime.strptime(found[1], _STAMP)
+    except ValueError:
+        return None
 
 
 def _read_own(output_dir: Path) -> dict[str, Any]:

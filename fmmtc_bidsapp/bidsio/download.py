@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,13 +17,16 @@ from urllib.parse import urlsplit
 from filelock import SoftFileLock, Timeout
 
 from fmmtc_bidsapp.bidsio.content import content_problem
+from fmmtc_bidsapp.digest import digest_of
 
-__all__ = ["download", "without_secrets"]
+__all__ = ["DigestError", "alone", "download", "without_secrets"]
 
 _PIECE_BYTES = 1 << 20
 _TIMEOUT_S = (10, 60)
 """To connect, and between two pieces."""
 _ATTEMPTS = 3
+_SILENCE_S = 1.0
+"""Until it is said that another run is waited for; what a killed one left may be taken over."""
 _PATIENCE_S = 900
 """Until a file that another run is fetching is given up."""
 _PARTIAL_CONTENT, _NOT_SATISFIABLE = 206, 416
@@ -34,7 +39,55 @@ def without_secrets(text: str) -> str:
     return " ".join(_CREDENTIALS.sub("", text).split())
 
 
-def download(url: str, path: Path) -> None:
+class DigestError(ConnectionError):
+    """What came is whole, and not the file that is known by its sha256."""
+
+
+@contextmanager
+def alone(lock_file: Path) -> Iterator[None]:
+    """Wait until no other run fetches what a marking file stands for.
+
+    Parameters
+    ----------
+    lock_file
+        Made, with its folder, and removed afterwards. A run that was killed leaves it; on the same
+        machine it is taken over where the file system lets it, else what is said names it.
+
+    Raises
+    ------
+    ConnectionError
+        When another run holds it for too long.
+    OSError
+        When it cannot be written.
+    """
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = SoftFileLock(lock_file)
+    try:
+        lock.acquire(timeout=_SILENCE_S)
+    except Timeout:
+        _wait(lock, lock_file)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _wait(lock: SoftFileLock, lock_file: Path) -> None:
+    print(
+        f"Waiting for another run that is fetching; if there is none, delete {lock_file}",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        lock.acquire(timeout=_PATIENCE_S)
+    except Timeout:
+        raise ConnectionError(
+            f"another run has been at it for {_PATIENCE_S // 60} minutes; if none is, "
+            f"delete {lock_file}"
+        ) from None
+
+
+def download(url: str, path: Path, *, expected: str | None = None) -> None:
     """Fetch a file; what an earlier attempt left is gone on with.
 
     Of several runs at once, as of an array, one fetches and the others wait for it.
@@ -46,26 +99,38 @@ def download(url: str, path: Path) -> None:
     path
         Where it belongs. Until it is whole it has a name ending in ``.part``, beside it a note of
         the publisher's tag, so that two versions of a file are never put together.
+    expected
+        Its sha256, where that is known: a file that is there and has another is replaced, and what
+        comes with another is not kept.
 
     Raises
     ------
+    DigestError
+        When what came is not what was expected; what was there is left alone.
     ConnectionError
         When it cannot be had: which host, and why, without any secret.
     OSError
         When it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
-    host = urlsplit(url).hostname or url
-    try:
-        with SoftFileLock(lock, timeout=_PATIENCE_S):
-            if content_problem(path) is not None:
-                _fetch(url, host, path)
-    except Timeout:
-        raise ConnectionError(
-            f"{host}: another run has been at it for {_PATIENCE_S // 60} minutes; if none is, "
-            f"delete {lock}"
-        ) from None
+    with alone(path.with_name(f".{path.name}.lock")):
+        if not _is_there(path, expected):
+            _fetch(url, urlsplit(url).hostname or url, path)
+            _keep(path, expected)
+
+
+def _is_there(path: Path, expected: str | None) -> bool:
+    return content_problem(path) is None and expected in (None, digest_of(path))
+
+
+def _keep(path: Path, expected: str | None) -> None:
+    """Give a file that came its name, if it is the right one."""
+    partial, note = _partial(path), _note(path)
+    if expected is not None and (found := digest_of(partial)) != expected:
+        partial.unlink()
+        note.unlink(missing_ok=True)
+        raise DigestError(f"what came has the sha256 {found}, needed is {expected}")
+    partial.replace(path)
+    note.unlink(missing_ok=True)
 
 
 def _fetch(url: str, host: str, path: Path) -> None:
@@ -90,6 +155,7 @@ def _fetch(url: str, host: str, path: Path) -> None:
 
 
 def _go_on(url: str, path: Path) -> None:
+    """Fetch what is lacking of a file, under the name that it has until it is whole."""
     import requests
 
     partial, note = _partial(path), _note(path)
@@ -113,8 +179,6 @@ def _go_on(url: str, path: Path) -> None:
         promised = answer.headers.get("Content-Length")
     if promised is not None and not goes_on and _size(partial) != int(promised):
         raise requests.ConnectionError("the file came in part")
-    partial.replace(path)
-    note.unlink(missing_ok=True)
     return None
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import gzip
+import pickletools
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import NoReturn
 
 from fmmtc_bidsapp import errors
 
-__all__ = ["NodeFailure", "raise_failure", "read_crash", "short_name"]
+__all__ = ["NodeFailure", "raise_failure", "read_crash", "read_traceback", "short_name"]
 
 _ERROR_LINE = re.compile(r"^\s*(?:\w+\.)*(\w+(?:Error|Exception|Interrupt|Warning)): ?(.*)$")
 
@@ -46,6 +49,20 @@ def read_crash(path: Path) -> NodeFailure:
     tail = rest[: rest.index("")] if "" in rest else rest
     message = " ".join([match[2], *tail]).strip()
     return NodeFailure(node, match[1], f"{message}{_where(match[1], message, lines)}", path)
+
+
+def read_traceback(path: Path) -> list[str]:
+    """Read the lines of the traceback in a pickled crash file, none if there is no such file.
+
+    Nothing is unpickled, since the packages that the pickle names may be the very fault: the texts
+    after the key are picked out of its codes.
+    """
+    try:
+        codes = list(pickletools.genops(gzip.decompress(path.read_bytes())))
+    except (OSError, EOFError, ValueError, zlib.error):
+        return []
+    texts = [text for _, text, _ in codes if isinstance(text, str)]
+    return texts[texts.index("traceback") + 1 :] if "traceback" in texts else []
 
 
 def _where(error: str, message: str, lines: Sequence[str]) -> str:

@@ -15,41 +15,38 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from math import ceil
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
 
-from fmmtc_bidsapp.engine.schedulers import SCHEDULERS, answer, words
+from fmmtc_bidsapp.bidsio.atomic import write_text
+from fmmtc_bidsapp.engine.crashes import read_traceback
+from fmmtc_bidsapp.engine.queues import CUT_SHORT, Queue
+from fmmtc_bidsapp.engine.schedulers import SCHEDULERS, answer, is_in_doubt, words
 from fmmtc_bidsapp.errors import AppError, UsageError
 
 __all__ = ["JobPlugin"]
 
-
-_FRESH_S = 1.0
-"""For so long what the queue answered holds."""
-_DISK_S = 30.0
-"""Until a file that another machine wrote is seen here, at the latest."""
+_WAIT_S = 1.0
+_DISK_S = 90.0
+"""Until a file that another machine wrote is seen here, at the latest: NFS believes for a minute
+(``acdirmax``) what it knows of a folder."""
 _LEAVE_S = 120.0
 """Within this time a cancelled job leaves the queue; SLURM's default is half a minute."""
 _PROGRAM_GB = 1.0
 """Interpreter and libraries, which a node's own estimate leaves out."""
-_ROW = re.compile(r"^\s*(\d+)\s+(\S+)", re.MULTILINE)
-# SLURM's states of jobs that will not run on; any other is on its way.
-_DONE = "COMPLETED"
-_CUT_SHORT = (
-    *("BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "NODE_FAIL"),
-    *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
-)
-_GONE = re.compile("Unknown Job|Job has finished|job_state = [CF]", re.IGNORECASE)
-"""What PBS says of a job that has left."""
 _ASKED_FOR: Mapping[str, str] = {
     "--mem": "--mem|--exclusive",
     "--cpus-per-task": r"--cpus-per-|--exclusive|(?:^|\s)-c",
 }
 """By option of sbatch, how a plugin file that decides upon it spells that."""
+_SAME_EVERYWHERE = (
+    "The same Python with the same packages must be at the same path on every node, and the work "
+    "directory on a disk that all of them see."
+)
 
 
 class JobPlugin(SGELikeBatchManagerBase):
@@ -75,10 +72,10 @@ class JobPlugin(SGELikeBatchManagerBase):
         # Torque takes no more.
         self._name_length = arguments.get("max_jobname_len", 15 if name == "PBS" else None)
         self._number = re.compile(arguments.get("jobid_re", r"(\d+)"))
+        self._queue = Queue(name, say)
         self._scripts = Path()
+        self._dumps: dict[int, Path] = {}
         self._ended_s: dict[int, float] = {}
-        self._states: dict[str, str] | None = None
-        self._looked_s = -_FRESH_S
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run a graph; whatever ends it early also takes its jobs out of the queue."""
@@ -86,7 +83,7 @@ class JobPlugin(SGELikeBatchManagerBase):
             super().run(graph, config, updatehash)
         finally:
             for job in list(self._pending):
-                self._cancel(job)
+                self._queue.cancel(job)
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         folder = Path(node.output_dir())
@@ -96,31 +93,56 @@ class JobPlugin(SGELikeBatchManagerBase):
             # Else a job that never began would seem to have written it.
             result.unlink()
         job: int = super()._submit_job(node, updatehash)
-        _note(folder).write_text(str(job), encoding="utf-8")
+        write_text(_note(folder), str(job))
         return job
 
     def _submit_batchtask(self, scriptfile: str, node: Any) -> int:
         self._scripts = Path(scriptfile).parent
         given = [*shlex.split(self._told), *self._left_out(node), *self._log_words()]
-        name = ".".join(reversed([_user(), *node._hierarchy.split("."), node._id]))
-        given += [self._scheduler.name_flag, name[: self._name_length], scriptfile]
-        for left in reversed(range(self._tries + 1)):
-            try:
-                said = answer(self._scheduler.submit, *given)
-                break
-            except (OSError, subprocess.SubprocessError) as error:
-                if not left:
-                    raise UsageError(
-                        f"{self._scheduler.submit} did not take the step {node.fullname}: "
-                        f"{words(error)}. Change the arguments in the plugin file, or its "
-                        "max_jobs, and run the same command again."
-                    ) from error
-                time.sleep(self._pause_s)
-        # What the queue said before knows nothing of it.
-        self._looked_s = -_FRESH_S
-        job = self._read_number(said)
+        name = self._name(node)
+        given += [self._scheduler.name_flag, name, scriptfile]
+        job = self._hand_in(name, given, node.fullname)
+        self._queue.forget()
         self._pending[job] = node.output_dir()
+        self._dumps[job] = _dump(Path(scriptfile))
         return job
+
+    def _name(self, node: Any) -> str:
+        """Name a job by step and participant, and as no other where it can be found by its name."""
+        mark = f".{uuid4().hex[:8]}" if self._scheduler.lists_names else ""
+        name = ".".join(reversed([_user(), *node._hierarchy.split("."), node._id]))
+        if self._name_length is not None:
+            name = name[: max(0, self._name_length - len(mark))]
+        return f"{name}{mark}"
+
+    def _hand_in(self, name: str, given: list[str], step: str) -> int:
+        """Submit a job, several times if need be, though never one that may be in the queue."""
+        submit, left = self._scheduler.submit, self._tries
+        while True:
+            try:
+                return self._read_number(answer(submit, *given))
+            except (OSError, subprocess.SubprocessError) as error:
+                if is_in_doubt(error):
+                    job = self._find(name, step, error)
+                    if job is not None:
+                        return job
+                if left <= 0:
+                    raise UsageError(
+                        f"{submit} did not take the step {step}: {words(error)}. Change the "
+                        "arguments in the plugin file, or its max_jobs, and run the same command "
+                        "again."
+                    ) from error
+                left -= 1
+                time.sleep(self._pause_s)
+
+    def _find(self, name: str, step: str, error: Exception) -> int | None:
+        if self._scheduler.lists_names:
+            return self._queue.find(name, self._pause_s)
+        raise AppError(
+            f"{self._scheduler.submit} did not say in time whether it took the step {step} "
+            f"({words(error)}). Look for a job named {name} in the queue and end it "
+            f"({self._scheduler.cancel}), then run the same command again."
+        ) from error
 
     def _left_out(self, node: Any) -> list[str]:
         if not self._scheduler.asks_per_step:
@@ -152,79 +174,73 @@ class JobPlugin(SGELikeBatchManagerBase):
 
     def _take_back(self, folder: Path) -> None:
         """Cancel the job that a killed run left in the queue for this node, and see it leave."""
-        if not _note(folder).is_file():
+        job = _noted(folder)
+        if job is None:
             return
-        job = int(_note(folder).read_text(encoding="utf-8"))
-        if self._in_queue(job):
+        if self._queue.holds(job):
             self._say(f"Job {job} of an earlier run is still in the queue; it is cancelled.")
-            self._cancel(job)
+        # Also where one listing misses it.
+        self._queue.cancel(job)
         until_s = time.monotonic() + _LEAVE_S
-        while self._in_queue(job):
+        while self._queue.holds(job):
             if time.monotonic() > until_s:
                 raise AppError(
                     f"Job {job} of an earlier run computes in {folder} and cannot be cancelled. "
                     f"End it ({self._scheduler.cancel} {job}), then run the same command again."
                 )
-            time.sleep(_FRESH_S)
-
-    def _cancel(self, job: int) -> None:
-        # A job that is gone is what was wanted.
-        with suppress(OSError, subprocess.SubprocessError):
-            answer(self._scheduler.cancel, str(job))
-
-    def _in_queue(self, job: int) -> bool:
-        if not self._scheduler.listing:
-            return self._answers_for(job)
-        self._look()
-        ended = (_DONE, *_CUT_SHORT, "")
-        return self._states is None or self._states.get(str(job), "") not in ended
-
-    def _answers_for(self, job: int) -> bool:
-        try:
-            return _GONE.search(answer("qstat", "-f", str(job))) is None
-        except (OSError, subprocess.SubprocessError) as error:
-            return _GONE.search(words(error)) is None
-
-    def _look(self) -> None:
-        """Ask once for all jobs; a queue that does not answer is waited for."""
-        if time.monotonic() - self._looked_s < _FRESH_S:
-            return
-        try:
-            self._states = dict(_ROW.findall(answer(*self._scheduler.listing)))
-        except (OSError, subprocess.SubprocessError) as error:
-            self._say(f"{self._scheduler.listing[0]} does not answer ({words(error)}); waiting.")
-            self._states = None
-        self._looked_s = time.monotonic()
+            time.sleep(_WAIT_S)
 
     def _get_result(self, job: int) -> Any:
-        if job not in self._ended_s:
-            if self._in_queue(job):
-                return None
-            self._ended_s[job] = time.monotonic()
-        state = (self._states or {}).get(str(job), "")
-        if state in _CUT_SHORT:
-            return {"result": None, "traceback": [self._lost(job, f" as {state}")]}
-        if any(Path(self._pending[job]).glob("result_*.pklz")):
-            return super()._get_result(job)
-        if time.monotonic() - self._ended_s[job] < _DISK_S:
+        if self._queue.holds(job):
+            # Also one that a listing missed before: a controller that starts anew lists none.
+            self._ended_s.pop(job, None)
+            self._tell_obstacle(job)
             return None
-        return {"result": None, "traceback": [self._lost(job, "")]}
+        ended_s = self._ended_s.setdefault(job, time.monotonic())
+        folder = Path(self._pending[job])
+        if self._queue.state(job) not in CUT_SHORT and not self._dumps[job].exists():
+            if any(folder.glob("result_*.pklz")):
+                _note(folder).unlink(missing_ok=True)
+                return super()._get_result(job)
+            if time.monotonic() - ended_s < _DISK_S:
+                return None
+        # The note stays: a later run sees to it that the job has left.
+        self._queue.cancel(job)
+        return {"result": None, "traceback": self._lost(job, folder.name)}
 
     def _is_pending(self, job: int) -> bool:
         return job not in self._ended_s
 
-    def _lost(self, job: int, ending: str) -> str:
-        step = Path(self._pending[job]).name
+    def _tell_obstacle(self, job: int) -> None:
+        obstacle = self._queue.obstacle(job)
+        if obstacle:
+            self._say(
+                f"{Path(self._pending[job]).name}: job {job} stands in the queue ({obstacle}) and "
+                "will not begin of itself. Release it, or cancel it "
+                f"({self._scheduler.cancel} {job}): then its step is given up."
+            )
+
+    def _lost(self, job: int, step: str) -> list[str]:
+        """Say what ended a job without a result: the lines of its traceback, and one of our own."""
         names = re.compile(rf"(?:slurm-{job}\.out|.*\.o{job})")
-        said = [f" What it said: {p}" for p in self._scripts.iterdir() if names.fullmatch(p.name)]
-        return (
-            f"AppError: {step}: job {job} left the queue{ending} without a result. It was "
-            "cancelled, or met a limit of time or memory: raise that in the plugin file, and run "
-            f"the same command again.{''.join(said)}\n"
-        )
+        logs = [f" What it said: {p}" for p in self._scripts.iterdir() if names.fullmatch(p.name)]
+        state, trace = self._queue.state(job), read_traceback(self._dumps[job])
+        if trace:
+            why = f", for it could not begin: {trace[-1].strip()}. {_SAME_EVERYWHERE}"
+        elif state in CUT_SHORT:
+            why = (
+                ". It was cancelled, or met a limit of time or memory: raise that in the plugin "
+                "file, and run the same command again."
+            )
+        else:
+            why = f". The queue does not say why; its output may. {_SAME_EVERYWHERE}"
+        ending = f" as {state}" if state else ""
+        text = f"{step}: job {job} left the queue{ending} without a result{why}{''.join(logs)}"
+        return [*trace, f"AppError: {text}\n"]
 
     def _clear_task(self, job: int) -> None:
-        _note(Path(self._pending[job])).unlink(missing_ok=True)
+        self._ended_s.pop(job, None)
+        self._dumps.pop(job, None)
         super()._clear_task(job)
 
 
@@ -238,3 +254,15 @@ def _user() -> str:
 def _note(folder: Path) -> Path:
     """Name the file that holds the number of a node's job, for a run after one that was killed."""
     return folder.with_name(f"{folder.name}.job")
+
+
+def _noted(folder: Path) -> int | None:
+    try:
+        return int(_note(folder).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _dump(script: Path) -> Path:
+    """Name the file in which nipype keeps the error of a job that could not load its node."""
+    return script.with_name(f"crashdump_{script.stem.removeprefix('batchscript_pyscript_')}.pklz")

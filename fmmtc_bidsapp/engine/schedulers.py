@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from fmmtc_bidsapp.errors import UsageError
 
-__all__ = ["SCHEDULERS", "Scheduler", "answer", "require_queue", "words"]
+__all__ = ["SCHEDULERS", "Scheduler", "answer", "is_in_doubt", "require_queue", "words"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,20 @@ class Scheduler:
     log: tuple[str, ...]
     """Words that say where a job's output goes; ``{folder}`` is that of the scripts."""
     cancel: str
+    row: re.Pattern[str]
+    """What is said of a job: its groups may be ``job``, ``state``, ``name`` where that is whole,
+    and ``why`` it waits."""
+    stuck: re.Pattern[str]
+    """Found in state and why of a job that will never begin of itself."""
     listing: tuple[str, ...] = ()
-    """Lists the user's jobs, a row each that begins with the number; else each is asked for."""
+    """Lists the user's jobs, a row each; else each is asked for."""
     asks_per_step: bool = False
     """Whether a step asks for the memory and processors that the plugin file leaves out."""
+
+    @property
+    def lists_names(self) -> bool:
+        """Whether a job can be found by its name."""
+        return "name" in self.row.groupindex
 
 
 _QSUB_LOG = ("-o", "{folder}", "-e", "{folder}")
@@ -42,7 +53,16 @@ SCHEDULERS: Mapping[str, Scheduler] = {
         name_flag="-J",
         log=("-o", "{folder}/slurm-%j.out"),
         cancel="scancel",
-        listing=("squeue", f"--user={os.getuid()}", "--states=all", "-h", "--format=%A %T"),
+        row=re.compile(
+            r"^\s*(?P<job>\d+)[ \t]+(?P<state>\S+)(?:[ \t]+(?P<name>\S+))?[ \t]*(?P<why>.*)$",
+            re.MULTILINE,
+        ),
+        # squeue(1), "Job reason codes".
+        stuck=re.compile(
+            "[Hh]eld|HOLD|JobHold|NeverSatisfied|BadConstraints|Invalid|NotAllowed|SPECIAL_EXIT"
+            "|PartitionTimeLimit|PartitionNodeLimit"
+        ),
+        listing=("squeue", f"--user={os.getuid()}", "--states=all", "-h", "--format=%A %T %j %r"),
         asks_per_step=True,
     ),
     "SGE": Scheduler(
@@ -52,6 +72,12 @@ SCHEDULERS: Mapping[str, Scheduler] = {
         name_flag="-N",
         log=_QSUB_LOG,
         cancel="qdel",
+        # Number, priority, name (its first letters), user, state.
+        row=re.compile(
+            r"^\s*(?P<job>\d+)\b(?:(?:[ \t]+\S+){3}[ \t]+(?P<state>\S+))?", re.MULTILINE
+        ),
+        # In error, or held.
+        stuck=re.compile("E|hqw"),
         listing=("qstat",),
     ),
     "PBS": Scheduler(
@@ -61,13 +87,16 @@ SCHEDULERS: Mapping[str, Scheduler] = {
         name_flag="-N",
         log=_QSUB_LOG,
         cancel="qdel",
+        row=re.compile(r"job_state = (?P<state>\S)"),
+        stuck=re.compile("H"),
     ),
 }
 """By nipype's name of the plugin."""
 
 _READ = ("template", "max_jobs", "max_tries", "retry_timeout", "max_jobname_len", "jobid_re")
-_OF_ONE_MACHINE = ("n_procs", "n_gpu_procs", "memory_gb", "raise_insufficient")
 _ANSWER_S = 60.0
+_NO_ANSWER = re.compile("timed out on send|zero bytes|receive timeout", re.IGNORECASE)
+"""Words of a client whose request may have arrived; one that could not connect has other words."""
 
 
 def require_queue(name: str, arguments: Mapping[str, Any]) -> None:
@@ -78,7 +107,7 @@ def require_queue(name: str, arguments: Mapping[str, Any]) -> None:
     name
         Of the plugin; those without a queue pass.
     arguments
-        As in `JobPlugin`; those that plugins of one machine read may be among them.
+        Those that the plugin file gives, as in `JobPlugin`.
 
     Raises
     ------
@@ -88,7 +117,7 @@ def require_queue(name: str, arguments: Mapping[str, Any]) -> None:
     if name not in SCHEDULERS:
         return
     submit, own = SCHEDULERS[name].submit, SCHEDULERS[name].arguments
-    ignored = sorted(set(arguments) - {own, *_READ, *_OF_ONE_MACHINE})
+    ignored = sorted(set(arguments) - {own, *_READ})
     if ignored:
         raise UsageError(
             f"--use-plugin {name} does not read {', '.join(ignored)} in plugin_args; it reads "
@@ -113,3 +142,9 @@ def answer(*command: str) -> str:
 def words(error: Exception) -> str:
     """Tell what a command said of its failure."""
     return " ".join(str(getattr(error, "stderr", None) or error).split())
+
+
+def is_in_doubt(error: Exception) -> bool:
+    """Tell whether what was asked of a queue may have been done all the same."""
+    timed_out = isinstance(error, subprocess.TimeoutExpired)
+    return timed_out or _NO_ANSWER.search(words(error)) is not None

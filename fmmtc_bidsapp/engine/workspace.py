@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import grp
 import os
+import pwd
 import shutil
 import stat
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ _HELD, _MARKED = ".lock", ".held"
 the first kind stays after its lock is given back."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _ROOT = 0
+_UNKNOWN = 65534
+"""Stands in a container for users of outside, root among them."""
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -49,28 +53,88 @@ def make_folder(folder: Path) -> None:
     Raises
     ------
     OutputError
-        When it cannot be made, or is another user's.
+        When it cannot be made or written to, is another user's, or is below a folder in which
+        every user could exchange it.
     """
     try:
         absent = [each for each in (folder, *folder.parents) if not each.exists()]
         # Those above it too: who may write there could put a folder of theirs in its place.
         for each in reversed(absent):
             each.mkdir(exist_ok=True, mode=0o700)
-        about = folder.stat()
-        if about.st_uid not in (os.geteuid(), _ROOT):
+        owner, ours = folder.stat().st_uid, _owner_here(folder)
+        if owner not in (ours, _ROOT):
             raise OutputError(
-                f"{folder} belongs to another user (number {about.st_uid}), who could have our "
+                f"{folder} belongs to another user (number {owner}), who could have our "
                 "program do anything. Choose a --work-dir of your own."
             )
-        if about.st_mode & _OPEN_TO_OTHERS and about.st_uid == os.geteuid():
+        if folder.stat().st_mode & _OPEN_TO_OTHERS and owner == ours:
             # A file system without permissions refuses, or does as if.
             with suppress(OSError):
                 folder.chmod(0o700)
+        _check_above(folder, ours)
     except OSError as error:
         raise OutputError(
-            f"The work directory {folder} cannot be made ({error.strerror}). Choose one that can "
-            "be written with --work-dir."
+            f"The work directory {folder} cannot be made or written to ({error.strerror}). Choose "
+            "one that can be written with --work-dir."
         ) from error
+
+
+def _owner_here(folder: Path) -> int:
+    """Return the number of the user to whom what we write in a folder belongs.
+
+    It is not our own where a file system gives all files to one user (NFS with ``all_squash``,
+    CIFS, sshfs).
+    """
+    with TemporaryFile(dir=folder) as probe:
+        return os.fstat(probe.fileno()).st_uid
+
+
+def _check_above(folder: Path, ours: int) -> None:
+    """Refuse a folder that any user could put one of theirs in the place of, warn of few who could.
+
+    Projects whose group may write, or that belong to someone else, are common on clusters.
+    """
+    about = folder.stat()
+    open_anyway = about.st_uid == ours and about.st_mode & _OPEN_TO_OTHERS
+    few: list[tuple[Path, str]] = []
+    # By both names, as a link can be exchanged too.
+    for above in sorted({*folder.absolute().parents, *folder.resolve().parents}):
+        found = above.stat()
+        # Permissions that cannot be taken away are none: the system makes them up.
+        if open_anyway and found.st_dev == about.st_dev:
+            continue
+        kept_apart = found.st_mode & stat.S_ISVTX
+        if found.st_mode & stat.S_IWOTH and not kept_apart:
+            raise OutputError(
+                f"Every user may write to {above}, and so could put a folder of theirs in the "
+                f"place of {folder} and have our program do anything. Choose another --work-dir, "
+                f"or have its owner close it: chmod o-w {above}, or chmod +t {above}."
+            )
+        if found.st_mode & stat.S_IWGRP and not kept_apart and not _is_our_own(found.st_gid):
+            few.append((above, f"the members of its group (number {found.st_gid})"))
+        if found.st_uid not in (ours, os.geteuid(), _ROOT, _UNKNOWN):
+            few.append((above, f"its owner (user number {found.st_uid})"))
+    for where, who in few[:1]:
+        _warn_of(where, who)
+
+
+def _is_our_own(group: int) -> bool:
+    """Tell a group that many systems make for each user alone, or root's."""
+    try:
+        return grp.getgrgid(group).gr_name in ("root", pwd.getpwuid(os.geteuid()).pw_name)
+    except KeyError:
+        return False
+
+
+@cache
+def _warn_of(folder: Path, who: str) -> None:
+    """Say once who else could exchange what is in a folder."""
+    print(
+        f"WARNING: the work directory is below {folder}: {who} could put a folder of theirs in "
+        "its place and have our program do anything. Unless you trust them, choose a --work-dir "
+        "that only you may write to.",
+        flush=True,
+    )
 
 
 def new_workflow(name: str, plan: ParticipantPlan | GroupPlan, crash_dir: Path) -> Any:
@@ -112,21 +176,37 @@ def alone(workflow: Any) -> Iterator[None]:
     """Wait until no other run works on nodes of the same names in the same workspace.
 
     Jobs of an array, each with participants of its own, do not wait for each other.
+
+    Raises
+    ------
+    OutputError
+        Where the workspace takes no lock.
     """
     with ExitStack() as locks:
         # In one order, so that two runs never wait for each other.
         for name in _locked(workflow):
-            lock = _lock(Path(workflow.base_dir), name)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                print(
-                    f"Another run works on {name}; waiting for it to finish.{_way_out(lock)}",
-                    flush=True,
-                )
-                lock.acquire()
-            locks.callback(lock.release)
+            locks.callback(_hold(Path(workflow.base_dir), name).release)
         yield
+
+
+def _hold(folder: Path, name: str) -> BaseFileLock:
+    """Wait for the lock of a name and take it."""
+    try:
+        lock = _lock(folder, name)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(
+                f"Another run works on {name}; waiting for it to finish.{_way_out(lock)}",
+                flush=True,
+            )
+            lock.acquire()
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written to ({error.strerror}). Make room there, or choose another "
+            "--work-dir, then run again; what is finished is kept."
+        ) from error
+    return lock
 
 
 def _lock(folder: Path, name: str) -> BaseFileLock:
@@ -148,7 +228,7 @@ def _has_locks(folder: Path) -> bool:
         print(
             f"WARNING: {folder} is on a file system without locks ({error.strerror}). Marking "
             "files keep runs on the same participants apart; should a run be killed, one started "
-            "on another machine waits, and says which file to delete.",
+            "afterwards may wait, and says which file to delete.",
             flush=True,
         )
         return False
@@ -163,10 +243,10 @@ def _locks_in(folder: Path) -> list[BaseFileLock]:
 
 
 def _way_out(lock: BaseFileLock) -> str:
-    """Name the file that a run killed on another machine leaves; those of this one are known."""
+    """Name the file that a killed run may leave, where the file system does not take it over."""
     if not isinstance(lock, SoftFileLock):
         return ""
-    return f" If there is none, a run killed on another machine left {lock.lock_file}: delete it."
+    return f" If there is none, one that was killed left {lock.lock_file}: delete it."
 
 
 def _locked(workflow: Any) -> list[str]:

@@ -22,6 +22,7 @@ from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.write import atomic_path, write_text
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.choice import learns_scale
 from fmmtc_bidsapp.group.evidence import Evidence
@@ -37,7 +38,7 @@ from fmmtc_bidsapp.learning.experiments import FittedModel, restore_model
 from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.model.checkpoint import file_digest, load_tensors, save_tensors
+from fmmtc_bidsapp.model.checkpoint import load_tensors, save_tensors
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
 
@@ -193,7 +194,7 @@ def write_bundle(
     config = _config(bundle, network) | {
         "shapes": {name: list(each.shape) for name, each in everything.items()},
         "sha256": {
-            name: file_digest(folder / name) for name in (_TENSORS, _PREPROCESSING, _CALIBRATION)
+            name: digest_of(folder / name) for name in (_TENSORS, _PREPROCESSING, _CALIBRATION)
         },
     }
     write_text(folder / _CONFIG, _sealed(config))
@@ -359,7 +360,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _check_digest(path: Path, expected: str) -> None:
-    found = file_digest(path) if path.is_file() else "absent"
+    found = digest_of(path) if path.is_file() else "absent"
     if found != expected:
         raise ModelFileError(
             f"{path} is not the file that config.json was written with (sha256 {found}, expected "

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.engine import load_arrays, load_shared, save_array, save_arrays, save_shared
 from fmmtc_bidsapp.learning.features import Scale
-from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, FoldPredictions
 
 __all__ = [
@@ -79,7 +79,7 @@ def save_examples_of_fold(path: Path, common: Path, arrays: Mapping[str, NDArray
     str
         The path; `load_examples` reads both.
     """
-    about = {"common": common.name, "common_digest": file_digest(common)}
+    about = {"common": common.name, "common_digest": digest_of(common)}
     return save_shared(path, arrays, about)
 
 

@@ -14,6 +14,7 @@ from fmmtc_bidsapp.bidsio.eligibility import eligibility_columns
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.bidsio.write import write_bytes, write_json, write_tsv
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.columns import describe
 from fmmtc_bidsapp.group.position import Position
@@ -22,7 +23,6 @@ from fmmtc_bidsapp.learning.lines import OPTIMISTIC
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST
 from fmmtc_bidsapp.learning.outcomes import PredictionRow
-from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.records import (
     ComparisonRow,
     Evaluation,
@@ -319,7 +319,7 @@ def withdraw_stale_explanation(files: GroupFiles) -> None:
 
 
 def _digest(files: GroupFiles) -> str:
-    return file_digest(files.predictions)
+    return digest_of(files.predictions)
 
 
 def withdraw_explanation(files: GroupFiles) -> None:

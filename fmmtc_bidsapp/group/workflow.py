@@ -10,6 +10,7 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.engine import new_workflow, node_name
 from fmmtc_bidsapp.group.bundle import Bundle, fitted_files, fitted_paths
 from fmmtc_bidsapp.group.choice import EncoderChoice
@@ -38,7 +39,6 @@ from fmmtc_bidsapp.group.steps import (
     Step,
 )
 from fmmtc_bidsapp.group.telling_nodes import Citation, Quality, Report, Sheets
-from fmmtc_bidsapp.model.checkpoint import file_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Fold, Person, SeriesFile
@@ -196,7 +196,7 @@ def fit_workflow(
         Where crash files go.
     """
     workflow = new_workflow(name, plan, crash_dir)
-    digests = {path: file_digest(path) for path in set(examples.values())}
+    digests = {path: digest_of(path) for path in set(examples.values())}
     for step in steps:
         own, device_name = examples[step], device if step.is_network else "cpu"
         shared = _shared(plan, own, digests[own], device_name) | {
@@ -294,7 +294,7 @@ def explain_workflow(
         Where crash files go.
     """
     workflow = new_workflow(f"explain_{plan.label}", plan, crash_dir)
-    digests = {path: file_digest(path) for path in set(examples.values())}
+    digests = {path: digest_of(path) for path in set(examples.values())}
     for step in steps:
         own, device_name = examples[step], device if step.is_network else "cpu"
         shared = _shared(plan, own, digests[own], device_name) | {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from fmmtc_bidsapp.errors import ModelFileError, OutputError
 
-__all__ = ["check_tensors", "file_digest", "load_tensors", "save_tensors"]
+__all__ = ["check_tensors", "load_tensors", "save_tensors"]
 
 _NAMES_SHOWN = 12
 
@@ -97,12 +96,6 @@ def check_tensors(
                 ]
             )
         )
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _listed(names: Sequence[str]) -> str:

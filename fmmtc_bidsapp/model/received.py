@@ -6,15 +6,15 @@ same: a file that was damaged or exchanged since is not used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import ModelFileError
 
-__all__ = ["RECORD", "Received", "check_received", "digest_of", "read_received", "render_received"]
+__all__ = ["RECORD", "Received", "check_received", "read_received", "render_received"]
 
 RECORD = "received.json"
 """Name of the record in the folder of the files that it is about."""
@@ -30,12 +30,6 @@ class Received:
     licence: str
     sha256: Mapping[str, str]
     """By the name of the file, below the folder of all."""
-
-
-def digest_of(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def render_received(received: Received) -> str:
@@ -57,19 +51,28 @@ def read_received(folder: Path) -> Received | None:
         If it cannot be read.
     """
     path = folder / RECORD
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         found = Received(**json.loads(path.read_text(encoding="utf-8")))
-        names = dict(found.sha256)
+        _require_text(found)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(
             f"{path} cannot be read ({type(error).__name__}). It says which files were fetched: "
             f"delete the folder {folder} and fetch them again."
         ) from error
-    if any(PurePath(name).is_absolute() or ".." in PurePath(name).parts for name in names):
+    if any(PurePath(name).is_absolute() or ".." in PurePath(name).parts for name in found.sha256):
         raise ModelFileError(f"{path} names files outside its folder. Delete it and fetch again.")
     return found
+
+
+def _require_text(found: Received) -> None:
+    sha256: object = found.sha256
+    texts = [found.source, found.revision, found.licence]
+    if not isinstance(sha256, dict) or not all(
+        isinstance(each, str) for each in (*texts, *sha256.values())
+    ):
+        raise TypeError("texts are needed, and sha256 a text by the name of each file")
 
 
 def check_received(folder: Path, root: Path | None = None) -> Received | None:

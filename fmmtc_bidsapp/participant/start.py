@@ -13,6 +13,7 @@ from fmmtc_bidsapp.bidsio.names import RunFiles, bids_uri
 from fmmtc_bidsapp.bidsio.strategy import read_strategy
 from fmmtc_bidsapp.bidsio.templates import find_template_mask, find_transform
 from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import AppError, UsageError
 from fmmtc_bidsapp.participant.exchange import describe_strategy
 from fmmtc_bidsapp.participant.outcomes import Problem, excluded
@@ -236,5 +237,4 @@ def _transform(
     find_transform(atlas.space, space)
     ends = {"data": (atlas.space, space), "atlas": (space, atlas.space)}
     path = find_transform(*ends[plan.parcel.resampling_target])
-    with path.open("rb") as stream:
-        return {space: Transform(path, hashlib.file_digest(stream, "sha256").hexdigest())}
+    return {space: Transform(path, digest_of(path))}

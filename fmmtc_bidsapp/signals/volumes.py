@@ -18,6 +18,11 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.nifti_header import (
+    LONGEST_HEADER_BYTES,
+    MAX_DEFLATE_RATIO,
+    data_offset_problem,
+)
 
 __all__ = ["ImageInfo", "iterate_volumes", "plausible_tr_s", "read_info"]
 
@@ -28,13 +33,6 @@ _UNIT_OF_TIME = 0x38
 
 # Beyond these limits a number is in another unit than its header says, or none at all.
 _SHORTEST_TR_S, _LONGEST_TR_S = 1e-3, 100.0
-
-# deflate cannot expand a byte to more than this, so a header that promises more is wrong.
-MAX_DEFLATE_RATIO = 1032
-
-_HEADER_BYTES = 540
-_MOST_BEFORE_DATA = 64 * 2**20
-"""Bytes of a header with its extensions."""
 
 # nibabel takes what a header says as it is, so a damaged one ends in errors of Python's own: a size
 # that is NaN or infinite, a code that is in no table, more bytes than there is memory.
@@ -189,19 +187,13 @@ def _require_short_header(image: Path) -> None:
     """Refuse a header with more before the data than anybody writes: nibabel would read it all."""
     try:
         with _open(image) as stream:
-            start = stream.read(_HEADER_BYTES)
+            start = stream.read(LONGEST_HEADER_BYTES)
     except (OSError, EOFError, igzip_lib.IsalError):  # type: ignore[misc]
         # nibabel will say what is wrong.
         return
-    for size, place, kind in ((348, 108, "f4"), (540, 168, "i8")):
-        for order in "<>":
-            if len(start) >= size and np.frombuffer(start[:4], f"{order}i4")[0] == size:
-                offset = float(np.frombuffer(start, f"{order}{kind}", 1, place)[0])
-                if offset > _MOST_BEFORE_DATA:
-                    raise InputError(
-                        f"{image} is damaged: its header says that data begin at byte "
-                        f"{offset:.0f}. {READ_AGAIN}"
-                    )
+    problem = data_offset_problem(start)
+    if problem is not None:
+        raise InputError(f"{image} is damaged: {problem}. {READ_AGAIN}")
 
 
 def _require_real_volumes(info: ImageInfo) -> None:

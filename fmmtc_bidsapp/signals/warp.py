@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.signals.volumes import MAX_DEFLATE_RATIO
+from fmmtc_bidsapp.nifti_header import MAX_DEFLATE_RATIO
 
 __all__ = ["Transform", "read_transform"]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.atlas import cache_dir
 from fmmtc_bidsapp.bidsio.atomic import write_text
-from fmmtc_bidsapp.bidsio.download import download
+from fmmtc_bidsapp.bidsio.download import DigestError, alone, download
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import MissingResourceError, OutputError, UsageError
 from fmmtc_bidsapp.model.received import (
     RECORD,
     Received,
-    digest_of,
     read_received,
     render_received,
 )
@@ -63,6 +63,22 @@ def fetch_brainlm(revision: str | None) -> list[Path]:
         If the cache cannot be written.
     """
     folder = weights_dir()
+    # Before anything is written.
+    _commit(revision, read_received(folder))
+    try:
+        # Which files are those of a commit is known by the record, which is written last.
+        with alone(folder / ".fetch.lock"):
+            return _fetch_all(folder, revision)
+    except ConnectionError as error:
+        raise MissingResourceError(f"Cannot fetch BrainLM ({error}).") from None
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {folder}: {error.strerror or error}. Make room, or let FMMTC_CACHE_DIR "
+            "name a folder that can be written."
+        ) from None
+
+
+def _fetch_all(folder: Path, revision: str | None) -> list[Path]:
     known = read_received(folder)
     commit = _commit(revision, known)
     digests = {} if known is None else known.sha256
@@ -98,21 +114,14 @@ def _fetch(commit: str, path: Path, expected: str | None) -> None:
     url = f"{hub}/vandijklab/brainlm/resolve/{commit}/{_FOLDER}/{path.name}"
     arrived = path.with_name(f".{path.name}.{commit[:12]}")
     try:
-        download(url, arrived)
+        download(url, arrived, expected=expected)
+    except DigestError as error:
+        raise MissingResourceError(
+            f"{url} is not the file that was fetched first: {error}, as {path.with_name(RECORD)} "
+            "says. Nothing was changed; ask the publisher."
+        ) from None
     except ConnectionError as error:
         raise MissingResourceError(_how_to_get(path, commit, str(error))) from None
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}. Make room, or let FMMTC_CACHE_DIR "
-            "name a folder that can be written."
-        ) from None
-    found = digest_of(arrived)
-    if expected not in (None, found):
-        arrived.unlink()
-        raise MissingResourceError(
-            f"{url} is not the file that was fetched first: its sha256 is {found}, recorded in "
-            f"{path.with_name(RECORD)} is {expected}. Nothing was changed; ask the publisher."
-        )
     arrived.replace(path)
 
 

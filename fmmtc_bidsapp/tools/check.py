@@ -208,8 +208,8 @@ def _weights() -> Finding:
 def _folder(what: str, path: Path, code: int) -> Finding:
     """Try to write where a run would; a folder that is not there yet would be made."""
     path = path.absolute()
-    there = next(each for each in (path, *path.parents) if each.exists())
     try:
+        there = next(each for each in (path, *path.parents) if each.exists())
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"fmmtc")
         free_gb = shutil.disk_usage(there).free / 1e9

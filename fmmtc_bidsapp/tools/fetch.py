@@ -12,12 +12,12 @@ from fmmtc_bidsapp.bidsio import a424, templates
 from fmmtc_bidsapp.bidsio.atlas import cache_dir, fetch_atlas
 from fmmtc_bidsapp.bidsio.atomic import write_text
 from fmmtc_bidsapp.bidsio.templates import fetch_templates, templateflow_home
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.model.received import (
     RECORD,
     Received,
     check_received,
-    digest_of,
     render_received,
 )
 from fmmtc_bidsapp.tools import brainlm

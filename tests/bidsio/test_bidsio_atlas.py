@@ -1,6 +1,8 @@
+import errno
 import gzip
 import json
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -45,7 +47,7 @@ def files(shared, tmp_path):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    def refuse(url, path):
+    def refuse(url, path, *, expected):
         raise ConnectionError("Network is unreachable")
 
     monkeypatch.setattr(a424, "download", refuse)
@@ -224,6 +226,18 @@ def test_a_changed_file_is_not_a424(files, monkeypatch):
         resolve_atlas("A424")
 
 
+def test_a_folder_that_may_not_be_entered_is_unusable_input(tmp_path, monkeypatch):
+    monkeypatch.setenv("FMMTC_ATLAS_DIR", str(tmp_path))
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # As Python 3.11 answers for a file in it; root may enter everywhere.
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(InputError, match=r"cannot be read.*Permission denied.*readable"):
+        resolve_atlas("A424")
+
+
 def test_files_in_the_cache_need_no_network(files, no_network, tmp_path, monkeypatch):
     monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
     shutil.copytree(files, cache_dir() / "atlas" / "A424")
@@ -245,12 +259,11 @@ def publisher(files, tmp_path, monkeypatch):
     monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
     asked = []
 
-    def download(url, path):
+    def fetch(url, host, path):
         asked.append(url)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(files / path.name, path)
+        shutil.copyfile(files / path.name, path.with_name(f".{path.name}.part"))
 
-    monkeypatch.setattr(a424, "download", download)
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.download._fetch", fetch)
     return files, tmp_path / "cache" / "atlas" / "A424", asked
 
 
@@ -280,7 +293,17 @@ def test_what_is_not_the_pinned_file_is_not_kept(publisher):
     with pytest.raises(MissingResourceError, match="what came has the sha256") as caught:
         fetch_atlas()
     assert a424.SHA256[a424.TABLE] in str(caught.value)
-    assert not (cache / a424.TABLE).exists()
+    assert not any(cache.glob(f"*{a424.TABLE}*"))
+
+
+def test_a_damaged_file_stays_until_the_right_one_is_there(publisher):
+    files, cache, _ = publisher
+    fetch_atlas()
+    for folder in (files, cache):
+        (folder / a424.TABLE).write_text("another")
+    with pytest.raises(MissingResourceError, match="what came has the sha256"):
+        fetch_atlas()
+    assert (cache / a424.TABLE).read_text() == "another"
 
 
 @pytest.mark.network

@@ -101,7 +101,8 @@ def test_a_lock_left_by_a_killed_run_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "LOCK_TIMEOUT_S", 0.05)
     lock = tmp_path / ".fmmtc_bidsapp.lock"
     lock.write_text("")
-    with pytest.raises(OutputError, match=r"\.fmmtc_bidsapp\.lock.*delete it"):
+    # Also one of this machine, where the file system cannot exchange two names.
+    with pytest.raises(OutputError, match=r"\.fmmtc_bidsapp\.lock.*one that was killed.*delete it"):
         prepare(tmp_path)
 
 
@@ -128,7 +129,13 @@ def test_a_run_is_dated_after_those_before_it_whatever_the_clock_says():
     assert run_id_after("20260308-000000_c", logs) == "20260308-000000_c"
     assert run_id_after("20260307-110000_c", logs) == "20260308-000000_c"
     assert run_id_after("20260307-110000_c", []) == "20260307-110000_c"
-    assert run_id_after("20260307-110000_c", [Path("log/notes")]) == "20260307-110000_c"
+
+
+@pytest.mark.parametrize("name", ["notes", "old", "99999999-999999_x", "20260309"])
+def test_a_folder_of_another_name_beside_the_runs_is_not_looked_at(name):
+    assert run_id_after("20260307-110000_c", [Path("log") / name]) == "20260307-110000_c"
+    logs = [Path("log/20260307-235959_b"), Path("log") / name]
+    assert run_id_after("20260307-110000_c", logs) == "20260308-000000_c"
 
 
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):

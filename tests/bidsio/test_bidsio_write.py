@@ -1,3 +1,4 @@
+import errno
 import gzip
 import json
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fmmtc_bidsapp.bidsio.atomic import _machine
 from fmmtc_bidsapp.bidsio.names import RunFiles, atlas_files
 from fmmtc_bidsapp.bidsio.write import (
     atomic_path,
@@ -71,6 +73,24 @@ def test_what_another_process_is_writing_is_left_alone(tmp_path):
     assert left.is_file()
     process.kill()
     process.wait()
+
+
+def test_what_a_hidden_process_of_another_user_is_writing_is_left_alone(tmp_path, monkeypatch):
+    process, left = half_written(tmp_path, "import os; os.kill(os.getpid(), 9)")
+    process.wait()
+
+    def refuse(pid, signal):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    # With /proc mounted hidepid, the kernel's answer is all there is to be had.
+    monkeypatch.setattr(os, "kill", refuse)
+    write_text(tmp_path / "b.txt", "x")
+    assert left.is_file()
+
+
+def test_a_number_that_no_process_can_have_stops_nobody(tmp_path):
+    (tmp_path / f".{_machine()}-{'9' * 30}_{'0' * 8}_a.txt").write_text("half")
+    write_text(tmp_path / "b.txt", "x")
 
 
 def test_what_another_machine_left_is_removed_after_a_day(tmp_path):

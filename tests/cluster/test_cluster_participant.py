@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,43 @@ def test_an_interrupted_command_takes_its_jobs_out_of_the_queue(
     assert process.returncode == 130, text
     assert wait_for(lambda: None if slurm.jobs("PENDING,RUNNING,COMPLETING") else True, 20)
     assert any(name.startswith("parcellate.") for name in slurm.jobs("CANCELLED"))
+
+
+def test_a_job_that_is_held_is_named_with_the_queues_reason(
+    slurm: Slurm, bids: Path, atlas: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "slurm.yml"
+    plugin.write_text(PLUGIN.read_text(encoding="utf-8").replace("=short", "=short --hold"))
+    process = slurm.start(*command(bids, tmp_path / "out", atlas)[:-1], plugin)
+    assert process.stdout is not None
+    said = next(line for line in process.stdout if "stands in the queue" in line)
+    assert "(PENDING JobHeldUser)" in said
+    process.send_signal(2)
+    process.communicate(timeout=60)
+
+
+def test_a_job_that_sbatch_took_without_a_word_is_found_by_its_name(
+    slurm: Slurm, bids: Path, atlas: Path, tmp_path: Path
+) -> None:
+    out, fake = tmp_path / "out", tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    said = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+    fake.write_text(
+        f'#!/bin/sh\n{shutil.which("sbatch")} "$@" >/dev/null\necho {said} >&2\nexit 1\n'
+    )
+    fake.chmod(0o755)
+    path = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
+    before = slurm.jobs()
+    process = replace(slurm, environment=slurm.environment | {"PATH": path}).start(
+        *command(bids, out, atlas)
+    )
+    slurm.wait_for("parcellate.", "RUNNING")
+    wait_for(lambda: len(list(out.with_name("out_work").rglob("*.job"))) == len(PEOPLE) or None)
+    process.send_signal(2)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert len(slurm.jobs().keys() - before.keys()) == n_submitted(out)
+    assert wait_for(lambda: None if slurm.jobs("PENDING,RUNNING,COMPLETING") else True, 20)
 
 
 def test_what_sbatch_refuses_is_told_in_its_own_words(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,8 @@ import yaml
 from halving import Chains
 from hpc_page import ROOT
 
-from fmmtc_bidsapp.engine import check_resources, jobs, plugins, run_workflow
-from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.engine import check_resources, jobs, plugins, queues, run_workflow, schedulers
+from fmmtc_bidsapp.errors import AppError, UsageError
 from fmmtc_bidsapp.plan import ParticipantPlan, Resources
 
 Halved = Callable[[], list[int]]
@@ -67,7 +68,8 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "tests"), str(ROOT))))
     monkeypatch.delenv("LOGNAME", raising=False)
     monkeypatch.setattr(plugins, "_QUEUE_POLL_S", 0.05)
-    monkeypatch.setattr(jobs, "_FRESH_S", 0.02)
+    monkeypatch.setattr(queues, "_FRESH_S", 0.02)
+    monkeypatch.setattr(jobs, "_WAIT_S", 0.02)
     monkeypatch.setattr(jobs, "_DISK_S", 0.3)
     return Queue(folder)
 
@@ -93,7 +95,10 @@ def test_a_job_asks_for_what_the_plugin_file_leaves_out(
     first, second = queue.calls
     assert first[:5] == ["sbatch", "--partition=long", "-c", "3", "--mem=1500M"]
     assert not any("cpus" in word for word in first)
-    assert second[second.index("-J") + 1].startswith("second_8.chains.")
+    names = [call[call.index("-J") + 1] for call in (first, second)]
+    assert names[1].startswith("second_8.chains.")
+    # So that a job can be looked for by its name.
+    assert all(re.search(r"\.[0-9a-f]{8}$", name) for name in names)
     assert not list(plan.workspace.rglob("*.job"))
 
 
@@ -222,7 +227,172 @@ def test_an_argument_that_would_be_ignored_is_refused(resources: Resources, queu
     queue.has(sbatch=SBATCH)
     _write(resources, "plugin: SLURM\nplugin_args: {sbatch_args: --mem=1G, max_jobs: 2}")
     check_resources(resources)
-    for wrong in ("sbatch_arg", "qsub_args"):
-        _write(resources, f"plugin: SLURM\nplugin_args: {{{wrong}: --mem=1G}}")
+    for wrong in ("sbatch_arg", "qsub_args", "n_procs", "memory_gb"):
+        _write(resources, f"plugin: SLURM\nplugin_args: {{{wrong}: 1}}")
         with pytest.raises(UsageError, match=f"does not read {wrong}.*it reads sbatch_args"):
             check_resources(resources)
+
+
+# Jobs that the queue loses sight of ---------------------------------------------------------------
+
+
+# $n is how often the queue has been asked; a job waits until it is run.
+FEW_ASK = "n=$(cat asked 2>/dev/null || echo 0); echo $((n + 1)) >asked; "
+LATE = NEXT + 'echo "$job" >>queue; echo "${@: -1}" >scripts_$job; ' + SUBMITTED
+RUN_LATE = (
+    'for s in scripts_*; do [ -e "$s" ] && bash "$(cat $s)" && mv $s ran_${s#scripts_}; done; '
+)
+
+
+def test_a_job_that_one_listing_misses_is_waited_for(
+    plan: ParticipantPlan,
+    resources: Resources,
+    chains: Chains,
+    queue: Queue,
+    halved: Halved,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "_DISK_S", 0.5)
+    # The second look finds nothing, as of a controller that starts anew; a second later it runs.
+    listing = (
+        FEW_ASK + 'if [ "$n" = 1 ]; then exit 0; fi; if [ "$n" -gt 30 ]; then '
+        f'{RUN_LATE} sed "s/$/ COMPLETED/" queue; else sed "s/$/ PENDING/" queue; fi'
+    )
+    queue.has(sbatch=LATE, squeue=listing, scancel=SCANCEL)
+    _write(resources, "plugin: SLURM")
+    results = run_workflow(chains([8], plan), resources, title="chains")
+    assert results.done == {"first_8", "second_8"}
+    assert [call[0] for call in queue.calls] == ["sbatch", "sbatch"]
+    assert halved() == [4, 8]
+
+
+def test_a_job_that_is_given_up_is_cancelled_and_remembered(
+    plan: ParticipantPlan, resources: Resources, chains: Chains, queue: Queue
+) -> None:
+    queue.has(sbatch=LATE, squeue="true", scancel=SCANCEL)
+    _write(resources, "plugin: SLURM")
+    results = run_workflow(chains([8], plan), resources, title="chains")
+    (failure,) = results.failures
+    assert "first_8: job 1 left the queue without a result" in failure.message
+    # Of a job that merely left no limit is known.
+    assert "limit" not in failure.message
+    assert queue.calls[-1] == ["scancel", "1"]
+    assert (plan.workspace / "chains" / "first_8.job").read_text() == "1"
+
+
+def test_a_note_of_a_job_that_was_cut_short_is_none(
+    plan: ParticipantPlan, resources: Resources, chains: Chains, queue: Queue
+) -> None:
+    queue.has(sbatch=SBATCH, squeue=SQUEUE, scancel=SCANCEL)
+    note = plan.workspace / "chains" / "first_8.job"
+    note.parent.mkdir(parents=True)
+    note.write_text("")
+    _write(resources, "plugin: SLURM")
+    results = run_workflow(chains([8], plan), resources, title="chains")
+    assert results.done == {"first_8", "second_8"}
+    assert [call[0] for call in queue.calls] == ["sbatch", "sbatch"]
+
+
+NAMED = 'for ((i = 1; i < $#; i++)); do [ "${!i}" = -J ] && j=$((i + 1)) && name=${!j}; done; '
+TIMED_OUT = 'echo "sbatch: error: Socket timed out on send/recv operation" >&2; exit 1'
+
+
+def test_a_job_that_sbatch_took_without_a_word_is_not_submitted_again(
+    plan: ParticipantPlan, resources: Resources, chains: Chains, queue: Queue, halved: Halved
+) -> None:
+    run = RUN.replace("COMPLETED", "COMPLETED $name None")
+    queue.has(sbatch=NAMED + run + TIMED_OUT, squeue=SQUEUE)
+    _write(resources, "plugin: SLURM\nplugin_args: {retry_timeout: 0}")
+    results = run_workflow(chains([8], plan), resources, title="chains")
+    assert results.done == {"first_8", "second_8"}
+    assert [call[0] for call in queue.calls] == ["sbatch", "sbatch"]
+    assert halved() == [4, 8]
+
+
+def test_a_job_that_sbatch_did_not_take_in_time_is_submitted_again(
+    plan: ParticipantPlan, resources: Resources, chains: Chains, queue: Queue, halved: Halved
+) -> None:
+    once = f"if [ ! -e tried ]; then touch tried; {TIMED_OUT}; fi\n"
+    queue.has(sbatch=once + SBATCH, squeue=SQUEUE)
+    _write(resources, "plugin: SLURM\nplugin_args: {retry_timeout: 0}")
+    results = run_workflow(chains([8], plan), resources, title="chains")
+    assert results.done == {"first_8", "second_8"}
+    assert halved() == [4, 8]
+
+
+def test_where_no_job_can_be_found_by_name_one_in_doubt_ends_the_run(
+    plan: ParticipantPlan,
+    resources: Resources,
+    chains: Chains,
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schedulers, "_ANSWER_S", 0.3)
+    queue.has(qsub=NEXT + "exec sleep 5")
+    _write(resources, "plugin: PBS\nplugin_args: {retry_timeout: 0}")
+    with pytest.raises(AppError, match=r"did not say in time .* named first_8\.chains"):
+        run_workflow(chains([8], plan), resources, title="chains")
+    assert len(queue.calls) == 1
+
+
+def test_a_job_that_could_not_load_its_step_is_told_with_its_own_error(
+    plan: ParticipantPlan,
+    resources: Resources,
+    chains: Chains,
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The error is there at once, whatever time a result may take.
+    monkeypatch.setattr(jobs, "_DISK_S", 600.0)
+    elsewhere = RUN.replace("bash", "PYTHONPATH= bash")
+    queue.has(sbatch=elsewhere + SUBMITTED, squeue=SQUEUE)
+    _write(resources, "plugin: SLURM")
+    results = run_workflow(chains([8], plan), resources, title="chains")
+    (failure,) = results.failures
+    assert failure.error == "AppError"
+    assert "could not begin: ModuleNotFoundError: No module named 'halving'" in failure.message
+    assert "same packages" in failure.message
+    assert "limit" not in failure.message
+    assert "Traceback" in failure.crash_file.read_text()
+
+
+SGE_ROW = "1 0.555 first_8.ch me STATE 11/21/2026 22:00:00 1"
+STUCK = [
+    ("SLURM", "squeue", "echo 1 PENDING a_name launch failed requeued held", "PENDING launch fail"),
+    ("SLURM", "squeue", "echo 1 PENDING a_name Priority", ""),
+    ("SGE", "qstat", f"echo {SGE_ROW.replace('STATE', 'Eqw')}", "Eqw"),
+    ("SGE", "qstat", f"echo {SGE_ROW.replace('STATE', 'qw')}", ""),
+    ("PBS", "qstat", "echo '    job_state = H'", "H"),
+    ("PBS", "qstat", "echo '    job_state = Q'", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "command", "script", "wanted"), STUCK)
+def test_a_job_that_will_never_begin_is_told_from_one_that_waits(
+    queue: Queue, name: str, command: str, script: str, wanted: str
+) -> None:
+    queue.has(**{command: script})
+    seen = queues.Queue(name, print)
+    assert seen.holds(1)
+    assert seen.obstacle(1).startswith(wanted)
+    assert bool(seen.obstacle(1)) == bool(wanted)
+
+
+def test_a_job_that_will_never_begin_is_named_once_and_waited_for(
+    plan: ParticipantPlan,
+    resources: Resources,
+    chains: Chains,
+    queue: Queue,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    listing = FEW_ASK + (
+        f'if [ "$n" -gt 5 ]; then {RUN_LATE} sed "s/$/ COMPLETED/" queue; '
+        'else sed "s/$/ PENDING a_name JobHeldUser/" queue; fi'
+    )
+    queue.has(sbatch=LATE, squeue=listing)
+    _write(resources, "plugin: SLURM")
+    results = run_workflow(chains([8], plan), resources, title="chains")
+    assert results.done == {"first_8", "second_8"}
+    said = capsys.readouterr().out
+    assert said.count("first_8: job 1 stands in the queue (PENDING JobHeldUser)") == 1
+    assert "scancel 1" in said

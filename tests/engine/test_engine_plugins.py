@@ -28,12 +28,12 @@ def _write(resources: Resources, text: str) -> None:
 
 
 def test_the_flags_fill_in_what_the_file_leaves_out(resources: Resources) -> None:
-    _write(resources, "plugin: SLURM\nplugin_args: {n_procs: 7, sbatch_args: --time=10}")
+    _write(resources, "plugin: Linear\nplugin_args: {n_procs: 7, status: no}")
     plugin = read_plugin(resources)
-    assert plugin.name == "SLURM"
+    assert plugin.name == "Linear"
     assert plugin.arguments["n_procs"] == 7
     assert plugin.arguments["memory_gb"] == 4
-    assert plugin.arguments["sbatch_args"] == "--time=10"
+    assert plugin.given == {"n_procs": 7, "status": False}
     assert plugin.poll_s >= 1
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock, SoftFileLock
@@ -69,6 +72,103 @@ def test_cleaning_keeps_a_workspace_that_another_run_works_in(
         clean_workspace(plan)
     assert plan.workspace.is_dir()
     assert "another run" in capsys.readouterr().out
+
+
+# Who else could write there -----------------------------------------------------------------------
+
+
+def test_a_folder_of_a_file_system_that_gives_all_files_to_one_user_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # NFS with all_squash: what we make belongs to a number that is not ours.
+    squashed = tmp_path.stat().st_uid + 4321
+    real = {"stat": Path.stat, "fstat": os.fstat}
+
+    def owned(name: str) -> Callable[..., os.stat_result]:
+        def about(*args: Any, **options: Any) -> os.stat_result:
+            found = list(real[name](*args, **options))
+            found[stat.ST_UID] = squashed
+            return os.stat_result(found)
+
+        return about
+
+    monkeypatch.setattr(Path, "stat", owned("stat"))
+    with pytest.raises(OutputError, match="belongs to another user"):
+        workspace.make_folder(tmp_path / "work")
+    monkeypatch.setattr(os, "fstat", owned("fstat"))
+    workspace.make_folder(tmp_path / "work")
+
+
+def test_below_a_folder_that_everyone_may_write_to_nothing_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(OutputError, match=rf"Every user may write to {shared},.*--work-dir"):
+        workspace.make_folder(shared / "work" / "key")
+    (tmp_path / "link").symlink_to(shared / "work")
+    with pytest.raises(OutputError, match=f"Every user may write to {shared},"):
+        workspace.make_folder(tmp_path / "link" / "key")
+    shared.chmod(0o1777)
+    workspace.make_folder(shared / "work" / "key")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+@pytest.mark.parametrize(
+    ("user", "group", "who"), [(0, 4321, "the members of its group"), (4321, 0, "its owner")]
+)
+def test_below_a_project_of_a_group_or_of_someone_else_a_run_warns_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], user: int, group: int, who: str
+) -> None:
+    project = tmp_path / "project"
+    (project / "study").mkdir(parents=True)
+    for folder in (project, project / "study"):
+        os.chown(folder, user, group)
+        folder.chmod(0o2770)
+    for _ in range(2):
+        workspace.make_folder(project / "study" / "work")
+    said = capsys.readouterr().out
+    assert said.count("WARNING") == 1
+    assert f"is below {project}: {who}" in said
+
+
+def test_a_file_system_that_makes_permissions_up_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    (shared / "work").mkdir(parents=True)
+    for folder in (shared, shared / "work"):
+        folder.chmod(0o777)
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    workspace.make_folder(shared / "work")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_a_work_directory_that_takes_no_lock_is_told_as_one_that_cannot_be_written(
+    plan: ParticipantPlan, chains: Chains, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    workflow = chains([8], plan)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    workspace._has_locks.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(workspace, "TemporaryFile", refuse)
+        with (
+            pytest.raises(OutputError, match=f"{os.strerror(number)}.*--work-dir"),
+            workspace.alone(workflow),
+        ):
+            pass
+        patched.undo()
+        patched.setattr(workspace.FileLock, "acquire", refuse)
+        with (
+            pytest.raises(OutputError, match=f"{os.strerror(number)}.*--work-dir"),
+            workspace.alone(workflow),
+        ):
+            pass
 
 
 # A file system without locks ----------------------------------------------------------------------

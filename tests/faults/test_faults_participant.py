@@ -69,14 +69,15 @@ def complete(place: Place, undisturbed: Place) -> str:
 # Killed ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ending",
     [
         "stat-mean_desc-none_timeseries.tsv",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("dataset_description.json", "_qc.tsv", "sub-02.html", "CITATION.md")
-        ),
+        "dataset_description.json",
+        "_qc.tsv",
+        "sub-02.html",
+        "CITATION.md",
     ],
 )
 def test_a_run_killed_in_the_middle_of_a_file_leaves_no_trace_after_a_rerun(

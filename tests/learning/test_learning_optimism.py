@@ -90,6 +90,7 @@ def protocols(name, examples, setup, seed):
     return nested, published
 
 
+@pytest.mark.slow
 def test_on_null_cohorts_the_published_protocol_finds_something_and_the_nested_one_nothing(
     stand_in, setup
 ):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
 import torch
 
 from fmmtc_bidsapp.errors import ModelFileError, OutputError
-from fmmtc_bidsapp.model.checkpoint import file_digest, load_tensors, save_tensors
+from fmmtc_bidsapp.model.checkpoint import load_tensors, save_tensors
 
 
 @pytest.fixture
@@ -96,9 +95,3 @@ def test_a_failed_write_leaves_the_old_file(
     with pytest.raises(OutputError):
         save_tensors(path, {"a": torch.zeros(1)})
     assert path.read_bytes() == before
-
-
-def test_the_digest_is_sha256(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"abc")
-    assert file_digest(path) == hashlib.sha256(b"abc").hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,8 @@ class Hub(ThreadingHTTPServer):
         self.breaks_off: dict[str, list[int]] = {}
         """By path, after how many bytes each of the next answers ends."""
         self.asked: list[tuple[str, str | None]] = []
+        self.pause_s = 0.0
+        """Before each answer."""
 
     @property
     def url(self) -> str:
@@ -33,6 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         self.server.asked.append((self.path, wanted))
+        time.sleep(self.server.pause_s)
         content = self.server.files.get(self.path)
         if content is None:
             self.send_error(404)

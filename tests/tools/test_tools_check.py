@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from faults.survival import without_privilege
 
 from fmmtc_bidsapp.bidsio import a424
 from fmmtc_bidsapp.bidsio.templates import links_of_templates
@@ -91,10 +93,21 @@ def test_a_folder_that_cannot_be_made_ends_with_73(atlas: Path, tmp_path: Path) 
     assert main(["check", "--output-dir", str(blocked), "--work-dir", str(tmp_path)]) == 73
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_ends_with_73(atlas: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir(mode=0o500)
-    assert main(["check", "--output-dir", str(tmp_path / "out"), "--work-dir", str(tmp_path)]) == 73
+@pytest.mark.parametrize("mode", [0o000, 0o500], ids=["not to be entered", "read-only"])
+def test_a_folder_without_permission_ends_with_73(atlas: Path, tmp_path: Path, mode: int) -> None:
+    (tmp_path / "out").mkdir(mode=mode)
+    words = ["check", "--output-dir", tmp_path / "out" / "a", "--work-dir", tmp_path]
+    code, told = _as_anyone(words)
+    assert code == 73, told
+    assert "Permission denied" in told
+
+
+def _as_anyone(words: list[str | Path]) -> tuple[int, str]:
+    """Run the command so that permissions hold for it, also for root."""
+    code = "import sys; from fmmtc_bidsapp.cli.tools import main; sys.exit(main(sys.argv[1:]))"
+    command = [*without_privilege(), sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_a_folder_with_brackets_is_shown_as_it_is(

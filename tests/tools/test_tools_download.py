@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from filelock import SoftFileLock
 from hub import Hub, serving
 
-from fmmtc_bidsapp.bidsio.download import download, without_secrets
+from fmmtc_bidsapp.bidsio.download import DigestError, download, without_secrets
 
 CONTENT = bytes(range(256)) * 16384
 """Four pieces of a megabyte."""
@@ -72,10 +75,50 @@ def test_of_two_runs_at_once_one_fetches_and_the_other_waits(hub: Hub, tmp_path:
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
+def test_of_several_that_find_a_damaged_file_one_replaces_it(hub: Hub, tmp_path: Path) -> None:
+    path, expected = tmp_path / "file", hashlib.sha256(CONTENT).hexdigest()
+    path.write_bytes(b"damaged")
+    hub.pause_s = 0.2
+    with ThreadPoolExecutor(4) as pool:
+        fetch = partial(download, f"{hub.url}/file", path, expected=expected)
+        list(pool.map(lambda _: fetch(), range(4)))
+    assert path.read_bytes() == CONTENT
+    assert len(hub.asked) == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_not_the_expected_file_replaces_nothing(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"damaged")
+    with pytest.raises(DigestError, match=f"needed is {'0' * 64}"):
+        download(f"{hub.url}/file", tmp_path / "file", expected="0" * 64)
+    assert (tmp_path / "file").read_bytes() == b"damaged"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_that_waits_for_another_says_which_file_to_delete_if_there_is_none(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / ".file.lock"
+    # As a run leaves it that was killed in another container.
+    lock.write_text("1\nanother-host\n")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(download, f"{hub.url}/file", tmp_path / "file")
+        told = ""
+        while not told and not waiting.done():
+            time.sleep(0.05)
+            told = capsys.readouterr().err
+        assert not waiting.done()
+        lock.unlink()
+        waiting.result(timeout=60)
+    assert told.endswith(f"if there is none, delete {lock}\n")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
 def test_a_file_that_another_run_never_finishes_is_given_up(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fmmtc_bidsapp.bidsio.download._PATIENCE_S", 0.1)
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.download._SILENCE_S", 0.1)
     lock = tmp_path / ".file.lock"
     with SoftFileLock(lock), pytest.raises(ConnectionError, match=f"delete {lock}"):
         download(f"{hub.url}/file", tmp_path / "file")

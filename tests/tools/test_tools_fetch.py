@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +84,18 @@ def test_what_is_there_is_not_fetched_again_and_needs_no_revision(hub: Hub) -> N
     assert hub.asked == []
 
 
+def test_of_several_at_once_one_fetches_and_all_end_well(hub: Hub, folder: Path) -> None:
+    # Long enough for all to have begun.
+    hub.pause_s = 1.5
+    code = "import sys; from fmmtc_bidsapp.cli.tools import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *FETCH]
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    told = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], told
+    assert len(hub.asked) == len(CONTENTS)
+    assert {path.name for path in folder.iterdir()} == {*CONTENTS, "received.json"}
+
+
 def test_another_commit_needs_the_first_to_be_deleted(
     hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,8 +133,15 @@ def test_files_that_a_user_put_there_have_no_record_to_be_held_to(tmp_path: Path
     assert check_received(tmp_path) is None
 
 
+SOUND = {"source": "", "revision": "", "licence": "", "sha256": {}}
+DAMAGED = [
+    *({"revision": None}, {"revision": 1}, {"source": 1}, {"licence": []}),
+    *({"sha256": 1}, {"sha256": []}, {"sha256": {"a": None}}),
+]
+
+
 @pytest.mark.parametrize(
-    "text", ["[", "[]", "{}", '{"source": "", "revision": "", "licence": "", "sha256": 1}']
+    "text", ["[", "[]", "{}", *(json.dumps(SOUND | changes) for changes in DAMAGED)]
 )
 def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "received.json").write_text(text)
@@ -155,6 +176,13 @@ def test_a_cache_that_cannot_be_written_ends_with_73(
     folder.parent.write_text("a file where a folder is needed")
     assert main(FETCH) == 73
     assert "FMMTC_CACHE_DIR" in capsys.readouterr().err
+
+
+def test_a_damaged_record_ends_with_65(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.mkdir(parents=True)
+    (folder / "received.json").write_text(json.dumps(SOUND | {"revision": None}))
+    assert main(["fetch", "brainlm", "--accept-license"]) == 65
+    assert "received.json cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["atlas", "templates"])
