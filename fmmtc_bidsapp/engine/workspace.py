@@ -53,12 +53,11 @@ def make_folder(folder: Path) -> None:
     Raises
     ------
     OutputError
-        When it cannot be made or written to, is another user's, or is below a folder in which
-        every user could exchange it.
+        When it cannot be made or written to, or is another user's.
     """
     try:
         absent = [each for each in (folder, *folder.parents) if not each.exists()]
-        # Those above it too: who may write there could put a folder of theirs in its place.
+        # Those above it too, as who may write there could put a folder of theirs in its place.
         for each in reversed(absent):
             each.mkdir(exist_ok=True, mode=0o700)
         owner, ours = folder.stat().st_uid, _owner_here(folder)
@@ -71,7 +70,7 @@ def make_folder(folder: Path) -> None:
             # A file system without permissions refuses, or does as if.
             with suppress(OSError):
                 folder.chmod(0o700)
-        _check_above(folder, ours)
+        _warn_of_others(folder, ours)
     except OSError as error:
         raise OutputError(
             f"The work directory {folder} cannot be made or written to ({error.strerror}). Choose "
@@ -89,14 +88,14 @@ def _owner_here(folder: Path) -> int:
         return os.fstat(probe.fileno()).st_uid
 
 
-def _check_above(folder: Path, ours: int) -> None:
-    """Refuse a folder that any user could put one of theirs in the place of, warn of few who could.
+def _warn_of_others(folder: Path, ours: int) -> None:
+    """Say who else could put a folder of theirs in the place of this one.
 
-    Projects whose group may write, or that belong to someone else, are common on clusters.
+    Project folders whose group may write, or everybody, are common on clusters and as volumes of
+    containers, so nobody is refused for them.
     """
     about = folder.stat()
     open_anyway = about.st_uid == ours and about.st_mode & _OPEN_TO_OTHERS
-    few: list[tuple[Path, str]] = []
     # By both names, as a link can be exchanged too.
     for above in sorted({*folder.absolute().parents, *folder.resolve().parents}):
         found = above.stat()
@@ -105,17 +104,12 @@ def _check_above(folder: Path, ours: int) -> None:
             continue
         kept_apart = found.st_mode & stat.S_ISVTX
         if found.st_mode & stat.S_IWOTH and not kept_apart:
-            raise OutputError(
-                f"Every user may write to {above}, and so could put a folder of theirs in the "
-                f"place of {folder} and have our program do anything. Choose another --work-dir, "
-                f"or have its owner close it: chmod o-w {above}, or chmod +t {above}."
-            )
+            return _warn_of(above, "every user")
         if found.st_mode & stat.S_IWGRP and not kept_apart and not _is_our_own(found.st_gid):
-            few.append((above, f"the members of its group (number {found.st_gid})"))
+            return _warn_of(above, f"the members of its group (number {found.st_gid})")
         if found.st_uid not in (ours, os.geteuid(), _ROOT, _UNKNOWN):
-            few.append((above, f"its owner (user number {found.st_uid})"))
-    for where, who in few[:1]:
-        _warn_of(where, who)
+            return _warn_of(above, f"its owner (user number {found.st_uid})")
+    return None
 
 
 def _is_our_own(group: int) -> bool:

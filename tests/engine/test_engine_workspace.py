@@ -99,18 +99,20 @@ def test_a_folder_of_a_file_system_that_gives_all_files_to_one_user_is_ours(
     workspace.make_folder(tmp_path / "work")
 
 
-def test_below_a_folder_that_everyone_may_write_to_nothing_is_computed(
+def test_below_a_folder_that_everyone_may_write_to_a_run_warns_unless_it_is_sticky(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)
-    with pytest.raises(OutputError, match=rf"Every user may write to {shared},.*--work-dir"):
-        workspace.make_folder(shared / "work" / "key")
+    workspace.make_folder(shared / "work" / "key")
+    said = capsys.readouterr().out
+    assert f"below {shared}: every user could" in said
     (tmp_path / "link").symlink_to(shared / "work")
-    with pytest.raises(OutputError, match=f"Every user may write to {shared},"):
-        workspace.make_folder(tmp_path / "link" / "key")
+    workspace.make_folder(tmp_path / "link" / "key")
+    assert capsys.readouterr().out == ""  # it was said before
     shared.chmod(0o1777)
+    workspace._warn_of.cache_clear()
     workspace.make_folder(shared / "work" / "key")
     assert capsys.readouterr().out == ""
 
