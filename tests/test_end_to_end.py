@@ -333,6 +333,7 @@ def test_a_bad_input_is_explained_and_leaves_no_table(
     assert not list((out / who).rglob("*.tsv"))
 
 
+@pytest.mark.slow
 def test_results_of_an_older_run_do_not_outlive_a_failure(
     study: Path, atlas: Path, tmp_path: Path
 ) -> None:

@@ -59,13 +59,9 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
     assert workers_of(killed) == []
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        "plugin: Linear",
-        pytest.param("--nprocs 1", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("flags", ["plugin: Linear", "--nprocs 1"])
 def test_neither_processes_nor_their_number_change_a_byte(
     flags: str, study: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -141,6 +137,7 @@ def test_what_cannot_be_fitted_is_refused_before_anyone_is_encoded(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_models_without_an_encoder_need_no_weights_and_others_another_label(
     study: Path,
     tmp_path: Path,

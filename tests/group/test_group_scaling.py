@@ -250,7 +250,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ROBUST = ["--normalisation", "robust", "--permutations", "0"]
 
 
-@pytest.mark.parametrize("features", ["ts", pytest.param("encoder", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("features", ["ts", "encoder"])
 def test_a_bundle_predicts_with_the_scale_of_everyone_and_refuses_another_normalisation(
     features, study, tmp_path, capsys
 ):
