@@ -122,7 +122,7 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--results", type=Path, default=Path("optimism.jsonl"))
-    parser.add_argument("--cohorts", type=int, default=12)
+    parser.add_argument("--cohorts", type=int, default=16)
     parser.add_argument("--jobs", type=int, default=2, help="cohorts at once, one core each")
     return parser.parse_args()
 
