@@ -226,7 +226,8 @@ def verdict_sentence(
     left_out = f" Not tested: {', '.join(untested)}." if untested else ""
     if found:
         return f"evidence of prediction: {', '.join(named)}.{left_out} {width}"
+    how_many = "the one tested model" if len(tested) == 1 else f"{len(tested)} tested models"
     return (
-        f"no evidence of prediction in {len(tested)} tested models; the smallest adjusted p is "
+        f"no evidence of prediction in {how_many}; the smallest adjusted p is "
         f"that of {named[0]}.{left_out} {width}"
     )

@@ -241,7 +241,7 @@ def test_the_sentence_of_the_run_names_what_was_found_and_what_was_not_tested(se
     assert found.startswith("evidence of prediction: svm-fc (AUROC 0.80, adjusted p = 0.010).")
     assert "Not tested: fmmtc." in found
     nothing = sentence({"svm-fc": 0.5})
-    assert nothing.startswith("no evidence of prediction in 1 tested models")
+    assert nothing.startswith("no evidence of prediction in the one tested model;")
     untested = judge_permutations({"fmmtc": 0.9}, {})
     assert evaluate(predictions, examples.y, EVALUATION, 0, untested).verdict.startswith(
         "not tested"
