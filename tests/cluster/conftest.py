@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     if shutil.which("slurmctld", path=os.environ["PATH"] + ":/usr/sbin") is None:
         pytest.skip("SLURM is not installed; make cluster-test does it where it can")
     folder = tmp_path_factory.mktemp("slurm")
+    # Started in the background of a script, the tests ignore Ctrl-C, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [START, "hold", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
