@@ -312,7 +312,9 @@ class RunQuality:
     """What one run is worth, in numbers; field names are the columns of ``_qc.tsv``.
 
     Those of XCP-D's ``linc_qc`` that apply keep its names; the metadata of a field is what the
-    reports and the table's sidecar say of it. None where a value cannot be had.
+    reports and the table's sidecar say of it. None where a value cannot be had, also because the
+    version that wrote the table did not have the column yet: a column that is added later must
+    admit None.
     """
 
     n_volumes: int = _column("Volumes", "", "Length of the run.")
@@ -323,12 +325,12 @@ class RunQuality:
     tr_source: str = _column(
         "Source of the repetition time", "", "sidecar or header; n/a where neither gives one."
     )
-    num_dummy_volumes: int = _column("Dummy volumes", "", "Dropped at the start.")
-    num_censored_volumes: int = _column("Censored volumes", "", "Left out for motion.")
+    num_dummy_volumes: int | None = _column("Dummy volumes", "", "Dropped at the start.")
+    num_censored_volumes: int | None = _column("Censored volumes", "", "Left out for motion.")
     num_retained_volumes: int = _column("Retained volumes", "", "What the matrix rests on.")
     retained_s: float | None = _column("Retained time", "s", "Retained volumes times TR.", 0)
-    n_regressors: int = _column("Regressors", "", "Columns of the design.")
-    dof: int = _column(
+    n_regressors: int | None = _column("Regressors", "", "Columns of the design.")
+    dof: int | None = _column(
         "Degrees of freedom", "", "Retained volumes less the rank of what was removed."
     )
     mean_fd: float | None = _column(
@@ -360,13 +362,15 @@ class RunQuality:
         "Median parcel tSNR", "", "Mean over SD in time of the uncleaned series.", 1
     )
     parcel_tsnr_min: float | None = _column("Lowest parcel tSNR", "", "The worst parcel.", 1)
-    n_parcels: int = _column("Parcels in the atlas", "", "Columns of the series.")
-    n_parcels_missing: int = _column("Missing parcels", "", "Written as n/a throughout.")
-    n_parcels_low_coverage: int = _column(
+    n_parcels: int | None = _column("Parcels in the atlas", "", "Columns of the series.")
+    n_parcels_missing: int | None = _column("Missing parcels", "", "Written as n/a throughout.")
+    n_parcels_low_coverage: int | None = _column(
         "Parcels of low coverage", "", "Too few voxels held data."
     )
-    n_parcels_zero_variance: int = _column("Parcels without variance", "", "Constant over the run.")
-    n_parcels_shrunk: int = _column(
+    n_parcels_zero_variance: int | None = _column(
+        "Parcels without variance", "", "Constant over the run."
+    )
+    n_parcels_shrunk: int | None = _column(
         "Parcels that shrank", "", "Lost a tenth or more of their volume on the way to the grid."
     )
     coverage_min: float | None = _column(
@@ -375,10 +379,10 @@ class RunQuality:
     coverage_median: float | None = _column(
         "Median coverage", "%", "Share of the atlas's volume with data, typical parcel."
     )
-    n_voxels_nonfinite: int = _column(
+    n_voxels_nonfinite: int | None = _column(
         "Voxels with NaN or infinity", "", "Left out of their parcels."
     )
-    n_voxels_constant: int = _column("Constant voxels", "", "Left out of their parcels.")
+    n_voxels_constant: int | None = _column("Constant voxels", "", "Left out of their parcels.")
     fc_mean: float | None = _column(
         "Mean connectivity", "", "Mean over all parcel pairs of the matrix.", 3
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +25,7 @@ from fmmtc_bidsapp.records import RunQuality
 
 __all__ = [
     "RatedRun",
+    "absent_columns",
     "find_quality",
     "has_quality",
     "matrices_of",
@@ -64,6 +66,10 @@ class RatedRun:
     atlas: str
     desc: str
     quality: RunQuality
+    absent: tuple[str, ...] = ()
+    """Columns that the version which wrote the table did not have; n/a here."""
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Columns that this version does not know, as they stand in the table."""
 
     @property
     def participant_id(self) -> str:
@@ -72,7 +78,7 @@ class RatedRun:
 
 
 def read_quality(path: Path) -> RunQuality:
-    """Read the quality table of one run.
+    """Read the quality table of one run, of this version or another.
 
     Parameters
     ----------
@@ -82,21 +88,30 @@ def read_quality(path: Path) -> RunQuality:
     Returns
     -------
     RunQuality
-        Its columns that `RunQuality` has; None for ``n/a``.
+        Its columns that `RunQuality` has; None for ``n/a`` and for a column that the table lacks.
 
     Raises
     ------
     InputError
-        If it is damaged, lacks a column, or a cell holds something else than is due.
+        If it is damaged, lacks a column that the group level cannot do without, or a cell holds
+        something else than is due.
     """
-    row = _read_row(path)
-    absent = [each.name for each in fields(RunQuality) if each.name not in row]
+    return _quality_of(path, _read_row(path))
+
+
+_NEEDED = frozenset({"n_volumes", "num_retained_volumes", "usable"})
+"""What runs are chosen and weighted by at the group level."""
+
+
+def _quality_of(path: Path, row: Mapping[str, str]) -> RunQuality:
+    absent = sorted(_NEEDED - set(row))
     if absent:
         raise InputError(
-            f"{path} has no column {', '.join(absent)}; another version of this program wrote it. "
-            "Run the participant level again"
+            f"{path} has no column {', '.join(absent)}, which the group level needs. Run the "
+            "participant level again"
         )
-    return RunQuality(**{each.name: _parse(path, each, row) for each in fields(RunQuality)})
+    whole = dict.fromkeys((each.name for each in fields(RunQuality)), MISSING) | dict(row)
+    return RunQuality(**{each.name: _parse(path, each, whole) for each in fields(RunQuality)})
 
 
 def _read_row(path: Path) -> dict[str, str]:
@@ -113,6 +128,11 @@ def _read_row(path: Path) -> dict[str, str]:
             f"{path} is damaged: it has rows of {', '.join(str(len(each)) for each in cells)} "
             "cells; due are a header and one row of equal length. Run the participant level again"
         )
+    if len(set(cells[0])) != len(cells[0]) or "" in cells[0]:
+        raise InputError(
+            f"{path} is damaged: a column has no name, or two have the same. Run the participant "
+            "level again"
+        )
     return dict(zip(*cells, strict=True))
 
 
@@ -120,12 +140,16 @@ def _truth(text: str) -> bool:
     return {"true": True, "false": False}[text]
 
 
+def _count(text: str) -> int | None:
+    return None if text == MISSING else int(text)
+
+
 def _number(text: str) -> float | None:
     return None if text == MISSING else float(text)
 
 
 _PARSERS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
-    {"int": int, "float | None": _number, "bool": _truth, "str": str}
+    {"int": int, "int | None": _count, "float | None": _number, "bool": _truth, "str": str}
 )
 
 
@@ -174,7 +198,17 @@ def _rated(path: Path) -> RatedRun:
             "program. Move it out of the output folder."
         )
     space, atlas, desc = (entities.pop(key) for key in _OF_CLEANING)
-    return RatedRun(path, entities, space, atlas, desc, read_quality(path))
+    row = _read_row(path)
+    return RatedRun(
+        path,
+        entities,
+        space,
+        atlas,
+        desc,
+        _quality_of(path, row),
+        absent=tuple(each.name for each in fields(RunQuality) if each.name not in row),
+        others={name: text for name, text in row.items() if name not in _KNOWN},
+    )
 
 
 def matrices_of(run: RatedRun) -> dict[str, Path]:
@@ -215,7 +249,9 @@ def quality_table(runs: Sequence[RatedRun], output_dir: Path) -> pd.DataFrame:
     keys = [
         key for key in ENTITY_ORDER if key in _ALWAYS or any(key in run.entities for run in runs)
     ]
-    table = pd.DataFrame([_row(run, keys) for run in runs])
+    others = dict.fromkeys(name for run in runs for name in run.others)
+    # As objects: whole numbers stay whole beside n/a.
+    table = pd.DataFrame([_row(run, keys) | {**others, **run.others} for run in runs], dtype=object)
     numbers = [each.name for each in fields(RunQuality) if each.type == "float | None"]
     return table.astype(dict.fromkeys(numbers, float))
 
@@ -233,15 +269,30 @@ def _id_column(key: str) -> str:
     return _IDS[key][0] if key in _IDS else f"{key}_id"
 
 
-def write_group_quality(output_dir: Path, table: pd.DataFrame) -> Path:
+_KNOWN = frozenset(
+    {
+        *map(_id_column, ENTITY_ORDER),
+        *_OF_CLEANING,
+        *(each.name for each in fields(RunQuality)),
+    }
+)
+"""Columns of a run's quality table."""
+
+
+def absent_columns(runs: Sequence[RatedRun]) -> dict[str, int]:
+    """Count the runs whose table lacks a column of this version, by column."""
+    return dict(Counter(name for run in runs for name in run.absent))
+
+
+def write_group_quality(output_dir: Path, runs: Sequence[RatedRun]) -> Path:
     """Write the quality of all runs, and what its columns mean.
 
     Parameters
     ----------
     output_dir
         Root of our derivative dataset.
-    table
-        From `quality_table`.
+    runs
+        From `find_quality`.
 
     Returns
     -------
@@ -250,24 +301,39 @@ def write_group_quality(output_dir: Path, table: pd.DataFrame) -> Path:
 
     Raises
     ------
+    InputError
+        If there is no run.
     OutputError
         If a file cannot be written.
     """
-    path = group_quality(output_dir)
+    path, table = group_quality(output_dir), quality_table(runs, output_dir)
     write_tsv(path, {str(name): column.to_numpy() for name, column in table.items()})
     labels = {
         _id_column(key): _IDS[key][1] if key in _IDS else f"The entity {key}- of the run."
         for key in ENTITY_ORDER
         if _id_column(key) in table
     }
-    about: dict[str, Any] = {
-        name: {"Description": text} for name, text in (labels | _CLEANING).items()
+    about = {name: {"Description": text} for name, text in (labels | _CLEANING).items()}
+    absent = absent_columns(runs)
+    about |= {
+        each.name: _about(each) | _note(absent.get(each.name, 0)) for each in fields(RunQuality)
     }
-    write_json(path.with_suffix(".json"), about | {f.name: _about(f) for f in fields(RunQuality)})
+    about |= {str(name): {"Description": _CARRIED} for name in table if name not in _KNOWN}
+    write_json(path.with_suffix(".json"), about)
     return path
 
 
-def _about(column: Field[Any]) -> dict[str, Any]:
+_CARRIED = "Another version of this program wrote it: carried as it is."
+
+
+def _note(n_runs: int) -> dict[str, str]:
+    """Say why a column is n/a in some runs."""
+    if n_runs == 0:
+        return {}
+    return {"Note": f"n/a in {n_runs} runs: an older version wrote their tables without it."}
+
+
+def _about(column: Field[Any]) -> dict[str, str]:
     facts = column.metadata
     units = _UNITS.get(facts["unit"], {"Units": facts["unit"]})
     return {"LongName": facts["title"], "Description": facts["meaning"], **units}

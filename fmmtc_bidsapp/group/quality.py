@@ -13,9 +13,9 @@ import numpy as np
 from fmmtc_bidsapp.bidsio.names import group_motion_connectivity
 from fmmtc_bidsapp.bidsio.quality import (
     RatedRun,
+    absent_columns,
     find_quality,
     matrices_of,
-    quality_table,
     write_group_quality,
 )
 from fmmtc_bidsapp.bidsio.read import read_parcel_names, read_relmat
@@ -94,7 +94,7 @@ def write_quality(output_dir: Path) -> str:
         If a file cannot be written.
     """
     runs = find_quality(output_dir)
-    write_group_quality(output_dir, quality_table(runs, output_dir))
+    write_group_quality(output_dir, runs)
     usable = [(run, matrices_of(run)) for run in runs if run.quality.usable]
     kinds = sorted({_kind(run, measure) for run, found in usable for measure in found})
     results = {kind: _relate(output_dir, kind, usable) for kind in kinds}
@@ -213,6 +213,12 @@ def _summary(runs: Sequence[RatedRun], results: Mapping[_Kind, MotionConnectivit
         f"median |QC-FC| {kind.desc if kinds[kind.desc] == 1 else ' '.join(kind)} {_told(found)}"
         for kind, found in results.items()
     ]
+    absent = absent_columns(runs)
+    if absent:
+        parts.append(
+            f"columns that an older version did not write are n/a: {', '.join(absent)} "
+            f"(up to {max(absent.values())} tables)"
+        )
     return f"Quality of {n_runs} runs: {'; '.join(parts)}"
 
 

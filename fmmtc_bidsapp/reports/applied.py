@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fmmtc_bidsapp.bidsio.names import UNCLEANED, RunFiles, atlas_description
+from fmmtc_bidsapp.bidsio.read import read_parcel_names
 from fmmtc_bidsapp.reports.bibliography import code, escaped, references
 from fmmtc_bidsapp.reports.written import Combined, read_json, read_table
 
@@ -109,7 +110,7 @@ def parcellations(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
             "title": escaped(
                 read_json(atlas_description(run.output_dir, run.atlas)).get("Name", run.atlas)
             ),
-            "n_parcels": int(read_table(run.qc)["n_parcels"].iloc[0]),
+            "n_parcels": len(read_parcel_names(run.uncleaned)),
             "space": run.space,
             "grayordinates": run.den,
             **_carried(read_json(run.timeseries.with_suffix(".json"))),

@@ -61,12 +61,12 @@ RULES = (
         excludes=True,
     ),
     Rule(
-        lambda run, limits: run.dof < limits.min_dof,
+        lambda run, limits: run.dof is not None and run.dof < limits.min_dof,
         "cleaning leaves {dof} degrees of freedom, at least {min_dof} are needed (--min-dof)",
         excludes=True,
     ),
     Rule(
-        lambda run, _: run.n_parcels_missing > run.n_parcels / 2,
+        lambda run, _: (run.n_parcels_missing or 0) > (run.n_parcels or 0) / 2,
         "{n_parcels_missing} of {n_parcels} parcels have no data, at least half must have some",
         excludes=True,
     ),

@@ -113,7 +113,7 @@ def test_all_runs_come_together_one_row_each(tmp_path):
 def test_the_group_table_reads_back_and_every_column_is_described(tmp_path):
     add(tmp_path, REST)
     add(tmp_path, {**REST, "sub": "02"}, replace(EXAMPLE, mean_fd=None))
-    path = write_group_quality(tmp_path, quality_table(find_quality(tmp_path), tmp_path))
+    path = write_group_quality(tmp_path, find_quality(tmp_path))
     assert path == tmp_path / "group" / "group_qc.tsv"
     found = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
     assert found["mean_fd"].tolist()[0] == 0.125
@@ -131,9 +131,9 @@ def test_the_group_table_reads_back_and_every_column_is_described(tmp_path):
 
 def test_the_same_tables_give_the_same_bytes_and_leave_the_file_alone(tmp_path):
     add(tmp_path, REST)
-    path = write_group_quality(tmp_path, quality_table(find_quality(tmp_path), tmp_path))
+    path = write_group_quality(tmp_path, find_quality(tmp_path))
     before = path.stat().st_mtime_ns
-    write_group_quality(tmp_path, quality_table(find_quality(tmp_path), tmp_path))
+    write_group_quality(tmp_path, find_quality(tmp_path))
     assert path.stat().st_mtime_ns == before
 
 
@@ -144,7 +144,9 @@ def test_the_same_tables_give_the_same_bytes_and_leave_the_file_alone(tmp_path):
         ("\t158\t", "\tmany\t", "dof is 'many', which is no int"),
         ("\ttrue\t", "\tperhaps\t", "usable is 'perhaps', which is no bool"),
         ("\t475.0\t", "\tlong\t", "retained_s is 'long', which is no float"),
-        ("mean_fd\t", "mean_fd_mm\t", "no column mean_fd"),
+        ("\tusable\t", "\tused\t", "no column usable"),
+        ("\tdof\t", "\tmean_fd\t", "two have the same"),
+        ("\tdof\t", "\t\t", "a column has no name"),
         ("\tdof\t", "\t", "rows of 40, 41 cells"),
     ],
 )
@@ -174,6 +176,47 @@ def test_a_table_without_content_is_an_error_that_names_it(tmp_path, content, me
     with pytest.raises(InputError, match=message) as caught:
         find_quality(tmp_path)
     assert files.qc.name in str(caught.value)
+
+
+NEEDED = ("n_volumes", "num_retained_volumes", "usable")
+
+
+@pytest.mark.parametrize(
+    "name", [each.name for each in fields(RunQuality) if each.name not in NEEDED]
+)
+def test_a_column_that_an_older_dataset_lacks_is_na_with_a_note(tmp_path, name):
+    older = add(tmp_path, REST)
+    add(tmp_path, {**REST, "sub": "02"})
+    cells = [line.split("\t") for line in older.qc.read_text().splitlines()]
+    at = cells[0].index(name)
+    older.qc.write_text("".join("\t".join(c[:at] + c[at + 1 :]) + "\n" for c in cells))
+    path = write_group_quality(tmp_path, find_quality(tmp_path))
+    found = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    whole = asdict(EXAMPLE)[name]
+    written = "n/a" if whole is None else str(whole)
+    assert found[name].tolist() == ["n/a", written]
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert "n/a in 1 runs" in about[name]["Note"]
+    assert [each for each in about if "Note" in about[each]] == [name]
+
+
+def test_a_column_of_another_version_is_carried_as_it_is(tmp_path):
+    newer = add(tmp_path, REST)
+    add(tmp_path, {**REST, "sub": "02"})
+    header, row = newer.qc.read_text().splitlines()
+    newer.qc.write_text(f"{header}\tlongest_gap_s\n{row}\t12.50\n")
+    assert read_quality(newer.qc) == EXAMPLE
+    path = write_group_quality(tmp_path, find_quality(tmp_path))
+    found = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    assert found["longest_gap_s"].tolist() == ["12.50", "n/a"]
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert list(about) == list(found)
+    assert "another version" in about["longest_gap_s"]["Description"].lower()
+
+
+def test_every_column_but_those_the_group_level_needs_admits_na():
+    unknown = [each.name for each in fields(RunQuality) if str(each.type) == "int"]
+    assert set(unknown) <= set(NEEDED)
 
 
 def test_a_table_of_another_program_is_refused_by_its_name(tmp_path):

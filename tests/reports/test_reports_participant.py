@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
 import pytest
 
 from fmmtc_bidsapp.bidsio.write import write_text
@@ -220,3 +221,15 @@ def test_one_long_run_of_424_parcels_stays_below_5_mb_and_each_picture_below_1(w
     root = write_a_run(n_parcels=424, n_volumes=1500, draw=True)
     assert write_participant_report(root, "sub-01").stat().st_size < 5e6
     assert max(path.stat().st_size for path in root.rglob("*.svg")) < 1e6
+
+
+def test_a_quality_table_of_an_older_version_is_reported_with_na(write_a_run):
+    root = write_a_run()
+    (table,) = root.glob("sub-*/**/*_qc.tsv")
+    kept = pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False)
+    kept = kept.drop(columns=["n_parcels", "dof", "reasons", "coverage_min"])
+    kept.to_csv(table, sep="\t", index=False)
+    text = words(report(root))
+    assert "n/a degrees of freedom remain after cleaning" in text
+    assert "Lowest coverage n/a" in text
+    assert "1 run finished, 1 usable." in text
