@@ -12,7 +12,6 @@ from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.names import ParsedName, build_name, parse_name
 from fmmtc_bidsapp.bidsio.quality import read_quality
 from fmmtc_bidsapp.bidsio.query import identity
-from fmmtc_bidsapp.bidsio.read import read_parcel_names
 from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.records import Exclusion, RunQuality, SeriesFile
@@ -141,14 +140,16 @@ def describe_all(
     return described, exclusions
 
 
-def describe(candidate: Candidate, root: Path) -> tuple[SeriesFile, bool, Mapping[str, Any]]:
+def describe(
+    candidate: Candidate, root: Path, check: Callable[[Path], object]
+) -> tuple[SeriesFile, bool, Mapping[str, Any]]:
     """Read what stands beside a file: its facts, whether it has a quality table, its sidecar."""
     path, entities = candidate.path, candidate.name.entities
     problem = content_problem(path)
     if problem is not None:
         raise InputError(f"table {problem}")
     # Damage that shows in the header costs this file, not the cohort that is compared by it.
-    read_parcel_names(path)
+    check(path)
     sidecar = read_sidecar(path, root)
     quality = read_quality(candidate.quality) if candidate.quality.is_file() else None
     file = SeriesFile(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.bidsio.eligibility import Divisions, Eligible, LabelRow, Tell, listed_steps
 from fmmtc_bidsapp.bidsio.matrices import find_matrices, holds_matrices
 from fmmtc_bidsapp.bidsio.query import Query, identity
-from fmmtc_bidsapp.bidsio.read import read_parcel_names
+from fmmtc_bidsapp.bidsio.read import read_matrix_names, read_parcel_names
 from fmmtc_bidsapp.bidsio.series import find_series, holds_series, read_parcel_table
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
@@ -264,8 +264,7 @@ def _require_people(
 
 
 def _parcels_of(scan: SeriesFile) -> tuple[str, ...]:
-    # A matrix has the names of its rows in front.
-    return read_parcel_names(scan.path)[int(scan.is_matrix) :]
+    return (read_matrix_names if scan.is_matrix else read_parcel_names)(scan.path)
 
 
 def _shared_parcels(scans: Sequence[SeriesFile]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from fmmtc_bidsapp.bidsio.candidates import (
 )
 from fmmtc_bidsapp.bidsio.names import MATRIX_PATTERNS
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity
-from fmmtc_bidsapp.bidsio.read import matrix_measure
+from fmmtc_bidsapp.bidsio.read import matrix_measure, read_matrix_names
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Exclusion, SeriesFile
 
@@ -113,5 +113,5 @@ def _task(candidate: Candidate) -> frozenset[tuple[str, str]]:
 
 
 def _describe_matrix(candidate: Candidate, root: Path) -> SeriesFile:
-    matrix, _, sidecar = describe(candidate, root)
+    matrix, _, sidecar = describe(candidate, root, read_matrix_names)
     return replace(matrix, is_matrix=True, fisher_z=sidecar.get("FisherZ") is True)

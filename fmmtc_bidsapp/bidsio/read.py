@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.names import STATISTICS, parse_name
+from fmmtc_bidsapp.bidsio.parcel_columns import check_names, counter, refuse_counters
 from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Connectome, ParcelSeries
 
 __all__ = [
+    "check_series",
     "matrix_measure",
     "read_component_masks",
     "read_confounds",
+    "read_matrix_names",
     "read_parcel_names",
     "read_relmat",
     "read_run_confounds",
@@ -144,15 +148,56 @@ def read_series(path: Path, *, tr_s: float | None = None) -> ParcelSeries:
     Raises
     ------
     InputError
-        If the table has no header, text in its cells, or rows of unequal length.
+        If the table has no header, a column without a name or one that counts the volumes, text in
+        its cells, or rows of unequal length.
     """
     header, rows = _split(path)
-    if any(_is_fraction(name) for name in header):
-        raise InputError(f"{path} has no header: its first row is numbers. Add the parcel names.")
+    check_names(path, header)
+    values = _numbers(path, rows)
+    refuse_counters(path, header, values)
     try:
-        return ParcelSeries(_numbers(path, rows), header, tr_s)
+        return ParcelSeries(values, header, tr_s)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+_HEAD_ROWS = 32
+
+
+def check_series(path: Path) -> None:
+    """Refuse a series that `read_series` would refuse for its columns, by its first rows.
+
+    Parameters
+    ----------
+    path
+        A table as for `read_series`.
+
+    Raises
+    ------
+    InputError
+        As `read_series`, for its header and its first rows.
+    """
+    header, *rows = _first_lines(path, 1 + _HEAD_ROWS)
+    names = tuple(header.split("\t"))
+    check_names(path, names)
+    if any(row.count("\t") + 1 != len(names) for row in rows):
+        # Which line it is, the whole table tells.
+        _split(path)
+    values = _numbers(path, rows)
+    if counter(values) is not None:
+        # A smooth signal can rise for some volumes, so the whole table decides.
+        read_series(path)
+
+
+def _first_lines(path: Path, n: int) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            lines = [line.rstrip("\r\n") for line in islice(stream, n)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no table of text ({error}). Write it anew.") from error
+    if len(lines) < 2:
+        raise InputError(f"{path} has a header but no rows. Write it anew.")
+    return lines
 
 
 def read_parcel_names(path: Path) -> tuple[str, ...]:
@@ -161,13 +206,24 @@ def read_parcel_names(path: Path) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        If it is no text, or cannot be read.
+        If it is no text, cannot be read, or does not name every column once.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            return tuple(stream.readline().rstrip("\r\n").split("\t"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no table of text ({error}). Write it anew.") from error
+    header, _ = _first_lines(path, 2)
+    names = tuple(header.split("\t"))
+    check_names(path, names)
+    return names
+
+
+def read_matrix_names(path: Path) -> tuple[str, ...]:
+    """Read only the names of a matrix's parcels, in the order of its columns.
+
+    Raises
+    ------
+    InputError
+        As `read_relmat`, for the names.
+    """
+    header, rows = _split(path)
+    return _matrix_names(path, header, [row.partition("\t")[0] for row in rows])[0]
 
 
 def read_relmat(path: Path) -> Connectome:
@@ -176,7 +232,8 @@ def read_relmat(path: Path) -> Connectome:
     Parameters
     ----------
     path
-        A table whose first column holds the names of the rows.
+        A table whose first column holds the names of the rows; or a square one without that column
+        (giga_connectome), whose rows are in the order of its columns.
 
     Returns
     -------
@@ -187,30 +244,57 @@ def read_relmat(path: Path) -> Connectome:
     Raises
     ------
     InputError
-        If a row has no column of its name, or a cell holds text.
+        If a row has no column of its name, a cell holds text, or a table without names of rows is
+        not symmetric.
     """
-    (_, *columns), rows = _split(path)
+    header, rows = _split(path)
+    nodes = [row.partition("\t")[0] for row in rows]
+    names, has_nodes = _matrix_names(path, header, nodes)
+    if has_nodes:
+        row_of = {name: position for position, name in enumerate(nodes)}
+        bodies = [row.partition("\t")[2] for row in rows]
+        matrix = _numbers(path, bodies)[[row_of[name] for name in names]]
+    else:
+        matrix = _numbers(path, rows)
+        if not np.allclose(matrix, matrix.T, atol=_ROUNDING, equal_nan=True):
+            raise InputError(
+                f"{path} has no column Node, and is not symmetric, so its columns do not name its "
+                "rows. Add a first column Node with the names of the rows."
+            )
+    sidecar = path.with_suffix(".json")
+    about = read_json(sidecar) if sidecar.is_file() else {}
+    return Connectome(
+        matrix,
+        names,
+        matrix_measure(path),
+        fisher_z=about.get("FisherZ") is True,
+    )
+
+
+_ROUNDING = 1e-6
+"""By which a written matrix may differ from its mirror image."""
+
+
+def _matrix_names(
+    path: Path, header: tuple[str, ...], nodes: Sequence[str]
+) -> tuple[tuple[str, ...], bool]:
+    """Tell the names of a matrix's columns, and whether its first column names the rows."""
+    columns = header[1:]
     if not columns:
         raise InputError(
             f"{path} has one column; a matrix has the names of its rows in the first, and a column "
             "for each of them. Write it anew."
         )
-    nodes, bodies = zip(*(row.split("\t", 1) for row in rows), strict=True)
-    if sorted(nodes) != sorted(columns):
+    has_nodes = sorted(nodes) == sorted(columns)
+    if not has_nodes and (len(nodes) != len(header) or header[0] == "Node"):
         raise InputError(
-            f"{path}: the rows name other parcels than the columns. The first column must be "
-            "Node, with the names of the header."
+            f"{path}: the rows name other parcels than the columns: the first column, "
+            f"{header[0]!r}, holds {nodes[0]!r}, …, and the columns are {columns[0]!r}, …. The "
+            "first column must be Node, with the names of the header."
         )
-    row_of = {name: position for position, name in enumerate(nodes)}
-    matrix = _numbers(path, list(bodies))[[row_of[name] for name in columns]]
-    sidecar = path.with_suffix(".json")
-    about = read_json(sidecar) if sidecar.is_file() else {}
-    return Connectome(
-        matrix,
-        tuple(columns),
-        matrix_measure(path),
-        fisher_z=about.get("FisherZ") is True,
-    )
+    names = columns if has_nodes else header
+    check_names(path, names)
+    return names, has_nodes
 
 
 def matrix_measure(path: Path) -> str:
@@ -254,6 +338,12 @@ def _split(path: Path) -> tuple[tuple[str, ...], list[str]]:
 def _numbers(path: Path, rows: list[str]) -> Floats:
     """Parse rows of equal width: (row, column), NaN where a cell is ``n/a`` or empty."""
     cells = (cell for row in rows for cell in row.split("\t"))
+    if any("_" in row for row in rows):
+        # Python would take 1_5 for 15.
+        raise InputError(
+            f"{path} holds text where a number is due (it has an underscore). Numbers and n/a are "
+            "allowed."
+        )
     try:
         flat = [math.nan if cell in _MISSING else float(cell) for cell in cells]
     except ValueError as error:
@@ -267,10 +357,3 @@ def _numbers(path: Path, rows: list[str]) -> Floats:
             "allowed."
         )
     return values
-
-
-def _is_fraction(name: str) -> bool:
-    try:
-        return not float(name).is_integer()
-    except ValueError:
-        return False

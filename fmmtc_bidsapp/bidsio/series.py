@@ -29,6 +29,7 @@ from fmmtc_bidsapp.bidsio.names import (
     parcel_table_patterns,
 )
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity
+from fmmtc_bidsapp.bidsio.read import check_series
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Exclusion, SeriesFile
 
@@ -150,7 +151,7 @@ def _unfinished(uncleaned: Candidate, desc: str) -> Exclusion:
 
 
 def _describe_series(candidate: Candidate, root: Path) -> SeriesFile:
-    series, has_quality, sidecar = describe(candidate, root)
+    series, has_quality, sidecar = describe(candidate, root, check_series)
     if not has_quality and "AtlasDigest" in sidecar:
         raise InputError(
             f"{candidate.path.name} has no quality table, which is written last: the run failed or "

@@ -18,7 +18,7 @@ from fmmtc_bidsapp.bidsio.quality import (
     matrices_of,
     write_group_quality,
 )
-from fmmtc_bidsapp.bidsio.read import read_parcel_names, read_relmat
+from fmmtc_bidsapp.bidsio.read import read_matrix_names, read_relmat
 from fmmtc_bidsapp.bidsio.series import read_atlas_table
 from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
 from fmmtc_bidsapp.errors import InputError
@@ -127,7 +127,7 @@ def _relate(output_dir: Path, kind: _Kind, usable: _Usable) -> tuple[MotionConne
         if of_run.mean_fd is not None:
             scan = _Scan(path, of_run.mean_fd, of_run.n_volumes, of_run.num_retained_volumes)
             people[run.participant_id].append(scan)
-    parcels = read_parcel_names(there[0][1])[1:]
+    parcels = read_matrix_names(there[0][1])
     result = relate_motion(
         (_matrix(scans, kind.measure, parcels) for scans in people.values()),
         np.array([_mean_fd_mm(scans) for scans in people.values()]),

@@ -1,0 +1,112 @@
+"""Columns of a table of parcels: each must be a parcel, with its name."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.errors import InputError
+
+__all__ = ["check_names", "counter", "refuse_counters"]
+
+_NO_NAME = frozenset({"", "n/a", "na", "nan"})
+_UNNAMED = re.compile(r"Unnamed: \d+")
+"""What pandas calls a column without a name when it reads a table and writes it again."""
+
+_FEWEST_STEPS = 3
+_FEWEST_RISING = 20
+"""Rows from which a column that rises all along is no signal: a time with gaps rises so."""
+_ROUNDING = 1e-6
+
+
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse a header that does not name every column once.
+
+    Parameters
+    ----------
+    path
+        The table, for the message.
+    names
+        (column,) the header's cells.
+
+    Raises
+    ------
+    InputError
+        With the number of the column.
+    """
+    numbers = [number for number in map(_number, names) if number is not None]
+    if not _may_be_labels(numbers) or (len(numbers) == len(names) and not _rise(numbers)):
+        raise InputError(f"{path} has no header: its first row is numbers. Add the parcel names.")
+    for number, name in enumerate(names, start=1):
+        if name.strip().casefold() in _NO_NAME or _UNNAMED.fullmatch(name.strip()):
+            raise InputError(
+                f"{path}: column {number} of {len(names)} has no name (its header is {name!r}), as "
+                "an index that pandas wrote or a tab at the end of the lines has none. Every "
+                "column must be a parcel. Write the table without that column."
+            )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            f"{path} names a column twice ({twice!r}). Give every column its own name."
+        )
+
+
+def _number(name: str) -> float | None:
+    try:
+        return float(name)
+    except ValueError:
+        return None
+
+
+def _may_be_labels(numbers: Sequence[float]) -> bool:
+    return all(number.is_integer() for number in numbers if not math.isnan(number))
+
+
+def _rise(labels: Sequence[float]) -> bool:
+    """Say whether labels of an atlas stand in their order, as giga_connectome writes them."""
+    return all(one < other for one, other in pairwise(labels))
+
+
+def counter(values: NDArray[np.float64]) -> int | None:
+    """Find the first column that counts or tells the time, (time, column) -> its position."""
+    if len(values) <= _FEWEST_STEPS:
+        return None
+    steps = np.diff(values, axis=0)
+    even = (steps[0] != 0) & np.isclose(steps, steps[0], rtol=_ROUNDING, atol=0).all(axis=0)
+    if len(values) >= _FEWEST_RISING:
+        even |= (steps > 0).all(axis=0) | (steps < 0).all(axis=0)
+    return int(even.argmax()) if even.any() else None
+
+
+def refuse_counters(path: Path, names: Sequence[str], values: NDArray[np.float64]) -> None:
+    """Refuse a table in which a column counts the volumes or tells their time.
+
+    Parameters
+    ----------
+    path
+        The table, for the message.
+    names
+        (column,)
+    values
+        (time, column)
+
+    Raises
+    ------
+    InputError
+        With the name of the column and its first values.
+    """
+    found = counter(values)
+    if found is None:
+        return
+    start = ", ".join(f"{value:g}" for value in values[:3, found])
+    raise InputError(
+        f"{path}: column {names[found]!r} goes {start}, … in the same direction from the first "
+        "volume to the last, as an index or a time does and no BOLD signal. Every column must be "
+        "a parcel. Write the table without that column."
+    )
