@@ -14,6 +14,7 @@ from fmmtc_bidsapp.nifti_header import (
     LONGEST_HEADER_BYTES,
     MAX_DEFLATE_RATIO,
     data_offset_problem,
+    placement_problem,
 )
 
 __all__ = ["open_image"]
@@ -25,11 +26,12 @@ def open_image(path: Path) -> Any:
     Raises
     ------
     ValueError
-        If its header promises more than the file can hold.
+        If its header promises more than the file can hold, or does not say where voxels lie.
     OSError, nibabel's own
         As `nibabel.load`.
     """
-    problem = data_offset_problem(_start_of(path))
+    start = _start_of(path)
+    problem = data_offset_problem(start) or placement_problem(start)
     if problem is not None:
         raise ValueError(problem)
     image: Any = nib.load(path)

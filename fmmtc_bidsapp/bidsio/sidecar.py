@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ __all__ = ["finite_number", "read_json", "read_sidecar", "repetition_time_s"]
 
 _SHORTEST_TR_S, _LONGEST_TR_S = 0.001, 100.0
 """Above the second the BIDS validator, too, takes a number for milliseconds."""
+_EVEN = 0.01
+"""Share of a step by which times between volumes may differ, as some are rounded."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -116,27 +119,61 @@ def repetition_time_s(sidecar: dict[str, Any], path: Path) -> float | None:
     Returns
     -------
     float or None
-        Seconds, from ``RepetitionTime`` or a numeric ``SamplingFrequency``; None without either.
+        Seconds, from ``RepetitionTime``, an evenly spaced ``VolumeTiming`` or a numeric
+        ``SamplingFrequency``; None without any.
 
     Raises
     ------
     InputError
-        If it is there but no number of seconds from 0.001 to 100.
+        If it is there but no number of seconds from 0.001 to 100, if volumes are not evenly
+        spaced in time, or if the two disagree.
     """
     value = sidecar.get("RepetitionTime")
-    if value is None:
+    step_s = _even_step_s(sidecar.get("VolumeTiming"), path)
+    if value is None and step_s is None:
         frequency_hz = finite_number(sidecar.get("SamplingFrequency"))
         # XCP-D writes the word "TR" here, which tells nothing.
         if frequency_hz is None or frequency_hz <= 0:
             return None
         value = 1 / frequency_hz
-    tr_s = finite_number(value)
+    tr_s = finite_number(step_s if value is None else value)
     if tr_s is None or not _SHORTEST_TR_S <= tr_s <= _LONGEST_TR_S:
         raise InputError(
             f"RepetitionTime of {path} is {value!r}; it must be a number of seconds, "
             f"{_SHORTEST_TR_S:g} to {_LONGEST_TR_S:g}."
         )
+    if step_s is not None and abs(step_s - tr_s) > _EVEN * tr_s:
+        raise InputError(
+            f"The sidecar of {path} says a RepetitionTime of {tr_s:g} s, and by VolumeTiming "
+            f"volumes are {step_s:g} s apart. BIDS allows one of the two: remove the wrong one."
+        )
     return tr_s
+
+
+def _even_step_s(onsets: Any, path: Path) -> float | None:
+    """Return the time between volumes by their onsets, which must be evenly spaced."""
+    if onsets is None:
+        return None
+    known = onsets if isinstance(onsets, list) else []
+    times_s = [finite_number(each) for each in known]
+    steps_s = [
+        later - earlier
+        for earlier, later in pairwise(times_s)
+        if earlier is not None and later is not None
+    ]
+    if not steps_s or len(steps_s) != len(times_s) - 1 or min(steps_s) <= 0:
+        raise InputError(
+            f"VolumeTiming of {path} must list when each volume began, in seconds and in order. "
+            "Repair the sidecar."
+        )
+    mean_s = sum(steps_s) / len(steps_s)
+    if max(abs(step_s - mean_s) for step_s in steps_s) > _EVEN * mean_s:
+        raise InputError(
+            f"The volumes of {path} are not evenly spaced in time: by VolumeTiming they are "
+            f"{min(steps_s):g} to {max(steps_s):g} s apart. Filters, trends and models need one "
+            "repetition time, so a run like this cannot be used."
+        )
+    return mean_s
 
 
 def finite_number(value: Any) -> float | None:

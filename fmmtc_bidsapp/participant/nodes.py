@@ -44,7 +44,13 @@ from fmmtc_bidsapp.signals.denoise import clean
 from fmmtc_bidsapp.signals.parcellate import parcel_means
 from fmmtc_bidsapp.signals.placement import placed_once
 from fmmtc_bidsapp.signals.quality import assess
-from fmmtc_bidsapp.signals.space import Grid, mask_overlap, read_grid, read_mask
+from fmmtc_bidsapp.signals.space import (
+    Grid,
+    header_remarks,
+    mask_overlap,
+    read_grid,
+    read_mask,
+)
 
 __all__ = [
     "Clean",
@@ -103,12 +109,14 @@ class Parcellate(SimpleInterface):
             target=self.inputs.target,
             transform=_path_or_none(self.inputs.transform),
         )
-        mask = read_mask(Path(self.inputs.mask), grid)
+        mask_path = Path(self.inputs.mask)
+        mask = read_mask(mask_path, grid)
         means = parcel_means(bold, placed, mask=mask, min_coverage=self.inputs.min_coverage)
         about = {
             "resampling": placed.resampling,
             "template_overlap": _overlap(mask, grid, self.inputs.template_mask),
             "anat_overlap": _overlap(mask, grid, self.inputs.anat_mask),
+            "remarks": header_remarks([bold, mask_path, atlas.image]),
         }
         self._results["means"] = save_means(Path(runtime.cwd) / "means.npz", means, about)
         return runtime
@@ -132,7 +140,12 @@ class ParcellateCifti(SimpleInterface):
             atlas.index,
             min_coverage=self.inputs.min_coverage,
         )
-        about = {"resampling": "none", "template_overlap": None, "anat_overlap": None}
+        about: dict[str, Any] = {
+            "resampling": "none",
+            "template_overlap": None,
+            "anat_overlap": None,
+            "remarks": [],
+        }
         self._results["means"] = save_means(Path(runtime.cwd) / "means.npz", means, about)
         return runtime
 
@@ -242,6 +255,7 @@ class Write(SimpleInterface):
             atlas_resampling=about["resampling"],
             template_overlap=about["template_overlap"],
             anat_overlap=about["anat_overlap"],
+            image_remarks=about["remarks"],
             min_volumes=self.inputs.min_volumes,
             min_dof=self.inputs.min_dof,
         )
@@ -254,7 +268,8 @@ class Write(SimpleInterface):
             read_strategy_text(self.inputs.strategy),
             Connectome(shown, atlas.names, files.measure, self.inputs.fisher_z),
             quality,
-            json.loads(self.inputs.sidecar) | {"AtlasResampling": about["resampling"]},
+            json.loads(self.inputs.sidecar)
+            | {"AtlasResampling": about["resampling"], "ImageNotes": about["remarks"]},
             self.inputs.confound_sources,
         )
         self._results["qc"] = str(files.qc)

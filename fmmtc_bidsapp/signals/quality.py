@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,6 +107,7 @@ def assess(
     atlas_resampling: str,
     template_overlap: Mapping[str, float] | None,
     anat_overlap: Mapping[str, float] | None,
+    image_remarks: Sequence[str] = (),
     min_volumes: int,
     min_dof: int,
 ) -> RunQuality:
@@ -135,6 +136,8 @@ def assess(
     template_overlap, anat_overlap
         ``dice``, ``correlation`` and ``overlap`` of the brain mask with the template's and with the
         anatomical image's; None where it was not measured.
+    image_remarks
+        What a reader must know of the images' headers.
     min_volumes, min_dof
         Retained volumes and degrees of freedom below which the run is unusable.
 
@@ -161,7 +164,7 @@ def assess(
         usable=True,
         reasons="n/a",
     )
-    return _judge(measured, Limits(min_volumes, min_dof))
+    return _judge(measured, Limits(min_volumes, min_dof), image_remarks)
 
 
 def _timing(means: ParcelMeans, tr_sidecar_s: float | None) -> dict[str, Any]:
@@ -230,13 +233,14 @@ def _masks(kind: str, overlap: Mapping[str, float] | None) -> dict[str, Any]:
     return {f"{kind}_{name}": None if overlap is None else overlap[name] for name in names}
 
 
-def _judge(run: RunQuality, limits: Limits) -> RunQuality:
+def _judge(run: RunQuality, limits: Limits, remarks: Sequence[str]) -> RunQuality:
     applying = [rule for rule in RULES if rule.applies(run, limits)]
     figures = vars(run) | vars(limits)
+    reasons = [*(rule.reason.format_map(figures) for rule in applying), *remarks]
     return replace(
         run,
         usable=not any(rule.excludes for rule in applying),
-        reasons="; ".join(rule.reason.format_map(figures) for rule in applying) or "n/a",
+        reasons="; ".join(reasons) or "n/a",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fmmtc_bidsapp.signals.volumes import ImageInfo, iterate_volumes, read_info
 __all__ = [
     "Grid",
     "MaskOverlap",
+    "header_remarks",
     "labels_on_grid",
     "mask_overlap",
     "read_grid",
@@ -25,6 +27,10 @@ __all__ = [
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int32]
+
+
+MASK_ROUNDING = 0.01
+"""By which a voxel of a mask may miss 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,17 @@ def read_grid(image: Path) -> Grid:
         The file is not a readable NIfTI image.
     """
     return _grid(read_info(image))
+
+
+def header_remarks(images: Sequence[Path]) -> list[str]:
+    """Say what a reader must know of the headers of images, each with its file's name.
+
+    Raises
+    ------
+    InputError
+        A file is not a readable NIfTI image.
+    """
+    return [f"{each.name}: {remark}" for each in images for remark in read_info(each).remarks]
 
 
 def read_labels(image: Path) -> Labels:
@@ -115,14 +132,15 @@ def labels_on_grid(
 
 
 def read_mask(image: Path, grid: Grid) -> Bools:
-    """Return a brain mask as (x, y, z) of the data's grid; above 0 is inside.
+    """Return a brain mask as (x, y, z) of the data's grid; 1 is inside, 0 outside.
 
     A mask that differs in axis order or direction only is reoriented.
 
     Raises
     ------
     InputError
-        The file is not a readable 3D NIfTI image, is empty, or lies on another grid.
+        The file is not a readable 3D NIfTI image, is empty, holds anything but 0 and 1 (rounding
+        aside), or lies on another grid.
     """
     own_grid = read_grid(image)
     lookup = look_up(grid, own_grid)
@@ -131,7 +149,7 @@ def read_mask(image: Path, grid: Grid) -> Bools:
             f"{image} is on another grid than the BOLD image: the mask has {own_grid}, the image "
             f"{grid}. Give the mask that fMRIPrep wrote for this run, space and resolution."
         )
-    inside = lookup.carry(_read_volume(read_info(image)) > 0)
+    inside = lookup.carry(_read_inside(image))
     if not inside.any():
         raise InputError(f"{image} has no voxel above 0. Run fMRIPrep again for this run.")
     return inside
@@ -155,11 +173,11 @@ def mask_overlap(mask: Bools, grid: Grid, other_mask: Path) -> MaskOverlap:
     Raises
     ------
     InputError
-        The other mask is not a readable 3D NIfTI image, or none of it lies on the grid; or
-        ``mask`` is empty.
+        The other mask is not a readable 3D NIfTI image of 0 and 1, or none of it lies on the grid;
+        or ``mask`` is empty.
     """
     own_grid = read_grid(other_mask)
-    other = look_up(grid, own_grid).carry(_read_volume(read_info(other_mask)) > 0)
+    other = look_up(grid, own_grid).carry(_read_inside(other_mask))
     n_smaller = min(mask.sum(), other.sum())
     if n_smaller == 0:
         raise InputError(
@@ -180,6 +198,20 @@ def mask_overlap(mask: Bools, grid: Grid, other_mask: Path) -> MaskOverlap:
 def _grid(info: ImageInfo) -> Grid:
     x, y, z = info.shape[:3]
     return Grid((x, y, z), info.affine)
+
+
+def _read_inside(mask: Path) -> Bools:
+    """Return where a mask is 1: (x, y, z) on its own grid."""
+    values = _read_volume(read_info(mask))
+    inside = values > 0.5
+    wrong = ~(np.abs(values - inside) <= MASK_ROUNDING)
+    if wrong.any():
+        raise InputError(
+            f"{mask} holds {values[wrong][0]:g}, and {wrong.sum()} voxels in all that are neither "
+            "0 nor 1. Give a mask of 0 and 1, not a probability map or one that was resampled with "
+            "interpolation."
+        )
+    return inside
 
 
 def _read_volume(info: ImageInfo) -> Floats:

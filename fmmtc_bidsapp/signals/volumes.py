@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,11 +23,12 @@ from fmmtc_bidsapp.nifti_header import (
     LONGEST_HEADER_BYTES,
     MAX_DEFLATE_RATIO,
     data_offset_problem,
+    placement_problem,
 )
 
 __all__ = ["ImageInfo", "iterate_volumes", "plausible_tr_s", "read_info"]
 
-# By NIfTI's codes of units of time; 0 is unknown, which is written where seconds are meant.
+# By NIfTI's codes of units of time; 0 is unknown.
 SECONDS_PER_UNIT = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 _UNIT_OF_TIME = 0x38
 """Bits of ``xyzt_units``."""
@@ -40,6 +42,13 @@ _UNREADABLE = (
     *(ImageFileError, HeaderDataError, zlib.error, OSError, EOFError),
     *(ValueError, ArithmeticError, LookupError, MemoryError),
 )
+
+LARGEST_DISAGREEMENT_MM = 1.0
+"""By which qform and sform may differ without a remark: rounding, and oblique axes straightened."""
+
+_SHORTEST_BOLD_TR_S, _LONGEST_BOLD_TR_S = 0.1, 20.0
+_DEFAULT_ZOOM = 1.0
+"""What libraries write where nobody gave them a time between volumes."""
 
 READ_AGAIN = "Run fMRIPrep again, or `datalad get` the file."
 
@@ -61,6 +70,8 @@ class ImageInfo:
     """A voxel's value is ``slope * stored + intercept``."""
     tr_s: float | None
     """Repetition time; None where the header gives none that can be one."""
+    remarks: tuple[str, ...] = ()
+    """What a reader must know of the header."""
 
     @property
     def n_volumes(self) -> int:
@@ -80,12 +91,13 @@ def read_info(image: Path) -> ImageInfo:
     ------
     InputError
         The file is missing, has no content (a DataLad file that was not fetched), is no NIfTI
-        image, holds something else than real numbers in three dimensions or more, or is too small
-        for what its header promises.
+        image, holds something else than real numbers in three dimensions or more, is too small
+        for what its header promises, or does not say where its voxels lie.
     """
     _require_content(image)
     try:
-        _require_short_header(image)
+        start = _start_of(image)
+        _require_short_header(image, start)
         loaded = nib.load(image)
     except _UNREADABLE as error:
         raise InputError(
@@ -94,6 +106,7 @@ def read_info(image: Path) -> ImageInfo:
         ) from error
     if not isinstance(loaded, nib.Nifti1Image) or not isinstance(loaded.dataobj, ArrayProxy):
         raise InputError(f"{image} is a {type(loaded).__name__}; a volumetric NIfTI is needed.")
+    _require_placement(image, start)
     stored = loaded.dataobj
     info = ImageInfo(
         path=image,
@@ -104,6 +117,7 @@ def read_info(image: Path) -> ImageInfo:
         slope=float(stored.slope),
         intercept=float(stored.inter),
         tr_s=_tr_s(loaded.header),
+        remarks=_disagreement(loaded),
     )
     _require_real_volumes(info)
     _require_plausible_size(info)
@@ -183,17 +197,46 @@ def _require_content(image: Path) -> None:
         )
 
 
-def _require_short_header(image: Path) -> None:
-    """Refuse a header with more before the data than anybody writes: nibabel would read it all."""
+def _start_of(image: Path) -> bytes:
+    """Read as much as a header may take; nothing where nibabel will say what is wrong."""
     try:
         with _open(image) as stream:
-            start = stream.read(LONGEST_HEADER_BYTES)
+            return stream.read(LONGEST_HEADER_BYTES)
     except (OSError, EOFError, igzip_lib.IsalError):  # type: ignore[misc]
-        # nibabel will say what is wrong.
-        return
+        return b""
+
+
+def _require_short_header(image: Path, start: bytes) -> None:
+    """Refuse a header with more before the data than anybody writes: nibabel would read it all."""
     problem = data_offset_problem(start)
     if problem is not None:
         raise InputError(f"{image} is damaged: {problem}. {READ_AGAIN}")
+
+
+def _require_placement(image: Path, start: bytes) -> None:
+    """Refuse a header that says nothing of where voxels lie: nibabel would make an affine up."""
+    problem = placement_problem(start)
+    if problem is not None:
+        raise InputError(
+            f"{image}: {problem}. fMRIPrep writes it into every image; a later program has lost "
+            f"it. {READ_AGAIN}"
+        )
+
+
+def _disagreement(loaded: nib.Nifti1Image) -> tuple[str, ...]:
+    """Say how far apart qform and sform place voxels, where the header has both."""
+    if not (loaded.header["qform_code"] > 0 and loaded.header["sform_code"] > 0):
+        return ()
+    try:
+        qform, sform = loaded.get_qform(), loaded.get_sform()
+    except (HeaderDataError, ValueError):
+        return ("its qform cannot be read; its sform is used",)
+    ends = product(*((0, length - 1) for length in loaded.shape[:3]))
+    corners = np.array([(*corner, 1) for corner in ends], dtype=np.float64).T
+    apart_mm = float(np.linalg.norm(((qform - sform) @ corners)[:3], axis=0).max())
+    if apart_mm <= LARGEST_DISAGREEMENT_MM:
+        return ()
+    return (f"its qform and sform lie up to {apart_mm:.0f} mm apart; its sform is used",)
 
 
 def _require_real_volumes(info: ImageInfo) -> None:
@@ -230,8 +273,15 @@ def _tr_s(header: Any) -> float | None:
     zooms = header.get_zooms()
     if len(zooms) < 4:
         return None
-    unit = int(header["xyzt_units"]) & _UNIT_OF_TIME
-    return plausible_tr_s(float(zooms[3]) * SECONDS_PER_UNIT.get(unit, np.nan))
+    step, unit = float(zooms[3]), int(header["xyzt_units"]) & _UNIT_OF_TIME
+    if unit == 0 and not _can_only_be_seconds(step):
+        return None
+    return plausible_tr_s(step * SECONDS_PER_UNIT.get(unit, np.nan))
+
+
+def _can_only_be_seconds(step: float) -> bool:
+    """Say whether a number without a unit is a BOLD scan's repetition time in no other unit."""
+    return step != _DEFAULT_ZOOM and _SHORTEST_BOLD_TR_S <= step <= _LONGEST_BOLD_TR_S
 
 
 def plausible_tr_s(tr_s: float) -> float | None:

@@ -448,3 +448,12 @@ def test_the_cache_follows_the_users_folders(monkeypatch, tmp_path):
     monkeypatch.delenv("FMMTC_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_dir() == tmp_path / "fmmtc"
+
+
+def test_an_atlas_whose_header_gives_no_orientation_is_refused(personal):
+    image = personal()
+    content = bytearray(gzip.decompress(image.read_bytes()))
+    content[252:256] = bytes(4)
+    image.write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match="does not say where voxels lie"):
+        resolve_atlas(str(image))

@@ -350,6 +350,36 @@ def test_a_repetition_time_that_can_be_none_excludes_its_run(fmriprep, told):
     assert "it must be a number of seconds, 0.001 to 100" in exclusion.reason
 
 
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"VolumeTiming": [0, 2, 4, 8.5, 10.5]}, "2 to 4.5 s apart"),
+        ({"VolumeTiming": [0, 2, 4], "RepetitionTime": 2.5}, "remove the wrong one"),
+        ({"VolumeTiming": [0, 2, 4, 8.5], "RepetitionTime": 2}, "not evenly spaced"),
+        ({"VolumeTiming": [0, 2, 1, 3]}, "in order"),
+        ({"VolumeTiming": [0, "2", 4]}, "in order"),
+        ({"VolumeTiming": [0]}, "in order"),
+        ({"VolumeTiming": 2}, "in order"),
+    ],
+)
+def test_volumes_that_are_not_evenly_spaced_in_time_exclude_their_run(fmriprep, told, words):
+    image, *others = run_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(image, *others)
+    (root / image.replace(".nii.gz", ".json")).write_text(json.dumps(told))
+    runs, (exclusion,) = find(root)
+    assert runs == []
+    assert words in exclusion.reason
+
+
+def test_even_times_of_volumes_give_the_repetition_time(fmriprep):
+    image, *others = run_files("sub-01/func/sub-01_task-rest")
+    root = fmriprep(image, *others)
+    told = {"VolumeTiming": [0.5, 2.501, 4.5, 6.499]}
+    (root / image.replace(".nii.gz", ".json")).write_text(json.dumps(told))
+    (run,), _ = find(root)
+    assert run.tr_s == pytest.approx(2, abs=1e-3)
+
+
 @pytest.mark.parametrize("told", ["1e400", "1" + "0" * 400, "NaN", "true", '"0.5"'])
 def test_a_start_time_that_is_no_number_is_left_open(fmriprep, told):
     image, *others = run_files("sub-01/func/sub-01_task-rest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -131,3 +132,36 @@ def test_a_repetition_time_of_the_sidecar_needs_no_word(study: Study, dense: boo
     image = written.files()["dense" if dense else "bold"]
     sidecar = image.with_name(f"{image.name.partition('.')[0]}.json")
     assert json.loads(sidecar.read_text())["RepetitionTime"] == TR_S
+
+
+@pytest.mark.parametrize("which", ["bold", "mask", "atlas", "anat mask"])
+def test_no_image_without_an_orientation_in_its_header_is_used(study: Study, which: str) -> None:
+    written = study(n_planes=4)
+    path = written.files()[which]
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[252:256] = bytes(4)
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match=f"{path.name}.*does not say where voxels lie"):
+        assessed(written)
+    assert not list((written.root.parent / "out").rglob("*_timeseries.tsv"))
+
+
+@pytest.mark.parametrize("which", ["bold", "mask", "atlas"])
+def test_orientations_that_disagree_are_told_in_reasons_and_sidecar(
+    study: Study, which: str
+) -> None:
+    written = study()
+    path = written.files()[which]
+    image = nib.load(path)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    moved = image.header.copy()
+    moved.set_qform(AFFINE + np.eye(4, k=3) * 30, 1)
+    for part in (slice(76, 92), slice(252, 254), slice(256, 280)):
+        content[part] = moved.binaryblock[part]
+    path.write_bytes(gzip.compress(content))
+    found = assessed(written)
+    words = f"{path.name}: its qform and sform lie up to 30 mm apart; its sform is used"
+    assert words in found.reasons
+    start = started(written)
+    told = json.loads(start.files(start.runs[0]).timeseries.with_suffix(".json").read_text())
+    assert told["ImageNotes"] == [words]

@@ -180,6 +180,27 @@ def test_an_empty_mask_is_refused(tmp_path):
         read_mask(path, Grid(SHAPE, AFFINE))
 
 
+@pytest.mark.parametrize("noise", [1e-7, -1e-7, 1e-3])
+def test_rounding_in_a_mask_puts_no_voxel_inside_or_outside(tmp_path, labels, noise):
+    inside = labels > 4
+    path = save(tmp_path / "m.nii.gz", inside + noise)
+    np.testing.assert_array_equal(read_mask(path, Grid(SHAPE, AFFINE)), inside)
+    assert mask_overlap(inside, Grid(SHAPE, AFFINE), path).dice == 1
+
+
+@pytest.mark.parametrize("value", [0.4, 0.6, 2, 255, -1, np.nan, np.inf])
+def test_a_mask_that_holds_anything_but_0_and_1_is_refused(tmp_path, labels, value):
+    values = (labels > 4).astype(float)
+    values[1, 2, 3] = value
+    path = save(tmp_path / "m.nii.gz", values)
+    for read in (
+        lambda: read_mask(path, Grid(SHAPE, AFFINE)),
+        lambda: mask_overlap(labels > 4, Grid(SHAPE, AFFINE), path),
+    ):
+        with pytest.raises(InputError, match="1 voxels in all that are neither 0 nor 1"):
+            read()
+
+
 def test_the_overlap_of_two_masks_is_that_of_the_textbook(tmp_path, labels):
     mask, template = labels > 4, labels > 2
     template[:3] = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 
 import nibabel as nib
 import numpy as np
@@ -194,3 +195,78 @@ def test_a_unit_that_nifti_does_not_know_leaves_the_repetition_time_unknown(plai
     content[UNITS] = 0xFF
     plain.write_bytes(content)
     assert read_info(plain).tr_s is None
+
+
+CODES = [(0, 0), (0, 4), (4, 0), (2, 2), (1, 1)]
+"""qform_code, sform_code; fMRIPrep has written (0, 4) and (2, 2)."""
+
+
+def coded(path, kind, qform, sform, order="<"):
+    """Write an image of a flipped grid with the given codes."""
+    affine = np.array([[-3.0, 0, 0, 9], [0, 3, 0, -6], [0, 0, 3, -4], [0, 0, 0, 1]])
+    image = kind(np.zeros((4, 5, 6), np.float32), affine, kind.header_class(endianness=order))
+    image.header.set_qform(affine, 1)
+    image.header.set_sform(affine, 1)
+    image.to_filename(path)
+    content = bytearray(path.read_bytes())
+    place, form = (252, "2h") if kind is nib.Nifti1Image else (344, "2i")
+    struct.pack_into(order + form, content, place, qform, sform)
+    path.write_bytes(content)
+    return path, affine
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize(("qform", "sform"), CODES)
+def test_an_image_whose_header_gives_no_orientation_is_refused(tmp_path, kind, qform, sform, order):
+    path, affine = coded(tmp_path / "bold.nii", kind, qform, sform, order)
+    for each in (path, compressed(path, path.read_bytes())):
+        if (qform, sform) == (0, 0):
+            with pytest.raises(InputError, match=r"does not say where voxels lie .*sform_code 0"):
+                read_info(each)
+        else:
+            np.testing.assert_allclose(read_info(each).affine, affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("codes", [(7, 0), (0, -1), (-2, 9)])
+def test_a_code_that_nifti_does_not_know_gives_no_orientation_either(tmp_path, codes):
+    path, _ = coded(tmp_path / "bold.nii", nib.Nifti1Image, *codes)
+    assert "does not say where voxels lie" in refusal(path)
+
+
+@pytest.mark.parametrize("zoom", [0.0, -3.0, np.nan, np.inf])
+def test_a_size_of_voxels_that_a_library_would_make_up_is_refused(tmp_path, zoom):
+    path, _ = coded(tmp_path / "bold.nii", nib.Nifti1Image, 4, 0)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 80, zoom)
+    path.write_bytes(content)
+    assert "does not say how its voxels lie" in refusal(path)
+
+
+def test_two_orientations_that_disagree_are_told_and_the_sform_is_used(tmp_path):
+    path, affine = coded(tmp_path / "bold.nii", nib.Nifti1Image, 1, 1)
+    assert read_info(path).remarks == ()
+    image = nib.load(path)
+    # The corners of the first axis, 3 voxels of 3 mm long, change places: 2 * 9 mm at most.
+    flipped = affine @ np.diag([-1, 1, 1, 1])
+    image.header.set_qform(flipped, 1)
+    image.header.set_sform(affine, 1)
+    other = nib.Nifti1Image(image.get_fdata(dtype=np.float32), None, image.header)
+    other.to_filename(tmp_path / "other.nii")
+    found = read_info(tmp_path / "other.nii")
+    np.testing.assert_allclose(found.affine, affine, atol=1e-5)
+    assert found.remarks == ("its qform and sform lie up to 18 mm apart; its sform is used",)
+
+
+@pytest.mark.parametrize(
+    ("unit", "zoom", "known"),
+    [("unknown", 1.0, None), ("unknown", 0.05, None), ("unknown", 2.0, 2.0), ("sec", 1.0, 1.0)],
+)
+def test_a_step_without_a_unit_is_a_repetition_time_only_where_no_library_made_it_up(
+    tmp_path, data, unit, zoom, known
+):
+    image = nib.Nifti1Image(data, np.diag([2, 2, 2, 1]))
+    image.header.set_zooms((2, 2, 2, zoom))
+    image.header.set_xyzt_units("mm", unit)
+    image.to_filename(tmp_path / "bold.nii")
+    assert read_info(tmp_path / "bold.nii").tr_s == known
