@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fmmtc_bidsapp.bidsio.content import content_problem
+from fmmtc_bidsapp.bidsio.distinct_runs import merged_runs, refuse_mixed_tasks, refuse_versions
 from fmmtc_bidsapp.bidsio.names import ParsedName, build_name, parse_name
 from fmmtc_bidsapp.bidsio.quality import read_quality
 from fmmtc_bidsapp.bidsio.query import identity
@@ -25,12 +25,11 @@ __all__ = [
     "is_of_parcels",
     "meant_desc",
     "of_one_atlas_and_space",
-    "refuse_doubles",
+    "runs_of_their_own",
 ]
 
 NO_DESC = NO_SPACE = "(none)"
 _NOT_OF_QUALITY = frozenset({"stat", "meas", "res", "den"})
-_GRID = frozenset({"space", "res", "den", "cohort"})
 
 
 @dataclass(frozen=True)
@@ -115,16 +114,45 @@ def choose(
     return [each for each in found if wanted in (None, value(each))]
 
 
-def refuse_doubles(found: Iterable[Candidate]) -> None:
-    """Refuse a run in two resolutions: it would count twice."""
-    keys = Counter(
-        frozenset(item for item in each.name.entities.items() if item[0] not in _GRID)
-        for each in found
-    )
-    key, count = keys.most_common(1)[0]
-    if count > 1:
-        run = build_name(dict(key), "", "").removesuffix("_")
-        raise UsageError(f"{run} is there in {count} resolutions; keep one of them in the folder.")
+def runs_of_their_own(
+    found: Sequence[Candidate], tasks: Sequence[str]
+) -> tuple[list[Candidate], list[Exclusion]]:
+    """Set apart files that stand for several others, and refuse what would count twice.
+
+    Parameters
+    ----------
+    found
+        Files of one atlas, space and cleaning.
+    tasks
+        Those asked for.
+
+    Returns
+    -------
+    list of Candidate
+        Each a run.
+    list of Exclusion
+        Of the files over several runs.
+
+    Raises
+    ------
+    UsageError
+        For several tasks of which none was asked for, and for one scan in several versions.
+    """
+    entities = [each.name.entities for each in found]
+    refuse_mixed_tasks(entities, tasks)
+    is_merged = merged_runs(entities)
+    runs = [each for each, merged in zip(found, is_merged, strict=True) if not merged]
+    refuse_versions([each.name.entities for each in runs])
+    exclusions = [
+        Exclusion(
+            *identity(each.name.entities),
+            "series",
+            f"{each.path.name} stands for several runs, and the runs are there",
+        )
+        for each, merged in zip(found, is_merged, strict=True)
+        if merged
+    ]
+    return runs, exclusions
 
 
 def describe_all(

@@ -14,10 +14,10 @@ from fmmtc_bidsapp.bidsio.candidates import (
     is_of_parcels,
     meant_desc,
     of_one_atlas_and_space,
-    refuse_doubles,
+    runs_of_their_own,
 )
 from fmmtc_bidsapp.bidsio.names import MATRIX_PATTERNS
-from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity
+from fmmtc_bidsapp.bidsio.query import Query, absent_participants
 from fmmtc_bidsapp.bidsio.read import matrix_measure, read_matrix_names
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Exclusion, SeriesFile
@@ -48,8 +48,8 @@ def find_matrices(
     list of SeriesFile
         Sorted by path, each a matrix.
     list of Exclusion
-        Files that cannot be read, matrices over all runs of a task whose runs are there, and
-        participants asked for that have none.
+        Files that cannot be read, matrices over several runs that are there too, and participants
+        asked for that have none.
 
     Raises
     ------
@@ -66,8 +66,7 @@ def find_matrices(
         )
     chosen = of_one_atlas_and_space(_correlations(selected, folder), atlas, space)
     chosen = choose(chosen, "desc", meant_desc(chosen, desc), lambda each: each.desc)
-    refuse_doubles(chosen)
-    chosen, merged = _without_merged(chosen)
+    chosen, merged = runs_of_their_own(chosen, query.tasks)
     matrices, unreadable = describe_all(chosen, folder, _describe_matrix)
     absent = absent_participants(folder, query, (each.name.entities for each in chosen))
     return matrices, [*absent, *merged, *unreadable]
@@ -87,29 +86,6 @@ def _correlations(found: list[Candidate], folder: Path) -> list[Candidate]:
             "(stat-pearsoncorrelation or meas-PearsonCorrelation in the name), or give the series."
         )
     return kept
-
-
-def _without_merged(found: list[Candidate]) -> tuple[list[Candidate], list[Exclusion]]:
-    """Set apart matrices over all runs of a task, which would count its runs twice."""
-    tasks = {_task(each) for each in found if _has_run(each)}
-    merged = [each for each in found if not _has_run(each) and _task(each) in tasks]
-    exclusions = [
-        Exclusion(
-            *identity(each.name.entities),
-            "series",
-            f"{each.path.name} stands for all runs of the task, and the runs are there",
-        )
-        for each in merged
-    ]
-    return [each for each in found if each not in merged], exclusions
-
-
-def _has_run(candidate: Candidate) -> bool:
-    return "run" in candidate.name.entities
-
-
-def _task(candidate: Candidate) -> frozenset[tuple[str, str]]:
-    return frozenset(item for item in candidate.name.entities.items() if item[0] != "run")
 
 
 def _describe_matrix(candidate: Candidate, root: Path) -> SeriesFile:

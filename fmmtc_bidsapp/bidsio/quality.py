@@ -72,6 +72,11 @@ class RatedRun:
     """Columns that this version does not know, as they stand in the table."""
 
     @property
+    def all_entities(self) -> dict[str, str]:
+        """Those of the run, and space, atlas and desc."""
+        return {**self.entities, "space": self.space, "atlas": self.atlas, "desc": self.desc}
+
+    @property
     def participant_id(self) -> str:
         """The label with its prefix, ``sub-01``."""
         return f"sub-{self.entities['sub']}"
@@ -221,7 +226,7 @@ def matrices_of(run: RatedRun) -> dict[str, Path]:
     InputError
         If one is there in two resolutions: it would count twice.
     """
-    own = {**run.entities, "space": run.space, "atlas": run.atlas, "desc": run.desc}
+    own = run.all_entities
     measures = {statistic: measure for measure, statistic in STATISTICS.items()}
     found: dict[str, Path] = {}
     for path in sorted(run.path.parent.glob("sub-*_relmat.tsv")):

@@ -20,7 +20,7 @@ from fmmtc_bidsapp.bidsio.candidates import (
     is_of_parcels,
     meant_desc,
     of_one_atlas_and_space,
-    refuse_doubles,
+    runs_of_their_own,
 )
 from fmmtc_bidsapp.bidsio.names import (
     SERIES_PATTERNS,
@@ -88,12 +88,14 @@ def find_series(
     list of SeriesFile
         Sorted by path.
     list of Exclusion
-        Files that cannot be read, and participants asked for that have none.
+        Files that cannot be read, series over several runs that are there too (XCP-D), and
+        participants asked for that have none.
 
     Raises
     ------
     UsageError
-        If several cleanings or atlases are there, or none is the one asked for.
+        If several cleanings, atlases or tasks are there, or none is the one asked for; or one scan
+        in several versions.
     InputError
         If nothing is selected.
     """
@@ -108,12 +110,13 @@ def find_series(
     desc = meant_desc(chosen, desc)
     cleaned, companions = _apart(chosen) if desc is None else (chosen, _apart(chosen)[1])
     chosen = choose(cleaned, "desc", desc, lambda each: each.desc)
-    refuse_doubles(chosen)
+    chosen, merged = runs_of_their_own(chosen, query.tasks)
     there = {each.run for each in chosen}
     lone = [each for each in companions if each.run not in there]
     exclusions = [
         *absent_participants(folder, query, (each.name.entities for each in (*chosen, *lone))),
         *(_unfinished(each, chosen[0].desc) for each in lone),
+        *merged,
     ]
     series, unreadable = describe_all(chosen, folder, _describe_series)
     return series, [*exclusions, *unreadable]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fmmtc_bidsapp.bidsio.distinct_runs import merged_runs
 from fmmtc_bidsapp.bidsio.names import group_motion_connectivity
 from fmmtc_bidsapp.bidsio.quality import (
     RatedRun,
@@ -93,7 +94,9 @@ def write_quality(output_dir: Path) -> str:
     OutputError
         If a file cannot be written.
     """
-    runs = find_quality(output_dir)
+    rated = find_quality(output_dir)
+    merged = merged_runs([each.all_entities for each in rated])
+    runs = [each for each, is_merged in zip(rated, merged, strict=True) if not is_merged]
     write_group_quality(output_dir, runs)
     usable = [(run, matrices_of(run)) for run in runs if run.quality.usable]
     kinds = sorted({_kind(run, measure) for run, found in usable for measure in found})
@@ -105,7 +108,10 @@ def write_quality(output_dir: Path) -> str:
         name: {"Description": text} | _MILLIMETRES.get(name, {}) for name, text in _COLUMNS.items()
     }
     write_json(path.with_suffix(".json"), about)
-    return _summary(runs, {kind: found for kind, (found, _) in results.items()})
+    told = _summary(runs, {kind: found for kind, (found, _) in results.items()})
+    if any(merged):
+        told += f"; left out {sum(merged)} tables that stand for several runs that are there too"
+    return told
 
 
 def _kind(run: RatedRun, measure: str) -> _Kind:

@@ -15,6 +15,7 @@ from fmmtc_bidsapp.bidsio.atlas import cache_dir
 from fmmtc_bidsapp.bidsio.cohort import Cohort, read_cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateColumns, covariate_columns
 from fmmtc_bidsapp.bidsio.dataset import check_configuration
+from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs
 from fmmtc_bidsapp.bidsio.eligibility import Eligible, LabelRow, read_eligible
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.bidsio.quality import has_quality
@@ -199,6 +200,8 @@ def announce(plan: GroupPlan, cohort: Cohort, notice: str) -> None:
     """Say what is about to be done, and what must be known of the people."""
     print(f"fmmtc {__version__}: {plan.analysis} {plan.label} on {plan.series_dir}")
     print(f"Atlas {cohort.atlas_label or 'unnamed'}, {len(cohort.parcels)} parcels")
+    for line in averaged_runs(cohort.people):
+        print(line)
     if cohort.covariate_names:
         covariates = covariate_columns(
             [person.covariates for person in cohort.people], cohort.covariate_names

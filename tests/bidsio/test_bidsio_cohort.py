@@ -252,7 +252,7 @@ def test_a_matrix_over_all_runs_is_left_out_where_the_runs_are_there(cohort, tmp
     matrices(root, ("01", "02"), ending=OURS)
     found = cohort({"sub-01": 1, "sub-02": 0})
     assert [len(person.runs) for person in found.people] == [2, 1]
-    assert "stands for all runs of the task" in reasons(found)["sub-01"]
+    assert "stands for several runs, and the runs are there" in reasons(found)["sub-01"]
 
 
 def test_without_a_table_everyone_with_series_is_read(written, cohort):

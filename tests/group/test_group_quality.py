@@ -135,6 +135,18 @@ def test_runs_of_a_person_are_one_example_and_unusable_ones_none(tmp_path: Path)
     pd.testing.assert_frame_equal(table(once, "qcfc"), table(twice, "qcfc"))
 
 
+def test_a_quality_table_over_several_runs_that_are_there_is_no_row(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for number, fd_mm in enumerate(FD_MM[:3]):
+        entities = {"sub": f"{number:02d}", "task": "rest"}
+        for run in ("1", "2"):
+            add_run(tmp_path, connectome(rng, fd_mm), {**entities, "run": run}, mean_fd=fd_mm)
+        add_run(tmp_path, connectome(rng, fd_mm), entities, mean_fd=9.0)
+    summary = write_quality(tmp_path)
+    assert "left out 3 tables that stand for several runs" in summary
+    assert table(tmp_path, "qc")["run_id"].tolist() == ["run-1", "run-2"] * 3
+
+
 def test_a_matrix_of_fishers_z_counts_as_the_coefficients_it_stands_for(dataset: Path) -> None:
     write_quality(dataset)
     expected = table(dataset, "qcfc")
