@@ -40,10 +40,15 @@ def error_code(error: str) -> int:
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """0 if all are done, 1 if some are, else the gravest code of what stopped them."""
+    """0 if all are done, 1 if some are, else the gravest code of what stopped them.
+
+    A place that cannot be written is everyone's: it counts as such whoever else is done.
+    """
     codes = [each.code for each in outcomes if each.code]
     if not codes:
         return 0
+    if errors.OutputError.exit_code in codes:
+        return errors.OutputError.exit_code
     return 1 if any(each.status == _DONE for each in outcomes) else max(codes)
 
 

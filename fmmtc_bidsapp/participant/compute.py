@@ -22,7 +22,7 @@ from fmmtc_bidsapp.engine import (
 )
 from fmmtc_bidsapp.errors import AppError, InputError
 from fmmtc_bidsapp.participant.combine import runs_of_a_task
-from fmmtc_bidsapp.participant.outcomes import Problem
+from fmmtc_bidsapp.participant.outcomes import Problem, note_plan
 from fmmtc_bidsapp.participant.resume import Ledger, Stamps, stamps
 from fmmtc_bidsapp.participant.start import Start
 from fmmtc_bidsapp.participant.workflow import (
@@ -212,6 +212,8 @@ def write_reports(
     todo = [who for who in texts if not ledger.is_finished(entries[who], made_from[who])]
     if not todo:
         return []
+    # Else what an earlier call left undone would seem to be the last that is known of them.
+    note_plan(start.plan, todo)
     workflow = report_workflow(start.plan, todo, texts, start.crash_dir)
     results = run_workflow(workflow, start.plan.resources, title="reports")
     for who in todo:

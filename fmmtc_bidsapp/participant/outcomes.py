@@ -6,13 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
+
 from fmmtc_bidsapp.bidsio.names import dataset_description, outcomes_log, run_log_dir
 from fmmtc_bidsapp.bidsio.write import write_text, write_tsv
 from fmmtc_bidsapp.engine import Outcome, exit_code, outcome_columns, print_outcomes
-from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.errors import InputError, OutputError
+from fmmtc_bidsapp.plan import ParticipantPlan, plan_table
 from fmmtc_bidsapp.records import Exclusion
 
-__all__ = ["Problem", "close", "excluded", "keep_crash_files"]
+__all__ = ["Problem", "close", "excluded", "keep_crash_files", "note_plan"]
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,22 @@ def excluded(exclusion: Exclusion, asked: Sequence[str]) -> Problem:
     return Problem(exclusion.participant_id, exclusion.stage, exclusion.reason, code)
 
 
-def keep_crash_files(output_dir: Path, run_id: str, problems: Sequence[Problem]) -> None:
+def note_plan(plan: ParticipantPlan, participants: Collection[str]) -> None:
+    """Write down what was asked for, beside the crash files of everyone it concerns."""
+    text = tomli_w.dumps(plan_table(plan))
+    for participant in sorted(participants):
+        write_text(run_log_dir(plan.output_dir, participant, plan.run_id) / "plan.toml", text)
+
+
+def keep_crash_files(
+    output_dir: Path, run_id: str, problems: Sequence[Problem], *, prefix: str = ""
+) -> None:
     """Copy each crash file beside the participant's plan, where the report points to it."""
     for problem in problems:
         if problem.crash_file is not None:
             log_dir = run_log_dir(output_dir, problem.participant_id, run_id)
             text = problem.crash_file.read_text(encoding="utf-8")
-            write_text(log_dir / problem.crash_file.name, text)
+            write_text(log_dir / f"{prefix}{problem.crash_file.name}", text)
 
 
 def close(output_dir: Path, run_id: str, done: Collection[str], problems: Sequence[Problem]) -> int:
@@ -66,7 +78,9 @@ def close(output_dir: Path, run_id: str, done: Collection[str], problems: Sequen
     # An output folder that is not ours yet stays as it is.
     if dataset_description(output_dir).is_file():
         write_tsv(outcomes_log(output_dir, run_id), outcome_columns(outcomes))
-    return min(code, 1) if done else code or InputError.exit_code
+    if not done:
+        return code or InputError.exit_code
+    return code if code in (0, OutputError.exit_code) else 1
 
 
 def _outcome(participant_id: str, problems: Sequence[Problem]) -> Outcome:

@@ -8,14 +8,12 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
-import tomli_w
-
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.dataset import check_configuration, run_id_after
 from fmmtc_bidsapp.bidsio.names import citation, run_log_dir
-from fmmtc_bidsapp.bidsio.write import PARCEL_MEANS, prepare_output, write_text
+from fmmtc_bidsapp.bidsio.write import PARCEL_MEANS, prepare_output
 from fmmtc_bidsapp.engine import clean_workspace
-from fmmtc_bidsapp.errors import AppError, InputError
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.participant.compute import (
     combine_tasks,
     compute_runs,
@@ -25,9 +23,9 @@ from fmmtc_bidsapp.participant.compute import (
 )
 from fmmtc_bidsapp.participant.cost import expected_s
 from fmmtc_bidsapp.participant.labels import write_labels
-from fmmtc_bidsapp.participant.outcomes import Problem, close, keep_crash_files
+from fmmtc_bidsapp.participant.outcomes import Problem, close, keep_crash_files, note_plan
 from fmmtc_bidsapp.participant.start import Start, begin
-from fmmtc_bidsapp.plan import ParticipantPlan, plan_table
+from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import BoldRun
 from fmmtc_bidsapp.reports.methods import participant_methods, write_citation
 
@@ -75,9 +73,13 @@ def _process(plan: ParticipantPlan) -> int:
     there = [*before, *done]
     combined, not_combined = combine_tasks(start, there)
     problems = _report(start, there, [*start.problems, *broken, *not_combined])
-    if done or combined or not citation(plan.output_dir).is_file():
-        _write_methods(plan)
-    code = close(plan.output_dir, plan.run_id, {run.participant_id for run in there}, problems)
+    people = {run.participant_id for run in there}
+    try:
+        if done or combined or not citation(plan.output_dir).is_file():
+            _write_methods(plan)
+    finally:
+        # How everyone ended is told also where there is no room for the text.
+        code = close(plan.output_dir, plan.run_id, people, problems)
     if plan.resources.clean_workdir and code == 0:
         clean_workspace(plan)
     return code
@@ -89,7 +91,8 @@ def _report(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) 
     # Before the reports, which show them.
     keep_crash_files(plan.output_dir, plan.run_id, problems)
     unwritten = write_reports(start, runs, problems)
-    keep_crash_files(plan.output_dir, plan.run_id, unwritten)
+    # Of a page that is not there: once it is, nothing is to be told of this.
+    keep_crash_files(plan.output_dir, plan.run_id, unwritten, prefix="report-")
     return [*problems, *unwritten]
 
 
@@ -118,7 +121,7 @@ def _hashes(start: Start) -> dict[str, str]:
 def _announce(start: Start, before: Sequence[BoldRun], todo: Sequence[BoldRun]) -> None:
     """Say what will be done, and write it down for everyone it concerns."""
     plan = start.plan
-    _note_plan(plan, todo)
+    note_plan(plan, {run.participant_id for run in todo})
     people = {run.participant_id for run in start.runs}
     print(
         f"fmmtc {__version__}: {_count(start.runs, 'run')} of {_count(people, 'participant')} "
@@ -132,18 +135,11 @@ def _announce(start: Start, before: Sequence[BoldRun], todo: Sequence[BoldRun]) 
     print(end="", flush=True)
 
 
-def _note_plan(plan: ParticipantPlan, runs: Sequence[BoldRun]) -> None:
-    """Write down what was asked for, beside the crash files of everyone it concerns."""
-    text = tomli_w.dumps(plan_table(plan))
-    for participant in sorted({run.participant_id for run in runs}):
-        write_text(run_log_dir(plan.output_dir, participant, plan.run_id) / "plan.toml", text)
-
-
 def _write_methods(plan: ParticipantPlan) -> None:
     """Write the methods text of the whole dataset; a damaged file of someone else's is told."""
     try:
         write_citation(plan.output_dir)
-    except AppError as error:
+    except InputError as error:
         print(f"The methods text could not be written: {error}", file=sys.stderr)
 
 
@@ -162,7 +158,7 @@ def _rebuild_reports(plan: ParticipantPlan) -> int:
         )
     # Files of another configuration are not what these settings would describe.
     join_output(start)
-    _note_plan(plan, there)
+    note_plan(plan, {run.participant_id for run in there})
     write_labels(start, there)
     problems = _report(start, there, [*start.problems, *draw_again(start, there)])
     _write_methods(plan)

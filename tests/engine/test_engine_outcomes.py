@@ -9,7 +9,15 @@ from fmmtc_bidsapp.engine import Outcome, error_code, exit_code, print_outcomes
 
 @pytest.mark.parametrize(
     ("codes", "expected"),
-    [([0, 0], 0), ([0, 65], 1), ([65, 65], 65), ([73, 73], 73), ([65, 73], 73), ([], 0)],
+    [
+        ([0, 0], 0),
+        ([0, 65], 1),
+        ([0, 73], 73),
+        ([65, 65], 65),
+        ([73, 73], 73),
+        ([65, 73], 73),
+        ([], 0),
+    ],
 )
 def test_the_exit_code_says_whether_anyone_finished(codes: list[int], expected: int) -> None:
     outcomes = [

@@ -38,11 +38,16 @@ def half(name: str, mark: str) -> None:
 
 def full(name: str) -> None:
     """Have no room for the second half of a file whose name ends so."""
+    _in_the_middle(name, lambda: _refuse(errno.ENOSPC))
 
-    def refuse() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    _in_the_middle(name, refuse)
+def unwell(name: str) -> None:
+    """Have a disk that fails in the middle of a file whose name ends so."""
+    _in_the_middle(name, lambda: _refuse(errno.EIO))
+
+
+def _refuse(number: int) -> None:
+    raise OSError(number, os.strerror(number))
 
 
 def late(seconds: str) -> None:
@@ -94,7 +99,7 @@ def _wait(mark: str) -> None:
 
 
 FAULTS: dict[str, Callable[..., None]] = {
-    each.__name__: each for each in (pause, die, half, full, late)
+    each.__name__: each for each in (pause, die, half, full, unwell, late)
 }
 
 end = sys.argv.index("--")

@@ -141,6 +141,44 @@ def test_one_worker_killed_for_memory_costs_one_participant_and_is_told(
     assert "1 run finished before" in complete(place, undisturbed)
 
 
+REPORT = "fmmtc_bidsapp.participant.nodes:write_participant_report"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (("full", "sub-02.html"), 73),
+        (("unwell", "sub-02.html"), 73),
+        (("die", REPORT, "sub-02"), 1),
+    ],
+    ids=["full", "unwell", "killed"],
+)
+@pytest.mark.parametrize("again", [(), ("--reports-only",)], ids=["run", "reports-only"])
+def test_a_report_that_failed_is_after_a_rerun_that_of_an_undisturbed_run(
+    fault: tuple[str, ...], code: int, again: tuple[str, ...], place: Place, undisturbed: Place
+) -> None:
+    done = place.run(fault=fault)
+    assert done.code == code, done.text
+    assert "sub-01: done" in done.text
+    assert "sub-02: failed: report" in done.text
+    assert not (place.out / "sub-02.html").exists()
+    done = place.run(*again)
+    assert done.code == 0, done.text
+    require_same(place.out, undisturbed.out)
+
+
+@pytest.mark.slow
+def test_without_room_for_the_methods_text_the_run_ends_with_73_and_a_rerun_writes_it(
+    place: Place, undisturbed: Place
+) -> None:
+    done = place.run(fault=("full", "CITATION.md"))
+    assert done.code == 73, done.text
+    assert "sub-02: done" in done.text
+    assert "CITATION.md: No space left on device" in done.text
+    complete(place, undisturbed)
+
+
 # A place that cannot be written -------------------------------------------------------------------
 
 
