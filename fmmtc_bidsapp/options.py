@@ -228,6 +228,11 @@ class ModelOptions:
     """Bring the series to this repetition time, in seconds, before the encoder sees them (BrainLM
     was trained at 0.735); connectivity stays that of the series as they are."""
 
+    same_input: bool = False
+    """Give every model the same volumes: the first window of each person's first run, connectivity
+    and encoder included. Without it, connectivity and the frozen encoder see all runs whole, and
+    models of series see that window."""
+
     short_series: str = _one_of("drop-patches", "drop-patches", "zero-pad", "refuse")
     """A series shorter than the window: leave the empty patches out, pad with zeros (the paper),
     or exclude the scan."""

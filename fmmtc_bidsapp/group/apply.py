@@ -15,7 +15,12 @@ from fmmtc_bidsapp.engine import Outcome, node_file, raise_failure, run_workflow
 from fmmtc_bidsapp.errors import ModelFileError, UsageError
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import Bundle, check_fits, load_connectivity_range, read_bundle
-from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice, require_repetition_times
+from fmmtc_bidsapp.group.choice import (
+    NO_ENCODER,
+    EncoderChoice,
+    require_repetition_times,
+    same_input_note,
+)
 from fmmtc_bidsapp.group.encoding import Encoded, encode, keep_scale
 from fmmtc_bidsapp.group.exchange import load_fold
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
@@ -229,7 +234,7 @@ def _about(
         "Trainings": bundle.trainings,
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",
-        "Notice": "; ".join(encoded.notes),
+        "Notice": "; ".join(filter(None, (same_input_note(bundle.model), *encoded.notes))),
         "Normalisation": bundle.model.normalisation,
         "Encoder": bundle.model.encoder,
         "EncoderDigest": bundle.encoder_digest,

@@ -10,7 +10,7 @@ import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.learning.models import MODELS, reads_encoder
+from fmmtc_bidsapp.learning.models import MODELS, reads_encoder, tunes_encoder
 from fmmtc_bidsapp.options import ExplainOptions, ModelOptions
 from fmmtc_bidsapp.records import Floats, Person
 
@@ -25,6 +25,7 @@ __all__ = [
     "refuse_surrogates",
     "require_repetition_times",
     "require_series",
+    "same_input_note",
 ]
 
 NO_ENCODER = "none"
@@ -81,18 +82,19 @@ class EncoderChoice:
 _CONTRADICTIONS: Mapping[str, Mapping[str, str]] = {
     NO_ENCODER: {
         "encoder": "reads encoded series; leave --encoder none out",
-        "coordinates": "is tuned from the pre-trained weights; leave --encoder none out",
+        "weights": "is tuned from the pre-trained weights; leave --encoder none out",
         "random encoder": "reads series encoded without pre-training; leave --encoder none out",
     },
     _RANDOM: {
         "random encoder": "stands beside the pre-trained encoder; with --encoder random it is "
         "--network {trained}",
         # The paper's is tuned from them; compare does not have its line either.
-        "coordinates": "is tuned from the pre-trained weights; leave --encoder random out, or take "
+        "weights": "is tuned from the pre-trained weights; leave --encoder random out, or take "
         "--network brainlm, the frozen encoder",
     },
 }
-"""By ``--encoder``, the needs of models that it cannot meet, and what to do."""
+"""By ``--encoder``, the needs of models that it cannot meet, and what to do; ``weights`` are those
+that a fine-tuned encoder starts from."""
 
 
 def refuse_contradictions(
@@ -106,7 +108,7 @@ def refuse_contradictions(
         With the flag to change.
     """
     for name in asked:
-        for need in MODELS[name].needs:
+        for need in (*MODELS[name].needs, *(("weights",) if tunes_encoder(name) else ())):
             why = _CONTRADICTIONS.get(options.encoder, {}).get(need)
             if why is not None:
                 trained = name.removesuffix("-untrained")
@@ -211,6 +213,16 @@ def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats | None, s
     return np.zeros((len(cohort.parcels), 3)), notice
 
 
+def same_input_note(options: ModelOptions) -> str:
+    """Say what ``--same-input`` left the models; empty without it."""
+    if not options.same_input:
+        return ""
+    return (
+        f"--same-input: every model saw the first {options.window} volumes of each person's first "
+        "run, and nothing else"
+    )
+
+
 def require_series(people: Sequence[Person], options: ModelOptions) -> None:
     """Refuse matrices where something must be encoded.
 
@@ -220,6 +232,12 @@ def require_series(people: Sequence[Person], options: ModelOptions) -> None:
         With what to do.
     """
     matrices = [run.path for person in people for run in person.runs if run.is_matrix]
+    if matrices and options.same_input:
+        raise InputError(
+            f"--same-input cuts everybody's series to the same volumes, and there are connectivity "
+            f"matrices alone ({matrices[0]} and others). Give the folder of the series, or leave "
+            "--same-input out."
+        )
     if matrices and options.encoder != NO_ENCODER:
         raise InputError(
             f"There are connectivity matrices alone ({matrices[0]} and others), and the encoder "

@@ -16,9 +16,11 @@ from fmmtc_bidsapp.learning.judge import DomainFits
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, baselines, expand_models, missing_needs
 from fmmtc_bidsapp.learning.paper import (
     FEATURES,
+    TABLE_4_MODELS,
     Domain,
     PaperRow,
     domains,
+    folds_to_fit,
     paper_models,
     paper_rows,
 )
@@ -41,7 +43,8 @@ def compare(plan: GroupPlan) -> list[Outcome]:
     asked = asked_to_compare(plan)
     study = begin(plan, asked)
     cells = _cells(study.plan, study.encoded.examples)
-    study = with_scales(study, (*study.folds, *_folds(cells)))
+    arm_folds = folds_to_fit(cells)
+    study = with_scales(study, (*study.folds, *arm_folds))
     rows = lines(study.plan, asked, study.encoded.examples)
     models = compared_models(asked, rows, study.encoded.examples)
     fits = fit_models(
@@ -56,7 +59,7 @@ def compare(plan: GroupPlan) -> list[Outcome]:
         permute=True,
         keep=models_to_keep(plan, models),
     )
-    across, more, broken = _fit_across(study, cells, models[0])
+    across, more, broken = _fit_across(study, cells, arm_folds, models)
     evaluation = judge_study(study, fits, rows=rows, across=across)
     about, files = about_study(study, fits), GroupFiles(plan.output_dir, plan.label)
     write_study(files, study, fits, evaluation, about)
@@ -91,12 +94,12 @@ def lines(plan: GroupPlan, asked: Sequence[str], examples: Examples) -> tuple[Pa
 
 
 def across_arms(
-    plan: GroupPlan, examples: Examples, main: str
+    plan: GroupPlan, examples: Examples, models: Sequence[str]
 ) -> tuple[tuple[Domain, ...], tuple[str, ...]]:
     """List the cells of Table 4 and the models in each; none where people have no arm."""
     if examples.arms is None:
         return (), ()
-    return _cells(plan, examples), _models(examples, main)
+    return _cells(plan, examples), _models(examples, models)
 
 
 def _cells(plan: GroupPlan, examples: Examples) -> tuple[Domain, ...]:
@@ -112,25 +115,23 @@ def _cells(plan: GroupPlan, examples: Examples) -> tuple[Domain, ...]:
     )
 
 
-def _folds(cells: Sequence[Domain]) -> list[Fold]:
-    return [fold for cell in cells for fold in cell.folds]
-
-
-def _models(examples: Examples, main: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([main, *baselines(examples)]))
+def _models(examples: Examples, compared: Sequence[str]) -> tuple[str, ...]:
+    """List the models of Table 4: the main one, BrainLM and FMM_TC where compared, baselines."""
+    printed = [name for name in compared if name in TABLE_4_MODELS]
+    return tuple(dict.fromkeys([compared[0], *printed, *baselines(examples)]))
 
 
 def _fit_across(
-    study: Study, cells: tuple[Domain, ...], main: str
+    study: Study, cells: tuple[Domain, ...], folds: tuple[Fold, ...], compared: Sequence[str]
 ) -> tuple[DomainFits | None, list[Fits], list[Outcome]]:
-    """Train on each arm; the main model and its baselines alone, and no outcome is shuffled.
+    """Train on each arm the models of Table 4 and the baselines; no outcome is shuffled.
 
     Where that fails altogether, the cross-validation of everybody stands all the same.
     """
     examples, plan = study.encoded.examples, study.plan
     if examples.arms is None:
         return None, [], []
-    models, folds = _models(examples, main), _folds(cells)
+    models = _models(examples, compared)
     if not folds:
         return DomainFits(cells, models, ()), [], []
     try:

@@ -73,6 +73,7 @@ _NETWORKS: Mapping[str, _Network] = {
     "brainlm": _Network(0.0005, 0.0005),
     "brainlm-untrained": _Network(0.0005, 0.0005),
     "brainlm-tuned": _Network(3.0, 0.1),
+    "brainlm-scratch": _Network(3.0, 0.1),
 }
 """By family; the others have a ResNet-18 of connectivity, which all their time goes into."""
 _COLUMNS: Mapping[str, _Columns] = {
@@ -155,6 +156,8 @@ def encode_s(n_volumes: int, tr_s: float | None, n_parcels: int, options: ModelO
     """
     if options.resample_tr is not None and tr_s is not None:
         n_volumes = round(n_volumes * tr_s / options.resample_tr)
+    if options.same_input:
+        n_volumes = min(n_volumes, options.window)
     n_windows = len(window_starts(n_volumes, options.window))
     values = n_parcels * min(n_volumes, options.window)
     return n_windows * options.token_orders * _WINDOW_S * (values / _WINDOW_VALUES) ** 2
@@ -273,6 +276,7 @@ _MAPS: Mapping[str, _Map] = {
     "brainlm": _Map(30.0, 0.0),
     "brainlm-untrained": _Map(30.0, 0.0),
     "brainlm-tuned": _Map(30.0, 0.0),
+    "brainlm-scratch": _Map(30.0, 0.0),
 }
 _TWO_STREAMS_MAP = _Map(30.0, 40.0)
 _LEAST_MAP_S = 0.2

@@ -152,7 +152,7 @@ def _tuned_encoder(inputs: Any) -> BrainLM | None:
     """Build the encoder where a network starts from it, as the people were encoded."""
     options = ModelOptions(**json.loads(inputs.model_options))
     networks = [NETWORKS[family] for name in inputs.models if (family := MODELS[name].family)]
-    if not any(each.slow == "encoder" for each in networks):
+    if not any(each.tunes_encoder for each in networks):
         return None
     return build_encoder(options.encoder, Path(inputs.weights), inputs.seed)
 
@@ -216,7 +216,7 @@ def _scale(inputs: Any) -> Scale | None:
 class _ScaleInput(BaseInterfaceInputSpec):
     series = InputMultiObject(File(exists=True), mandatory=True, desc="every run of these people")
     runs = traits.Str(mandatory=True, desc="of each, its tr_s, as JSON")
-    resample_tr = traits.Str(mandatory=True, desc="seconds or null, as JSON")
+    model_options = traits.Str(mandatory=True, desc="ModelOptions as JSON")
 
 
 class _ScaleOutput(TraitedSpec):
@@ -230,7 +230,8 @@ class FitScale(SimpleInterface):
     output_spec = _ScaleOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        scale = fit_scale_of_runs(_read_runs(self.inputs), json.loads(self.inputs.resample_tr))
+        options = ModelOptions(**json.loads(self.inputs.model_options))
+        scale = fit_scale_of_runs(_read_runs(self.inputs), options)
         self._results["scale"] = save_scale(Path(runtime.cwd) / "scale.npy", scale)
         return runtime
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,6 +36,8 @@ __all__ = [
 
 _MEASURE = "correlation"
 """What the models are shown, whatever the participant level wrote."""
+
+_NOT_FIRST = "not used: with --same-input every model sees the first run alone"
 
 _ROUNDING = 1e-6
 """By which a written correlation may exceed 1, and differ from its mirror image."""
@@ -102,7 +105,8 @@ def encode_person(
     """Encode every run that can be, and merge them.
 
     The encoder and the models of series see what `ModelOptions.resample_tr` makes of a run;
-    connectivity is that of the run as it is.
+    connectivity is that of the run as it is. With `ModelOptions.same_input` all of them see the
+    first window of the first run that can be taken, and nothing else.
 
     Parameters
     ----------
@@ -137,7 +141,10 @@ def encode_person(
         window = first_window(shown, options, config.timepoint_patching_size, scale)
         return _EncodedRun(scan, connect(run.signal, _MEASURE), window, len(run.signal))
 
-    kept, left_out = _keep(runs, encode)
+    if options.same_input:
+        kept, left_out = _keep_first([_first_volumes(run, options) for run in runs], encode)
+    else:
+        kept, left_out = _keep(runs, encode)
     n_volumes = {name: run.n_volumes for name, run in kept.items()}
     fc = combine([run.fc for run in kept.values()], list(n_volumes.values()), _MEASURE)
     scans = [run.scan for run in kept.values() if run.scan is not None]
@@ -157,22 +164,32 @@ def encode_person(
     )
 
 
-def fit_scale_of_runs(runs: Iterable[SeriesRun], resample_tr: float | None) -> Scale:
+def fit_scale_of_runs(runs: Iterable[SeriesRun], options: ModelOptions) -> Scale:
     """Learn the scale of some people from all their runs, as the encoder sees them.
 
     Parameters
     ----------
     runs : iterable of SeriesRun
-        Of the training people, and of nobody else.
-    resample_tr : float or None
-        ``ModelOptions.resample_tr``, in seconds.
+        Of the training people, and of nobody else; those that are encoded.
+    options : ModelOptions
+        How the encoder sees a run.
 
     Raises
     ------
     InputError
         As `fit_scale`.
     """
-    return fit_scale([_shown(run, resample_tr) for run in runs])
+    if options.same_input:
+        runs = [_first_volumes(run, options) for run in runs]
+    return fit_scale([_shown(run, options.resample_tr) for run in runs])
+
+
+def _first_volumes(run: SeriesRun, options: ModelOptions) -> SeriesRun:
+    """Cut a run to the volumes, as scanned, from which the first window of the encoder is made."""
+    n_volumes = options.window
+    if options.resample_tr is not None and run.tr_s is not None:
+        n_volumes = 1 + math.ceil((options.window - 1) * options.resample_tr / run.tr_s)
+    return replace(run, signal=run.signal[:n_volumes])
 
 
 def _shown(run: SeriesRun, resample_tr: float | None) -> Floats:
@@ -256,7 +273,17 @@ _Kept = TypeVar("_Kept")
 def _keep(
     runs: Sequence[_Run], read: Callable[[_Run], _Kept]
 ) -> tuple[dict[str, _Kept], dict[str, str]]:
-    """Take the runs that can be, and say of the others why not."""
+    """Take the runs that can be, and say of the others why not; one at least must be."""
+    kept, left_out = _keep_any(runs, read)
+    if not kept:
+        raise InputError(_reasons(left_out))
+    return kept, left_out
+
+
+def _keep_any(
+    runs: Sequence[_Run], read: Callable[[_Run], _Kept]
+) -> tuple[dict[str, _Kept], dict[str, str]]:
+    """As `_keep`, of none as well."""
     kept: dict[str, _Kept] = {}
     left_out: dict[str, str] = {}
     for run in runs:
@@ -264,6 +291,21 @@ def _keep(
             kept[run.name] = read(run)
         except InputError as error:
             left_out[run.name] = str(error)
-    if not kept:
-        raise InputError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
     return kept, left_out
+
+
+def _reasons(left_out: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+
+
+def _keep_first(
+    runs: Sequence[_Run], read: Callable[[_Run], _Kept]
+) -> tuple[dict[str, _Kept], dict[str, str]]:
+    """Take the first run that can be, and say of the others why not."""
+    left_out: dict[str, str] = {}
+    for i, run in enumerate(runs):
+        kept, lost = _keep_any([run], read)
+        left_out |= lost
+        if kept:
+            return kept, left_out | {each.name: _NOT_FIRST for each in runs[i + 1 :]}
+    raise InputError(_reasons(left_out))

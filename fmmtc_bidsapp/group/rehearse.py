@@ -39,7 +39,7 @@ from fmmtc_bidsapp.group.study import Admitted, admit, warn_of_selection, with_b
 from fmmtc_bidsapp.group.train import asked_to_train
 from fmmtc_bidsapp.group.workflow import ENCODE_GB, MERGE_GB, PREDICT_GB
 from fmmtc_bidsapp.learning.models import refuse_needs
-from fmmtc_bidsapp.learning.paper import Domain
+from fmmtc_bidsapp.learning.paper import Domain, folds_to_fit
 from fmmtc_bidsapp.learning.splits import outer_folds
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Exclusion, Floats, Fold, Person, SeriesFile
@@ -81,8 +81,8 @@ def _compare(plan: GroupPlan) -> None:
         if not row.possible:
             print(f"not to be had: {row.table}, {row.title}: {row.note}")
     models = compared_models(asked, rows, examples)
-    cells, inside = across_arms(admitted.plan, examples, models[0])
-    across = [fold for cell in cells for fold in cell.folds]
+    cells, inside = across_arms(admitted.plan, examples, models)
+    across = folds_to_fit(cells)
     _say_cells(cells)
     _say_encoding(admitted.plan, admitted.cohort, admitted.encoder, (*folds, *across))
     steps = _steps(admitted, examples, folds, models, final=False)

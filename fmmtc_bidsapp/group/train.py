@@ -10,6 +10,7 @@ from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import withdraw_bundle
+from fmmtc_bidsapp.group.choice import same_input_note
 from fmmtc_bidsapp.group.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.keep import keep_bundle
@@ -120,7 +121,9 @@ def about_study(study: Study, fits: Fits) -> dict[str, Any]:
         "NPositive": int((y == 1).sum()),
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",
-        "Notice": "; ".join(filter(None, (study.notice, *encoded.notes))),
+        "Notice": "; ".join(
+            filter(None, (study.notice, same_input_note(plan.model), *encoded.notes))
+        ),
         "Normalisation": plan.model.normalisation,
         "Encoder": plan.model.encoder,
         "EncoderDigest": study.encoder.digest,

@@ -69,10 +69,8 @@ def _compute(
     plan: GroupPlan, model: ModelOptions, *, seed: int, device: str, precision: str
 ) -> dict[str, Any]:
     """Return the inputs that every computing node shares."""
-    # The folder of the weights is no option of the computation: their digest is.
-    options = asdict(model) | {"encoder_weights": None}
     return {
-        "model_options": json.dumps(options, sort_keys=True),
+        "model_options": _options_of_model(model),
         "seed": seed,
         "device": device,
         "use_gpu": device.startswith("cuda"),
@@ -135,7 +133,7 @@ def scale_workflow(
         fit = FitScale(
             series=[str(run.path) for run in runs],
             runs=_repetition_times(runs),
-            resample_tr=json.dumps(plan.model.resample_tr),
+            model_options=_options_of_model(plan.model),
         )
         workflow.add_nodes([_node(fit, name, plan, memory_gb[name])])
     return workflow
@@ -224,6 +222,11 @@ def _own_training(plan: GroupPlan, step: Step) -> TrainOptions:
     """Leave out what does not change this step, so that more repeats or trainings keep it."""
     seeds = plan.train.seeds if step.kind == SHUFFLES else 1
     return replace(plan.train, device="auto", repeats=1, seeds=seeds)
+
+
+def _options_of_model(model: ModelOptions) -> str:
+    """Options as JSON; the folder of the weights is none of them: their digest is."""
+    return json.dumps(asdict(model) | {"encoder_weights": None}, sort_keys=True)
 
 
 def _json(options: TrainOptions | EvaluationOptions | ExplainOptions) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from fmmtc_bidsapp.model.brain_network_transformer import PUBLISHED_SIZE, BrainNetworkSize
-from fmmtc_bidsapp.model.brainlm import BrainLM
+from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Ints
@@ -31,6 +31,8 @@ class Setup:
     bnt: BrainNetworkSize = PUBLISHED_SIZE
     encoder: BrainLM | None = None
     """Where a fine-tuned encoder starts; only ``brainlm-tuned`` needs it."""
+    brainlm: BrainLMConfig = field(default_factory=BrainLMConfig)
+    """Size of the encoder that ``brainlm-scratch`` trains from random weights."""
     adjust: bool = False
     """Whether the covariates are regressed out of what the models see."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from fmmtc_bidsapp.learning.chance import RANDOM
 from fmmtc_bidsapp.learning.compare import COMPARED, compare
 from fmmtc_bidsapp.learning.evaluate import metric_rows
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST
+from fmmtc_bidsapp.learning.outcomes import tested_on
 from fmmtc_bidsapp.learning.paper import TABLE_4, Domain, PaperRow
 from fmmtc_bidsapp.records import (
     ComparisonRow,
@@ -27,7 +28,14 @@ OPTIMISTIC = "optimistic: epoch chosen on the test fold"
 """Said wherever such a figure is shown."""
 
 _ONE_FIT = "one training: the interval is the bootstrap's, given this fit"
+_SAME_PEOPLE = (
+    "mean and SD over {} trainings that are all tested on the same people: the interval is the "
+    "bootstrap's over people, given these fits"
+)
 _GUESSES = "interval: 2.5 and 97.5 % of the draws"
+
+
+_NAN = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +104,7 @@ def domain_lines(
     domains : sequence of Domain
         The cells.
     predictions : sequence of FoldPredictions
-        On their folds, of any models.
+        On `fmmtc_bidsapp.learning.paper.folds_to_fit` of them, of any models.
     titles : dict of str to str
         How a reader calls each model that was to be fitted, in order.
     main : str
@@ -104,8 +112,12 @@ def domain_lines(
     """
     lines: list[Line] = []
     for domain in domains:
-        numbers = {(each.repeat, each.fold) for each in domain.folds}
-        inside = [each for each in predictions if (each.fold.repeat, each.fold.fold) in numbers]
+        cell = {(each.repeat, each.fold): each for each in domain.folds}
+        inside = [
+            tested_on(each, cell[place])
+            for each in predictions
+            if (place := (each.fold.repeat, each.fold.fold)) in cell
+        ]
         ours = _of(inside, main)
         for name, title in titles.items():
             row = PaperRow(
@@ -166,13 +178,25 @@ def _figures(
         return {each.metric: each for each in random}
     if not line.folds:
         return {}
-    return {each.metric: each for each in metric_rows(line.folds, y, weights, COMPARED)}
+    rows = metric_rows(line.folds, y, weights, COMPARED)
+    if _tests_the_same_people(line):
+        rows = [replace(row, mean_low=_NAN, mean_high=_NAN) for row in rows]
+    return {each.metric: each for each in rows}
 
 
 def _differences(line: Line, y: Ints) -> list[Difference]:
     if not line.folds or not line.main:
         return []
-    return compare([*line.main, *line.folds], y, line.main[0].model)
+    found = compare([*line.main, *line.folds], y, line.main[0].model)
+    if _tests_the_same_people(line):
+        return [replace(each, low=_NAN, high=_NAN, p=_NAN) for each in found]
+    return found
+
+
+def _tests_the_same_people(line: Line) -> bool:
+    """Say whether every training is tested on the same people, whom the folds' spread ignores."""
+    first, *others = line.folds
+    return bool(others) and all(np.array_equal(first.fold.test, o.fold.test) for o in others)
 
 
 def _notes(line: Line, y: Ints) -> list[str]:
@@ -188,12 +212,11 @@ def _notes(line: Line, y: Ints) -> list[str]:
         told.append(f"failed on {lost} of {line.n_folds} folds, which its figures leave out")
     if line.n_folds == 1:
         told.append(_ONE_FIT)
+    elif _tests_the_same_people(line):
+        told.append(_SAME_PEOPLE.format(len(line.folds)))
     if all(len(np.unique(y[each.fold.test])) < 2 for each in line.folds):
         told.append("everybody tested has the same outcome: nobody to tell apart")
     return told
-
-
-_NAN = float("nan")
 
 
 def _row(

@@ -31,6 +31,7 @@ __all__ = [
     "needs_there",
     "reads_encoder",
     "refuse_needs",
+    "tunes_encoder",
 ]
 
 
@@ -91,6 +92,9 @@ MODELS: Mapping[str, Model] = {
     "brainlm": _network("brainlm", "BrainLM (frozen)"),
     "brainlm-untrained": _network("brainlm-untrained", "BrainLM without pre-training"),
     "brainlm-tuned": _network("brainlm-tuned", "BrainLM (fine-tuned)", ("coordinates",)),
+    "brainlm-scratch": _network(
+        "brainlm-scratch", "BrainLM (trained from scratch)", ("coordinates",)
+    ),
     "lstm": _network("lstm", "LSTM on series"),
     "resnet-ts": _network("resnet-ts", "ResNet-18 on series"),
     "resnet-fc": _network("resnet-fc", "ResNet-18 on FC"),
@@ -184,13 +188,19 @@ def families(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(each) for each in groups.values())
 
 
-_OF_ENCODER = frozenset({"encoder", "random encoder", "coordinates"})
-"""Needs of models that an encoder is part of: tuned, it is told where the parcels are."""
+_OF_ENCODER = frozenset({"encoder", "random encoder"})
+"""Needs of models that read what an encoder made of the series."""
 
 
 def reads_encoder(name: str) -> bool:
-    """Say whether a model reads what an encoder makes of the series, or holds one itself."""
-    return not _OF_ENCODER.isdisjoint(MODELS[name].needs)
+    """Say whether a model reads encoded series, or starts from the encoder's weights."""
+    return tunes_encoder(name) or not _OF_ENCODER.isdisjoint(MODELS[name].needs)
+
+
+def tunes_encoder(name: str) -> bool:
+    """Say whether a model starts from the weights of the pre-trained encoder and trains them on."""
+    family = MODELS[name].family
+    return family is not None and NETWORKS[family].tunes_encoder
 
 
 def needs_there(examples: Examples) -> frozenset[str]:

@@ -83,6 +83,11 @@ class NetworkKind:
     slow: str | None = None
     """A part that was trained before and is only tuned, at a fiftieth of the learning rate."""
 
+    @property
+    def tunes_encoder(self) -> bool:
+        """Whether training starts from the weights of a pre-trained encoder."""
+        return self.slow == "encoder"
+
 
 _CLS = Stream("cls", ScaledFeatures)
 _RANDOM = Stream("cls_random", ScaledFeatures)
@@ -133,8 +138,11 @@ def _build_bnt(sizes: Sizes, seed: int) -> nn.Module:
 
 
 def _tuned_sizes(examples: Examples, setup: Setup) -> dict[str, Any]:
+    return _brainlm_sizes(examples, _encoder(setup).config)
+
+
+def _brainlm_sizes(examples: Examples, config: BrainLMConfig) -> dict[str, Any]:
     _, n_parcels, n_volumes = _WINDOWS.values(examples).shape
-    config = _encoder(setup).config
     return {
         "n_parcels": n_parcels,
         "n_tokens": n_parcels * (n_volumes // config.timepoint_patching_size),
@@ -152,6 +160,17 @@ def _build_tuned(sizes: Sizes, seed: int) -> nn.Module:
 def _begin_tuned(network: TunedBrainLM, examples: Examples, inputs: Inputs, setup: Setup) -> None:
     """Start from the weights that were given, and standardise what they make of these people."""
     network.encoder.load_state_dict(_encoder(setup).state_dict())
+    _begin_untrained(network, examples, inputs, setup)
+
+
+def _untrained_sizes(examples: Examples, setup: Setup) -> dict[str, Any]:
+    return _brainlm_sizes(examples, setup.brainlm)
+
+
+def _begin_untrained(
+    network: TunedBrainLM, examples: Examples, inputs: Inputs, setup: Setup
+) -> None:
+    """Keep the random weights of the seed, and standardise what they make of these people."""
     network.xyz.copy_(torch.as_tensor(examples.coordinates_mm))
     with torch.no_grad(), autocast(setup.device, setup.dtype):
         network.standardise(torch.cat([network.encode(*each) for each in inputs.batches(1)]))
@@ -174,6 +193,9 @@ NETWORKS: Mapping[str, NetworkKind] = {
     "brainlm-untrained": _frozen(_RANDOM),
     "brainlm-tuned": NetworkKind(
         (_WINDOWS,), _tuned_sizes, _build_tuned, begin=_begin_tuned, slow="encoder"
+    ),
+    "brainlm-scratch": NetworkKind(
+        (_WINDOWS,), _untrained_sizes, _build_tuned, begin=_begin_untrained
     ),
     "lstm": NetworkKind(
         (_SERIES,),

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from fmmtc_bidsapp.learning.calibrate import apply_calibration, log_odds
 from fmmtc_bidsapp.learning.metrics import Metric, Scored
-from fmmtc_bidsapp.records import Examples, Floats, FoldPredictions, Ints
+from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldPredictions, Ints
 
 __all__ = [
     "PredictionRow",
@@ -20,6 +20,7 @@ __all__ = [
     "prediction_rows",
     "refit_interval",
     "score_fold",
+    "tested_on",
 ]
 
 
@@ -119,6 +120,19 @@ def score_fold(predictions: FoldPredictions, y: Ints) -> Scored:
         positive=probability >= predictions.calibration.threshold,
         prevalence=np.full(len(probability), predictions.prevalence),
         fold=np.zeros(len(probability), dtype=np.int64),
+    )
+
+
+def tested_on(predictions: FoldPredictions, fold: Fold) -> FoldPredictions:
+    """Keep the test rows of `fold`, which shares its training rows with that of `predictions`."""
+    place = {row: i for i, row in enumerate(predictions.fold.test.tolist())}
+    kept = np.array([place[row] for row in fold.test.tolist()], dtype=np.int64)
+    return replace(
+        predictions,
+        fold=fold,
+        logit=predictions.logit[kept],
+        refits=None if predictions.refits is None else predictions.refits[:, kept],
+        raw=None if predictions.raw is None else predictions.raw[kept],
     )
 
 

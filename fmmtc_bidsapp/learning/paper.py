@@ -19,9 +19,11 @@ __all__ = [
     "FEATURES",
     "PAPER",
     "TABLE_4",
+    "TABLE_4_MODELS",
     "Domain",
     "PaperRow",
     "domains",
+    "folds_to_fit",
     "paper_models",
     "paper_rows",
 ]
@@ -58,7 +60,8 @@ _METHODS = {
     "bnt": "Brain Network Transformer on FC",
     "resnet-ts": "ResNet on TS",
     "resnet-fc": "ResNet on FC",
-    "brainlm-untrained": "BrainLM on TS without pre-training",
+    "brainlm-untrained": "BrainLM on TS without pre-training, frozen",
+    "brainlm-scratch": "BrainLM on TS without pre-training, trained from scratch",
     "brainlm-tuned": "BrainLM on TS with pre-training, fine-tuned",
     "fmmtc-untrained": "FMM_TC without pre-training",
     "fmmtc": "FMM_TC with pre-training",
@@ -76,9 +79,17 @@ FEATURES = tuple(_FEATURES)
 """What the classifiers of Fig. 2a see, by the names of ``--features``."""
 
 
+_SECOND_READINGS = frozenset({"brainlm-scratch"})
+"""Models that share the row before them: row 6 of Table 3 does not say whether BrainLM without
+pre-training is frozen or trained, so both are fitted (docs/paper.md)."""
+
+
 def _table(name: str, titles: dict[str, str]) -> list[PaperRow]:
-    lines = enumerate(titles.items(), start=1)
-    return [PaperRow(name, number, model, title) for number, (model, title) in lines]
+    rows, number = [], 0
+    for model, title in titles.items():
+        number += model not in _SECOND_READINGS
+        rows.append(PaperRow(name, number, model, title))
+    return rows
 
 
 PAPER: tuple[PaperRow, ...] = (
@@ -96,6 +107,9 @@ PAPER: tuple[PaperRow, ...] = (
     PaperRow(None, None, "brainlm", "BrainLM on TS with pre-training, frozen"),
 )
 """Every line but those of Table 4, which depend on the arms of the cohort (`domains`)."""
+
+TABLE_4_MODELS = ("fmmtc", "brainlm-tuned", "brainlm")
+"""Models of Table 4, of which those are fitted that the comparison fits anyway."""
 
 _UNTRAINED = {"brainlm-untrained": "brainlm", "fmmtc-untrained": "fmmtc"}
 _TUNED = "brainlm-tuned"
@@ -178,7 +192,8 @@ class Domain:
     test_on: str
     """The same arm, by cross-validation within it, or another."""
     folds: tuple[Fold, ...]
-    """Rows of the whole cohort; empty where the cell cannot be had."""
+    """Rows of the whole cohort; empty where the cell cannot be had. Folds of the same repeat and
+    number in cells of one `train_on` share their training rows, and so their fit."""
     note: str = ""
     """Why it cannot be had, or what to know of it."""
 
@@ -193,6 +208,10 @@ def domains(
 ) -> tuple[Domain, ...]:
     """Train on each arm; test within it by cross-validation, and on every other arm.
 
+    As printed in the paper, figures out of domain are means and SDs over fits: the model of every
+    fold within the arm also predicts everyone of the other arms. An arm too small to be split, but
+    large enough to train on, is trained on whole, once.
+
     Parameters
     ----------
     arms : sequence of str
@@ -204,46 +223,45 @@ def domains(
     seed : int
         Seed of the splits within an arm.
     groups : sequence of str, optional
-        (person,) site or family; nobody is tested by a model that saw one of their own, so people
-        of another arm who share a group with a training person are not tested.
+        (person,) site or family; people of another arm who share a group with anyone of the
+        training arm are not tested.
     calibration : str, optional
         ``EvaluationOptions.calibration``, which may need more people than an arm has.
 
     Returns
     -------
     tuple of Domain
-        For each pair of arms, the same arm first. No two folds have the same repeat and number,
-        and none has that of a fold of the whole cohort. A cell of which any fold could not be
-        split within has none, and says why.
+        For each pair of arms, the same arm first. No fold has the number of a fold of the whole
+        cohort. A cell that cannot be had has no folds, and says why.
     """
     levels = sorted(set(arms) - {UNKNOWN_ARM})
     members = {level: np.flatnonzero([each == level for each in arms]) for level in levels}
-    first = options.folds
-    found: list[Domain] = []
-    for level in levels:
-        found.append(_within(level, members[level], strata, options, seed, groups, first))
-        first += options.folds
-        for other in (other for other in levels if other != level):
-            found.append(_across(level, other, members, groups, first))
-            first += 1
 
     def rehearse(fold: Fold) -> None:
         rehearse_fold(fold, strata, groups, options, calibration, seed)
 
-    return tuple(_if_possible(each, rehearse) for each in found)
+    found: list[Domain] = []
+    for i, level in enumerate(levels):
+        first = options.folds * (1 + i)
+        within = _within(level, members[level], strata, options, seed, groups, first, rehearse)
+        found.append(within)
+        fits = within.folds or (Fold(0, first, members[level], np.empty(0, dtype=np.int64)),)
+        found += [
+            _across(level, other, members, groups, fits, rehearse)
+            for other in levels
+            if other != level
+        ]
+    return tuple(found)
 
 
-def _if_possible(cell: Domain, rehearse: Callable[[Fold], None]) -> Domain:
-    try:
-        for fold in cell.folds:
-            rehearse(fold)
-    except InputError as error:
-        return _too_small(cell.train_on, cell.test_on, error)
-    return cell
-
-
-def _too_small(level: str, other: str, error: InputError) -> Domain:
-    return Domain(level, other, (), f"{level} is too small to train on: {error}")
+def folds_to_fit(cells: Sequence[Domain]) -> tuple[Fold, ...]:
+    """List every training set of some cells once, to be tested on everyone any cell tests it on."""
+    shared: dict[tuple[int, int], Fold] = {}
+    for fold in (fold for cell in cells for fold in cell.folds):
+        known = shared.get((fold.repeat, fold.fold))
+        test = fold.test if known is None else np.concatenate([known.test, fold.test])
+        shared[fold.repeat, fold.fold] = replace(fold, test=test)
+    return tuple(shared.values())
 
 
 def _within(
@@ -254,17 +272,25 @@ def _within(
     seed: int,
     groups: Sequence[str] | None,
     first: int,
+    rehearse: Callable[[Fold], None],
 ) -> Domain:
     own = [strata[row] for row in rows]
     own_groups = None if groups is None else [groups[row] for row in rows]
     try:
         splits = outer_folds(own, options.folds, options.repeats, seed, own_groups)
+        folds = [
+            Fold(each.repeat, first + each.fold, rows[each.train], rows[each.test])
+            for each in splits
+        ]
+        for fold in folds:
+            rehearse(fold)
     except InputError as error:
-        return _too_small(level, level, error)
-    folds = [
-        Fold(each.repeat, first + each.fold, rows[each.train], rows[each.test]) for each in splits
-    ]
+        return Domain(level, level, (), _too_small(level, error))
     return Domain(level, level, tuple(folds))
+
+
+def _too_small(level: str, error: InputError) -> str:
+    return f"{level} is too small to train on: {error}"
 
 
 def _across(
@@ -272,7 +298,8 @@ def _across(
     other: str,
     members: Mapping[str, Ints],
     groups: Sequence[str] | None,
-    number: int,
+    fits: Sequence[Fold],
+    rehearse: Callable[[Fold], None],
 ) -> Domain:
     train, test = members[level], members[other]
     seen = set() if groups is None else {groups[row] for row in train}
@@ -281,4 +308,10 @@ def _across(
     note = f"{lost} of {len(test)} people share a --group-by value with {level}" if lost else ""
     if not len(kept):
         return Domain(level, other, (), note)
-    return Domain(level, other, (Fold(0, number, train, kept),), note)
+    folds = tuple(replace(fit, test=kept) for fit in fits)
+    try:
+        for fold in folds:
+            rehearse(fold)
+    except InputError as error:
+        return Domain(level, other, (), _too_small(level, error))
+    return Domain(level, other, folds, note)

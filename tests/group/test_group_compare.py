@@ -9,7 +9,7 @@ import numpy as np
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group import compare
 from fmmtc_bidsapp.learning.judge import judge
-from fmmtc_bidsapp.learning.paper import PaperRow
+from fmmtc_bidsapp.learning.paper import PaperRow, folds_to_fit
 from fmmtc_bidsapp.learning.splits import outer_folds
 from fmmtc_bidsapp.options import (
     CohortOptions,
@@ -52,8 +52,8 @@ def test_the_main_figures_stand_when_no_fit_across_arms_succeeds(tmp_path, monke
         raise InputError("ridge-fc could not be fitted on any fold: no edge varies")
 
     monkeypatch.setattr(compare, "fit_models", fails)
-    cells, _ = compare.across_arms(plan, examples, "ridge-fc")
-    across, fits, (failed,) = compare._fit_across(study, cells, "ridge-fc")
+    cells, _ = compare.across_arms(plan, examples, ("ridge-fc",))
+    across, fits, (failed,) = compare._fit_across(study, cells, folds_to_fit(cells), ("ridge-fc",))
     assert fits == []
     assert (failed.name, failed.status, failed.code) == ("fit across arms", "failed", 65)
     nothing = np.zeros(0)

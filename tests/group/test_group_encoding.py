@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from fmmtc_bidsapp.group.person import (
     MatrixRun,
     SeriesRun,
     encode_person,
+    fit_scale_of_runs,
     merge_matrices,
 )
-from fmmtc_bidsapp.learning.features import normalise
+from fmmtc_bidsapp.learning.features import Scale, normalise
 from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import (
@@ -131,7 +133,9 @@ SMALL = BrainLMConfig(
 )
 
 
-def encode(runs: list[SeriesRun], *, encoded: bool = True, **changes: Any) -> EncodedPerson:
+def encode(
+    runs: list[SeriesRun], *, encoded: bool = True, scale: Scale | None = None, **changes: Any
+) -> EncodedPerson:
     options = {"encoder": "random", "window": 20, "token_orders": 2} | changes
     return encode_person(
         BrainLM.from_config(SMALL, torch.Generator().manual_seed(0)) if encoded else None,
@@ -141,6 +145,7 @@ def encode(runs: list[SeriesRun], *, encoded: bool = True, **changes: Any) -> En
         seed=0,
         device=torch.device("cpu"),
         dtype=torch.float32,
+        scale=scale,
     )
 
 
@@ -292,3 +297,45 @@ def test_predictions_of_a_fold_survive_the_file_between_nodes(tmp_path: Path) ->
     np.testing.assert_array_equal(read.refits, written.refits)
     np.testing.assert_array_equal(read.logit, written.logit)
     np.testing.assert_array_equal(read.fold.train, written.fold.train)
+
+
+@pytest.mark.parametrize("normalisation", ["scan", "robust"])
+def test_same_input_shows_every_model_the_first_window_of_the_first_run_and_no_more(
+    normalisation: str,
+) -> None:
+    options = ModelOptions(window=20, normalisation=normalisation, same_input=True)
+    long, other = SeriesRun("a.tsv", noise(70, 1)), SeriesRun("b.tsv", noise(50, 2))
+    window = SeriesRun("a.tsv", long.signal[:20])
+    scale = fit_scale_of_runs([long], options)
+    by_hand = fit_scale_of_runs([window], replace(options, same_input=False))
+    np.testing.assert_array_equal(scale.median, by_hand.median)
+    given = {"normalisation": normalisation, "scale": scale if normalisation == "robust" else None}
+    found = encode([long, other], same_input=True, **given)
+    expected = encode([window], **given)
+    for name, array in expected.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+    np.testing.assert_allclose(found.fc, np.corrcoef(long.signal[:20].T), atol=1e-6)
+    assert found.about["n_volumes"] == {"a.tsv": 20}
+    assert "--same-input" in found.about["left_out"]["b.tsv"]
+
+
+def test_same_input_takes_the_next_run_where_the_first_cannot_be_read() -> None:
+    runs = [SeriesRun("short.tsv", noise(4)), SeriesRun("long.tsv", noise(50))]
+    found = encode(runs, short_series="refuse", same_input=True)
+    assert found.about["n_volumes"] == {"long.tsv": 20}
+    assert "4 volumes" in found.about["left_out"]["short.tsv"]
+
+
+def test_same_input_of_resampled_series_is_the_same_time_of_scanning() -> None:
+    run = SeriesRun("a.tsv", noise(70), 2.0)
+    found = encode([run], encoded=False, resample_tr=1.0, same_input=True)
+    # The last of 20 volumes of 1 s lies between the 10th and the 11th as scanned.
+    np.testing.assert_allclose(found.fc, np.corrcoef(run.signal[:11].T), atol=1e-6)
+    assert not np.isnan(found.series).any()
+
+
+def test_same_input_is_refused_where_there_are_matrices_alone() -> None:
+    run = SeriesFile(Path("a_relmat.tsv"), {}, None, None, None, None, is_matrix=True)
+    options = ModelOptions(encoder="none", same_input=True)
+    with pytest.raises(InputError, match=r"--same-input.*matrices alone .*a_relmat"):
+        require_repetition_times([Person("sub-1", None, 1, (run,))], options)

@@ -45,6 +45,7 @@ def setup() -> Setup:
             dropout=0.1,
         ),
         BrainLM.from_config(ENCODER, torch.Generator().manual_seed(0)),
+        brainlm=ENCODER,
     )
 
 

@@ -36,6 +36,7 @@ NEW = [name for name in MODELS if name not in {"fmmtc", "fc-logistic", "dummy"}]
 ALIKE = {
     *(name for name in MODELS if name.startswith("fmmtc-")),
     *("ridge-fused", "knn-fused", "xgboost-fused", "brainlm-untrained", "brainlm-tuned"),
+    "brainlm-scratch",
 }
 """Networks that share nearly all their code with one that the default tests train."""
 

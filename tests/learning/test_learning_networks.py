@@ -94,6 +94,29 @@ def test_only_the_encoder_that_was_trained_before_is_tuned_slowly(setup, whole_c
     assert not any(each.requires_grad for each in setup.encoder.parameters())
 
 
+def test_an_encoder_trained_from_scratch_starts_at_random_weights_and_learns_at_the_full_rate(
+    setup, whole_cohort
+):
+    examples = whole_cohort(effect=1.0)
+    blind = replace(setup, encoder=None)
+    fitted, again, other = (
+        NetworkLearner(blind, "brainlm-scratch").fit(examples, TRAIN, 1, seed) for seed in (0, 0, 1)
+    )
+    tensors, same = fitted.tensors(), again.tensors()
+    assert all(torch.equal(each, same[name]) for name, each in tensors.items())
+    assert any(not torch.equal(each, other.tensors()[name]) for name, each in tensors.items())
+    tuned = NetworkLearner(setup, "brainlm-tuned").fit(examples, TRAIN, 1, 0)
+    start = setup.encoder.state_dict()
+    moved = max(
+        float((each - start[name]).abs().max())
+        for name, each in tuned.network.encoder.state_dict().items()
+    )
+    # Random weights are far from those that the tuned encoder keeps near.
+    weights = fitted.network.encoder.state_dict()
+    apart = max(float((weights[name] - each).abs().max()) for name, each in start.items())
+    assert apart > 100 * moved
+
+
 def test_fine_tuning_without_weights_is_refused(setup, whole_cohort):
     learner = NetworkLearner(replace(setup, encoder=None), "brainlm-tuned")
     with pytest.raises(MissingResourceError, match="--encoder-weights"):

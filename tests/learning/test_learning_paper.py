@@ -7,7 +7,7 @@ import numpy as np
 from fmmtc_bidsapp.learning.chance import RANDOM
 from fmmtc_bidsapp.learning.experiments import rehearse_fold
 from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.paper import PAPER, domains, paper_models, paper_rows
+from fmmtc_bidsapp.learning.paper import PAPER, domains, folds_to_fit, paper_models, paper_rows
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 
 OPTIONS = TrainOptions(folds=3, repeats=2, inner_folds=2)
@@ -27,13 +27,14 @@ def test_every_line_is_of_a_model_that_can_be_fitted():
 
 
 def test_the_tables_are_as_long_as_the_papers():
-    assert [len(of(PAPER, name)) for name in ("Table 1", "Table 3", "Fig. 2a")] == [5, 9, 24]
-    assert [each.row for each in of(PAPER, "Table 3")] == list(range(1, 10))
+    assert [len(of(PAPER, name)) for name in ("Table 1", "Table 3", "Fig. 2a")] == [5, 10, 24]
+    # Row 6 has two readings: the encoder without pre-training is frozen, or trained from scratch.
+    assert [each.row for each in of(PAPER, "Table 3")] == [1, 2, 3, 4, 5, 6, 6, 7, 8, 9]
 
 
 def test_the_default_fusion_is_fitted_once():
     rows = paper_rows(ModelOptions(), (), everything)
-    assert of(rows, "Table 1")[4].model == of(rows, "Table 3")[8].model == "fmmtc"
+    assert of(rows, "Table 1")[4].model == of(rows, "Table 3")[9].model == "fmmtc"
     models = paper_models(rows, "fmmtc")
     assert models[0] == "fmmtc"
     assert len(set(models)) == len(models)
@@ -49,8 +50,9 @@ def test_another_fusion_takes_the_place_of_the_default():
 
 def test_a_random_encoder_gives_the_lines_without_pre_training_and_the_reason_for_the_others():
     rows = of(paper_rows(ModelOptions(encoder="random"), (), everything), "Table 3")
-    assert [(each.row, each.model) for each in rows if each.possible][-2:] == [
+    assert [(each.row, each.model) for each in rows if each.possible][-3:] == [
         (6, "brainlm"),
+        (6, "brainlm-scratch"),
         (8, "fmmtc"),
     ]
     lost = [each for each in rows if not each.possible]
@@ -82,7 +84,7 @@ def test_features_narrow_the_figure_alone():
     assert [each.model for each in of(rows, "Fig. 2a")] == [
         "svm-pca-fc", "ridge-pca-fc", "knn-pca-fc", "xgboost-pca-fc",
     ]  # fmt: skip
-    assert len(of(rows, "Table 3")) == 9
+    assert len(of(rows, "Table 3")) == 10
 
 
 def a_trial(n=24):
@@ -95,8 +97,8 @@ def test_each_arm_is_split_within_and_tested_on_the_other():
     arms, strata = a_trial()
     cells = domains(arms, strata, OPTIONS, seed=0)
     assert [(each.train_on, each.test_on, len(each.folds)) for each in cells] == [
-        ("drug", "drug", 6), ("drug", "placebo", 1), ("placebo", "placebo", 6),
-        ("placebo", "drug", 1),
+        ("drug", "drug", 6), ("drug", "placebo", 6), ("placebo", "placebo", 6),
+        ("placebo", "drug", 6),
     ]  # fmt: skip
     for cell in cells:
         for fold in cell.folds:
@@ -106,15 +108,28 @@ def test_each_arm_is_split_within_and_tested_on_the_other():
     assert sorted(row for fold in within[:3] for row in fold.test) == [
         row for row, arm in enumerate(arms) if arm == "drug"
     ]
-    across = cells[1].folds[0]
-    assert (len(across.train), len(across.test)) == (12, 12)
+    for inside, across in zip(within, cells[1].folds, strict=True):
+        assert np.array_equal(inside.train, across.train)
+        assert len(across.test) == 12
 
 
-def test_no_two_folds_share_a_number_nor_one_of_the_whole_cohort():
+def test_every_training_set_is_fitted_once_and_tested_on_everyone_that_any_cell_tests():
+    arms, strata = a_trial()
+    cells = domains(arms, strata, OPTIONS, seed=0)
+    fits = folds_to_fit(cells)
+    assert len(fits) == 2 * 3 * 2
+    for fit in fits:
+        (arm,) = {arms[row] for row in fit.train}
+        others = {row for row, each in enumerate(arms) if each != arm}
+        assert set(fit.test.tolist()) >= others
+        assert len(fit.test) == len(others) + (12 - len(fit.train))
+
+
+def test_no_two_fits_share_a_number_nor_one_of_the_whole_cohort():
     arms, strata = a_trial()
     cells = domains([*arms, *["third"] * 12], [*strata, *["0|t", "1|t"] * 6], OPTIONS, seed=0)
-    numbers = [(fold.repeat, fold.fold) for cell in cells for fold in cell.folds]
-    assert len(set(numbers)) == len(numbers) == 3 * (3 * 2 + 2)
+    numbers = [(fold.repeat, fold.fold) for fold in folds_to_fit(cells)]
+    assert len(set(numbers)) == len(numbers) == 3 * 3 * 2
     assert min(number for _, number in numbers) == OPTIONS.folds
 
 
@@ -124,10 +139,8 @@ def test_an_arm_too_small_to_train_on_is_left_out_with_the_reason_but_still_test
     rare = [each for each in cells if each.train_on == "rare"]
     assert [len(each.folds) for each in rare] == [0, 0, 0]
     assert all("too small to train on" in each.note for each in rare)
-    (tested,) = next(
-        each.folds for each in cells if (each.train_on, each.test_on) == ("drug", "rare")
-    )
-    assert tested.test.tolist() == [24, 25]
+    tested = next(each.folds for each in cells if (each.train_on, each.test_on) == ("drug", "rare"))
+    assert [fold.test.tolist() for fold in tested] == [[24, 25]] * 6
 
 
 def test_people_of_no_arm_are_in_no_cell():
@@ -170,6 +183,18 @@ def test_a_cell_whose_inner_folds_are_impossible_says_so_before_anything_is_fitt
         for fold in cell.folds:
             rehearse_fold(fold, strata, sites, train, "sigmoid", 0)
     assert any(cell.folds for cell in cells)
+
+
+def test_an_arm_too_small_to_be_split_is_trained_on_whole_and_tested_on_the_others_once():
+    arms = ["few"] * 8 + ["many"] * 40
+    strata = [str(i % 2) for i in range(48)]
+    cells = domains(arms, strata, TrainOptions(folds=5, inner_folds=2), 0)
+    found = {(each.train_on, each.test_on): each for each in cells}
+    assert found["few", "few"].folds == ()
+    assert "too small to train on" in found["few", "few"].note
+    (once,) = found["few", "many"].folds
+    assert once.train.tolist() == list(range(8))
+    assert once.test.tolist() == list(range(8, 48))
 
 
 def test_a_cell_too_small_for_the_calibration_says_so_and_a_larger_one_is_had():
