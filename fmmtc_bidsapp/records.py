@@ -328,6 +328,12 @@ class RunQuality:
     num_dummy_volumes: int | None = _column("Dummy volumes", "", "Dropped at the start.")
     num_censored_volumes: int | None = _column("Censored volumes", "", "Left out for motion.")
     num_retained_volumes: int = _column("Retained volumes", "", "What the matrix rests on.")
+    num_damaged_volumes: int | None = _column(
+        "Damaged volumes", "", "Of the retained: empty, with NaN, or copies of another."
+    )
+    damaged_volumes: str = _column(
+        "Which are damaged", "", "All but dummies, counted from 0; n/a where there are none."
+    )
     retained_s: float | None = _column("Retained time", "s", "Retained volumes times TR.", 0)
     n_regressors: int | None = _column("Regressors", "", "Columns of the design.")
     dof: int | None = _column(

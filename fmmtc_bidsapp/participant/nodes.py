@@ -246,6 +246,7 @@ class Write(SimpleInterface):
         means, about = load_means(self.inputs.means)
         cleaned = load_cleaned(self.inputs.cleaned)
         matrix = np.load(self.inputs.matrix)
+        files = read_files(self.inputs.files)
         quality = assess(
             means,
             cleaned,
@@ -256,10 +257,10 @@ class Write(SimpleInterface):
             template_overlap=about["template_overlap"],
             anat_overlap=about["anat_overlap"],
             image_remarks=about["remarks"],
+            measure=files.measure,
             min_volumes=self.inputs.min_volumes,
             min_dof=self.inputs.min_dof,
         )
-        files = read_files(self.inputs.files)
         shown = fisher_z(matrix) if self.inputs.fisher_z else matrix
         write_run(
             files,

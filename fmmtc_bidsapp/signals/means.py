@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.signals.damage import VolumeWatch
+
 __all__ = ["SHRUNK_BELOW", "Members", "ParcelMeans", "average"]
 
 Bools = NDArray[np.bool_]
@@ -48,6 +50,8 @@ class ParcelMeans:
     """(parcel,) coverage below the smallest that was asked for."""
     shrunk: Bools
     """(parcel,) lost more than a tenth of its volume on the way to the grid, mask aside."""
+    damage: NDArray[np.int8]
+    """(time,) whether a volume is whole; codes of `fmmtc_bidsapp.signals.damage`."""
     tr_header_s: float | None
     n_volumes: int
 
@@ -111,7 +115,8 @@ def average(
     slope, intercept
         From stored to real values.
     """
-    finite, seen = members, _read(volumes(), members, len(n_expected))
+    watch = VolumeWatch(zero=-intercept / slope)
+    finite, seen = members, _read(volumes(), members, len(n_expected), watch)
     # Once is enough, unless the numbers of two such voxels made up for each other.
     while not seen.finite.all():
         finite = finite.keep(seen.finite)
@@ -138,12 +143,18 @@ def average(
         zero_variance=(n_finite > 0) & ~(seen.change != 0).any(axis=0),
         low_coverage=low_coverage,
         shrunk=shrunk,
+        damage=watch.damage(),
         tr_header_s=tr_header_s,
         n_volumes=len(signal),
     )
 
 
-def _read(volumes: Iterator[NDArray[Any]], members: Members, n_parcels: int) -> _Pass:
+def _read(
+    volumes: Iterator[NDArray[Any]],
+    members: Members,
+    n_parcels: int,
+    watch: VolumeWatch | None = None,
+) -> _Pass:
     filled, starts = np.unique(members.parcel, return_index=True)
     varies = np.zeros(len(members.where), dtype=bool)
     finite = np.ones(len(members.where), dtype=bool)
@@ -151,6 +162,8 @@ def _read(volumes: Iterator[NDArray[Any]], members: Members, n_parcels: int) -> 
     change = []
     for n, volume in enumerate(volumes):
         values = volume.take(members.where)
+        if watch is not None:
+            watch.see(values)
         if n == 0:
             first = values.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.records import CleanedSeries, RunQuality
+from fmmtc_bidsapp.signals.damage import WHOLE, describe_damage
 from fmmtc_bidsapp.signals.means import ParcelMeans
 
 __all__ = ["RULES", "Limits", "Rule", "assess"]
@@ -17,9 +18,18 @@ __all__ = ["RULES", "Limits", "Rule", "assess"]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+_COEFFICIENTS = ("correlation", "partial-correlation")
+
 # Two brains that lie 2 cm apart, or a scan that misses the upper third, come to about 0.8; runs
 # that fMRIPrep normalised well to 0.9.
 SMALLEST_DICE = 0.8
+
+# Raw series with drifts and a strong global signal come to about 0.6; a step that all parcels
+# share, such as volumes without a brain, to nearly 1.
+LARGEST_FC_MEAN = 0.8
+
+# The mean of a parcel's voxels comes to 50 to 500, in fast scans of small voxels too.
+SMALLEST_TSNR = 20.0
 
 FEWEST_PAIRS = 3
 """A correlation over fewer volumes says nothing."""
@@ -36,6 +46,9 @@ class Limits:
     min_volumes: int
     min_dof: int
     min_dice: float = SMALLEST_DICE
+    min_tsnr: float = SMALLEST_TSNR
+    max_fc_mean: float = LARGEST_FC_MEAN
+    """Infinite for a measure that is no coefficient."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,31 @@ RULES = (
         "fewer than two parcels have a series that varies",
         excludes=True,
     ),
+    Rule(
+        lambda run, _: bool(run.num_damaged_volumes),
+        "{num_damaged_volumes} retained volumes are damaged ({damaged_volumes}, counted from 0): "
+        "cut them off image and confounds, or leave the run out",
+        excludes=True,
+    ),
+    Rule(
+        lambda run, _: run.num_damaged_volumes == 0 and run.damaged_volumes != "n/a",
+        "volumes that were censored are damaged ({damaged_volumes}, counted from 0)",
+        excludes=False,
+    ),
+    Rule(
+        lambda run, limits: run.fc_mean is not None and run.fc_mean > limits.max_fc_mean,
+        "the mean connectivity of {fc_mean:.2f} is above {max_fc_mean:g}, which no brain has: look "
+        "for a step or spike that all parcels share",
+        excludes=False,
+    ),
+    Rule(
+        lambda run, limits: (
+            run.parcel_tsnr_median is not None and run.parcel_tsnr_median < limits.min_tsnr
+        ),
+        "the median parcel tSNR of {parcel_tsnr_median:.1f} is below {min_tsnr:g}: look for steps "
+        "and spikes, or a mean that was removed",
+        excludes=False,
+    ),
     Rule(lambda run, _: run.tr_s is None, "repetition time unknown", excludes=False),
     Rule(
         lambda run, _: run.tr_source == "header",
@@ -108,6 +146,7 @@ def assess(
     template_overlap: Mapping[str, float] | None,
     anat_overlap: Mapping[str, float] | None,
     image_remarks: Sequence[str] = (),
+    measure: str = "correlation",
     min_volumes: int,
     min_dof: int,
 ) -> RunQuality:
@@ -138,6 +177,8 @@ def assess(
         anatomical image's; None where it was not measured.
     image_remarks
         What a reader must know of the images' headers.
+    measure
+        What the matrix holds; a mean of coefficients has a limit.
     min_volumes, min_dof
         Retained volumes and degrees of freedom below which the run is unusable.
 
@@ -155,6 +196,7 @@ def assess(
     measured = RunQuality(
         **timing,
         **_volumes(cleaned, timing["tr_s"]),
+        **_damaged(means, cleaned),
         **_motion(means, cleaned, relative_rms_mm),
         **_parcels(means, ~cleaned.dummy),
         **_masks("coreg", anat_overlap),
@@ -164,7 +206,10 @@ def assess(
         usable=True,
         reasons="n/a",
     )
-    return _judge(measured, Limits(min_volumes, min_dof), image_remarks)
+    limits = Limits(min_volumes, min_dof)
+    if measure not in _COEFFICIENTS:
+        limits = replace(limits, max_fc_mean=np.inf)
+    return _judge(measured, limits, image_remarks)
 
 
 def _timing(means: ParcelMeans, tr_sidecar_s: float | None) -> dict[str, Any]:
@@ -187,6 +232,15 @@ def _volumes(cleaned: CleanedSeries, tr_s: float | None) -> dict[str, Any]:
         "retained_s": None if tr_s is None else n_retained * tr_s,
         "n_regressors": len(cleaned.design),
         "dof": cleaned.dof,
+    }
+
+
+def _damaged(means: ParcelMeans, cleaned: CleanedSeries) -> dict[str, Any]:
+    """Count damaged volumes in what the matrix rests on; name those that are no dummies."""
+    steady = np.where(cleaned.dummy, WHOLE, means.damage)
+    return {
+        "num_damaged_volumes": int((steady[cleaned.retained] != WHOLE).sum()),
+        "damaged_volumes": describe_damage(steady),
     }
 
 

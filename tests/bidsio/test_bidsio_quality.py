@@ -32,6 +32,8 @@ EXAMPLE = RunQuality(
     num_dummy_volumes=2,
     num_censored_volumes=8,
     num_retained_volumes=190,
+    num_damaged_volumes=0,
+    damaged_volumes="n/a",
     retained_s=475.0,
     n_regressors=30,
     dof=158,
@@ -66,6 +68,8 @@ EXAMPLE = RunQuality(
     usable=True,
     reasons="n/a",
 )
+N_CELLS = 1 + len(fields(RunQuality))
+"""The participant's id and the figures."""
 REST = {"sub": "01", "task": "rest"}
 
 
@@ -140,14 +144,14 @@ def test_the_same_tables_give_the_same_bytes_and_leave_the_file_alone(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\t158\t", "\t", "rows of 41, 40 cells"),
+        ("\t158\t", "\t", f"rows of {N_CELLS}, {N_CELLS - 1} cells"),
         ("\t158\t", "\tmany\t", "dof is 'many', which is no int"),
         ("\ttrue\t", "\tperhaps\t", "usable is 'perhaps', which is no bool"),
         ("\t475.0\t", "\tlong\t", "retained_s is 'long', which is no float"),
         ("\tusable\t", "\tused\t", "no column usable"),
         ("\tdof\t", "\tmean_fd\t", "two have the same"),
         ("\tdof\t", "\t\t", "a column has no name"),
-        ("\tdof\t", "\t", "rows of 40, 41 cells"),
+        ("\tdof\t", "\t", f"rows of {N_CELLS - 1}, {N_CELLS} cells"),
     ],
 )
 def test_a_damaged_table_is_an_error_that_names_it(tmp_path, old, new, message):

@@ -165,3 +165,22 @@ def test_orientations_that_disagree_are_told_in_reasons_and_sidecar(
     start = started(written)
     told = json.loads(start.files(start.runs[0]).timeseries.with_suffix(".json").read_text())
     assert told["ImageNotes"] == [words]
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_scan_that_was_stopped_is_not_usable_and_its_volumes_are_named(
+    study: Study, dense: bool
+) -> None:
+    written = study(dense=dense)
+    before = assessed(written)
+    assert before.damaged_volumes == "n/a"
+    path = written.files()["dense" if dense else "bold"]
+    image = nib.load(path)
+    values = np.asarray(image.dataobj).copy()
+    stopped = values if dense else np.moveaxis(values, -1, 0)
+    stopped[-3:] = 0
+    where = image.header if dense else image.affine
+    type(image)(values, where, image.nifti_header if dense else image.header).to_filename(path)
+    found = assessed(written)
+    assert (found.usable, found.num_damaged_volumes) == (False, 3)
+    assert "3 retained volumes are damaged (37 to 39 are empty, counted from 0)" in found.reasons

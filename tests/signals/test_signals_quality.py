@@ -9,6 +9,7 @@ import pytest
 
 from fmmtc_bidsapp.records import CleanedSeries
 from fmmtc_bidsapp.signals.connectivity import connect
+from fmmtc_bidsapp.signals.damage import COPY, EMPTY, NOT_FINITE
 from fmmtc_bidsapp.signals.means import ParcelMeans
 from fmmtc_bidsapp.signals.quality import assess
 
@@ -29,6 +30,7 @@ def means():
         zero_variance=np.zeros(N_PARCELS, dtype=bool),
         low_coverage=np.zeros(N_PARCELS, dtype=bool),
         shrunk=np.arange(N_PARCELS) == 3,
+        damage=np.zeros(N_VOLUMES, dtype=np.int8),
         tr_header_s=2.0,
         n_volumes=N_VOLUMES,
     )
@@ -256,3 +258,45 @@ def test_motion_that_never_changes_has_no_correlation(means):
     found = judged(means, cleaning(means, fd_mm=np.full(N_VOLUMES, 0.1)))
     assert found.mean_fd == pytest.approx(0.1)
     assert found.fd_dvars_correlation_initial is None
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (EMPTY, "27 to 29 are empty"),
+        (NOT_FINITE, "27 to 29 hold NaN or infinity"),
+        (COPY, "27 to 29 are copies of other volumes"),
+    ],
+)
+def test_damaged_volumes_make_a_run_unusable_and_are_named(means, code, words):
+    damage = np.zeros(N_VOLUMES, dtype=np.int8)
+    damage[-3:] = code
+    found = judged(replace(means, damage=damage))
+    assert (found.usable, found.num_damaged_volumes) == (False, 3)
+    assert found.damaged_volumes == words
+    assert f"3 retained volumes are damaged ({words}, counted from 0)" in found.reasons
+
+
+def test_damaged_volumes_that_are_left_out_for_motion_are_a_remark_only(means):
+    damage = np.zeros(N_VOLUMES, dtype=np.int8)
+    damage[12] = EMPTY
+    found = judged(replace(means, damage=damage), cleaning(means, censored=[12]))
+    assert (found.usable, found.num_damaged_volumes) == (True, 0)
+    assert "volumes that were censored are damaged (12 is empty" in found.reasons
+
+
+def test_damaged_dummies_matter_to_nobody(means):
+    damage = np.zeros(N_VOLUMES, dtype=np.int8)
+    damage[:2] = EMPTY
+    found = judged(replace(means, damage=damage), cleaning(means, dummy=[0, 1]))
+    assert (found.usable, found.num_damaged_volumes, found.damaged_volumes) == (True, 0, "n/a")
+
+
+def test_a_mean_connectivity_or_tsnr_that_no_brain_has_is_a_remark_with_its_limit(means):
+    step = means.signal + 50 * (np.arange(N_VOLUMES) > 26)[:, None]
+    found = judged(replace(means, signal=step))
+    assert found.usable
+    assert f"mean connectivity of {found.fc_mean:.2f} is above 0.8" in found.reasons
+    assert f"median parcel tSNR of {found.parcel_tsnr_median:.1f} is below 20" in found.reasons
+    covariance = judged(replace(means, signal=step), measure="covariance")
+    assert "mean connectivity" not in covariance.reasons
