@@ -293,7 +293,7 @@ class EvaluationOptions:
     """How predictions are calibrated and judged."""
 
     bootstrap: int = 2000
-    """Bootstrap draws (participants, within class) behind the pooled intervals."""
+    """Bootstrap draws of participants behind the pooled intervals."""
 
     calibration: str = _one_of("sigmoid", "sigmoid", "temperature", "isotonic", "none")
     """Map from the network's output to a probability, fitted on inner out-of-fold outputs; isotonic

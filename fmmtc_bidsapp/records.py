@@ -627,7 +627,8 @@ class MetricRow:
     metric: str
     """``auroc``, ``average_precision``, ``balanced_accuracy``, ``f1_macro``, ``mcc``,
     ``sensitivity``, ``specificity``, ``brier``, ``brier_skill``, ``log_loss``,
-    ``log_loss_skill``, ``calibration_slope``, ``calibration_intercept``, ``calibration_error``."""
+    ``log_loss_skill``, ``calibration_slope``, ``calibration_intercept``, ``calibration_error``; on
+    new people ``brier_skill_own_share`` and ``log_loss_skill_own_share`` as well."""
     mean: float
     """Mean of the within-fold values over folds and repeats: the headline."""
     mean_low: float
@@ -640,7 +641,12 @@ class MetricRow:
     pairs of one fold."""
     pooled_low: float
     pooled_high: float
-    """95 % bootstrap interval (participants within class), given these fits."""
+    """95 % bootstrap interval (participants; within outcome for metrics of each outcome), given
+    these fits. ``calibration_error`` has none."""
+    pooled_if_calibrated: float = float("nan")
+    """Of ``calibration_error``: what chance alone makes of probabilities that are right."""
+    pooled_if_calibrated_p: float = float("nan")
+    """Share of such draws whose error is as large as the one found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -721,7 +727,8 @@ class ArmRow:
     value: float
     low: float
     high: float
-    """95 % bootstrap interval (participants within class and arm), given these fits."""
+    """95 % bootstrap interval (participants within arm, and within outcome for metrics of each
+    outcome), given these fits."""
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def _told(external: External) -> dict[str, Any]:
     return {
         "Validation": "external: the model as it is, on people who must not be among those it was "
         "trained on, which the bundle cannot tell. Pooled figures, with bootstrap intervals of "
-        "participants within outcome. Recalibrated models were fitted on nine tenths of these "
+        "participants. Recalibrated models were fitted on nine tenths of these "
         "people and judged on the rest, ten times; their ranks are the model's own.",
         "Recalibration": {each.name: _line(each) for each in done},
         "RecalibrationRefused": [each.reason for each in external.recalibrations if each.reason],

@@ -235,7 +235,7 @@ def _performance(facts: CardFacts) -> list[str]:
         "",
         "| model | metric | pooled (interval) |",
         "|---|---|---|",
-        *(_row(facts, row, row.pooled, row.pooled_low, row.pooled_high) for row in calibration),
+        *(_calibration_row(facts, row) for row in calibration),
     ]
 
 
@@ -253,6 +253,17 @@ def _tested(facts: CardFacts) -> str:
 def _row(facts: CardFacts, row: MetricRow, value: float, low: float, high: float) -> str:
     title = facts.about["ModelNames"].get(row.model, row.model)
     return f"| {title} | {row.metric} | {_number(value)} ({_number(low)} to {_number(high)}) |"
+
+
+def _calibration_row(facts: CardFacts, row: MetricRow) -> str:
+    """Of the calibration error there is no interval, but what chance alone would make of it."""
+    if math.isnan(row.pooled_if_calibrated):
+        return _row(facts, row, row.pooled, row.pooled_low, row.pooled_high)
+    title = facts.about["ModelNames"].get(row.model, row.model)
+    return (
+        f"| {title} | {row.metric} | {_number(row.pooled)} ({_number(row.pooled_if_calibrated)} "
+        f"expected if calibrated, p = {_number(row.pooled_if_calibrated_p)}) |"
+    )
 
 
 def _number(value: float) -> str:

@@ -42,8 +42,13 @@ _COLUMNS = {
     "fold_sd": "SD over folds.",
     "pooled": "Metric of all out-of-fold predictions together, mean over repeats; an AUROC counts "
     "the pairs of one fold.",
-    "pooled_low": "Lower end of its 95 % bootstrap interval, given these fits.",
+    "pooled_low": "Lower end of its 95 % bootstrap interval, given these fits. People are drawn; "
+    "within outcome for auroc, balanced_accuracy, sensitivity and specificity. Of "
+    "calibration_error n/a.",
     "pooled_high": "Upper end of its 95 % bootstrap interval, given these fits.",
+    "pooled_if_calibrated": "Of calibration_error: what to expect by chance alone where every "
+    "probability is right (parametric bootstrap). Compare pooled with it, not with 0.",
+    "pooled_if_calibrated_p": "Share of such draws whose error is as large as pooled.",
     "n_permutations": "Shuffles of the outcome that the p is of; 0 where the model was not tested. "
     "On the auroc rows alone.",
     "p": "(b + 1) / (m + 1): how often shuffled outcomes gave an AUROC as high.",

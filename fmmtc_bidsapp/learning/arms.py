@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.learning.intervals import bootstrap_interval, bootstrap_weights
+from fmmtc_bidsapp.learning.intervals import Draws, bootstrap_interval, draw_people
 from fmmtc_bidsapp.learning.metrics import METRICS, Metric
 from fmmtc_bidsapp.learning.outcomes import pool
 from fmmtc_bidsapp.learning.seeds import ARMS, derive_seed
@@ -55,7 +55,7 @@ def judge_arms(
     arms : sequence of str
         (person,) arm or drug.
     draws, seed : int
-        Bootstrap draws of participants within outcome and arm, and their seed.
+        Bootstrap draws of participants within arm (`draw_people`), and their seed.
 
     Returns
     -------
@@ -64,15 +64,13 @@ def judge_arms(
     """
     levels = sorted(set(arms) - {UNKNOWN_ARM})
     arm = np.array([levels.index(each) if each in levels else len(levels) for each in arms])
-    weights = bootstrap_weights(2 * arm + y, draws, np.random.default_rng(derive_seed(seed, ARMS)))
+    drawn = draw_people(y, draws, np.random.default_rng(derive_seed(seed, ARMS)), arm)
     rows: list[ArmRow] = []
     differences: list[ArmDifference] = []
     for model in dict.fromkeys(each.model for each in predictions):
         folds = [each for each in predictions if each.model == model]
         for name in _SHOWN:
-            judged = [
-                _judge(METRICS[name], folds, y, arm == i, weights) for i in range(len(levels))
-            ]
+            judged = [_judge(METRICS[name], folds, y, arm == i, drawn) for i in range(len(levels))]
             rows += [
                 _row(model, name, level, each, y[arm == i])
                 for i, (level, each) in enumerate(zip(levels, judged, strict=True))
@@ -89,8 +87,9 @@ def _judge(
     folds: Sequence[FoldPredictions],
     y: Ints,
     members: NDArray[np.bool_],
-    weights: Floats,
+    drawn: Draws,
 ) -> _Judged:
+    weights = metric.drawn(drawn)
     values, draws = [], []
     for repeat in sorted({each.fold.repeat for each in folds}):
         own = [each for each in folds if each.fold.repeat == repeat]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t
 
-from fmmtc_bidsapp.learning.intervals import corrected_interval
+from fmmtc_bidsapp.learning.intervals import corrected_interval, corrected_test
 from fmmtc_bidsapp.learning.metrics import METRICS, Metric
 from fmmtc_bidsapp.learning.outcomes import fold_values
 from fmmtc_bidsapp.records import Difference, FoldPredictions, Ints
@@ -54,14 +53,13 @@ def _row(
     name: str, metric: Metric, ours: list[FoldPredictions], theirs: list[FoldPredictions], y: Ints
 ) -> Difference:
     difference = fold_values(metric, ours, y) - fold_values(metric, theirs, y)
-    low, high = corrected_interval(
-        difference,
-        n_train=float(np.mean([len(each.fold.train) for each in ours])),
-        n_test=float(np.mean([len(each.fold.test) for each in ours])),
-    )
+    n_train = float(np.mean([len(each.fold.train) for each in ours]))
+    n_test = float(np.mean([len(each.fold.test) for each in ours]))
+    n_repeats = len({each.fold.repeat for each in ours})
+    low, high = corrected_interval(difference, n_train, n_test, n_repeats)
+    p = corrected_test(difference, n_train, n_test, n_repeats)
     known = difference[~np.isnan(difference)]
     mean = float(known.mean()) if len(known) else float("nan")
-    p = _p(mean, low, high, len(known))
     # Two or three folds give an interval wider than any difference can be.
     widest = metric.high - metric.low
     return Difference(
@@ -72,12 +70,3 @@ def _row(
 def _at_least(value: float, least: float) -> float:
     """Keep a value above another; NaN stays."""
     return least if value < least else value
-
-
-def _p(mean: float, low: float, high: float, k: int) -> float:
-    """Two-sided p of a mean with its 95 % t interval; NaN where there is none."""
-    half = (high - low) / 2
-    if not half > 0:
-        return float("nan")
-    standard_error = half / t.ppf(0.975, k - 1)
-    return float(2 * t.sf(abs(mean) / standard_error, k - 1))

@@ -9,12 +9,20 @@ from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from fmmtc_bidsapp.learning.intervals import (
+    Draws,
     auroc_half_width,
     bootstrap_interval,
-    bootstrap_weights,
     corrected_interval,
+    draw_people,
 )
-from fmmtc_bidsapp.learning.metrics import METRICS, Metric, Scored, probability_bins
+from fmmtc_bidsapp.learning.metrics import (
+    EXTERNAL_METRICS,
+    METRICS,
+    Metric,
+    Scored,
+    calibration_errors_if_calibrated,
+    probability_bins,
+)
 from fmmtc_bidsapp.learning.models import YARDSTICKS
 from fmmtc_bidsapp.learning.outcomes import before_calibration, fold_values, pool
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
@@ -32,6 +40,9 @@ from fmmtc_bidsapp.records import (
 
 __all__ = ["evaluate", "metric_rows", "verdict_sentence"]
 
+_SAME = 1e-12
+"""Errors of the same outcomes, summed in another order."""
+
 
 def evaluate(
     predictions: Sequence[FoldPredictions],
@@ -39,6 +50,7 @@ def evaluate(
     options: EvaluationOptions,
     seed: int,
     tests: Sequence[PermutationTest] = (),
+    names: Iterable[str] = tuple(METRICS),
 ) -> Evaluation:
     """Judge the out-of-fold predictions of all models of one run.
 
@@ -54,18 +66,20 @@ def evaluate(
         Seed of the bootstrap; all models are judged on the same draws.
     tests : sequence of PermutationTest
         Of the permutation run, where there was one.
+    names : iterable of str
+        Keys of `EXTERNAL_METRICS`.
 
     Returns
     -------
     Evaluation
     """
     rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
-    weights = bootstrap_weights(y, options.bootstrap, rng)
+    draws = draw_people(y, options.bootstrap, rng)
     models = {each.model: _of_model(predictions, each.model) for each in predictions}
     half_width = auroc_half_width(int((y == 1).sum()), int((y == 0).sum()))
     return Evaluation(
         metrics=tuple(
-            row for folds in models.values() for row in metric_rows(folds, y, weights, METRICS)
+            row for folds in models.values() for row in metric_rows(folds, y, draws, names)
         ),
         curves=tuple(
             curve for model, folds in models.items() for curve in _curves(model, folds, y)
@@ -80,7 +94,7 @@ def evaluate(
 
 
 def metric_rows(
-    folds: Sequence[FoldPredictions], y: Ints, weights: Floats, names: Iterable[str]
+    folds: Sequence[FoldPredictions], y: Ints, draws: Draws, names: Iterable[str]
 ) -> list[MetricRow]:
     """Judge the out-of-fold predictions of one model.
 
@@ -90,10 +104,10 @@ def metric_rows(
         Every fold of every repeat.
     y : array of int
         (person,) outcomes of the cohort, 0 or 1.
-    weights : array
-        (draw, person) of `bootstrap_weights`.
+    draws : Draws
+        Of `draw_people`.
     names : iterable of str
-        Keys of `METRICS`.
+        Keys of `EXTERNAL_METRICS`.
 
     Returns
     -------
@@ -101,7 +115,7 @@ def metric_rows(
         With one fold there is no interval of the mean. A metric that one fold is too small for has
         a pooled value only, and that only with its interval.
     """
-    return [_metric_row(name, folds, y, weights) for name in names]
+    return [_metric_row(name, folds, y, draws) for name in names]
 
 
 def _of_model(predictions: Sequence[FoldPredictions], model: str) -> list[FoldPredictions]:
@@ -109,28 +123,34 @@ def _of_model(predictions: Sequence[FoldPredictions], model: str) -> list[FoldPr
     return sorted(chosen, key=lambda each: (each.fold.repeat, each.fold.fold))
 
 
-def _metric_row(name: str, folds: Sequence[FoldPredictions], y: Ints, weights: Floats) -> MetricRow:
-    metric = METRICS[name]
+def _metric_row(name: str, folds: Sequence[FoldPredictions], y: Ints, draws: Draws) -> MetricRow:
+    metric = EXTERNAL_METRICS[name]
     values = fold_values(metric, folds, y)
     low, high = corrected_interval(
         values,
         n_train=float(np.mean([len(each.fold.train) for each in folds])),
         n_test=float(np.mean([len(each.fold.test) for each in folds])),
+        n_repeats=len({each.fold.repeat for each in folds}),
     )
     known = values[~np.isnan(values)]
-    pooled, draws = _pooled(metric, folds, y, weights)
-    pooled_low, pooled_high = bootstrap_interval(draws)
+    pooled, drawn = _pooled(metric, folds, y, metric.drawn(draws))
+    nan = float("nan")
+    pooled_low, pooled_high = bootstrap_interval(drawn) if metric.has_interval else (nan, nan)
+    # A slope of two dozen people without its interval would only mislead.
+    is_shown = metric.within_fold or not metric.has_interval or pooled_low == pooled_low
+    expected, p = (nan, nan) if metric.has_interval else _if_calibrated(folds, y, pooled, draws)
     return MetricRow(
         model=folds[0].model,
         metric=name,
-        mean=float(known.mean()) if len(known) else float("nan"),
+        mean=float(known.mean()) if len(known) else nan,
         mean_low=max(low, metric.low) if low == low else low,
         mean_high=min(high, metric.high) if high == high else high,
-        fold_sd=float(known.std(ddof=1)) if len(known) > 1 else float("nan"),
-        # A slope of two dozen people without its interval would only mislead.
-        pooled=pooled if metric.within_fold or pooled_low == pooled_low else float("nan"),
+        fold_sd=float(known.std(ddof=1)) if len(known) > 1 else nan,
+        pooled=pooled if is_shown else nan,
         pooled_low=pooled_low,
         pooled_high=pooled_high,
+        pooled_if_calibrated=expected,
+        pooled_if_calibrated_p=p,
     )
 
 
@@ -146,6 +166,29 @@ def _pooled(
         values.append(metric.compute(scored, np.ones((1, len(rows))))[0])
         draws.append(metric.compute(scored, weights[:, rows]))
     return float(np.mean(values)), np.mean(draws, axis=0)
+
+
+def _if_calibrated(
+    folds: Sequence[FoldPredictions], y: Ints, error: float, draws: Draws
+) -> tuple[float, float]:
+    """Calibration error to expect were the model calibrated, and p of the one that was found.
+
+    A parametric bootstrap: outcomes are drawn from the predicted probabilities. A person keeps
+    their luck over repeats.
+    """
+    repeats = sorted({each.fold.repeat for each in folds})
+    members = [[each for each in folds if each.fold.repeat == repeat] for repeat in repeats]
+    errors = np.mean(
+        [
+            calibration_errors_if_calibrated(
+                pool(own, y), draws.uniform[:, np.concatenate([each.fold.test for each in own])]
+            )
+            for own in members
+        ],
+        axis=0,
+    )
+    as_large = int((errors >= error - _SAME).sum())
+    return float(errors.mean()), (1 + as_large) / (1 + len(errors))
 
 
 def _curves(model: str, folds: list[FoldPredictions], y: Ints) -> tuple[Curve, Curve]:

@@ -19,8 +19,8 @@ from fmmtc_bidsapp.learning.calibrate import log_odds
 from fmmtc_bidsapp.learning.ensemble import EnsembleModel, merge_trainings
 from fmmtc_bidsapp.learning.evaluate import evaluate, metric_rows
 from fmmtc_bidsapp.learning.experiments import FittedModel
-from fmmtc_bidsapp.learning.intervals import bootstrap_weights
-from fmmtc_bidsapp.learning.metrics import METRICS
+from fmmtc_bidsapp.learning.intervals import draw_people
+from fmmtc_bidsapp.learning.metrics import EXTERNAL_METRICS
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, RECALIBRATION, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
@@ -133,8 +133,8 @@ def judge_external(
     Returns
     -------
     External
-        Pooled metrics with bootstrap intervals of participants within outcome. Recalibration of the
-        intercept needs 10 people of the rarer outcome, of slope and intercept 20.
+        Pooled metrics with bootstrap intervals of participants. Recalibration of the intercept
+        needs 10 people of the rarer outcome, of slope and intercept 20.
 
     References
     ----------
@@ -147,7 +147,7 @@ def judge_external(
         return External(_of_one_outcome(frozen, y, options, seed), refused)
     done = [name for name, kind in _KINDS.items() if not _refusal(name, rarer)]
     folds = [each for name in done for each in _recalibrated(frozen, y, name, seed)]
-    evaluation = evaluate([frozen, *folds], y, options, seed)
+    evaluation = evaluate([frozen, *folds], y, options, seed, names=EXTERNAL_METRICS)
     return External(
         replace(
             evaluation,
@@ -260,8 +260,7 @@ def _of_one_outcome(
 ) -> Evaluation:
     """Judge what can be judged where nobody has the other outcome: no rank, no curve."""
     rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
-    weights = bootstrap_weights(y, options.bootstrap, rng)
-    rows = metric_rows([frozen], y, weights, METRICS)
+    rows = metric_rows([frozen], y, draw_people(y, options.bootstrap, rng), EXTERNAL_METRICS)
     return Evaluation(
         metrics=_without_folds(rows, frozen.model),
         curves=(),

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.stats import t
 
 from fmmtc_bidsapp.records import Floats, Ints
 
-__all__ = ["auroc_half_width", "bootstrap_interval", "bootstrap_weights", "corrected_interval"]
+__all__ = [
+    "Draws",
+    "auroc_half_width",
+    "bootstrap_interval",
+    "bootstrap_weights",
+    "corrected_interval",
+    "corrected_test",
+    "draw_people",
+]
 
 _ENOUGH_DRAWS = 0.95
 """Share of bootstrap draws that must have a value for their quantiles to be an interval."""
 
 
-def corrected_interval(values: Floats, n_train: float, n_test: float) -> tuple[float, float]:
+def corrected_interval(
+    values: Floats, n_train: float, n_test: float, n_repeats: int = 1
+) -> tuple[float, float]:
     """95 % interval of a mean over cross-validation folds, corrected for shared training rows.
 
     Parameters
@@ -22,26 +34,53 @@ def corrected_interval(values: Floats, n_train: float, n_test: float) -> tuple[f
         (fold,) over all repeats; NaN where a fold has no value.
     n_train, n_test : float
         Mean number of training and test people in a fold.
+    n_repeats : int
+        Repeats that the folds are of. Student's t has the degrees of freedom of one repeat, folds
+        minus 1: another repeat splits the same people again and adds no independent value.
 
     Returns
     -------
     low, high : float
-        NaN with fewer than two values, or where all are the same.
+        NaN with fewer than two values a repeat, or where all are the same.
 
     References
     ----------
     Nadeau & Bengio (2003), doi:10.1023/A:1024068626366: the variance of the mean is
     ``var * (1 / k + n_test / n_train)``.
     """
-    known = values[~np.isnan(values)]
-    k = len(known)
-    # Folds that are all equal show no spread, which is not that there is none.
-    if k < 2 or np.ptp(known) == 0:
-        return float("nan"), float("nan")
-    variance = known.var(ddof=1) * (1 / k + n_test / n_train)
-    half = float(t.ppf(0.975, k - 1) * np.sqrt(variance))
-    mean = float(known.mean())
+    mean, error, freedom = _corrected(values, n_train, n_test, n_repeats)
+    half = float(t.ppf(0.975, freedom)) * error
     return mean - half, mean + half
+
+
+def corrected_test(values: Floats, n_train: float, n_test: float, n_repeats: int = 1) -> float:
+    """Two-sided p of the corrected resampled t-test that the mean over folds is 0.
+
+    Parameters
+    ----------
+    values, n_train, n_test, n_repeats
+        As in `corrected_interval`, to which the p belongs.
+
+    Returns
+    -------
+    float
+        NaN where there is no interval.
+    """
+    mean, error, freedom = _corrected(values, n_train, n_test, n_repeats)
+    return float(2 * t.sf(abs(mean) / error, freedom))
+
+
+def _corrected(
+    values: Floats, n_train: float, n_test: float, n_repeats: int
+) -> tuple[float, float, float]:
+    """Mean, its standard error and degrees of freedom of (fold,) values; NaN without spread."""
+    known = values[~np.isnan(values)]
+    k, freedom = len(known), len(known) / n_repeats - 1
+    # Folds that are all equal show no spread, which is not that there is none.
+    if freedom <= 0 or np.ptp(known) == 0:
+        return float("nan"), float("nan"), float("nan")
+    error = np.sqrt(known.var(ddof=1) * (1 / k + n_test / n_train))
+    return float(known.mean()), float(error), freedom
 
 
 def auroc_half_width(n_positive: int, n_negative: int, auroc: float = 0.5) -> float:
@@ -98,3 +137,41 @@ def bootstrap_weights(y: Ints, draws: int, rng: np.random.Generator) -> Floats:
         rows = np.flatnonzero(y == label)
         weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), draws)
     return weights
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Bootstrap samples of a cohort, drawn in two ways; (draw, person) how often each is drawn."""
+
+    within_outcome: Floats
+    """Every outcome keeps its number of people."""
+    people: Floats
+    """Whoever they are, so the share of positives varies as it does between cohorts."""
+    uniform: Floats
+    """From 0 to 1, to draw outcomes from probabilities."""
+
+
+def draw_people(y: Ints, draws: int, rng: np.random.Generator, arm: Ints | None = None) -> Draws:
+    """Draw bootstrap samples of people.
+
+    Parameters
+    ----------
+    y : array of int
+        (person,) outcomes, 0 or 1.
+    draws : int
+        Number of bootstrap samples.
+    rng : numpy.random.Generator
+        Source of the draws.
+    arm : array of int, optional
+        (person,) number of each person's arm; arms keep their sizes, which a trial has set.
+
+    Returns
+    -------
+    Draws
+    """
+    own = np.zeros_like(y) if arm is None else arm
+    return Draws(
+        within_outcome=bootstrap_weights(2 * own + y, draws, rng),
+        people=bootstrap_weights(own, draws, rng),
+        uniform=rng.random((draws, len(y))),
+    )

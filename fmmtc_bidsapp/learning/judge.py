@@ -10,7 +10,7 @@ import numpy as np
 from fmmtc_bidsapp.learning.arms import judge_arms
 from fmmtc_bidsapp.learning.chance import RANDOM, random_rows
 from fmmtc_bidsapp.learning.evaluate import evaluate, verdict_sentence
-from fmmtc_bidsapp.learning.intervals import bootstrap_weights
+from fmmtc_bidsapp.learning.intervals import Draws, draw_people
 from fmmtc_bidsapp.learning.lines import comparison_rows, domain_lines, plain_lines
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH, optimism_rows
@@ -112,14 +112,14 @@ def judge(
         [each[name] for each in published for name in shown if name in each],
         main,
     )
-    weights = _weights(y, options, seed)
+    draws = _draws(y, options, seed)
     return replace(
         judged,
         tests=tests,
         verdict=verdict_sentence(tests, y, judged.expected_half_width, lost),
         metrics=(*judged.metrics, *guesses),
         comparison=(
-            *comparison_rows(lines, guesses, y, weights),
+            *comparison_rows(lines, guesses, y, draws),
             *_across(across, examples, options, seed, main, asked=bool(rows)),
         ),
         arms=arms,
@@ -135,9 +135,9 @@ def model_titles() -> dict[str, str]:
     return {name: model.title for name, model in MODELS.items()} | {RANDOM: "Random (1,000 draws)"}
 
 
-def _weights(classes: Ints, options: EvaluationOptions, seed: int) -> Floats:
+def _draws(y: Ints, options: EvaluationOptions, seed: int, arm: Ints | None = None) -> Draws:
     rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
-    return bootstrap_weights(classes, options.bootstrap, rng)
+    return draw_people(y, options.bootstrap, rng, arm)
 
 
 def _folds(predictions: Sequence[FoldPredictions]) -> list[Fold]:
@@ -198,9 +198,9 @@ def _across(
     if across is None or examples.arms is None:
         without = [PaperRow(TABLE_4, 1, main, MODELS[main].title, _NO_ARMS, possible=False)]
         lines = plain_lines(without, (), (), main) if asked else []
-        return comparison_rows(lines, (), y, np.ones((1, len(y))))
+        return comparison_rows(lines, (), y, _draws(y, options, seed))
     titles = {name: MODELS[name].title for name in across.models}
     lines = domain_lines(across.domains, across.predictions, titles, main)
-    # People are drawn within outcome and arm, so that no arm of a draw is of one outcome.
+    # People are drawn within their arm, so that none of a draw is empty.
     arm = np.unique(np.asarray(examples.arms), return_inverse=True)[1]
-    return comparison_rows(lines, (), y, _weights(2 * arm + y, options, seed))
+    return comparison_rows(lines, (), y, _draws(y, options, seed, arm))

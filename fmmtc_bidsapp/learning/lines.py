@@ -10,13 +10,13 @@ import numpy as np
 from fmmtc_bidsapp.learning.chance import RANDOM
 from fmmtc_bidsapp.learning.compare import COMPARED, compare
 from fmmtc_bidsapp.learning.evaluate import metric_rows
+from fmmtc_bidsapp.learning.intervals import Draws
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST
 from fmmtc_bidsapp.learning.outcomes import tested_on
 from fmmtc_bidsapp.learning.paper import TABLE_4, Domain, PaperRow
 from fmmtc_bidsapp.records import (
     ComparisonRow,
     Difference,
-    Floats,
     FoldPredictions,
     Ints,
     MetricRow,
@@ -136,7 +136,7 @@ def domain_lines(
 
 
 def comparison_rows(
-    lines: Sequence[Line], random: Sequence[MetricRow], y: Ints, weights: Floats
+    lines: Sequence[Line], random: Sequence[MetricRow], y: Ints, draws: Draws
 ) -> list[ComparisonRow]:
     """Judge every line by the metrics of the paper.
 
@@ -148,21 +148,19 @@ def comparison_rows(
         Of random guesses (`fmmtc_bidsapp.learning.chance.random_rows`).
     y : array of int
         (person,) outcomes of the cohort.
-    weights : array
-        (draw, person) bootstrap weights (`fmmtc_bidsapp.learning.intervals.bootstrap_weights`).
+    draws : Draws
+        Of `fmmtc_bidsapp.learning.intervals.draw_people`.
 
     Returns
     -------
     list of ComparisonRow
         A line without predictions has its rows as well, NaN with the reason.
     """
-    return [row for line in lines for row in _rows_of(line, random, y, weights)]
+    return [row for line in lines for row in _rows_of(line, random, y, draws)]
 
 
-def _rows_of(
-    line: Line, random: Sequence[MetricRow], y: Ints, weights: Floats
-) -> list[ComparisonRow]:
-    figures = _figures(line, random, y, weights)
+def _rows_of(line: Line, random: Sequence[MetricRow], y: Ints, draws: Draws) -> list[ComparisonRow]:
+    figures = _figures(line, random, y, draws)
     differences = {each.metric: each for each in _differences(line, y)}
     note = "; ".join(filter(None, (line.paper.note, *_notes(line, y)))) or None
     return [
@@ -172,13 +170,13 @@ def _rows_of(
 
 
 def _figures(
-    line: Line, random: Sequence[MetricRow], y: Ints, weights: Floats
+    line: Line, random: Sequence[MetricRow], y: Ints, draws: Draws
 ) -> dict[str, MetricRow]:
     if line.paper.model == RANDOM:
         return {each.metric: each for each in random}
     if not line.folds:
         return {}
-    rows = metric_rows(line.folds, y, weights, COMPARED)
+    rows = metric_rows(line.folds, y, draws, COMPARED)
     if _tests_the_same_people(line):
         rows = [replace(row, mean_low=_NAN, mean_high=_NAN) for row in rows]
     return {each.metric: each for each in rows}

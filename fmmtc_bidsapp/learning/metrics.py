@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit, xlogy
 from scipy.stats import rankdata
 
+from fmmtc_bidsapp.learning.intervals import Draws
 from fmmtc_bidsapp.records import Floats, Ints
 
 __all__ = [
     "DECISION_METRICS",
+    "EXTERNAL_METRICS",
     "METRICS",
     "Metric",
     "Scored",
+    "calibration_errors_if_calibrated",
     "probability_bins",
     "shuffled_aurocs",
 ]
@@ -55,12 +58,22 @@ Compute = Callable[[Scored, Floats], Floats]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, the values it can take, and whether one fold is enough to compute it."""
+    """A metric, the values it can take, and how far its value is to be trusted."""
 
     compute: Compute
     low: float = 0.0
     high: float = 1.0
     within_fold: bool = True
+    """Whether one fold is enough to compute it."""
+    of_each_outcome: bool = False
+    """Whether it is the same for any share of positives. The interval of any other must let that
+    share vary: with it fixed, that of the calibration intercept held the truth in half of cases."""
+    has_interval: bool = True
+    """False where the bootstrap's distribution lies off the value itself."""
+
+    def drawn(self, draws: Draws) -> Floats:
+        """(draw, person) of the bootstrap that this metric needs."""
+        return draws.within_outcome if self.of_each_outcome else draws.people
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -197,6 +210,28 @@ def _skill(per_person: Callable[[Scored, Floats], Floats]) -> Compute:
     return compute
 
 
+def _skill_beyond_own_share(
+    per_person: Callable[[Scored, Floats], Floats], of_share: Callable[[Floats], Floats]
+) -> Compute:
+    """One minus the loss relative to the share of positives among these very people."""
+
+    def compute(scored: Scored, weights: Floats) -> Floats:
+        loss = _mean(per_person(scored, scored.probability), weights)
+        return 1 - _ratio(loss, of_share(_mean(scored.y.astype(float), weights)))
+
+    return compute
+
+
+def _squared_of_share(share: Floats) -> Floats:
+    loss: Floats = share * (1 - share)
+    return loss
+
+
+def _logarithmic_of_share(share: Floats) -> Floats:
+    loss: Floats = -(xlogy(share, share) + xlogy(1 - share, 1 - share))
+    return loss
+
+
 def _inside(probability: Floats) -> Floats:
     """Keep probabilities off 0 and 1, where a single miss would cost infinity."""
     epsilon = np.finfo(float).eps
@@ -204,17 +239,22 @@ def _inside(probability: Floats) -> Floats:
 
 
 def _calibration_slope(scored: Scored, weights: Floats) -> Floats:
-    """Slope of the logistic regression of y on the predicted log odds; 1 is calibrated.
+    """Slope of the logistic regression of y on the log odds beyond the share of positives.
 
-    Undefined when the log odds separate the classes or do not vary.
+    1 is calibrated. The log odds of that share among the fold's training rows are an offset: they
+    differ between folds, against the outcomes of the people left out, and would turn the slope of
+    a model that knows nothing negative. Undefined when the log odds separate the classes, or when
+    most folds gave everyone one probability.
     """
-    log_odds = logit(_inside(scored.probability))
-    if np.ptp(log_odds) == 0:
+    probability, offset = _inside(scored.probability), logit(_inside(scored.prevalence))
+    own = [np.ptp(scored.probability[scored.fold == fold]) for fold in np.unique(scored.fold)]
+    if np.mean(np.array(own) < _SAME_PROBABILITY) > 0.5:
         return np.full(len(weights), np.nan)
-    together = replace(scored, score=log_odds, fold=np.zeros_like(scored.fold))
+    beyond = logit(probability) - offset
+    together = replace(scored, score=beyond, fold=np.zeros_like(scored.fold))
     separation = _auroc(together, weights)
-    design = np.stack([np.ones_like(log_odds), log_odds])
-    slope = _logistic(design, np.zeros_like(log_odds), scored.y, weights)[:, 1]
+    design = np.stack([np.ones_like(beyond), beyond])
+    slope = _logistic(design, offset, scored.y, weights)[:, 1]
     return np.where((separation > 0) & (separation < 1), slope, np.nan)
 
 
@@ -236,6 +276,32 @@ def _calibration_error(scored: Scored, weights: Floats) -> Floats:
         gap = weights[:, rows] @ (scored.probability[rows] - scored.y[rows])
         errors += np.abs(gap)
     return _ratio(errors, weights.sum(axis=1))
+
+
+def calibration_errors_if_calibrated(scored: Scored, uniform: Floats) -> Floats:
+    """Calibration error of the same probabilities, with outcomes that follow them exactly.
+
+    A few dozen people miss their probabilities by chance alone, so the error of a model that is
+    calibrated is not 0.
+
+    Parameters
+    ----------
+    scored : Scored
+        Predictions; their outcomes are not read.
+    uniform : array
+        (draw, person) numbers from 0 to 1; an outcome is positive where it lies below the
+        probability.
+
+    Returns
+    -------
+    array
+        (draw,)
+    """
+    errors = np.zeros(len(uniform))
+    for rows in probability_bins(scored.probability):
+        probability = scored.probability[rows]
+        errors += np.abs((probability - (uniform[:, rows] < probability)).sum(axis=1))
+    return errors / len(scored.y)
 
 
 def probability_bins(probability: Floats) -> list[Ints]:
@@ -277,15 +343,17 @@ def _logistic(design: Floats, offset: Floats, y: Ints, weights: Floats) -> Float
 
 
 _CALIBRATION_BINS = 5
+_SAME_PROBABILITY = 1e-9
+"""Spread below which a fold's probabilities are one: its calibration found no slope."""
 
 METRICS: dict[str, Metric] = {
-    "auroc": Metric(_auroc),
+    "auroc": Metric(_auroc, of_each_outcome=True),
     "average_precision": Metric(_average_precision),
-    "balanced_accuracy": Metric(_decided("balanced_accuracy")),
+    "balanced_accuracy": Metric(_decided("balanced_accuracy"), of_each_outcome=True),
     "f1_macro": Metric(_decided("f1_macro")),
     "mcc": Metric(_decided("mcc"), low=-1.0),
-    "sensitivity": Metric(_decided("sensitivity")),
-    "specificity": Metric(_decided("specificity")),
+    "sensitivity": Metric(_decided("sensitivity"), of_each_outcome=True),
+    "specificity": Metric(_decided("specificity"), of_each_outcome=True),
     "brier": Metric(_loss(_squared)),
     "brier_skill": Metric(_skill(_squared), low=-np.inf),
     "log_loss": Metric(_loss(_logarithmic), high=np.inf),
@@ -295,6 +363,17 @@ METRICS: dict[str, Metric] = {
     "calibration_intercept": Metric(
         _calibration_intercept, low=-np.inf, high=np.inf, within_fold=False
     ),
-    "calibration_error": Metric(_calibration_error, within_fold=False),
+    "calibration_error": Metric(_calibration_error, within_fold=False, has_interval=False),
 }
 """Metric by the name it has in ``_metrics.tsv``."""
+
+EXTERNAL_METRICS: dict[str, Metric] = METRICS | {
+    "brier_skill_own_share": Metric(
+        _skill_beyond_own_share(_squared, _squared_of_share), low=-np.inf
+    ),
+    "log_loss_skill_own_share": Metric(
+        _skill_beyond_own_share(_logarithmic, _logarithmic_of_share), low=-np.inf
+    ),
+}
+"""Of a finished model on new people, among whom the outcome can be rarer or more common than in
+training: a skill against the training share alone would be gained by knowing nothing else."""

@@ -188,7 +188,8 @@ def _curves(analysis: Analysis) -> dict[str, Any]:
     drawn = _few(analysis.model_names, analysis.main)
     band = (
         f"Shaded: where 95 % of the curves of {analysis.main_name} lie, point by point, when its "
-        f"participants are drawn {BAND_DRAWS} times anew within outcome, the fits taken as given."
+        f"participants are drawn {BAND_DRAWS} times anew (for ROC within outcome), the fits taken "
+        "as given."
     )
     return {
         "roc": figures.roc(curves, drawn, bands.get("roc")),

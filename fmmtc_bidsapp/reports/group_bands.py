@@ -36,9 +36,11 @@ class Band:
 
 
 def curve_bands(predictions: pd.DataFrame, draws: int = BAND_DRAWS) -> dict[str, Band]:
-    """Resample participants within outcome and take the quantiles of their curves.
+    """Resample participants and take the quantiles of their curves.
 
-    A participant takes along the predictions of every repeat. The same table gives the same bands.
+    For ROC within outcome; for precision, which depends on the share of positives, whoever they
+    are. A participant takes along the predictions of every repeat. The same table gives the same
+    bands.
 
     Parameters
     ----------
@@ -61,15 +63,19 @@ def curve_bands(predictions: pd.DataFrame, draws: int = BAND_DRAWS) -> dict[str,
     outcome[person] = positive
     if min(outcome.sum(), (~outcome).sum()) < _FEWEST:
         return {}
-    weights = _resampled(outcome, draws)[:, person]
+    within, whoever = _resampled(outcome, draws), _resampled(np.zeros_like(outcome), draws)
+    both = whoever[:, outcome].any(axis=1) & whoever[:, ~outcome].any(axis=1)
     order = np.argsort(-score, kind="stable")
     # People of one score enter together: a threshold cannot tell them apart.
     ends = np.append(np.flatnonzero(np.diff(score[order]) != 0), len(score) - 1)
-    hits, alarms = (
-        np.cumsum((weights * members)[:, order], axis=1)[:, ends]
-        for members in (positive, ~positive)
+    roc, pr = (
+        [
+            np.cumsum((weights[:, person] * members)[:, order], axis=1)[:, ends]
+            for members in (positive, ~positive)
+        ]
+        for weights in (within, whoever[both])
     )
-    return {"roc": _roc(hits, alarms), "pr": _precision_recall(hits, alarms)}
+    return {"roc": _roc(*roc), "pr": _precision_recall(*pr)}
 
 
 def ranking(predictions: pd.DataFrame) -> Floats:
@@ -112,13 +118,14 @@ def _log_odds(probability: ArrayLike) -> Floats:
     return odds
 
 
-def _resampled(outcome: NDArray[np.bool_], draws: int) -> Floats:
-    """How often each draw takes each person, (draw, person): as many of each outcome as are."""
+def _resampled(kind: NDArray[np.bool_], draws: int) -> Floats:
+    """How often each draw takes each person, (draw, person): as many of each kind as there are."""
     rng = np.random.default_rng(_SEED)
-    weights = np.zeros((draws, len(outcome)))
-    for members in (np.flatnonzero(outcome), np.flatnonzero(~outcome)):
+    weights = np.zeros((draws, len(kind)))
+    for members in (np.flatnonzero(kind), np.flatnonzero(~kind)):
         n = len(members)
-        weights[:, members] = rng.multinomial(n, np.full(n, 1 / n), size=draws)
+        if n:
+            weights[:, members] = rng.multinomial(n, np.full(n, 1 / n), size=draws)
     return weights
 
 

@@ -46,14 +46,24 @@ METRICS = (
     MetricColumn(
         "brier_skill", "Brier skill", "Against the training share of positives; 0 is no gain"
     ),
+    MetricColumn(
+        "brier_skill_own_share",
+        "Brier skill, own share",
+        "Against the share of positives among these people; 0 is no gain",
+    ),
     MetricColumn("log_loss", "Log loss", "Smaller is better"),
     MetricColumn("log_loss_skill", "Log loss skill", "As the Brier skill"),
+    MetricColumn(
+        "log_loss_skill_own_share", "Log loss skill, own share", "As the Brier skill, own share"
+    ),
     MetricColumn("calibration_slope", "Calibration slope", "Of all folds together; ideal 1"),
     MetricColumn(
         "calibration_intercept", "Calibration intercept", "Of all folds together; ideal 0"
     ),
     MetricColumn(
-        "calibration_error", "Calibration error", "Of all folds together, five bins; ideal 0"
+        "calibration_error",
+        "Calibration error",
+        "Of all folds together, five bins; ideal is what chance alone makes of it",
     ),
 )
 
@@ -132,13 +142,22 @@ def cell_of(row: Mapping[Any, Any]) -> dict[str, str]:
     """Spell one metric of one model."""
     # A fold alone is too small for some metrics; what they have is the pooled value.
     shown = "pooled" if pd.isna(row.get("mean")) else "mean"
+    chance = _if_calibrated(row)
     return {
         "mean": number(row.get(shown)),
-        "interval": interval(row.get(f"{shown}_low"), row.get(f"{shown}_high")),
+        "interval": chance or interval(row.get(f"{shown}_low"), row.get(f"{shown}_high")),
         "pooled": number(row.get("pooled")),
-        "pooled_interval": interval(row.get("pooled_low"), row.get("pooled_high")),
+        "pooled_interval": chance or interval(row.get("pooled_low"), row.get("pooled_high")),
         "fold_sd": number(row.get("fold_sd")),
     }
+
+
+def _if_calibrated(row: Mapping[Any, Any]) -> str:
+    """Say what chance alone makes of a calibration error; empty for other metrics."""
+    expected = number(row.get("pooled_if_calibrated"))
+    if expected == "n/a":
+        return ""
+    return f"{expected} if calibrated, p = {number(row.get('pooled_if_calibrated_p'))}"
 
 
 def eligibility_rows(eligibility: pd.DataFrame) -> list[dict[str, Any]]:

@@ -53,6 +53,7 @@ def facts() -> CardFacts:
         metrics=(
             MetricRow("fmmtc", "auroc", 0.61, 0.42, 0.80, 0.1, 0.6, 0.5, 0.7),
             MetricRow("fmmtc", "calibration_slope", NAN, NAN, NAN, NAN, 0.8, 0.1, 1.5),
+            MetricRow("fmmtc", "calibration_error", NAN, NAN, NAN, NAN, 0.12, NAN, NAN, 0.11, 0.4),
             MetricRow("dummy", "auroc", 0.5, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5),
         ),
         curves=(),
@@ -121,6 +122,7 @@ def facts() -> CardFacts:
         "| FMM_TC | auroc | 0.61 (0.42 to 0.80) |",
         "| Dummy (prevalence) | auroc | 0.50 (0.50 to 0.50) |",
         "| FMM_TC | calibration_slope | 0.80 (0.10 to 1.50) |",
+        "| FMM_TC | calibration_error | 0.12 (0.11 expected if calibrated, p = 0.40) |",
         "| placebo | 37 (17) | auroc | 0.58 (0.40 to 0.77) |",
         "prognosis, not prediction of a drug's effect",
         "one scan under two names: 1 [26]",

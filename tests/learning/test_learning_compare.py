@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import t
@@ -65,3 +67,22 @@ def test_an_interval_is_never_wider_than_any_difference_can_be() -> None:
         assert -widest <= row.low <= row.difference <= row.high <= widest
     assert any(row.high == 1.0 for row in rows)
     assert all(0 < row.p < 1 for row in rows)
+
+
+def test_repeats_of_the_folds_add_no_degrees_of_freedom() -> None:
+    def repeated(model: str, skill: float) -> list[FoldPredictions]:
+        return [
+            replace(each, fold=replace(each.fold, repeat=repeat))
+            for repeat in range(4)
+            for each in predictions(model, skill, 10 * repeat + len(model))
+        ]
+
+    ours, theirs = repeated("fmmtc", 2.0), repeated("dummy", 0.0)
+    row = next(each for each in compare([*ours, *theirs], Y, "fmmtc") if each.metric == "auroc")
+    auroc = [
+        roc_auc_score(Y[a.fold.test], a.logit) - roc_auc_score(Y[b.fold.test], b.logit)
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+    standard_error = np.sqrt(np.var(auroc, ddof=1) * (1 / 12 + 10 / 20))
+    assert row.p == pytest.approx(2 * t.sf(np.mean(auroc) / standard_error, 2))
+    assert row.difference - row.low == pytest.approx(t.ppf(0.975, 2) * standard_error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -53,6 +55,16 @@ def test_the_frozen_model_is_judged_as_it_is() -> None:
     assert shift.pooled_high < 0
     assert np.isnan([found["auroc"].mean, found["auroc"].mean_low, found["auroc"].fold_sd]).all()
     assert {each.model for each in external.evaluation.curves} == {"fmmtc"}
+
+
+def test_a_model_that_knows_the_new_share_alone_gains_nothing_beyond_it() -> None:
+    """Of rarer outcomes than in training, a constant has skill against the training share."""
+    y = np.repeat([1, 0], [20, 80])
+    frozen = frozen_predictions("m", np.zeros(100), Calibration("none", 1, 0, 0.5), 0.5)
+    share = replace(frozen, logit=np.full(100, np.log(0.25)) + np.linspace(-1e-6, 1e-6, 100))
+    found = rows_of(judge_external(share, y, OPTIONS, 0), "m")
+    assert found["brier_skill"].pooled > 0.3
+    assert found["brier_skill_own_share"].pooled == pytest.approx(0, abs=1e-3)
 
 
 def test_recalibration_finds_the_line_and_is_scored_on_people_it_was_not_fitted_on() -> None:

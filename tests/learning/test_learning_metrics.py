@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
 
-from fmmtc_bidsapp.learning.metrics import METRICS, Scored
+from fmmtc_bidsapp.learning.metrics import EXTERNAL_METRICS, METRICS, Scored
 
 REFERENCES = {
     "auroc": lambda s, w: reference.roc_auc_score(s.y, s.score, sample_weight=w),
@@ -81,6 +82,61 @@ def test_calibration_slope_and_intercept_are_those_of_a_logistic_regression():
     assert METRICS["calibration_slope"].compute(scored, ones)[0] == pytest.approx(slope, rel=1e-4)
     shift = METRICS["calibration_intercept"].compute(scored, ones)[0]
     assert expit(x + shift).mean() == pytest.approx(scored.y.mean(), abs=1e-9)
+
+
+def test_the_share_of_positives_that_folds_were_trained_on_is_an_offset_of_the_calibration_slope():
+    """By brute force: the largest likelihood over slope and shift, the offset fixed."""
+    rng = np.random.default_rng(8)
+    prevalence = np.repeat([0.3, 0.5, 0.6], 40)
+    beyond = rng.normal(size=120)
+    y = (rng.random(120) < expit(logit(prevalence) + 0.7 * beyond)).astype(int)
+    scored = replace(
+        scored_people(8, n=120),
+        y=y,
+        prevalence=prevalence,
+        probability=expit(logit(prevalence) + beyond),
+        fold=np.repeat([0, 1, 2], 40),
+    )
+
+    def loss(parameters):
+        eta = logit(prevalence) + parameters[0] + parameters[1] * beyond
+        return (np.logaddexp(0, eta) - y * eta).sum()
+
+    best = minimize(loss, [0.0, 1.0], tol=1e-10).x[1]
+    found = METRICS["calibration_slope"].compute(scored, np.ones((1, 120)))[0]
+    assert found == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize(("n_flat", "has_slope"), [(2, True), (3, False)])
+def test_a_calibration_slope_needs_a_slope_in_most_folds(n_flat, has_slope):
+    scored = scored_people(9, n=100)
+    fold = np.repeat(np.arange(5), 20)
+    flat = fold < n_flat
+    scored = replace(
+        scored, fold=fold, probability=np.where(flat, scored.prevalence, scored.probability)
+    )
+    found = METRICS["calibration_slope"].compute(scored, np.ones((1, 100)))[0]
+    assert np.isfinite(found) == has_slope
+
+
+def test_the_skill_beyond_the_own_share_is_0_for_the_share_itself():
+    y = np.repeat([1, 0], [10, 30])
+    scored = replace(scored_people(2), y=y, probability=np.full(40, 0.25))
+    for name in ("brier_skill_own_share", "log_loss_skill_own_share"):
+        assert EXTERNAL_METRICS[name].compute(scored, np.ones((1, 40)))[0] == pytest.approx(0)
+
+
+def test_the_skills_beyond_the_own_share_are_those_of_scikit_learns_losses():
+    scored = scored_people(3)
+    share = np.full(40, scored.y.mean())
+    losses = {
+        "brier_skill_own_share": reference.brier_score_loss,
+        "log_loss_skill_own_share": reference.log_loss,
+    }
+    for name, loss in losses.items():
+        expected = 1 - loss(scored.y, scored.probability) / loss(scored.y, share)
+        found = EXTERNAL_METRICS[name].compute(scored, np.ones((1, 40)))[0]
+        assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("outcome", [0, 1])

@@ -369,7 +369,7 @@ def test_a_person_of_unknown_outcome_has_no_call():
 
 def test_the_caption_of_a_curve_says_what_its_band_is(write_a_group):
     text = text_of(write_group_report(write_a_group.train(), "L").read_text())
-    assert text.count("participants are drawn 500 times anew within outcome") == 2
+    assert text.count("participants are drawn 500 times anew (for ROC within outcome)") == 2
 
 
 def test_the_model_card_is_in_the_report_of_its_training(write_a_group):
