@@ -287,6 +287,9 @@ class CleanedSeries:
     """(time,) volumes dropped at the start"""
     censored: NDArray[np.bool_]
     """(time,) volumes left out for motion, dummies not counted"""
+    unknown: NDArray[np.bool_]
+    """(time,) those of them that are left out because a measure that has a threshold is not known
+    there"""
     design: Mapping[str, Floats] = field(default_factory=dict)
     """(time,) each regressor as it was read and filled in, by column name"""
     dof: int = 0
@@ -327,6 +330,11 @@ class RunQuality:
     )
     num_dummy_volumes: int | None = _column("Dummy volumes", "", "Dropped at the start.")
     num_censored_volumes: int | None = _column("Censored volumes", "", "Left out for motion.")
+    num_unknown_volumes: int | None = _column(
+        "Volumes of unknown motion",
+        "",
+        "Of the censored: a measure that has a threshold is n/a there.",
+    )
     num_retained_volumes: int = _column("Retained volumes", "", "What the matrix rests on.")
     num_damaged_volumes: int | None = _column(
         "Damaged volumes", "", "Of the retained: empty, with NaN, or copies of another."
@@ -343,6 +351,11 @@ class RunQuality:
         "Mean framewise displacement", "mm", "Head motion, on average.", 3
     )
     max_fd: float | None = _column("Largest framewise displacement", "mm", "The worst jump.", 2)
+    num_fd_unknown: int | None = _column(
+        "Volumes without framewise displacement",
+        "",
+        "Dummies and the first aside; mean and largest are of the others.",
+    )
     mean_fd_post_censoring: float | None = _column(
         "Mean framewise displacement, retained", "mm", "Head motion in the retained volumes.", 3
     )

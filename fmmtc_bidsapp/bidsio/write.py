@@ -85,7 +85,10 @@ _OUTLIERS = {
     "fd_mm": ("Framewise displacement of the volume.", "mm"),
     "std_dvars": ("Standardised DVARS of the volume, as fMRIPrep wrote it.", "arbitrary"),
     "dummy": ("Whether the volume was dropped at the start.", None),
-    "censored": ("Whether the volume was left out for motion.", None),
+    "censored": (
+        "Whether the volume was left out for motion, or because a measure with a threshold is n/a.",
+        None,
+    ),
 }
 
 
@@ -131,13 +134,18 @@ def write_run(
     common = _of_both_series(files, uncleaned) | dict(sidecar)
     _write_coverage(files, uncleaned, sidecar)
     # What it says must not depend on the cleaning: all cleanings of a run share this series.
-    untouched = {"MeanFramewiseDisplacement": _mean(cleaned.fd_mm), **_UNTOUCHED}
+    untouched = {
+        "MeanFramewiseDisplacement": _mean(cleaned.fd_mm),
+        "NumberOfVolumesWithoutFramewiseDisplacement": _unknown(cleaned.fd_mm),
+        **_UNTOUCHED,
+    }
     _write_series(files.uncleaned, uncleaned.signal, uncleaned, common | untouched)
     if files.timeseries != files.uncleaned:
         told = _of_cleaning(strategy, cleaned) | {
             "Sources": [bids_uri(files.uncleaned, files.output_dir), *common["Sources"]],
             "ConfoundSources": list(confound_sources),
             "MeanFramewiseDisplacement": _or_missing(quality.mean_fd),
+            "NumberOfVolumesWithoutFramewiseDisplacement": _or_missing(quality.num_fd_unknown),
         }
         _write_series(files.timeseries, cleaned.signal, uncleaned, common | told)
     _write_outliers(files, cleaned, strategy)
@@ -162,6 +170,11 @@ def _withdraw_other(table: Path, row: bytes) -> None:
 def _mean(values: Floats | None) -> float | str:
     known = np.empty(0) if values is None else values[~np.isnan(values)]
     return float(known.mean()) if len(known) else MISSING
+
+
+def _unknown(values: Floats | None) -> int | str:
+    """Count volumes without a value; that the first has none is no gap."""
+    return MISSING if values is None else int(np.isnan(values[1:]).sum())
 
 
 _UNTOUCHED = {
@@ -210,6 +223,7 @@ def _of_cleaning(strategy: Strategy, cleaned: CleanedSeries) -> dict[str, Any]:
         "NumberOfVolumesRetained": int(cleaned.retained.sum()),
         "NumberOfDummyVolumes": int(cleaned.dummy.sum()),
         "NumberOfCensoredVolumes": int(cleaned.censored.sum()),
+        "NumberOfVolumesOfUnknownMotion": int(cleaned.unknown.sum()),
         "DegreesOfFreedom": cleaned.dof,
         "Interpolated": bool(_filtered(cleaned) and cleaned.censored.any()),
     }

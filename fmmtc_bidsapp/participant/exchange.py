@@ -93,6 +93,7 @@ def save_cleaned(path: Path, cleaned: CleanedSeries) -> str:
         "signal": cleaned.signal,
         "dummy": cleaned.dummy,
         "censored": cleaned.censored,
+        "unknown": cleaned.unknown,
         **{_DESIGN + name: values for name, values in cleaned.design.items()},
     }
     known = {"fd_mm": cleaned.fd_mm, "std_dvars": cleaned.std_dvars}
@@ -110,6 +111,7 @@ def load_cleaned(path: str | Path) -> CleanedSeries:
         std_dvars=arrays.get("std_dvars"),
         dummy=arrays["dummy"],
         censored=arrays["censored"],
+        unknown=arrays["unknown"],
         design={
             name.removeprefix(_DESIGN): values
             for name, values in arrays.items()

@@ -12,7 +12,7 @@ from scipy import ndimage
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Strategy
 
-__all__ = ["censored_volumes", "dummy_volumes"]
+__all__ = ["censored_volumes", "dummy_volumes", "unknown_volumes"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -66,17 +66,39 @@ def dummy_volumes(
     return np.arange(n_volumes) < count, notes
 
 
+def unknown_volumes(values: Floats, dummy: Flags) -> Flags:
+    """Find the volumes in which a measure of motion is not known.
+
+    Parameters
+    ----------
+    values
+        (time,) the measure. That the first volume of a scan has none, as it has no predecessor,
+        is no gap in what is known.
+    dummy
+        (time,) volumes that are dropped anyway.
+
+    Returns
+    -------
+    (time,) array of bool
+        The volumes without a value.
+    """
+    unknown = np.isnan(values) & ~dummy
+    unknown[0] = False
+    return unknown
+
+
 def censored_volumes(
     fd_mm: Floats | None,
     std_dvars: Floats | None,
     strategy: Strategy,
     dummy: Flags,
-) -> Flags:
+) -> tuple[Flags, Flags]:
     """Find the volumes to leave out for motion.
 
-    A volume goes when one of the measures is above its threshold; a measure that is not defined
-    (the first volume has no predecessor) is above none. Then stretches that are too short between
-    such volumes go too, as in Power et al. (2014), doi:10.1016/j.neuroimage.2013.08.048.
+    A volume goes when one of the measures is above its threshold, or is not known there: nobody
+    can say that it is below. The first volume, which has no predecessor, stays. Then stretches that
+    are too short between such volumes go too, as in Power et al. (2014),
+    doi:10.1016/j.neuroimage.2013.08.048.
 
     Parameters
     ----------
@@ -90,31 +112,43 @@ def censored_volumes(
 
     Returns
     -------
-    (time,) array of bool
+    censored : (time,) array of bool
         The volumes to leave out.
+    unknown : (time,) array of bool
+        Those of them that go because a measure is not known.
 
     Raises
     ------
     InputError
-        If a threshold is given for a measure that is unknown.
+        If a threshold is given for a measure that is unknown, or unknown throughout.
     """
-    moved = _above(fd_mm, strategy.fd_threshold_mm, "framewise_displacement", "--fd-threshold")
-    changed = _above(std_dvars, strategy.std_dvars_threshold, "std_dvars", "--dvars-threshold")
-    censored = (moved | changed) & ~dummy
+    moved, fd_unknown = _above(
+        fd_mm, strategy.fd_threshold_mm, dummy, "framewise_displacement", "--fd-threshold"
+    )
+    changed, dvars_unknown = _above(
+        std_dvars, strategy.std_dvars_threshold, dummy, "std_dvars", "--dvars-threshold"
+    )
+    above = (moved | changed) & ~dummy
+    unknown = (fd_unknown | dvars_unknown) & ~above
+    censored = above | unknown
     if not censored.any():
-        return censored
+        return censored, unknown
     kept = ~(censored | dummy)
     stretch, _ = ndimage.label(kept)
     short = np.bincount(stretch)[stretch] < strategy.min_segment
-    return np.asarray(censored | (kept & short))
+    return np.asarray(censored | (kept & short)), unknown
 
 
-def _above(values: Floats | None, threshold: float | None, column: str, flag: str) -> Flags:
+def _above(
+    values: Floats | None, threshold: float | None, dummy: Flags, column: str, flag: str
+) -> tuple[Flags, Flags]:
+    """Say of each volume whether a measure is above its threshold, and whether it is unknown."""
     if threshold is None:
-        return np.zeros(1, dtype=bool)
-    if values is None:
+        return np.zeros(len(dummy), dtype=bool), np.zeros(len(dummy), dtype=bool)
+    if values is None or (len(values) > 1 and np.isnan(values[1:]).all()):
+        found = "has no such column" if values is None else "has no value in that column"
         raise InputError(
             f"Volumes above {threshold:g} in {column} are to be left out, but the confounds table "
-            f"has no such column. Add it, or switch this off with {flag} 0."
+            f"{found}. Add it, or switch this off with {flag} 0."
         )
-    return np.asarray(values > threshold)
+    return values > threshold, unknown_volumes(values, dummy)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COPY", "EMPTY", "NOT_FINITE", "WHOLE", "VolumeWatch", "describe_damage"]
+__all__ = ["COPY", "EMPTY", "NOT_FINITE", "WHOLE", "VolumeWatch", "describe_damage", "ranges"]
 
 Codes = NDArray[np.int8]
 
@@ -86,11 +86,12 @@ def describe_damage(damage: Codes) -> str:
     for code, (one, several) in _WORDS.items():
         where = np.flatnonzero(damage == code)
         if len(where):
-            told.append(f"{_ranges(where)} {one if len(where) == 1 else several}")
+            told.append(f"{ranges(where)} {one if len(where) == 1 else several}")
     return ", ".join(told) or "n/a"
 
 
-def _ranges(where: NDArray[np.intp]) -> str:
+def ranges(where: NDArray[np.intp]) -> str:
+    """Sum volume numbers up: ``12 and 57 to 59``."""
     stretches = np.split(where, np.flatnonzero(np.diff(where) > 1) + 1)
     return " and ".join(
         f"{each[0]}" if len(each) == 1 else f"{each[0]} to {each[-1]}" for each in stretches

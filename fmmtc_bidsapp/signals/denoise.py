@@ -24,6 +24,7 @@ from fmmtc_bidsapp.signals.confounds import (
     framewise_displacement,
     standardised_dvars,
 )
+from fmmtc_bidsapp.signals.damage import ranges
 from fmmtc_bidsapp.signals.design import read_design
 
 __all__ = ["clean"]
@@ -94,7 +95,7 @@ def clean(
     fd_mm, std_dvars = framewise_displacement(table), standardised_dvars(table)
     none = np.zeros(len(signal), dtype=bool)
     if not strategy.cleans:
-        return CleanedSeries(signal, fd_mm, std_dvars, none, none, dof=len(signal))
+        return CleanedSeries(signal, fd_mm, std_dvars, none, none, none, dof=len(signal))
     if confounds is None:
         raise InputError(
             f"The strategy {strategy.name} needs the confounds table of the run, and there is "
@@ -103,7 +104,7 @@ def clean(
         )
     strategy, filter_notes = _within_nyquist(strategy, tr_s)
     dummy, dummy_notes = dummy_volumes(table, dummy_scans, len(signal))
-    censored = censored_volumes(fd_mm, std_dvars, strategy, dummy)
+    censored, unknown = censored_volumes(fd_mm, std_dvars, strategy, dummy)
     design, design_notes = read_design(strategy, confounds, masks=masks, tr_s=tr_s)
     steady, kept = ~dummy, ~censored[~dummy]
     _check_enough(kept, strategy)
@@ -120,12 +121,19 @@ def clean(
         std_dvars,
         dummy,
         censored,
+        unknown,
         design,
         dof,
-        (*dummy_notes, *filter_notes, *design_notes, *regressor_notes),
+        (*dummy_notes, *_unknown_note(unknown), *filter_notes, *design_notes, *regressor_notes),
         strategy.low_pass_hz,
         strategy.high_pass_hz,
     )
+
+
+def _unknown_note(unknown: Flags) -> tuple[str, ...]:
+    if not unknown.any():
+        return ()
+    return (f"left out, as their motion is unknown: volumes {ranges(np.flatnonzero(unknown))}",)
 
 
 def _within_nyquist(strategy: Strategy, tr_s: float | None) -> tuple[Strategy, tuple[str, ...]]:

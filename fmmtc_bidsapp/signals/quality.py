@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.records import CleanedSeries, RunQuality
+from fmmtc_bidsapp.signals.censoring import unknown_volumes
 from fmmtc_bidsapp.signals.damage import WHOLE, describe_damage
 from fmmtc_bidsapp.signals.means import ParcelMeans
 
@@ -127,6 +128,18 @@ RULES = (
     ),
     Rule(lambda run, _: run.mean_fd is None, "head motion unknown", excludes=False),
     Rule(
+        lambda run, _: run.mean_fd is not None and bool(run.num_fd_unknown),
+        "framewise displacement is unknown in {num_fd_unknown} of {n_volumes} volumes: its mean "
+        "and maximum are those of the others",
+        excludes=False,
+    ),
+    Rule(
+        lambda run, _: bool(run.num_unknown_volumes),
+        "{num_unknown_volumes} volumes are left out because their motion is unknown, so no "
+        "threshold can be applied to them",
+        excludes=False,
+    ),
+    Rule(
         lambda run, limits: run.norm_dice is not None and run.norm_dice < limits.min_dice,
         "the brain mask and the template's overlap with a Dice of {norm_dice:.2f} only: look at "
         "the registration and the field of view",
@@ -228,6 +241,7 @@ def _volumes(cleaned: CleanedSeries, tr_s: float | None) -> dict[str, Any]:
     return {
         "num_dummy_volumes": int(cleaned.dummy.sum()),
         "num_censored_volumes": int(cleaned.censored.sum()),
+        "num_unknown_volumes": int(cleaned.unknown.sum()),
         "num_retained_volumes": n_retained,
         "retained_s": None if tr_s is None else n_retained * tr_s,
         "n_regressors": len(cleaned.design),
@@ -255,6 +269,7 @@ def _motion(
     return {
         "mean_fd": _or_none(np.mean, fd_mm[shown]),
         "max_fd": _or_none(np.max, fd_mm[shown]),
+        "num_fd_unknown": int(unknown_volumes(fd_mm, cleaned.dummy).sum()),
         "mean_fd_post_censoring": _or_none(np.mean, fd_mm[retained]),
         "mean_relative_rms": _or_none(np.mean, rms_mm[retained]),
         "max_relative_rms": _or_none(np.max, rms_mm[retained]),

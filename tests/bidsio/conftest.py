@@ -91,7 +91,7 @@ def written(tmp_path: Path, quality: RunQuality) -> Callable[..., RunFiles]:
         write_run(
             files,
             ParcelSeries(signal, parcels, 2.0, np.array([1.0, 0.0, 0.75])),
-            CleanedSeries(signal, np.full(6, 0.125), None, none, none, dof=5),
+            CleanedSeries(signal, np.full(6, 0.125), None, none, none, none, dof=5),
             Strategy(desc, "As a test needs it", detrend=desc != "none"),
             Connectome(np.corrcoef(signal.T), parcels, "correlation"),
             replace(quality, **dict(changes or {})),

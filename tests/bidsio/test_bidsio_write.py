@@ -223,6 +223,7 @@ def test_a_cleaned_run_has_the_uncleaned_series_and_what_was_removed_beside_it(t
         None,
         dummy,
         censored,
+        censored,
         {"csf": np.linspace(0, 1, 6)},
         dof=2,
         notes=("no cosine columns",),

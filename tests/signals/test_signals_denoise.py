@@ -164,6 +164,17 @@ def test_a_planted_confound_goes_and_a_planted_signal_stays(confounds):
     assert np.corrcoef(cleaned(signal, confounds, band).signal[:, 0], wave)[0, 1] > 0.93
 
 
+def test_volumes_of_unknown_motion_are_left_out_where_there_is_a_threshold(voxels, confounds):
+    confounds["framewise_displacement"][25:70] = np.nan
+    found = cleaned(parcels(voxels), confounds, named("simple", fd_threshold_mm=0.5))
+    assert np.flatnonzero(found.censored).tolist() == [*range(25, 70), 100]
+    assert np.flatnonzero(found.unknown).tolist() == list(range(25, 70))
+    assert "left out, as their motion is unknown: volumes 25 to 69" in found.notes
+    without = cleaned(parcels(voxels), confounds, named("simple"))
+    assert not without.censored.any()
+    assert not without.unknown.any()
+
+
 def test_dummies_are_dropped_before_anything_else(voxels, confounds):
     flag = (np.arange(N) == 0).astype(float)
     table = {**confounds, "NonSteadyStateOutlier00": flag}

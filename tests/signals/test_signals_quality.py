@@ -42,7 +42,9 @@ def without_data(means, n_missing):
     return replace(means, signal=signal, low_coverage=low)
 
 
-def cleaning(means, *, dummy=(), censored=(), fd_mm=None, dof=25, shrink=0.5, regressors=()):
+def cleaning(
+    means, *, dummy=(), censored=(), unknown=(), fd_mm=None, dof=25, shrink=0.5, regressors=()
+):
     """Clean by halving the signal, so that what follows is known."""
     out = np.zeros((2, N_VOLUMES), dtype=bool)
     out[0, list(dummy)], out[1, list(censored)] = True, True
@@ -52,6 +54,7 @@ def cleaning(means, *, dummy=(), censored=(), fd_mm=None, dof=25, shrink=0.5, re
         std_dvars=None,
         dummy=out[0],
         censored=out[1],
+        unknown=np.isin(np.arange(N_VOLUMES), unknown),
         design={name: np.zeros(N_VOLUMES) for name in regressors},
         dof=dof,
     )
@@ -300,3 +303,19 @@ def test_a_mean_connectivity_or_tsnr_that_no_brain_has_is_a_remark_with_its_limi
     assert f"median parcel tSNR of {found.parcel_tsnr_median:.1f} is below 20" in found.reasons
     covariance = judged(replace(means, signal=step), measure="covariance")
     assert "mean connectivity" not in covariance.reasons
+
+
+def test_motion_that_is_unknown_in_some_volumes_is_counted_and_told(means):
+    fd_mm = motion()
+    fd_mm[[1, 10, 11]] = np.nan
+    cleaned = cleaning(means, dummy=[0, 1], censored=[10, 11, 15], unknown=[10, 11], fd_mm=fd_mm)
+    found = judged(means, cleaned)
+    assert (found.num_fd_unknown, found.num_unknown_volumes) == (2, 2)
+    assert found.mean_fd == pytest.approx(np.delete(fd_mm, [0, 1, 10, 11]).mean())
+    assert "framewise displacement is unknown in 2 of 30 volumes" in found.reasons
+    assert "2 volumes are left out because their motion is unknown" in found.reasons
+
+
+def test_the_first_volume_without_displacement_is_no_gap_in_what_is_known(means):
+    found = judged(means, cleaning(means, fd_mm=motion()))
+    assert (found.num_fd_unknown, found.reasons) == (0, "n/a")

@@ -187,7 +187,7 @@ def test_design_and_retained_volumes_equal_nilearns(shared, tmp_path, version, n
     n = len(found)
     dummy, _ = dummy_volumes(canonical(confounds), "auto", n)
     fd_mm, std_dvars = framewise_displacement(confounds), standardised_dvars(confounds)
-    censored = censored_volumes(fd_mm, std_dvars, strategy, dummy)
+    censored, _ = censored_volumes(fd_mm, std_dvars, strategy, dummy)
     kept = np.arange(n) if sample_mask is None else sample_mask
     assert np.flatnonzero(~(dummy | censored)).tolist() == kept.tolist()
 
