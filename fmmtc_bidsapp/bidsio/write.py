@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +79,8 @@ _MEASURES = {
         "shrunk at unit variance and scaled back.",
     ),
 }
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _ID_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
 
@@ -287,7 +290,13 @@ def _write_design(files: RunFiles, cleaned: CleanedSeries, sources: Sequence[str
     write_json(files.design.with_suffix(".json"), content)
 
 
-def write_connectome(files: RunFiles, connectome: Connectome, *, sources: Sequence[Path]) -> None:
+def write_connectome(
+    files: RunFiles,
+    connectome: Connectome,
+    *,
+    sources: Sequence[Path],
+    about: Mapping[str, Any] = _NOTHING,
+) -> None:
     """Write a matrix and its sidecar.
 
     Parameters
@@ -298,6 +307,8 @@ def write_connectome(files: RunFiles, connectome: Connectome, *, sources: Sequen
         (parcel, parcel)
     sources
         Files of the dataset it was made from.
+    about
+        What else its sidecar says.
 
     Raises
     ------
@@ -321,6 +332,7 @@ def write_connectome(files: RunFiles, connectome: Connectome, *, sources: Sequen
         "NodeFiles": [bids_uri(table, root)],
         "Sources": [bids_uri(each, root) for each in sources],
         **_grid_told(files),
+        **about,
     }
     write_json(files.relmat.with_suffix(".json"), content)
 

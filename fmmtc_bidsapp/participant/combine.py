@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fmmtc_bidsapp.bidsio.names import RunFiles
+from fmmtc_bidsapp.bidsio.names import RunFiles, bids_uri
+from fmmtc_bidsapp.bidsio.quality import read_quality
 from fmmtc_bidsapp.bidsio.read import read_relmat
 from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.bidsio.write import write_connectome
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Connectome
 from fmmtc_bidsapp.signals.connectivity import combine, fisher_z
 
-__all__ = ["combine_runs", "runs_of_a_task"]
+__all__ = ["combine_runs", "runs_of_a_task", "unusable"]
 
 
 def runs_of_a_task(files: Sequence[RunFiles]) -> list[tuple[RunFiles, ...]]:
@@ -31,13 +33,26 @@ def runs_of_a_task(files: Sequence[RunFiles]) -> list[tuple[RunFiles, ...]]:
     ]
 
 
+def unusable(runs: Sequence[RunFiles]) -> dict[Path, str]:
+    """Tell which runs must not be averaged with others: the reasons, by the run's matrix.
+
+    Raises
+    ------
+    InputError
+        If a quality table cannot be read.
+    """
+    rated = {each.relmat: read_quality(each.qc) for each in runs}
+    return {path: quality.reasons for path, quality in rated.items() if not quality.usable}
+
+
 def combine_runs(runs: Sequence[RunFiles]) -> Path:
-    """Write the mean matrix of the runs of a task, weighted by retained volumes.
+    """Write the mean matrix of the usable runs of a task, weighted by retained volumes.
 
     Parameters
     ----------
     runs
-        Written runs that differ in ``run-`` only.
+        Written runs that differ in ``run-`` only; ``RunsLeftOut`` of the sidecar names those that
+        are not usable, with their reasons.
 
     Returns
     -------
@@ -47,10 +62,15 @@ def combine_runs(runs: Sequence[RunFiles]) -> Path:
     Raises
     ------
     InputError
-        If a written file cannot be read.
+        If a written file cannot be read, or no run is usable.
     OutputError
         If the matrix cannot be written.
     """
+    left_out = unusable(runs)
+    files = runs[0].combined()
+    runs = [each for each in runs if each.relmat not in left_out]
+    if not runs:
+        raise InputError(f"No run behind {files.relmat.name} is usable, so there is no mean.")
     found = [read_relmat(each.relmat) for each in runs]
     sidecars = [read_json(each.timeseries.with_suffix(".json")) for each in runs]
     first = found[0]
@@ -60,6 +80,8 @@ def combine_runs(runs: Sequence[RunFiles]) -> Path:
     whole = Connectome(
         fisher_z(mean) if first.fisher_z else mean, first.parcels, first.measure, first.fisher_z
     )
-    files = runs[0].combined()
-    write_connectome(files, whole, sources=[each.relmat for each in runs])
+    told = {bids_uri(path, files.output_dir): reasons for path, reasons in left_out.items()}
+    write_connectome(
+        files, whole, sources=[each.relmat for each in runs], about={"RunsLeftOut": told}
+    )
     return files.relmat

@@ -21,7 +21,7 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.errors import AppError, InputError
-from fmmtc_bidsapp.participant.combine import runs_of_a_task
+from fmmtc_bidsapp.participant.combine import runs_of_a_task, unusable
 from fmmtc_bidsapp.participant.outcomes import Problem, note_plan
 from fmmtc_bidsapp.participant.resume import Ledger, Stamps, stamps
 from fmmtc_bidsapp.participant.start import Start
@@ -145,8 +145,10 @@ def combine_tasks(start: Start, runs: Sequence[BoldRun]) -> tuple[list[RunFiles]
     if not start.plan.connectivity.combine_runs:
         return [], []
     ledger = _ledger(start)
-    tasks = runs_of_a_task([start.files(run) for run in runs])
-    made_from = [stamps([each.relmat for each in task]) for task in tasks]
+    tasks = _with_a_usable_run(runs_of_a_task([start.files(run) for run in runs]))
+    made_from = [
+        stamps([path for each in task for path in (each.relmat, each.qc)]) for task in tasks
+    ]
     todo = [
         (task, before)
         for task, before in zip(tasks, made_from, strict=True)
@@ -162,6 +164,22 @@ def combine_tasks(start: Start, runs: Sequence[BoldRun]) -> tuple[list[RunFiles]
         if whole in done:
             ledger.mark_finished(_stem(whole.relmat), before, _of_whole(whole))
     return done, _failed_wholes(results, wholes, "combine")
+
+
+def _with_a_usable_run(tasks: Sequence[tuple[RunFiles, ...]]) -> list[tuple[RunFiles, ...]]:
+    """Say which runs are left out of the mean of their task; keep the tasks that have others."""
+    kept = []
+    for task in tasks:
+        whole, left_out = task[0].combined(), unusable(task)
+        for path, reasons in left_out.items():
+            print(f"Left out of {whole.relmat.name}: {path.name}, not usable ({reasons})")
+        if len(left_out) < len(task):
+            kept.append(task)
+            continue
+        print(f"No {whole.relmat.name}: none of its {len(task)} runs is usable.")
+        for path in _of_whole(whole):
+            path.unlink(missing_ok=True)
+    return kept
 
 
 def _failed_wholes(results: NodeResults, wholes: Sequence[RunFiles], what: str) -> list[Problem]:

@@ -50,7 +50,8 @@ def combined_section(
         If a written file cannot be read.
     """
     files = combined.files
-    title = f"{name} ({len(combined.runs)} runs combined)"
+    n_runs = len(combined.runs)
+    title = f"{name} ({n_runs} run{'' if n_runs == 1 else 's'} combined)"
     told = read_json(files.relmat.with_suffix(".json"))
     head = {
         "anchor": anchor,
@@ -62,12 +63,20 @@ def combined_section(
             _run(run_title, run, shown.get(run_title))
             for run_title, run in zip(titles, combined.runs, strict=True)
         ],
+        "left_out": _left_out(told),
     }
     pieces = {
         "head": render_part(_TEMPLATE, "combined_head", head),
         COMBINED_KIND: render_part(_TEMPLATE, "picture", picture_of(anchor, files, COMBINED_KIND)),
     }
     return Section(anchor, title, pieces)
+
+
+def _left_out(told: Mapping[str, Any]) -> list[dict[str, str]]:
+    """List the runs that were not averaged, with their reasons."""
+    runs = told.get("RunsLeftOut")
+    found = runs.items() if isinstance(runs, dict) else ()
+    return [{"name": uri.rpartition("/")[2], "reasons": str(why)} for uri, why in found]
 
 
 def _run(title: str, run: RunFiles, section: RunSection | None) -> dict[str, Any]:

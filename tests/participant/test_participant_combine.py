@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
+import pandas as pd
 import pytest
 from tiny_study import SPACE, TinyStudy, write_study
 
 from fmmtc_bidsapp.bidsio.names import RunFiles, citation, participant_report
-from fmmtc_bidsapp.options import ConnectivityOptions, ParcelOptions
+from fmmtc_bidsapp.options import ConnectivityOptions, DenoiseOptions, ParcelOptions
 from fmmtc_bidsapp.participant import nodes
 from fmmtc_bidsapp.participant.combine import runs_of_a_task
 from fmmtc_bidsapp.participant.run import run_participant
@@ -44,6 +48,8 @@ class Place:
     study: TinyStudy
     folder: Path
     n_calls: int = 0
+    min_volumes: int = 20
+    """A run has 40."""
 
     @property
     def out(self) -> Path:
@@ -61,6 +67,7 @@ class Place:
                 f"2026010{self.n_calls}-000000_a",
                 Resources(self.folder / "work", plugin_file=plugin),
                 parcel=ParcelOptions(atlas=str(self.study.atlas)),
+                denoise=DenoiseOptions(min_volumes=self.min_volumes, min_dof=1),
                 connectivity=ConnectivityOptions(combine_runs=combine),
                 mode=mode,
             )
@@ -182,3 +189,68 @@ def test_a_picture_that_cannot_be_drawn_is_told_with_its_crash_in_the_same_repor
     assert "<h3>pictures of combined runs</h3>" in place.report
     assert "<summary>Crash file</summary>" in place.report
     assert "_run_interface" in place.report
+
+
+def cut(place: Place, number: str, n_volumes: int) -> None:
+    """Leave a run with fewer volumes."""
+    start = f"sub-01_task-rest_run-{number}_"
+    path = place.study.func() / f"{start}space-{SPACE}_desc-preproc_bold.nii.gz"
+    image = nib.load(path)
+    image.slicer[..., :n_volumes].to_filename(path)
+    table = place.study.func() / f"{start}desc-confounds_timeseries.tsv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[: 1 + n_volumes]))
+
+
+def matrix(path: Path) -> np.ndarray:
+    return pd.read_csv(path, sep="\t", index_col="Node").to_numpy()
+
+
+def test_a_run_that_is_not_usable_is_left_out_of_the_mean_and_told(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.min_volumes = 39
+    cut(place, "2", 39)
+    assert place.call() == 0
+    whole, sidecar, _ = place.whole
+    # One run is left, so the mean is its own matrix.
+    np.testing.assert_allclose(matrix(whole), matrix(place.run("1").relmat), atol=1e-12)
+    told = json.loads(sidecar.read_text())
+    names = [place.run(each).relmat.name for each in "12"]
+    assert [each.rpartition("/")[2] for each in told["Sources"]] == names[:1]
+    ((left_out, reasons),) = told["RunsLeftOut"].items()
+    assert left_out.rpartition("/")[2] == names[1]
+    assert "38 of 39 volumes are retained, at least 39 are needed" in reasons
+    assert f"Left out of {whole.name}: {names[1]}, not usable (38 of" in capsys.readouterr().out
+    assert f"<li>{names[1]}: 38 of 39 volumes" in place.report
+
+
+def test_of_two_usable_runs_of_three_the_mean_is_that_of_the_two(place: Place) -> None:
+    for path in list(place.study.func().glob("*_run-1_*")):
+        shutil.copy(path, path.with_name(path.name.replace("_run-1", "_run-3")))
+    cut(place, "1", 37)
+    place.min_volumes = 35
+    cut(place, "2", 34)
+    assert place.call() == 0
+    # Of each the first volume is a dummy.
+    weights = {"1": 36, "3": 39}
+    z = sum(
+        weight * np.arctanh(np.clip(matrix(place.run(each).relmat), -1 + 1e-12, 1 - 1e-12))
+        for each, weight in weights.items()
+    ) / sum(weights.values())
+    found = matrix(place.whole[0])
+    off = ~np.eye(len(found), dtype=bool)
+    np.testing.assert_allclose(found[off], np.tanh(z)[off], atol=1e-9)
+
+
+def test_where_no_run_is_usable_there_is_no_mean_and_an_old_one_goes(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.min_volumes = 50
+    assert place.call() == 0
+    assert not any(path.exists() for path in place.whole)
+    name = place.whole[0].name
+    assert f"No {name}: none of its 2 runs is usable." in capsys.readouterr().out
+    # As an earlier version wrote it, which averaged whatever was there.
+    place.whole[0].write_text("Node\n")
+    assert place.call() == 0
+    assert not place.whole[0].exists()
