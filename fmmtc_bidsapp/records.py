@@ -434,6 +434,18 @@ class RunQuality:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where data come from, as their dataset says; what it does not say is unknown."""
+
+    dataset: str | None = None
+    """Name of the dataset."""
+    made_by: tuple[str, ...] = ()
+    """Programs with their versions, ``fMRIPrep 24.1.1``; empty where it is not stated."""
+    simulated: bool = False
+    """Whether the data are said to be simulated."""
+
+
+@dataclass(frozen=True)
 class SeriesFile:
     """A written series, ours or another program's, with what its name and sidecars say."""
 
@@ -451,6 +463,8 @@ class SeriesFile:
     """Whether the file holds connectivity and not series, which nobody has then."""
     fisher_z: bool = False
     """Whether a matrix holds Fisher's z of the coefficients."""
+    origin: Origin | None = None
+    """What its sidecar says of the images; None where it says nothing."""
 
 
 @dataclass(frozen=True)

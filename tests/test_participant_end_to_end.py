@@ -420,8 +420,10 @@ def test_boilerplate_only_writes_and_shows_the_methods_text(
     assert methods_only.ended.code == 0, methods_only.ended.text
     text = (methods_only.out / "logs" / "CITATION.md").read_text()
     assert "partial correlation" in text.lower()
-    assert "Functional images preprocessed with fMRIPrep" in text
-    assert "Functional images preprocessed with fMRIPrep" in methods_only.ended.text
+    # The study is simulated: no program preprocessed it.
+    assert "SIMULATED DATA" in text
+    assert "computed by fmmtc-tools simulate" in methods_only.ended.text
+    assert "preprocessed with fMRIPrep" not in text
     changed = touched(methods_only) | (set(methods_only.after) - set(methods_only.before))
     assert {path.parent for path in changed if path.is_file()} <= {place.out / "logs"}
 

@@ -10,6 +10,7 @@ from typing import Any
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.distinct_runs import merged_runs, refuse_mixed_tasks, refuse_versions
 from fmmtc_bidsapp.bidsio.names import ParsedName, build_name, parse_name
+from fmmtc_bidsapp.bidsio.origin import origin_of
 from fmmtc_bidsapp.bidsio.quality import read_quality
 from fmmtc_bidsapp.bidsio.query import identity
 from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
@@ -191,6 +192,7 @@ def describe(
         reasons="n/a" if quality is None else quality.reasons,
         mean_fd_mm=_mean_fd_mm(quality, sidecar),
         n_volumes_retained=_n_retained(quality, sidecar),
+        origin=origin_of(sidecar),
     )
     return file, quality is not None, sidecar
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.eligibility import Divisions, Eligible, LabelRow, Tell, listed_steps
 from fmmtc_bidsapp.bidsio.matrices import find_matrices, holds_matrices
+from fmmtc_bidsapp.bidsio.origin import join_origins, read_origin
 from fmmtc_bidsapp.bidsio.query import Query, identity
 from fmmtc_bidsapp.bidsio.read import read_matrix_names, read_parcel_names
 from fmmtc_bidsapp.bidsio.series import find_series, holds_series, read_parcel_table
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
-from fmmtc_bidsapp.records import EligibilityStep, Exclusion, Person, SeriesFile
+from fmmtc_bidsapp.records import EligibilityStep, Exclusion, Origin, Person, SeriesFile
 
 __all__ = ["Cohort", "read_cohort"]
 
@@ -42,6 +43,8 @@ class Cohort:
     divisions: Divisions = field(default_factory=Divisions)
     covariate_names: tuple[str, ...] = ()
     """Of the covariates of its people."""
+    origin: Origin = field(default_factory=Origin)
+    """Of the images behind its scans."""
 
     @property
     def has_series(self) -> bool:
@@ -62,6 +65,7 @@ def read_cohort(
     smallest_class: int,
     atlas: str | None = None,
     space: str = "auto",
+    bids_dir: Path | None = None,
     tell: Tell = lambda steps: None,
 ) -> Cohort:
     """Join the series of a derivative dataset with the people that the tables admit.
@@ -81,6 +85,8 @@ def read_cohort(
         Which runs.
     atlas, space
         Of the files to read, where there are several.
+    bids_dir
+        Root of the raw dataset, whose name is the study's.
     smallest_class
         Fewest people each outcome must have; 0 for any, also where outcomes are unknown.
     tell
@@ -126,6 +132,7 @@ def read_cohort(
         tr_s=tuple(sorted({scan.tr_s for scan in scans if scan.tr_s is not None})),
         divisions=eligible.divisions,
         covariate_names=options.covariates,
+        origin=_origin(folder, bids_dir, scans),
     )
 
 
@@ -261,6 +268,12 @@ def _require_people(
             f"{target} leaves {counts[1]} positive and {counts[0]} negative people ({trail}); "
             f"each needs {smallest_class} or more. Use fewer folds or more people."
         )
+
+
+def _origin(folder: Path, bids_dir: Path | None, scans: Sequence[SeriesFile]) -> Origin:
+    """Join what sidecars say of the images; those of other programs leave it to their dataset."""
+    of_dataset = read_origin(folder, bids_dir)
+    return join_origins(scan.origin or of_dataset for scan in scans)
 
 
 def _parcels_of(scan: SeriesFile) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.names import dataset_description
+from fmmtc_bidsapp.bidsio.origin import SIMULATOR, makers_of
 from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.errors import InputError, UsageError
 
@@ -81,13 +82,10 @@ def _is_fmriprep(folder: Path) -> bool:
     except InputError:
         # Without a readable description nobody says that fMRIPrep made it.
         return False
-    made_by = description.get("GeneratedBy")
-    makers = [
-        *(made_by if isinstance(made_by, list) else []),
-        description.get("PipelineDescription"),
-    ]
-    names = [maker.get("Name") for maker in makers if isinstance(maker, dict)]
-    return any(str(name).lower() == "fmriprep" for name in names)
+    names = [str(maker["Name"]).lower() for maker in makers_of(description)]
+    # The simulator writes derivatives in fMRIPrep's layout, and a raw dataset around them.
+    simulated = SIMULATOR in names and description.get("DatasetType") == "derivative"
+    return "fmriprep" in names or simulated
 
 
 def _below(bids_dir: Path) -> list[Path]:

@@ -27,6 +27,8 @@ from fmmtc_bidsapp.bidsio.dataset import (
     prepare_output,
 )
 from fmmtc_bidsapp.bidsio.names import RunFiles, atlas_files, bids_uri
+from fmmtc_bidsapp.bidsio.origin import join_origins, origin_of, told_origin
+from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.bidsio.write_atlas import told_density, told_resolution
 from fmmtc_bidsapp.records import (
     CleanedSeries,
@@ -331,6 +333,7 @@ def write_connectome(
         "FisherZ": connectome.fisher_z,
         "NodeFiles": [bids_uri(table, root)],
         "Sources": [bids_uri(each, root) for each in sources],
+        **_origin_told([_sidecar_of(each) for each in sources]),
         **_grid_told(files),
         **about,
     }
@@ -345,9 +348,21 @@ def _write_coverage(files: RunFiles, series: ParcelSeries, sidecar: Mapping[str,
         "Node": {"Description": "Name of the parcel."},
         "coverage": {"Description": "Share of the parcel's voxels that held data, 0 to 1."},
         "Sources": sidecar.get("Sources", []),
+        **_origin_told([sidecar]),
         **_grid_told(files),
     }
     write_json(files.coverage.with_suffix(".json"), content)
+
+
+def _sidecar_of(path: Path) -> dict[str, Any]:
+    sidecar = path.with_suffix(".json")
+    return read_json(sidecar) if sidecar.is_file() else {}
+
+
+def _origin_told(sidecars: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Carry on what the sidecars of sources say of the images; nothing where none does."""
+    origins = [origin_of(each) for each in sidecars]
+    return told_origin(join_origins(origins)) if any(origins) else {}
 
 
 def _grid_told(files: RunFiles) -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.origin import told_origin
 from fmmtc_bidsapp.engine import Outcome, node_file, raise_failure, run_workflow
 from fmmtc_bidsapp.errors import ModelFileError, UsageError
 from fmmtc_bidsapp.group import results
@@ -232,6 +233,7 @@ def _about(
         "BundlePeople": bundle.n_people,
         "Evidence": None if bundle.evidence is None else asdict(bundle.evidence),
         "Trainings": bundle.trainings,
+        **told_origin(cohort.origin),
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",
         "Notice": "; ".join(filter(None, (same_input_note(bundle.model), *encoded.notes))),

@@ -377,8 +377,8 @@ def _known_model(folder: Path, name: str) -> str:
 def _evidence(written: Mapping[str, Any] | None) -> Evidence | None:
     if written is None:
         return None
-    counts = {name: tuple(written[name]) for name in ("positive", "negative")}
-    return Evidence(**{**written, **counts})
+    lists = {name: tuple(value) for name, value in written.items() if isinstance(value, list)}
+    return Evidence(**{**written, **lists})
 
 
 def _pair(limits: Sequence[Any] | None) -> Any:

@@ -82,10 +82,23 @@ def model_card(facts: CardFacts) -> str:
         "",
         "Model card, with the items of TRIPOD+AI (Collins et al. 2024, doi:10.1136/bmj-2023-078378;"
         " their numbers in brackets). Facts are those of the run that trained the model.",
+        *_banner(facts),
     ]
     for title, section in _SECTIONS:
         lines += ["", f"## {title}", "", *section(facts)]
     return "\n".join(lines) + "\n"
+
+
+def _banner(facts: CardFacts) -> list[str]:
+    """Warn above all else of a model that learnt from nobody."""
+    if facts.about.get("Simulated") is not True:
+        return []
+    return ["", "**SIMULATED DATA.** Nobody was scanned: this model was trained on computed data."]
+
+
+def _made_by(facts: CardFacts) -> str:
+    named = ", ".join(facts.about.get("InputGeneratedBy", ())) or "not stated"
+    return escaped(f"{named}; dataset {facts.about.get('InputDataset', 'n/a')}")
 
 
 def _outcome_of(facts: CardFacts) -> str:
@@ -114,6 +127,7 @@ def _data(facts: CardFacts) -> list[str]:
         f"- Eligibility, step by step [6b, 20a]: {steps}.",
         f"- Left out, by stage (reasons in the exclusions table) [20a]: {left_out}.",
         f"- Scans [9b]: {_ranges(facts)}.",
+        f"- Images or series made by [9b]: {_made_by(facts)}.",
         _open("Source of the data, and when they were collected [5a, 5b]"),
         _open("Setting, number and place of centres [6a]"),
         _open("Treatments that participants received [6c]"),

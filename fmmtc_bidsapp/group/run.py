@@ -8,7 +8,7 @@ from dataclasses import replace
 from fmmtc_bidsapp.bidsio.dataset import run_id_after
 from fmmtc_bidsapp.bidsio.names import GroupFiles, citation, outcomes_log
 from fmmtc_bidsapp.bidsio.quality import has_quality
-from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir, write_tsv
+from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir, write_json, write_tsv
 from fmmtc_bidsapp.engine import (
     Outcome,
     error_code,
@@ -27,6 +27,7 @@ from fmmtc_bidsapp.group.train import train
 from fmmtc_bidsapp.group.workflow import quality_workflow, report_workflow
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.reports.methods import methods_sections, write_citation
+from fmmtc_bidsapp.reports.written import RESULTS_KEY, RESULTS_NOTE, results_digest
 
 __all__ = ["run_group"]
 
@@ -83,11 +84,18 @@ def _apply(plan: GroupPlan) -> list[Outcome]:
 
 def _and_report(plan: GroupPlan, analysed: list[Outcome]) -> list[Outcome]:
     """Follow an analysis up; what is wrong with one is told before quality takes its minutes."""
-    outcomes = [*analysed, *_quality(plan), *_report(plan)]
     files = GroupFiles(plan.output_dir, plan.label)
+    _note_results(plan, files)
+    outcomes = [*analysed, *_quality(plan), *_report(plan)]
     print(f"Predictions: {files.predictions}")
     _say_where(files)
     return outcomes
+
+
+def _note_results(plan: GroupPlan, files: GroupFiles) -> None:
+    """Note which results this call left, so that reports can say when they were first computed."""
+    note = files.log_dir(plan.run_id) / RESULTS_NOTE
+    write_json(note, {RESULTS_KEY: results_digest(files)})
 
 
 def _quality(plan: GroupPlan) -> list[Outcome]:

@@ -84,6 +84,7 @@ def read_people(
         Query(selection.participants, selection.sessions, selection.tasks, selection.runs),
         atlas=selection.atlas,
         space=selection.space,
+        bids_dir=plan.bids_dir,
         smallest_class=smallest_class,
         tell=print_steps,
     )
@@ -202,6 +203,9 @@ def announce(plan: GroupPlan, cohort: Cohort, notice: str) -> None:
     print(f"Atlas {cohort.atlas_label or 'unnamed'}, {len(cohort.parcels)} parcels")
     for line in averaged_runs(cohort.people):
         print(line)
+    print(f"Made by {', '.join(cohort.origin.made_by) or 'a program that no file names'}")
+    if cohort.origin.simulated:
+        print("SIMULATED DATA: nobody was scanned.")
     if cohort.covariate_names:
         covariates = covariate_columns(
             [person.covariates for person in cohort.people], cohort.covariate_names

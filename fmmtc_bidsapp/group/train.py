@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.origin import told_origin
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import withdraw_bundle
@@ -119,6 +120,7 @@ def about_study(study: Study, fits: Fits) -> dict[str, Any]:
         "PositiveValue": plan.cohort.positive_value or "1",
         "N": len(y),
         "NPositive": int((y == 1).sum()),
+        **told_origin(cohort.origin),
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",
         "Notice": "; ".join(

@@ -127,6 +127,11 @@ def _announce(start: Start, before: Sequence[BoldRun], todo: Sequence[BoldRun]) 
         f"fmmtc {__version__}: {_count(start.runs, 'run')} of {_count(people, 'participant')} "
         f"from {start.fmriprep_dir}"
     )
+    print(
+        f"Made by {', '.join(start.origin.made_by) or 'a program that its dataset does not name'}"
+    )
+    if start.origin.simulated:
+        print("SIMULATED DATA: nobody was scanned.")
     spaces = ", ".join(sorted({run.space for run in start.runs}))
     print(f"Atlas {start.atlas.label}: {start.atlas.title}; images in {spaces}")
     print(f"Cleaning {start.desc}: {start.strategy.title}")

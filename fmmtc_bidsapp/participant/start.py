@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.atlas import require_dlabel, resolve_atlas
 from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
 from fmmtc_bidsapp.bidsio.names import RunFiles, bids_uri
+from fmmtc_bidsapp.bidsio.origin import join_origins, read_origin
 from fmmtc_bidsapp.bidsio.strategy import read_strategy
 from fmmtc_bidsapp.bidsio.templates import find_template_mask, find_transform
 from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir
@@ -18,7 +19,7 @@ from fmmtc_bidsapp.errors import AppError, UsageError
 from fmmtc_bidsapp.participant.exchange import describe_strategy
 from fmmtc_bidsapp.participant.outcomes import Problem, excluded
 from fmmtc_bidsapp.plan import ParticipantPlan
-from fmmtc_bidsapp.records import Atlas, BoldRun, Strategy
+from fmmtc_bidsapp.records import Atlas, BoldRun, Origin, Strategy
 from fmmtc_bidsapp.signals.strategies import STRATEGIES_TABLE, choose_strategy
 
 __all__ = ["Start", "Transform", "begin"]
@@ -41,6 +42,8 @@ class Start:
 
     plan: ParticipantPlan
     fmriprep_dir: Path
+    origin: Origin
+    """What made the images."""
     atlas: Atlas
     strategy: Strategy
     runs: tuple[BoldRun, ...]
@@ -153,6 +156,7 @@ def begin(plan: ParticipantPlan) -> Start:
     return Start(
         plan=plan,
         fmriprep_dir=fmriprep_dir,
+        origin=_origin(plan, fmriprep_dir),
         atlas=atlas,
         strategy=strategy,
         runs=tuple(runs),
@@ -167,6 +171,15 @@ def _check_places(plan: ParticipantPlan, inputs: Sequence[Path]) -> None:
     check_work_dir(plan.resources.work_dir, inputs)
     if plan.resources.bids_database_dir is not None:
         check_work_dir(plan.resources.bids_database_dir, inputs, flag="--bids-database-dir")
+
+
+def _origin(plan: ParticipantPlan, fmriprep_dir: Path) -> Origin:
+    """Read what made the images, and the noise components where another program did."""
+    own = read_origin(fmriprep_dir, plan.bids_dir)
+    aroma_dir = plan.derivatives.get("aroma")
+    if aroma_dir is None:
+        return own
+    return join_origins([own, replace(read_origin(aroma_dir), dataset=own.dataset)])
 
 
 def _strategy(plan: ParticipantPlan) -> Strategy:

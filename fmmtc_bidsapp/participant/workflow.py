@@ -10,6 +10,7 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from fmmtc_bidsapp.bidsio.names import RunFiles
+from fmmtc_bidsapp.bidsio.origin import told_origin
 from fmmtc_bidsapp.engine import new_workflow, node_name
 from fmmtc_bidsapp.participant.cost import parcellate_gb
 from fmmtc_bidsapp.participant.exchange import describe_files, describe_strategy, stamp
@@ -140,6 +141,7 @@ def _sidecar(start: Start, run: BoldRun) -> dict[str, Any]:
     transform = start.transforms.get(run.space)
     return {
         "Sources": [start.uri(run.bold)],
+        **told_origin(start.origin),
         "AtlasDigest": start.atlas.digest,
         "AtlasSpace": start.atlas.space,
         "AtlasDescription": start.atlas.title,

@@ -36,6 +36,7 @@ from fmmtc_bidsapp.reports.group_bands import BAND_DRAWS, curve_bands
 from fmmtc_bidsapp.reports.group_explanation import explanation_section
 from fmmtc_bidsapp.reports.group_motion import motion_section
 from fmmtc_bidsapp.reports.group_qcfc import qcfc_section
+from fmmtc_bidsapp.reports.heading import group_heading
 from fmmtc_bidsapp.reports.methods import group_methods
 from fmmtc_bidsapp.reports.model_card import card_html
 from fmmtc_bidsapp.reports.pages import methods_html, number, render_page
@@ -126,6 +127,7 @@ def _opening(analysis: Analysis, explanation: Mapping[str, Any]) -> dict[str, An
     }
     return {
         "title": analysis.files.label,
+        "heading": group_heading(analysis.files, about),
         "stem": analysis.files.report.stem.removesuffix("_report"),
         "lead": f"{main} · {analysis.outcome_names['1']}" if "Target" in about else main,
         "trained": analysis.trained,

@@ -11,7 +11,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fmmtc_bidsapp.bidsio.names import QUALITY_PATTERN, GroupFiles, citation
+from fmmtc_bidsapp.bidsio.origin import NOT_STATED, origin_of
 from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.records import Origin
 from fmmtc_bidsapp.reports.applied import cleanings, matrices, parcellations
 from fmmtc_bidsapp.reports.bibliography import (
     boilerplate_dir,
@@ -20,6 +22,7 @@ from fmmtc_bidsapp.reports.bibliography import (
     references,
     spell_citations,
 )
+from fmmtc_bidsapp.reports.heading import origin_of_runs
 from fmmtc_bidsapp.reports.pandoc import converted
 from fmmtc_bidsapp.reports.versions import package_versions
 from fmmtc_bidsapp.reports.written import (
@@ -80,6 +83,7 @@ def participant_methods(output_dir: Path, participant_id: str | None = None) -> 
             "version": program_version(output_dir),
             "packages": package_versions(),
             "spaces": sorted({run.space for run in runs}),
+            "origin": _origin(origin_of_runs(runs)),
             "parcellations": parcellations(runs),
             "cleanings": cleanings(runs),
             "matrices": matrices(runs, combined),
@@ -111,6 +115,7 @@ def group_methods(output_dir: Path, label: str) -> str:
         "group.md.jinja",
         {
             "label": label,
+            "origin": _origin(origin_of(about) or Origin()),
             "version": program_version(output_dir),
             "trained": _was_trained(predictions),
             "n": about.get("N", _n_people(predictions)),
@@ -129,6 +134,19 @@ def group_methods(output_dir: Path, label: str) -> str:
             "short_series": _SHORT_SERIES,
         },
     )
+
+
+def _origin(origin: Origin) -> dict[str, Any]:
+    """Spell what made the images, for a template."""
+    named = [each for each in origin.made_by if each != NOT_STATED]
+    return {
+        "simulated": origin.simulated,
+        "made_by": [
+            {"name": escaped(name), "is_fmriprep": name.split()[0].lower() == "fmriprep"}
+            for name in named
+        ],
+        "partly": NOT_STATED in origin.made_by,
+    }
 
 
 def methods_sections(output_dir: Path) -> dict[str, str]:

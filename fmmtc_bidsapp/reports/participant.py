@@ -17,6 +17,7 @@ from fmmtc_bidsapp.bidsio.names import (
 from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.reports.assemble import assemble
 from fmmtc_bidsapp.reports.combined_section import combined_section
+from fmmtc_bidsapp.reports.heading import participant_heading
 from fmmtc_bidsapp.reports.methods import participant_methods
 from fmmtc_bidsapp.reports.pages import methods_html, render_part
 from fmmtc_bidsapp.reports.run_section import RunSection, Section, run_section
@@ -84,7 +85,11 @@ def write_participant_report(
     }
     frame = {
         "header": _part("head", {"title": participant_id}),
-        "navbar": _part("top", _top(participant_id, runs, wholes, len(told) + len(crashes))),
+        "navbar": _part(
+            "top",
+            _top(participant_id, runs, wholes, len(told) + len(crashes))
+            | {"heading": participant_heading(output_dir, participant_id, files)},
+        ),
         "footer": _part("footer", {}),
     }
     path = participant_report(output_dir, participant_id)

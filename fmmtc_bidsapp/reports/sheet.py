@@ -5,7 +5,6 @@ It is made from the written tables of ``apply`` alone, so it can be written anew
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +15,12 @@ import pandas as pd
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles, sheet_path
 from fmmtc_bidsapp.bidsio.write import write_text
-from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.answer import NOT_TESTED, notices
 from fmmtc_bidsapp.reports.group_tables import text_of
+from fmmtc_bidsapp.reports.heading import Heading, group_heading
 from fmmtc_bidsapp.reports.pages import interval, number, percent, render_page
 from fmmtc_bidsapp.reports.sheet_figures import scale, strips
-from fmmtc_bidsapp.reports.written import (
-    computed,
-    plans_in,
-    program_version,
-    read_json,
-    read_plan,
-    read_table,
-)
+from fmmtc_bidsapp.reports.written import read_json, read_table
 
 __all__ = ["write_sheets"]
 
@@ -98,10 +90,10 @@ def write_sheets(output_dir: Path, label: str) -> list[Path]:
     if not predictions.empty and predictions["fold"].isna().all():
         about = read_json(files.predictions.with_suffix(".json"))
         application = _Application(files, about, read_table(files.ranges))
-        provenance = _provenance(application)
+        provenance, heading = _provenance(application), group_heading(files, about)
         for person in predictions.to_dict("records"):
             path = sheet_path(files, _key(person))
-            write_text(path, _sheet(application, person, provenance))
+            write_text(path, _sheet(application, person, provenance, heading))
             written.append(path)
     # Of an earlier run of the label: what no table says any more must not be handed out.
     for path in set(files.sheets_dir.glob("*.html")) - set(written):
@@ -115,12 +107,16 @@ def _key(person: Mapping[Any, Any]) -> str:
 
 
 def _sheet(
-    application: _Application, person: Mapping[Any, Any], provenance: Sequence[tuple[str, str]]
+    application: _Application,
+    person: Mapping[Any, Any],
+    provenance: Sequence[tuple[str, str]],
+    heading: Heading,
 ) -> str:
     return render_page(
         "sheet.html.jinja",
         {
             "title": _key(person).replace("_", " "),
+            "heading": heading,
             "model": application.model,
             "positive": application.positive,
             "probability": number(person["probability"]),
@@ -241,7 +237,7 @@ def _worth(application: _Application) -> str:
 
 
 def _provenance(application: _Application) -> list[tuple[str, str]]:
-    """Say what the model is, and when and by what it was applied: the same for everyone."""
+    """Say what the model is, and under which label it was applied: the same for everyone."""
     about, files = application.about, application.files
     keys = {
         "BundlePeople": "Trained on, people",
@@ -251,35 +247,7 @@ def _provenance(application: _Application) -> list[tuple[str, str]]:
         "Bundle": "Bundle",
     }
     told = [(name, str(about[key])) for key, name in keys.items() if about.get(key) is not None]
-    version = program_version(files.output_dir) or "n/a"
     return [
         *told,
-        ("Last run on", _date(files)),
-        ("Program", f"fmmtc_bidsapp {version}"),
         ("Label", files.label),
     ]
-
-
-def _date(files: GroupFiles) -> str:
-    """Read from the log when the label was last run; a report written anew is not that."""
-    for path in plans_in(files.log_dir("any").parent):
-        plan = _plan_or_nothing(path)
-        own = (plan.get("label"), plan.get("analysis")) == (files.label, "apply")
-        if own and computed(plan):
-            return _spelled_date(path.parent.name)
-    return "n/a"
-
-
-def _plan_or_nothing(path: Path) -> dict[str, Any]:
-    """Read a plan; all labels share the log, and what another one left damaged takes no sheet."""
-    try:
-        return read_plan(path)
-    except InputError:
-        return {}
-
-
-def _spelled_date(run_id: str) -> str:
-    try:
-        return dt.datetime.strptime(run_id[:8], "%Y%m%d").date().isoformat()
-    except ValueError:
-        return "n/a"

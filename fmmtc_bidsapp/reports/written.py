@@ -13,15 +13,19 @@ import pandas as pd
 from fmmtc_bidsapp.bidsio import sidecar
 from fmmtc_bidsapp.bidsio.names import (
     STATISTICS,
+    GroupFiles,
     RunFiles,
     dataset_description,
     linked_file,
     parse_name,
     run_log_dir,
 )
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = [
+    "RESULTS_KEY",
+    "RESULTS_NOTE",
     "Combined",
     "combined_matrices",
     "computed",
@@ -34,7 +38,11 @@ __all__ = [
     "read_json",
     "read_plan",
     "read_table",
+    "results_digest",
 ]
+
+RESULTS_NOTE, RESULTS_KEY = "results.json", "ResultsSHA256"
+"""File in the log of a group call, and its key, that say which results the call left."""
 
 _OWN_ENTITIES = ("space", "atlas", "res", "den", "stat", "desc")
 _COMPUTES = "run"
@@ -240,6 +248,23 @@ def read_plan(path: Path) -> dict[str, Any]:
 def computed(plan: Mapping[str, Any]) -> bool:
     """Whether a plan was one to compute something, and not to write reports anew."""
     return bool(plan.get("mode", _COMPUTES) == _COMPUTES)
+
+
+def results_digest(files: GroupFiles) -> str:
+    """Sum up what an analysis found: the digests of its predictions and metrics.
+
+    Parameters
+    ----------
+    files
+        Names of the group's files.
+
+    Returns
+    -------
+    str
+        Digests in a row, ``absent`` for a table that is not there.
+    """
+    tables = (files.predictions, files.metrics)
+    return " ".join(digest_of(each) if each.is_file() else "absent" for each in tables)
 
 
 def crash_files(output_dir: Path, participant_id: str) -> list[Path]:

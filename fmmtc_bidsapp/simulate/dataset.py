@@ -12,6 +12,7 @@ import numpy as np
 
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.names import build_name, dataset_description
+from fmmtc_bidsapp.bidsio.origin import SIMULATOR
 from fmmtc_bidsapp.bidsio.write import write_json, write_text, write_tsv
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.records import Atlas
@@ -28,6 +29,12 @@ _BIDS_VERSION = "1.11.1"
 _TASK = "rest"
 _TRUTH = "truth.json"
 _RECIPE = "MadeFrom"
+
+_MADE_BY = {
+    "Name": SIMULATOR,
+    "Version": __version__,
+    "Description": "Simulated data: nobody was scanned, and fMRIPrep never ran.",
+}
 
 _README = """\
 # Simulated drug-response study
@@ -196,7 +203,7 @@ def _write_raw(out: Path, truth: GroundTruth) -> None:
             "DatasetType": "raw",
             "License": "CC0",
             "Authors": ["Nobody was scanned", "fmmtc_bidsapp"],
-            "GeneratedBy": [{"Name": "fmmtc_bidsapp", "Version": __version__}],
+            "GeneratedBy": [_MADE_BY],
         },
     )
     write_text(out / "README.md", _README)
@@ -217,15 +224,7 @@ def _write_derivatives_root(root: Path) -> None:
             "BIDSVersion": _BIDS_VERSION,
             "DatasetType": "derivative",
             "License": "CC0",
-            "GeneratedBy": [
-                {
-                    "Name": "fMRIPrep",
-                    "Version": "simulated",
-                    "Description": "fMRIPrep never ran: fmmtc-tools simulate wrote these files "
-                    "in its layout.",
-                },
-                {"Name": "fmmtc_bidsapp", "Version": __version__},
-            ],
+            "GeneratedBy": [_MADE_BY],
         },
     )
     write_text(root / ".bidsignore", "\n".join(_BIDSIGNORE) + "\n")

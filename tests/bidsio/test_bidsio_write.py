@@ -26,6 +26,8 @@ from fmmtc_bidsapp.bidsio.write_atlas import label_bytes, write_atlas
 from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.records import Atlas, CleanedSeries, Connectome, ParcelSeries, Strategy
 
+ORIGIN = {"InputDataset": "x", "InputGeneratedBy": ["fMRIPrep 24.1.1"], "Simulated": True}
+
 
 def test_a_failed_write_leaves_neither_the_file_nor_a_temporary(tmp_path):
     final = tmp_path / "new" / "a.tsv"
@@ -238,8 +240,10 @@ def test_a_cleaned_run_has_the_uncleaned_series_and_what_was_removed_beside_it(t
         strategy,
         Connectome(np.eye(2), ("a", "b"), "precision"),
         quality,
-        {"Sources": ["bids:fmriprep:x"]},
+        {"Sources": ["bids:fmriprep:x"], **ORIGIN},
     )
+    for path in (files.uncleaned, files.timeseries, files.relmat, files.coverage):
+        assert json.loads(path.with_suffix(".json").read_text()).items() >= ORIGIN.items()
     folder = root / "sub-01" / "func"
     stem = "sub-01_task-rest_space-fsLR_atlas-A424_den-91k"
     assert len(np.loadtxt(folder / f"{stem}_stat-mean_desc-none_timeseries.tsv", skiprows=1)) == 6

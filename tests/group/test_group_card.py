@@ -197,3 +197,20 @@ def test_names_of_columns_and_values_are_text_and_never_markup(facts: CardFacts)
     # Column and value in the title, the use and the outcome; a step and its arm; atlas, note,
     # covariate and how many lack it; the performance in an arm.
     assert card.count(shown) == 13
+
+
+def test_a_card_of_a_model_of_simulated_people_says_so_before_anything_else(facts):
+    about = {"InputGeneratedBy": ["fmmtc-tools simulate 0.1.0"], "Simulated": True}
+    text = model_card(replace(facts, about={**facts.about, **about}))
+    assert text.index("SIMULATED DATA") < text.index("## ")
+    assert "Images or series made by [9b]: fmmtc-tools simulate 0.1.0" in text
+
+
+def test_a_card_names_the_preprocessing_that_the_dataset_states_and_says_where_it_states_none(
+    facts,
+):
+    about = {"InputGeneratedBy": ["fMRIPrep 24.1.1"], "InputDataset": "Study of pain"}
+    text = model_card(replace(facts, about={**facts.about, **about}))
+    assert "made by [9b]: fMRIPrep 24.1.1; dataset Study of pain." in text
+    assert "SIMULATED" not in text
+    assert "made by [9b]: not stated" in model_card(facts)

@@ -58,7 +58,7 @@ def test_the_page_says_what_the_number_is_and_is_not(tmp_path):
     assert "21 (38 %) were Response = 1: what one would say without a scan" in text
     assert "Threshold 0.50: from there on the model calls a person Response = 1." in text
     assert "no clinical cut-off" in text
-    assert "Last run on 2026-11-21" in text
+    assert "Computed on 2026-11-21" in text
     assert "fmmtc_bidsapp 0.1.0" in text
     assert "9f" * 32 in text
 
@@ -215,7 +215,7 @@ def test_the_date_is_of_the_last_plan_that_applied_this_label(tmp_path, plan):
     files = write_applied(tmp_path)
     files.log_dir("20270101-1_b").mkdir()
     (files.log_dir("20270101-1_b") / "plan.toml").write_bytes(plan)
-    assert "Last run on 2026-11-21" in text_of(write_sheets(tmp_path, "new")[0].read_text())
+    assert "Computed on 2026-11-21" in text_of(write_sheets(tmp_path, "new")[0].read_text())
 
 
 def test_the_report_points_to_the_sheets_whether_they_are_written_before_it_or_after(tmp_path):
