@@ -12,13 +12,14 @@ from fmmtc_bidsapp.bidsio.distinct_runs import merged_runs, refuse_mixed_tasks, 
 from fmmtc_bidsapp.bidsio.names import ParsedName, build_name, parse_name
 from fmmtc_bidsapp.bidsio.origin import origin_of
 from fmmtc_bidsapp.bidsio.quality import read_quality
-from fmmtc_bidsapp.bidsio.query import identity
+from fmmtc_bidsapp.bidsio.query import Query, identity
 from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.records import Exclusion, RunQuality, SeriesFile
 
 __all__ = [
     "Candidate",
+    "asked_for",
     "choose",
     "describe",
     "describe_all",
@@ -76,6 +77,20 @@ def find_candidates(
     paths = [path for pattern in patterns for path in folder.glob(pattern)]
     named = (Candidate(path, parse_name(path)) for path in sorted(paths))
     return [each for each in named if wanted(each.name)]
+
+
+def asked_for(
+    found: Iterable[Candidate], query: Query
+) -> tuple[list[Candidate], list[Mapping[str, str]]]:
+    """Keep the files that were asked for, and the entities of the others."""
+    kept: list[Candidate] = []
+    passed_over: list[Mapping[str, str]] = []
+    for each in found:
+        if query.admits(each.name.entities):
+            kept.append(each)
+        else:
+            passed_over.append(each.name.entities)
+    return kept, passed_over
 
 
 def of_one_atlas_and_space(

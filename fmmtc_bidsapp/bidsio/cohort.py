@@ -10,9 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.eligibility import Divisions, Eligible, LabelRow, Tell, listed_steps
+from fmmtc_bidsapp.bidsio.eligibility import (
+    Divisions,
+    Eligible,
+    LabelRow,
+    Tell,
+    Warn,
+    listed_steps,
+)
 from fmmtc_bidsapp.bidsio.matrices import find_matrices, holds_matrices
 from fmmtc_bidsapp.bidsio.origin import join_origins, read_origin
+from fmmtc_bidsapp.bidsio.person_ids import unmatched
 from fmmtc_bidsapp.bidsio.query import Query, identity
 from fmmtc_bidsapp.bidsio.read import read_matrix_names, read_parcel_names
 from fmmtc_bidsapp.bidsio.series import find_series, holds_series, read_parcel_table
@@ -67,6 +75,7 @@ def read_cohort(
     space: str = "auto",
     bids_dir: Path | None = None,
     tell: Tell = lambda steps: None,
+    warn: Warn = lambda line: None,
 ) -> Cohort:
     """Join the series of a derivative dataset with the people that the tables admit.
 
@@ -91,6 +100,8 @@ def read_cohort(
         Fewest people each outcome must have; 0 for any, also where outcomes are unknown.
     tell
         Called with the steps that data took, also when an error follows.
+    warn
+        Called with what a reader must know of people who are in the table or have files, not both.
 
     Returns
     -------
@@ -106,7 +117,7 @@ def read_cohort(
     """
     found = _find(folder, query, desc=options.desc, atlas=atlas, space=space)
     labels = _labels(eligible, found.files)
-    runs_of, unmatched = _match(found.files, labels)
+    runs_of, only_one = _match(found.files, labels)
     kept, unusable = _usable(runs_of, keep_all=options.keep_unusable)
     people = _people(kept, labels)
     steps = [
@@ -114,15 +125,20 @@ def read_cohort(
         for usable, keys in (("with", runs_of), ("with usable", kept))
     ]
     tell(steps)
+    told = _unmatched_ids(eligible, found.files)
+    if told and kept:
+        warn(told)
     _refuse_two_sessions(runs_of)
     steps = [*eligible.steps, *steps]
-    _require_people(people, steps, options.target, smallest_class, found.problem)
+    exclusions = (*_first_reasons(eligible.exclusions, found.lost, only_one), *unusable)
+    why = " ".join(filter(None, [found.problem, told, _counted_reasons(exclusions)]))
+    _require_people(people, steps, options.target, smallest_class, why)
     scans = [scan for person in people for scan in person.runs]
     parcels = _shared_parcels(scans)
     networks, coordinates_mm = _parcel_facts(folder, scans[0], parcels)
     return Cohort(
         people=tuple(people),
-        exclusions=(*_first_reasons(eligible.exclusions, found.lost, unmatched), *unusable),
+        exclusions=exclusions,
         eligibility=tuple(steps),
         parcels=parcels,
         atlas_label=scans[0].atlas_label,
@@ -178,19 +194,39 @@ def _match(
 ) -> tuple[dict[_Key, list[SeriesFile]], list[Exclusion]]:
     """Gather the series of eligible people, and note who has only one of the two."""
     runs_of: defaultdict[_Key, list[SeriesFile]] = defaultdict(list)
-    unmatched: dict[str, Exclusion] = {}
+    only_one: dict[str, Exclusion] = {}
     for series in found:
         participant_id, session_id = identity(series.entities)
         if participant_id in eligible:
             runs_of[participant_id, session_id].append(series)
         else:
-            unmatched[participant_id] = Exclusion(
+            only_one[participant_id] = Exclusion(
                 participant_id, None, "table", "not in the participants table"
             )
     with_series = {participant_id for participant_id, _ in runs_of}
     for participant_id in sorted(set(eligible) - with_series):
-        unmatched[participant_id] = Exclusion(participant_id, None, "series", "no series")
-    return dict(runs_of), list(unmatched.values())
+        only_one[participant_id] = Exclusion(participant_id, None, "series", "no series")
+    return dict(runs_of), list(only_one.values())
+
+
+def _unmatched_ids(eligible: Eligible, found: Sequence[SeriesFile]) -> str:
+    """Say whom table and files do not share, where their ids look wrong."""
+    if eligible.others is not None:
+        return ""
+    in_table = {each.participant_id for each in eligible.rows}
+    in_table |= {each.participant_id for each in eligible.exclusions}
+    return unmatched(in_table, {identity(each.entities)[0] for each in found})
+
+
+def _counted_reasons(exclusions: Sequence[Exclusion]) -> str:
+    """Count the exclusions by stage, with the first reason of each."""
+    counts = Counter(each.stage for each in exclusions)
+    first = {each.stage: each for each in reversed(exclusions)}
+    listed = "; ".join(
+        f"{stage}: {n}, the first {first[stage].participant_id}, {first[stage].reason}"
+        for stage, n in counts.most_common()
+    )
+    return f"Left out by {listed}." if listed else ""
 
 
 def _first_reasons(*stages: Sequence[Exclusion]) -> list[Exclusion]:
@@ -225,7 +261,7 @@ def _usable(
         exclusions += [
             Exclusion(*key, "quality", f"{scan.path.name}: {scan.reasons}")
             for scan in scans
-            if scan not in usable
+            if not (scan.usable or keep_all)
         ]
         if usable:
             kept[key] = usable
@@ -257,16 +293,16 @@ def _require_people(
     steps: Sequence[EligibilityStep],
     target: str | None,
     smallest_class: int,
-    problem: str,
+    why: str,
 ) -> None:
     counts = Counter(person.y for person in people)
     trail = listed_steps(steps)
     if not people:
-        raise InputError(f"Nobody is left ({trail}). {problem}".rstrip())
+        raise InputError(f"Nobody is left ({trail}). {why}".rstrip())
     if target is not None and min(counts[0], counts[1]) < smallest_class:
         raise InputError(
             f"{target} leaves {counts[1]} positive and {counts[0]} negative people ({trail}); "
-            f"each needs {smallest_class} or more. Use fewer folds or more people."
+            f"each needs {smallest_class} or more. Use fewer folds or more people. {why}".rstrip()
         )
 
 

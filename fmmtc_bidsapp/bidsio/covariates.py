@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.tables import as_number, is_missing
+from fmmtc_bidsapp.bidsio.cells import as_number, is_missing, spelled
 from fmmtc_bidsapp.errors import InputError, UsageError
 
 __all__ = ["CovariateColumns", "CovariateLevels", "covariate_columns"]
@@ -29,7 +29,7 @@ class CovariateLevels:
     def __post_init__(self) -> None:
         # JSON knows lists alone.
         if self.levels is not None:
-            object.__setattr__(self, "levels", tuple(self.levels))
+            object.__setattr__(self, "levels", tuple(map(spelled, self.levels)))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def covariate_columns(
     InputError
         When text stands where the training had numbers.
     """
-    by_name = {name: [row[i] for row in values] for i, name in enumerate(names)}
+    by_name = {name: [spelled(row[i]) for row in values] for i, name in enumerate(names)}
     if levels is None:
         levels = [_find_levels(name, own) for name, own in by_name.items()]
     elif sorted(each.name for each in levels) != sorted(names):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from fmmtc_bidsapp.bidsio.cells import NOT_AVAILABLE, is_missing, lookalikes, spelled
 from fmmtc_bidsapp.bidsio.outcome import outcome_coding
-from fmmtc_bidsapp.bidsio.tables import (
-    NOT_AVAILABLE,
-    Row,
-    is_missing,
-    participant_id,
-    read_rows,
-    same_value,
-)
+from fmmtc_bidsapp.bidsio.person_ids import first_ids, likely_cause
+from fmmtc_bidsapp.bidsio.tables import Row, participant_id, read_rows
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.records import ArmCount, EligibilityStep, Exclusion
@@ -30,6 +27,9 @@ __all__ = [
 
 Tell = Callable[[Sequence[EligibilityStep]], None]
 """What is done with the steps once they are known, also when an error follows."""
+
+Warn = Callable[[str], None]
+"""What is done with a line that a reader must know, also when an error follows."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,18 @@ class Divisions:
 
     def count(self, step: str, people: Collection[str]) -> EligibilityStep:
         """Count some participants."""
-        arms = () if self.arm is None else sorted(set(self.arm.values()), key=_known_first)
-        return EligibilityStep(
-            step,
-            len(people),
-            *self._outcomes(people),
-            tuple(self._count_arm(arm, people) for arm in arms),
+        arms = self.arm or {}
+        members: defaultdict[str, list[str]] = defaultdict(list)
+        for each in people:
+            members[arms.get(each, NOT_AVAILABLE)].append(each)
+        in_arms = tuple(
+            ArmCount(arm, len(members[arm]), *self._outcomes(members[arm])) for arm in self._arms
         )
+        return EligibilityStep(step, len(people), *self._outcomes(people), in_arms)
 
-    def _count_arm(self, arm: str, people: Collection[str]) -> ArmCount:
-        own = [each for each in people if (self.arm or {}).get(each, NOT_AVAILABLE) == arm]
-        return ArmCount(arm, len(own), *self._outcomes(own))
+    @cached_property
+    def _arms(self) -> list[str]:
+        return sorted(set((self.arm or {}).values()), key=_known_first)
 
     def _outcomes(self, people: Collection[str]) -> tuple[int | None, int | None]:
         if self.y is None:
@@ -104,8 +105,10 @@ def read_eligible(
     phenotype: Sequence[Path] = (),
     subset_by: str | None = None,
     participants: Sequence[str] = (),
+    sessions: Sequence[str] = (),
     outcome_optional: bool = False,
     tell: Tell = lambda steps: None,
+    warn: Warn = lambda line: None,
 ) -> Eligible:
     """Read who is eligible by the tables.
 
@@ -122,16 +125,21 @@ def read_eligible(
     participants
         Labels to keep, all when empty; the others are neither eligible nor excluded. A label
         that has no row is excluded.
+    sessions
+        Labels asked for, which choose the rows of tables with a row a session.
     outcome_optional
         Whether people without an outcome stay, and one class, or no column of that name, is enough
         (``apply``). Then, without a filter, people that the table does not name are admitted too,
         so that its steps say nothing and are left out.
     tell
         Called with the steps, also when an error follows.
+    warn
+        Called with each line that a reader must know, such as values that look alike.
 
     Returns
     -------
     Eligible
+        Values are spelled in one way: numbers by value, text trimmed.
 
     Raises
     ------
@@ -151,14 +159,24 @@ def read_eligible(
         phenotype,
         named if outcome_optional else [*named, *outcome],
         outcome if outcome_optional else [],
+        sessions,
+        warn,
     )
+    used = list(dict.fromkeys([*named, *outcome]))
+    everyone = _in_one_spelling(everyone, used, warn)
     rows, strangers = _asked_for(everyone, participants, participants_tsv.name)
     if strangers and not rows and not outcome_optional:
-        absent = ", ".join(each.participant_id for each in strangers)
-        raise InputError(f"--participant-label: {participants_tsv} has no row for {absent}.")
+        asked = [each.participant_id for each in strangers]
+        told = f"--participant-label: {participants_tsv} has no row for {first_ids(asked)}."
+        cause = likely_cause(asked, [_id(row) for row in everyone])
+        raise InputError(" ".join(filter(None, [told, cause])))
     known = [each for each in (None if outcome_optional else target, group_by) if each]
     requirements = [*conditions, *(_Requirement(column) for column in known)]
     kept, exclusions, trail = _narrow(rows, requirements, participants_tsv.name)
+    for column in dict.fromkeys([*options.covariates, *options.stratify_by]):
+        unknown_n = sum(is_missing(row[column]) for row in kept)
+        if unknown_n:
+            warn(f"{column} is n/a for {unknown_n} of {len(kept)} people.")
     divisions = Divisions(arm=_arms(rows, subset_by))
     try:
         if not outcome_optional:
@@ -180,14 +198,24 @@ def read_eligible(
     )
 
 
+def _in_one_spelling(rows: Sequence[Row], columns: Sequence[str], warn: Warn) -> list[Row]:
+    """Spell the values of some columns in one way, and warn of those that look alike."""
+    there = [column for column in columns if rows and column in rows[0]]
+    for column in there:
+        for line in lookalikes(column, (row[column] for row in rows)):
+            warn(line)
+    return [{**row, **{column: spelled(row[column]) for column in there}} for row in rows]
+
+
 def _asked_for(
     rows: Sequence[Row], participants: Sequence[str], table: str
 ) -> tuple[Sequence[Row], list[Exclusion]]:
     """Keep the rows of the participants asked for, and note those who have none."""
     if not participants:
         return rows, []
-    asked = [participant_id(each) for each in participants]
-    strangers = [each for each in dict.fromkeys(asked) if each not in map(_id, rows)]
+    asked = dict.fromkeys(participant_id(each) for each in participants)
+    there = set(map(_id, rows))
+    strangers = [each for each in asked if each not in there]
     return (
         [row for row in rows if _id(row) in asked],
         [Exclusion(each, None, "table", f"not in {table}") for each in strangers],
@@ -199,11 +227,7 @@ def _id(row: Row) -> str:
 
 
 def _arms(rows: Sequence[Row], column: str | None) -> dict[str, str] | None:
-    return None if column is None else {_id(row): _named(row[column]) for row in rows}
-
-
-def _named(value: str) -> str:
-    return NOT_AVAILABLE if is_missing(value) else value
+    return None if column is None else {_id(row): row[column] for row in rows}
 
 
 def _label(
@@ -214,7 +238,7 @@ def _label(
         None if divisions.y is None else divisions.y[own_id],
         tuple(row[column] for column in options.stratify_by),
         None if options.group_by is None else row[options.group_by],
-        None if subset_by is None else _named(row[subset_by]),
+        None if subset_by is None else row[subset_by],
         tuple(row[column] for column in options.covariates),
     )
 
@@ -233,10 +257,10 @@ class _Requirement:
 
     def met(self, row: Row) -> bool:
         found = row[self.column]
-        return not is_missing(found) if self.value is None else same_value(found, self.value)
+        return not is_missing(found) if self.value is None else found == self.value
 
     def reason(self, row: Row) -> str:
-        found = f"{self.column} is {_named(row[self.column])}"
+        found = f"{self.column} is {row[self.column]}"
         return found if self.value is None else f"{found}, not {self.value}"
 
 
@@ -244,8 +268,10 @@ def _condition(text: str) -> _Requirement:
     column, equals, value = text.partition("=")
     if not (equals and column.strip() and value.strip()):
         raise UsageError(f"--where {text!r} must be COLUMN=VALUE, for example type=patient.")
-    return _Requirement(column.strip(), value.strip())
+    return _Requirement(column.strip(), spelled(value))
 
+
+_SHOWN = 20
 
 _Trail = list[tuple[str, list[str]]]
 """Name of a step, and the participants it left."""
@@ -270,9 +296,11 @@ def _require_somebody(
 ) -> None:
     """Refuse to go on with nobody, and list what a filter that selects nobody could have asked."""
     for each, (_, before) in zip(requirements, trail, strict=False):
-        own = [row for row in rows if _id(row) in set(before)]
+        left = set(before)
+        own = [row for row in rows if _id(row) in left]
         if each.value is not None and own and not any(each.met(row) for row in own):
-            there = ", ".join(sorted({_named(row[each.column]) for row in own}))
+            held = sorted({row[each.column] for row in own})
+            there = ", ".join(held[:_SHOWN]) + (", …" if len(held) > _SHOWN else "")
             raise InputError(
                 f"--where {each.column}={each.value} selects nobody; {each.column} holds {there}."
             )
@@ -303,8 +331,9 @@ def eligibility_columns(steps: Sequence[EligibilityStep]) -> dict[str, list[obje
         "n_negative": [each.n_negative for each in steps],
     }
     arms = dict.fromkeys(own.arm for each in steps for own in each.arms)
+    of_step = [{own.arm: own for own in each.arms} for each in steps]
     for arm in arms:
-        found = [next((own for own in each.arms if own.arm == arm), None) for each in steps]
+        found = [own.get(arm) for own in of_step]
         columns[f"n_arm-{arm}"] = [own and own.n for own in found]
         columns[f"n_positive_arm-{arm}"] = [own and own.n_positive for own in found]
         columns[f"n_negative_arm-{arm}"] = [own and own.n_negative for own in found]

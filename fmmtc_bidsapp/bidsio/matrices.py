@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.candidates import (
     Candidate,
+    asked_for,
     choose,
     describe,
     describe_all,
@@ -59,16 +60,20 @@ def find_matrices(
         If nothing is selected, or no matrix holds correlations.
     """
     candidates = find_candidates(folder, MATRIX_PATTERNS, is_of_parcels)
-    selected = [each for each in candidates if query.admits(each.name.entities)]
+    selected, passed_over = asked_for(candidates, query)
     if not selected:
+        instead = query.instead(passed_over)
         raise InputError(
-            f"{folder} holds no connectivity matrix (asked for: {query}). Check the labels."
+            f"{folder} holds no connectivity matrix (asked for: {query}{instead}). Check "
+            "the labels."
         )
     chosen = of_one_atlas_and_space(_correlations(selected, folder), atlas, space)
     chosen = choose(chosen, "desc", meant_desc(chosen, desc), lambda each: each.desc)
     chosen, merged = runs_of_their_own(chosen, query.tasks)
     matrices, unreadable = describe_all(chosen, folder, _describe_matrix)
-    absent = absent_participants(folder, query, (each.name.entities for each in chosen))
+    absent = absent_participants(
+        folder, query, (each.name.entities for each in chosen), passed_over
+    )
     return matrices, [*absent, *merged, *unreadable]
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fmmtc_bidsapp.bidsio.tables import Row, as_number, is_missing, same_value
+from fmmtc_bidsapp.bidsio.cells import as_number, is_missing, same_value, spelled
+from fmmtc_bidsapp.bidsio.tables import Row
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
 
 __all__ = ["OutcomeCoding", "outcome_coding"]
 
 _BARE_POSITIVE = "1"
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,13 @@ def outcome_coding(
 
 
 def _distinct(values: Iterable[str]) -> list[str]:
-    distinct: list[str] = []
-    for value in sorted(values):
-        if not any(same_value(value, each) for each in distinct):
-            distinct.append(value)
-    return distinct
+    return sorted({spelled(value) for value in values})
 
 
 def _counted(values: Sequence[str], distinct: Sequence[str]) -> str:
-    return ", ".join(
-        f"{each}: {sum(same_value(each, value) for value in values)}" for each in distinct
-    )
+    counts = Counter(map(spelled, values))
+    shown = ", ".join(f"{each}: {counts[each]}" for each in distinct[:_SHOWN])
+    return f"{shown}, …" if len(distinct) > _SHOWN else shown
 
 
 def _positive_value(target: str, values: Sequence[str], asked: str | None) -> str:

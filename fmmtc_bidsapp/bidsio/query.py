@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.filters import ANY
 from fmmtc_bidsapp.records import Exclusion
 
 __all__ = ["Query", "absent_participants", "identity", "run_title"]
+
+
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -25,22 +30,41 @@ class Query:
 
     def admits(self, entities: Mapping[str, str]) -> bool:
         """Say whether a file with these entities is one of those asked for."""
-        return all(_meets(key, entities.get(key), wanted) for key, wanted in self._wanted())
+        return all(_meets(key, entities.get(key), wanted) for key, wanted in self._wanted)
 
     def participant_ids(self) -> list[str]:
         """List the participants asked for, with their prefix; empty for all."""
-        named = [wanted for key, wanted in self._wanted() if key == "sub" and ANY not in wanted]
+        named = [wanted for key, wanted in self._wanted if key == "sub" and ANY not in wanted]
         labels = set.intersection(*map(set, named)) if named else set()
         return [f"sub-{label}" for label in sorted(filter(None, labels))]
 
     def __str__(self) -> str:
-        parts = [
-            f"{key} {' '.join('(absent)' if each is None else each for each in wanted)}"
-            for key, wanted in self._wanted()
-        ]
-        return ", ".join(parts) or "all"
+        return ", ".join(f"{key} {_listed(wanted)}" for key, wanted in self._wanted) or "all"
 
-    def _wanted(self) -> list[tuple[str, list[str | None]]]:
+    def instead(self, found: Iterable[Mapping[str, str]]) -> str:
+        """Say what files that were not admitted have in place of what was asked for.
+
+        Parameters
+        ----------
+        found
+            Entities of those files.
+
+        Returns
+        -------
+        str
+            The end of a sentence, ``; there is ses-01``; empty where nothing can be said.
+        """
+        files = list(found)
+        parts = [
+            f"{key}-{_listed(sorted(there))}"
+            for key, wanted in self._wanted
+            if key != "sub" and not any(_meets(key, each.get(key), wanted) for each in files)
+            if (there := {each[key] for each in files if key in each})
+        ]
+        return f"; there is {', '.join(parts)}" if parts else ""
+
+    @cached_property
+    def _wanted(self) -> list[tuple[str, dict[str | None, None]]]:
         """List what was asked for, entity by entity: all must hold."""
         lists = [
             ("sub", self.participants),
@@ -49,10 +73,21 @@ class Query:
             ("run", self.runs),
             *self.filters.items(),
         ]
-        return [(key, [_normal(key, each) for each in labels]) for key, labels in lists if labels]
+        return [
+            (key, dict.fromkeys(_normal(key, each) for each in labels))
+            for key, labels in lists
+            if labels
+        ]
 
 
-def _meets(key: str, value: str | None, wanted: Sequence[str | None]) -> bool:
+def _listed(labels: Collection[str | None]) -> str:
+    """List labels, of many the first alone: a message for each of many people must stay short."""
+    shown = ["(absent)" if each is None else each for each in list(labels)[:_SHOWN]]
+    more = [f"… ({len(labels)} in all)"] if len(labels) > _SHOWN else []
+    return " ".join([*shown, *more])
+
+
+def _meets(key: str, value: str | None, wanted: Collection[str | None]) -> bool:
     return _normal(key, value) in wanted or (value is not None and ANY in wanted)
 
 
@@ -65,7 +100,10 @@ def _normal(key: str, label: str | None) -> str | None:
 
 
 def absent_participants(
-    root: Path, query: Query, found: Iterable[Mapping[str, str]]
+    root: Path,
+    query: Query,
+    found: Iterable[Mapping[str, str]],
+    passed_over: Iterable[Mapping[str, str]] = (),
 ) -> list[Exclusion]:
     """Exclude each participant of whom nothing was found.
 
@@ -77,6 +115,8 @@ def absent_participants(
         What was asked for; without participants, those that have a folder are looked for.
     found
         Entities of the files that were found.
+    passed_over
+        Entities of the files that were not asked for, so that a reason can name what is there.
 
     Returns
     -------
@@ -84,10 +124,17 @@ def absent_participants(
         One per absent participant.
     """
     present = {identity(entities)[0] for entities in found}
+    others: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
+    for entities in passed_over:
+        others[identity(entities)[0]].append(entities)
     folders = (path.name for path in root.glob("sub-*") if path.is_dir())
     return [
         Exclusion(
-            participant_id, None, "absent", f"nothing of theirs is there (asked for: {query})"
+            participant_id,
+            None,
+            "absent",
+            f"nothing of theirs is there (asked for: {query}"
+            f"{query.instead(others[participant_id])})",
         )
         for participant_id in query.participant_ids() or sorted(folders)
         if participant_id not in present

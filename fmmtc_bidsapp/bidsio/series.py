@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.candidates import (
     Candidate,
+    asked_for,
     choose,
     describe,
     describe_all,
@@ -100,11 +101,12 @@ def find_series(
         If nothing is selected.
     """
     candidates = find_candidates(folder, SERIES_PATTERNS, _is_parcel_series)
-    selected = [each for each in candidates if query.admits(each.name.entities)]
+    selected, passed_over = asked_for(candidates, query)
     if not selected:
+        instead = query.instead(passed_over)
         raise InputError(
-            f"{folder} holds no parcel series (asked for: {query}). Check the labels, run the "
-            "participant level, or name another program's folder with --derivatives parcels=DIR."
+            f"{folder} holds no parcel series (asked for: {query}{instead}). Check the labels, run "
+            "the participant level, or name another program's folder (--derivatives parcels=DIR)."
         )
     chosen = of_one_atlas_and_space(selected, atlas, space)
     desc = meant_desc(chosen, desc)
@@ -114,7 +116,9 @@ def find_series(
     there = {each.run for each in chosen}
     lone = [each for each in companions if each.run not in there]
     exclusions = [
-        *absent_participants(folder, query, (each.name.entities for each in (*chosen, *lone))),
+        *absent_participants(
+            folder, query, (each.name.entities for each in (*chosen, *lone)), passed_over
+        ),
         *(_unfinished(each, chosen[0].desc) for each in lone),
         *merged,
     ]

@@ -149,7 +149,8 @@ def encode(
     arrays = [[own for own, _ in each] for each in loaded]
     save_examples(examples_file, _join(people, arrays, about, covariates, encoder.coordinates_mm))
     examples = load_examples(examples_file)
-    lost = [each for each in cohort.people if each not in done]
+    keys = {each.key for each in done}
+    lost = [each for each in cohort.people if each.key not in keys]
     outcomes = [_outcome(each, names[each.key], results) for each in lost]
     return Encoded(
         people=tuple(people),

@@ -28,7 +28,7 @@ from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
 from fmmtc_bidsapp.records import Evaluation, Examples
 
-__all__ = ["keep_bundle"]
+__all__ = ["keep_bundle", "missing_covariates"]
 
 _LIBRARIES = ("torch", "scikit-learn", "numpy", "scipy", "nilearn")
 
@@ -139,7 +139,7 @@ def _facts(
         bundle=bundle,
         eligibility=cohort.eligibility,
         excluded=dict(sorted(excluded.items())),
-        covariates_missing=_missing_covariates(examples, study.encoded.covariate_levels),
+        covariates_missing=missing_covariates(examples, study.encoded.covariate_levels),
         edges_missing=_missing_edges(examples),
         series_missing=_missing_series(examples) if "series" in bundle.needs else 0,
         epochs=tuple(each["epoch"] for each in descriptions) if is_network else (),
@@ -158,7 +158,8 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
     )
 
 
-def _missing_covariates(examples: Examples, levels: Sequence[CovariateLevels]) -> dict[str, int]:
+def missing_covariates(examples: Examples, levels: Sequence[CovariateLevels]) -> dict[str, int]:
+    """Count the people without a value of each covariate."""
     if examples.covariates is None:
         return {}
     missing = np.isnan(examples.covariates)

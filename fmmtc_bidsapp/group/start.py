@@ -12,6 +12,7 @@ import tomli_w
 
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.atlas import cache_dir
+from fmmtc_bidsapp.bidsio.cells import is_missing, sizes
 from fmmtc_bidsapp.bidsio.cohort import Cohort, read_cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateColumns, covariate_columns
 from fmmtc_bidsapp.bidsio.dataset import check_configuration
@@ -25,7 +26,7 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.leaks import refuse_leaks
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan, plan_table
-from fmmtc_bidsapp.records import EligibilityStep
+from fmmtc_bidsapp.records import EligibilityStep, Person
 
 __all__ = [
     "announce",
@@ -77,7 +78,7 @@ def read_people(
     if options.covariates and not outcome_optional:
         _refuse_leaks(eligible, options)
     selection = plan.selection
-    return read_cohort(
+    cohort = read_cohort(
         plan.series_dir,
         eligible,
         options,
@@ -87,7 +88,47 @@ def read_people(
         bids_dir=plan.bids_dir,
         smallest_class=smallest_class,
         tell=print_steps,
+        warn=_warn,
     )
+    _say_groups(cohort.people, options, plan.protocol.subset_by)
+    if options.adjust:
+        _refuse_empty_adjustment(cohort.people, options, outcome_optional=outcome_optional)
+    return cohort
+
+
+def _say_groups(people: Sequence[Person], options: CohortOptions, subset_by: str | None) -> None:
+    """Print the number and sizes of the groups that columns make."""
+    columns = {
+        f"--group-by {options.group_by}": [person.group for person in people],
+        f"--subset-by {subset_by}": [person.arm for person in people],
+    }
+    for i, column in enumerate(options.stratify_by):
+        columns[f"--stratify-by {column}"] = [person.strata[i] for person in people]
+    for title, values in columns.items():
+        known = [value for value in values if value is not None]
+        if known:
+            n = len(set(known))
+            print(f"{title}: {n} group{'' if n == 1 else 's'} ({sizes(known)})", flush=True)
+
+
+def _refuse_empty_adjustment(
+    people: Sequence[Person], options: CohortOptions, *, outcome_optional: bool
+) -> None:
+    """Refuse to regress out what nobody has, since the methods text would say that it was done."""
+    for i, name in enumerate(options.covariates):
+        known = {person.covariates[i] for person in people if not is_missing(person.covariates[i])}
+        if not known:
+            raise InputError(
+                f"--adjust: {name} is n/a for all {len(people)} people, so it cannot be regressed "
+                "out. Correct the table (are its participant_id those of the scans?), or leave "
+                f"{name} out of --covariates."
+            )
+        # New people may all be alike: what is regressed out of them was learnt before.
+        if len(known) == 1 and not outcome_optional:
+            raise InputError(
+                f"--adjust: {name} is {known.pop()} for everyone who has it, so there is nothing "
+                f"to regress out. Leave {name} out of --covariates."
+            )
 
 
 def _eligible(plan: GroupPlan, options: CohortOptions, *, outcome_optional: bool) -> Eligible:
@@ -104,9 +145,15 @@ def _eligible(plan: GroupPlan, options: CohortOptions, *, outcome_optional: bool
         phenotype=plan.phenotype,
         subset_by=subset_by,
         participants=plan.selection.participants,
+        sessions=plan.selection.sessions,
         outcome_optional=outcome_optional,
         tell=print_steps,
+        warn=_warn,
     )
+
+
+def _warn(line: str) -> None:
+    print(f"WARNING: {line}", flush=True)
 
 
 def _refuse_leaks(eligible: Eligible, options: CohortOptions) -> None:

@@ -14,7 +14,7 @@ from fmmtc_bidsapp.group.bundle import withdraw_bundle
 from fmmtc_bidsapp.group.choice import same_input_note
 from fmmtc_bidsapp.group.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
-from fmmtc_bidsapp.group.keep import keep_bundle
+from fmmtc_bidsapp.group.keep import keep_bundle, missing_covariates
 from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
 from fmmtc_bidsapp.learning.judge import DomainFits, judge, model_titles
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, expand_models
@@ -134,6 +134,7 @@ def about_study(study: Study, fits: Fits) -> dict[str, Any]:
         "PatchesLeftOut": encoded.total("n_patches_dropped"),
         "ParcelsLeftOut": encoded.total("n_parcels_left_out"),
         "EdgesImputed": int(sum(each.notes.get("edges_imputed_test", 0) for each in own)),
+        "MissingCovariates": missing_covariates(encoded.examples, encoded.covariate_levels),
         "Device": study.device,
         "Precision": encoded.about[0]["precision"],
         "MainModel": fits.models[0],

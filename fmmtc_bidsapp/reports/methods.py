@@ -130,6 +130,9 @@ def group_methods(output_dir: Path, label: str) -> str:
             "compared": about.get("Analysis") == "compare",
             # An option that the file does not name is None: the text then leaves it out.
             "o": defaultdict(lambda: None, _escaped(flat_options(about.get("Options", {})))),
+            "missing_covariates": [
+                (escaped(name), n) for name, n in about.get("MissingCovariates", {}).items() if n
+            ],
             "normalisations": _NORMALISATIONS,
             "short_series": _SHORT_SERIES,
         },

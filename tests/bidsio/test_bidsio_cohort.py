@@ -27,6 +27,7 @@ def cohort(tmp_path, heard):
         sessions=(),
         smallest_class=1,
         outcome_optional=False,
+        warn=lambda line: None,
         **options,
     ):
         chosen = CohortOptions(**({"target": "Response"} if table else {}), **options)
@@ -46,6 +47,7 @@ def cohort(tmp_path, heard):
             query,
             smallest_class=smallest_class,
             tell=heard.extend,
+            warn=warn,
         )
 
     return read
@@ -307,3 +309,38 @@ def test_the_real_trial_has_49_labelled_people_with_series(shared, tmp_path):
     assert (len(found.people), sum(person.y for person in found.people)) == (49, 24)
     assert (len(found.parcels), found.tr_s) == (419, (2.0,))
     assert len(found.exclusions) == 6
+
+
+def test_ids_whose_zeros_a_spreadsheet_ate_are_named_and_matched_with_nobody(written, cohort):
+    for sub in ("001", "002", "003"):
+        written(rest(sub))
+    with pytest.raises(InputError, match="Nobody is left") as caught:
+        cohort({"1": 1, "2": 0, "3": 1})
+    said = str(caught.value)
+    assert "3 people of the table (sub-1, sub-2, sub-3) have no files" in said
+    assert "3 people with files (sub-001, sub-002, sub-003) are not in the table" in said
+    assert "leading zeros had not been lost, 1 in place of 001" in said
+    assert "series: 3" in said
+
+
+def test_ids_of_which_some_lost_their_zeros_are_warned_of(written, cohort):
+    for sub in ("01", "09", "10", "11"):
+        written(rest(sub))
+    said = []
+    found = cohort({"1": 1, "9": 0, "10": 1, "11": 0}, warn=said.append)
+    assert [person.key for person in found.people] == ["sub-10", "sub-11"]
+    assert "2 of them would be the same people if leading zeros" in said[0]
+
+
+def test_a_session_that_nobody_has_is_refused_with_those_there_are(written, cohort):
+    written(rest("01", ses="01"))
+    with pytest.raises(InputError, match=r"asked for: ses 1; there is ses-01\)"):
+        cohort({"sub-01": 1, "sub-02": 0}, sessions=["1"])
+
+
+def test_someone_with_another_session_is_told_which(written, cohort):
+    written(rest("01", ses="1"))
+    written(rest("02", ses="1"))
+    written(rest("03", ses="01"))
+    found = cohort({"sub-01": 1, "sub-02": 0, "sub-03": 1}, sessions=["1"])
+    assert reasons(found)["sub-03"].endswith("(asked for: ses 1; there is ses-01)")

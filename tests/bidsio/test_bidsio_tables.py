@@ -98,3 +98,59 @@ def test_a_table_of_which_a_value_could_be_anybodys_is_refused(tmp_path, text, w
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         read_rows(path)
+
+
+def heard_of(participants, *phenotype, needed=(), sessions=()):
+    heard = []
+    rows = read_rows(participants, phenotype, needed, (), sessions, heard.append)
+    return rows, heard
+
+
+def test_a_phenotype_table_says_whom_it_lacks_and_which_rows_match_nobody(table, participants):
+    pain = table("pain.tsv", "participant_id ache\nsub-3 7\n1 2\nsub-9 5")
+    (said,) = heard_of(participants, pain)[1]
+    assert said == (
+        "pain.tsv has 2 of the 3 people of participants.tsv; its columns are n/a for 1 (sub-2); 1 "
+        "of its rows match nobody (sub-9)."
+    )
+    whole = table("whole.tsv", "participant_id ache\nsub-3 7\n1 2\nsub-2 5")
+    assert heard_of(participants, whole)[1] == []
+
+
+def test_a_phenotype_table_that_matches_nobody_is_refused_where_it_is_needed(table, participants):
+    pain = table("pain.tsv", "participant_id ache\n001 7\n002 2")
+    with pytest.raises(InputError, match=r"0 of the 3 people.*leading zeros.*nobody has") as caught:
+        heard_of(participants, pain, needed=("ache",))
+    assert "sub-001" in str(caught.value)
+    assert len(heard_of(participants, pain, needed=("age",))[1]) == 1
+
+
+VISITS = "participant_id session_id ache\nsub-1 ses-1 7\nsub-1 ses-2 8\n2 1 3\n3 2 4"
+
+
+def test_of_a_table_with_a_row_a_session_those_of_the_session_asked_for_are_taken(
+    table, participants
+):
+    visits = table("visits.tsv", VISITS)
+    for asked, expected in (("1", ["7", "3", "n/a"]), ("ses-2", ["8", "n/a", "4"])):
+        rows, _ = heard_of(participants, visits, needed=("ache",), sessions=(asked,))
+        assert [row["ache"] for row in rows] == expected
+
+
+@pytest.mark.parametrize("sessions", [(), ("1", "2")])
+def test_a_table_with_a_row_a_session_is_refused_without_a_choice(table, participants, sessions):
+    visits = table("visits.tsv", VISITS)
+    with pytest.raises(UsageError, match=r"\(ses-1: 2, ses-2: 2\)\. Choose one with --session-id"):
+        heard_of(participants, visits, sessions=sessions)
+
+
+def test_a_session_that_a_table_lacks_is_refused_with_those_it_has(table, participants):
+    with pytest.raises(UsageError, match=r"no row of ses-01; it has ses-1: 2, ses-2: 2"):
+        heard_of(participants, table("visits.tsv", VISITS), sessions=("01",))
+
+
+def test_a_table_of_another_session_with_one_row_a_person_is_told(table, participants):
+    first = table("first.tsv", "participant_id session_id ache\nsub-1 1 7\n2 1 3\n3 1 4")
+    rows, (said,) = heard_of(participants, first, sessions=("2",))
+    assert [row["ache"] for row in rows] == ["7", "3", "4"]
+    assert "another session than asked for (ses-1: 3)" in said

@@ -319,3 +319,16 @@ def test_every_analysis_has_a_section_and_an_empty_dataset_none(
     titles = ["Parcel series and connectivity", "Analysis one", "Analysis two"]
     assert list(methods_sections(root)) == titles
     assert methods_sections(tmp_path / "nothing") == {}
+
+
+def test_who_had_no_value_of_a_covariate_that_was_regressed_out_is_counted(write_a_group):
+    root = write_a_group.train()
+    sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
+    about = read_json(sidecar)
+    options = {"cohort": {"covariates": ["age", "se_x"], "adjust": True}}
+    told = {"Options": options, "N": 24, "MissingCovariates": {"age": 9, "se_x": 0}}
+    write_json(sidecar, about | told)
+    text = group_methods(root, "L")
+    assert "regressed out" in text
+    assert "Of the 24 people, 9 had no value of age" in text
+    assert text.count("had no value of") == 1

@@ -1,0 +1,126 @@
+"""Cells of a table of people: one spelling for each value, and values that look alike."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import lru_cache
+
+__all__ = [
+    "NOT_AVAILABLE",
+    "as_number",
+    "is_missing",
+    "lookalike",
+    "lookalikes",
+    "same_value",
+    "sizes",
+    "spelled",
+]
+
+NOT_AVAILABLE = "n/a"
+
+_MISSING = frozenset({"", "n/a", "na", "nan", "#n/a"})
+"""Whatever their case."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?", re.IGNORECASE | re.ASCII)
+"""Python's own takes 1_0 for ten, and digits of any script."""
+_ZEROS_IN_FRONT = re.compile(r"(?<!\d)0+(?=\d)")
+_SHOWN = 10
+
+
+@lru_cache(maxsize=1 << 16)
+def spelled(cell: str) -> str:
+    """Spell a cell in the one way that all cells of the same value are spelled in.
+
+    Parameters
+    ----------
+    cell
+        As the table, or a flag, has it.
+
+    Returns
+    -------
+    str
+        ``n/a`` where it holds nothing; a number as a plain decimal (``1`` for ``1.0``, ``01`` and
+        ``1e0``); any other text trimmed, each letter in one form of Unicode.
+    """
+    text = unicodedata.normalize("NFC", cell).strip()
+    if is_missing(text):
+        return NOT_AVAILABLE
+    if not _NUMBER.fullmatch(text):
+        return text
+    plain = format(Decimal(text), "f")
+    if "." in plain:
+        plain = plain.rstrip("0").rstrip(".")
+    return "0" if plain == "-0" else plain
+
+
+def is_missing(value: str) -> bool:
+    """Say whether a cell holds nothing."""
+    return value.strip().casefold() in _MISSING
+
+
+def as_number(text: str) -> float | None:
+    """Read a cell as a number; None where it is none."""
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
+
+
+def same_value(one: str, other: str) -> bool:
+    """Compare two cells: numbers by value, text trimmed."""
+    return spelled(one) == spelled(other)
+
+
+def lookalike(text: str) -> str:
+    """Reduce a text to what is left without case, blanks and zeros in front of numbers."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    letters = (each for each in plain if not each.isspace() and unicodedata.category(each) != "Cf")
+    return _ZEROS_IN_FRONT.sub("", "".join(letters))
+
+
+def lookalikes(column: str, cells: Iterable[str]) -> list[str]:
+    """Warn of values that differ in case, blanks or zeros in front of numbers only.
+
+    Parameters
+    ----------
+    column
+        Its name.
+    cells
+        As the table has them.
+
+    Returns
+    -------
+    list of str
+        A line for each set of such values, with how often each occurs.
+    """
+    counts: Counter[str] = Counter()
+    for cell, n in Counter(cells).items():
+        counts[cell.strip()] += n
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for value in counts:
+        number = as_number(value)
+        # 1.05 and 1.5 are no lookalikes; 1.50 and 1.5 are one value, which nobody need be told.
+        if number is None or (number.is_integer() and "." not in value):
+            alike[lookalike(value)].append(value)
+    lines = []
+    for values in alike.values():
+        if len(values) > 1 and not is_missing(values[0]):
+            listed = ", ".join(f"{value!r} ({counts[value]})" for value in sorted(values))
+            n = len({spelled(value) for value in values})
+            taken = "one value" if n == 1 else f"{n} different values"
+            lines.append(
+                f"{column} holds {listed}, which differ in case, blanks or zeros only; they are "
+                f"taken for {taken}. Correct the table if that is wrong."
+            )
+    return lines
+
+
+def sizes(values: Iterable[str]) -> str:
+    """Say how many people have each value, the most frequent first: ``a: 12, b: 3``."""
+    counts = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{value}: {n}" for value, n in counts[:_SHOWN])
+    rest = [n for _, n in counts[_SHOWN:]]
+    if not rest:
+        return shown
+    return f"{shown}, and {len(rest)} others of {min(rest)} to {max(rest)}"
