@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.distinct_runs import merged_runs, refuse_mixed_tasks, refuse_versions
@@ -14,6 +14,7 @@ from fmmtc_bidsapp.bidsio.origin import origin_of
 from fmmtc_bidsapp.bidsio.quality import read_quality
 from fmmtc_bidsapp.bidsio.query import Query, identity
 from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
+from fmmtc_bidsapp.bidsio.xcpd_quality import XcpdQuality, read_xcpd_quality
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.records import Exclusion, RunQuality, SeriesFile
 
@@ -196,6 +197,7 @@ def describe(
     check(path)
     sidecar = read_sidecar(path, root)
     quality = read_quality(candidate.quality) if candidate.quality.is_file() else None
+    other = XcpdQuality() if quality is not None else read_xcpd_quality(path, entities)
     file = SeriesFile(
         path=path,
         entities=entities,
@@ -205,11 +207,18 @@ def describe(
         desc=entities.get("desc"),
         usable=quality is None or quality.usable,
         reasons="n/a" if quality is None else quality.reasons,
-        mean_fd_mm=_mean_fd_mm(quality, sidecar),
-        n_volumes_retained=_n_retained(quality, sidecar),
+        mean_fd_mm=_first(_mean_fd_mm(quality, sidecar), other.mean_fd_mm),
+        n_volumes_retained=_first(_n_retained(quality, sidecar), other.n_volumes_retained),
         origin=origin_of(sidecar),
     )
     return file, quality is not None, sidecar
+
+
+_Value = TypeVar("_Value", int, float)
+
+
+def _first(one: _Value | None, other: _Value | None) -> _Value | None:
+    return other if one is None else one
 
 
 def _n_retained(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> int | None:

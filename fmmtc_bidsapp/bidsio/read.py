@@ -223,7 +223,9 @@ def read_matrix_names(path: Path) -> tuple[str, ...]:
         As `read_relmat`, for the names.
     """
     header, rows = _split(path)
-    return _matrix_names(path, header, [row.partition("\t")[0] for row in rows])[0]
+    names, has_nodes = _matrix_names(path, header, [row.partition("\t")[0] for row in rows])
+    # Only the values tell whether columns may name the rows.
+    return names if has_nodes else read_relmat(path).parcels
 
 
 def read_relmat(path: Path) -> Connectome:

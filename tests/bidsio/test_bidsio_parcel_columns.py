@@ -128,8 +128,9 @@ def test_a_square_matrix_without_names_of_rows_that_is_not_symmetric_is_refused(
     path = tmp_path / "sub-01_relmat.tsv"
     shuffled = pd.DataFrame(symmetric()[[1, 0, 2, 3]], columns=list("abcd"))
     shuffled.to_csv(path, sep="\t", index=False)
-    with pytest.raises(InputError, match="no column Node, and is not symmetric"):
-        read_relmat(path)
+    for read in (read_relmat, read_matrix_names):
+        with pytest.raises(InputError, match="no column Node, and is not symmetric"):
+            read(path)
 
 
 def test_a_matrix_with_an_index_beside_its_names_is_refused(tmp_path):
