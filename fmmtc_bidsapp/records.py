@@ -305,6 +305,11 @@ class CleanedSeries:
         """(time,) volumes that are in ``signal``."""
         return ~(self.dummy | self.censored)
 
+    @property
+    def filtered(self) -> bool:
+        """Whether frequencies were removed."""
+        return self.low_pass_hz is not None or self.high_pass_hz is not None
+
 
 def _column(title: str, unit: str = "", meaning: str = "", digits: int = 0) -> Any:
     return field(metadata={"title": title, "unit": unit, "meaning": meaning, "digits": digits})
@@ -335,6 +340,7 @@ class RunQuality:
         "",
         "Of the censored: a measure that has a threshold is n/a there.",
     )
+    longest_gap: int | None = _column("Longest gap", "volumes", "Most censored volumes in a row.")
     num_retained_volumes: int = _column("Retained volumes", "", "What the matrix rests on.")
     num_damaged_volumes: int | None = _column(
         "Damaged volumes", "", "Of the retained: empty, with NaN, or copies of another."

@@ -230,13 +230,13 @@ def _of_cleaning(strategy: Strategy, cleaned: CleanedSeries) -> dict[str, Any]:
         "NumberOfCensoredVolumes": int(cleaned.censored.sum()),
         "NumberOfVolumesOfUnknownMotion": int(cleaned.unknown.sum()),
         "DegreesOfFreedom": cleaned.dof,
-        "Interpolated": bool(_filtered(cleaned) and cleaned.censored.any()),
+        "Interpolated": bool(cleaned.filtered and cleaned.censored.any()),
     }
 
 
 def _software_filters(strategy: Strategy, cleaned: CleanedSeries) -> dict[str, Any]:
     trend = {"Detrend": {"Polynomial": 1}} if strategy.detrend else {}
-    if not _filtered(cleaned):
+    if not cleaned.filtered:
         return trend
     band = {
         "Type": "Butterworth",
@@ -244,10 +244,6 @@ def _software_filters(strategy: Strategy, cleaned: CleanedSeries) -> dict[str, A
         "HighCutoffHz": _or_missing(cleaned.low_pass_hz),
     }
     return trend | {"Bandpass": band}
-
-
-def _filtered(cleaned: CleanedSeries) -> bool:
-    return cleaned.low_pass_hz is not None or cleaned.high_pass_hz is not None
 
 
 def _or_missing(value: float | None) -> float | str:

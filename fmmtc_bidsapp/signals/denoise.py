@@ -13,7 +13,6 @@ from types import MappingProxyType
 import numpy as np
 from nilearn import signal as nilearn_signal
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 from scipy.linalg import qr
 
 from fmmtc_bidsapp.errors import InputError
@@ -26,6 +25,7 @@ from fmmtc_bidsapp.signals.confounds import (
 )
 from fmmtc_bidsapp.signals.damage import ranges
 from fmmtc_bidsapp.signals.design import read_design
+from fmmtc_bidsapp.signals.gaps import bridge
 
 __all__ = ["clean"]
 
@@ -52,10 +52,11 @@ def clean(
 ) -> CleanedSeries:
     """Clean the parcel series of one run.
 
-    Dummies are dropped. With a filter, censored volumes are bridged by a cubic spline (those at an
-    end by the nearest good volume), the linear trend and the frequencies are removed from series
-    and regressors alike, and then the censored volumes are dropped. Without one they are dropped
-    first, and the trend is that over the times of the volumes that remain. Last the regressors are
+    Dummies are dropped. With a filter, censored volumes are bridged (`gaps.bridge`: up to 5 by a
+    cubic spline, more by a line, at an end by the nearest good volume), the linear trend and the
+    frequencies are removed from series and regressors alike, and then the censored volumes are
+    dropped. Without one they are dropped first, and the trend is that over the times of the volumes
+    that remain. Last the regressors are
     projected out of the retained volumes. Nothing is standardised. The order is that of Lindquist
     et al. (2019), doi:10.1002/hbm.24528, and of `nilearn.signal.clean`.
 
@@ -199,7 +200,7 @@ def _prepared(values: Floats, kept: Flags, strategy: Strategy, tr_s: float | Non
         return _without_trend(left, np.flatnonzero(kept)) if strategy.detrend else left
     try:
         filtered: Floats = nilearn_signal.clean(
-            _bridged(values, kept),
+            bridge(values, kept),
             detrend=strategy.detrend,
             standardize=None,
             filter="butterworth",
@@ -220,14 +221,6 @@ def _without_trend(values: Floats, volume: NDArray[np.int64]) -> Floats:
     line /= np.linalg.norm(line)
     centred = values - values.mean(axis=0)
     return np.asarray(centred - np.outer(line, line @ centred))
-
-
-def _bridged(values: Floats, kept: Flags) -> Floats:
-    """Put a spline through the good volumes; beyond the last ones it would run away."""
-    volume = np.arange(len(values))
-    good = volume[kept]
-    spline: Floats = CubicSpline(good, values[kept])(np.clip(volume, good[0], good[-1]))
-    return np.where(kept[:, None], values, spline)
 
 
 def _independent(

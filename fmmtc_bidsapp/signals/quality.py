@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.records import CleanedSeries, RunQuality
 from fmmtc_bidsapp.signals.censoring import unknown_volumes
 from fmmtc_bidsapp.signals.damage import WHOLE, describe_damage
+from fmmtc_bidsapp.signals.gaps import longest_gap
 from fmmtc_bidsapp.signals.means import ParcelMeans
 
 __all__ = ["RULES", "Limits", "Rule", "assess"]
@@ -32,6 +33,9 @@ LARGEST_FC_MEAN = 0.8
 # The mean of a parcel's voxels comes to 50 to 500, in fast scans of small voxels too.
 SMALLEST_TSNR = 20.0
 
+# A straight line stands for a gap in a filter; of a cycle of 30 s, at 2 s a volume, none is left.
+LONGEST_GAP = 15
+
 FEWEST_PAIRS = 3
 """A correlation over fewer volumes says nothing."""
 
@@ -47,6 +51,8 @@ class Limits:
     min_volumes: int
     min_dof: int
     min_dice: float = SMALLEST_DICE
+    max_gap: float = LONGEST_GAP
+    """In volumes; infinite where no filter has to cross a gap."""
     min_tsnr: float = SMALLEST_TSNR
     max_fc_mean: float = LARGEST_FC_MEAN
     """Infinite for a measure that is no coefficient."""
@@ -98,6 +104,12 @@ RULES = (
     Rule(
         lambda run, _: run.num_damaged_volumes == 0 and run.damaged_volumes != "n/a",
         "volumes that were censored are damaged ({damaged_volumes}, counted from 0)",
+        excludes=False,
+    ),
+    Rule(
+        lambda run, limits: run.longest_gap is not None and run.longest_gap > limits.max_gap,
+        "{longest_gap} volumes in a row are censored, more than {max_gap}: a straight line stands "
+        "for them in the filter",
         excludes=False,
     ),
     Rule(
@@ -219,9 +231,12 @@ def assess(
         usable=True,
         reasons="n/a",
     )
-    limits = Limits(min_volumes, min_dof)
-    if measure not in _COEFFICIENTS:
-        limits = replace(limits, max_fc_mean=np.inf)
+    limits = Limits(
+        min_volumes,
+        min_dof,
+        max_gap=LONGEST_GAP if cleaned.filtered else np.inf,
+        max_fc_mean=LARGEST_FC_MEAN if measure in _COEFFICIENTS else np.inf,
+    )
     return _judge(measured, limits, image_remarks)
 
 
@@ -242,6 +257,7 @@ def _volumes(cleaned: CleanedSeries, tr_s: float | None) -> dict[str, Any]:
         "num_dummy_volumes": int(cleaned.dummy.sum()),
         "num_censored_volumes": int(cleaned.censored.sum()),
         "num_unknown_volumes": int(cleaned.unknown.sum()),
+        "longest_gap": longest_gap(cleaned.censored),
         "num_retained_volumes": n_retained,
         "retained_s": None if tr_s is None else n_retained * tr_s,
         "n_regressors": len(cleaned.design),

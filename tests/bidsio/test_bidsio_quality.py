@@ -32,6 +32,7 @@ EXAMPLE = RunQuality(
     num_dummy_volumes=2,
     num_censored_volumes=8,
     num_unknown_volumes=3,
+    longest_gap=4,
     num_retained_volumes=190,
     num_damaged_volumes=0,
     damaged_volumes="n/a",

@@ -319,3 +319,14 @@ def test_motion_that_is_unknown_in_some_volumes_is_counted_and_told(means):
 def test_the_first_volume_without_displacement_is_no_gap_in_what_is_known(means):
     found = judged(means, cleaning(means, fd_mm=motion()))
     assert (found.num_fd_unknown, found.reasons) == (0, "n/a")
+
+
+def test_a_long_gap_is_counted_and_is_a_remark_only_where_a_filter_crosses_it(means):
+    long = replace(cleaning(means, dummy=[0], censored=[2, *range(5, 21)]), low_pass_hz=0.1)
+    found = judged(means, long)
+    assert (found.longest_gap, found.usable) == (16, True)
+    assert "16 volumes in a row are censored, more than 15" in found.reasons
+    assert "in a row" not in judged(means, replace(long, low_pass_hz=None)).reasons
+    at_the_limit = replace(cleaning(means, censored=range(15)), high_pass_hz=0.01)
+    assert judged(means, at_the_limit).longest_gap == 15
+    assert "in a row" not in judged(means, at_the_limit).reasons

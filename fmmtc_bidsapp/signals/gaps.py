@@ -1,0 +1,54 @@
+"""Gaps that censored volumes leave: how long they are, and what stands for them in a filter."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.interpolate import CubicSpline
+
+__all__ = ["LONGEST_CUBIC", "bridge", "longest_gap"]
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+LONGEST_CUBIC = 5
+"""Volumes over which a cubic spline knows where a series went, as in XCP-D; over more it swings out
+by several times what the series does."""
+
+
+def longest_gap(left_out: Flags) -> int:
+    """Count the volumes of the longest stretch that is left out: ``left_out`` is (time,)."""
+    return int(_lengths(left_out).max(initial=0))
+
+
+def bridge(values: Floats, kept: Flags) -> Floats:
+    """Put a curve through the gaps of a series, for a filter that needs every volume.
+
+    Parameters
+    ----------
+    values
+        (time, column)
+    kept
+        (time,) False in the volumes of a gap, whose values are not looked at.
+
+    Returns
+    -------
+    (time, column) array
+        In gaps of `LONGEST_CUBIC` volumes or fewer a cubic spline, in longer ones a straight line,
+        at an end the nearest value that is kept; elsewhere ``values``.
+    """
+    volume = np.arange(len(values))
+    good = volume[kept]
+    line = np.stack([np.interp(volume, good, column) for column in values[kept].T], axis=1)
+    # Long gaps are filled before the spline is fitted, which then crosses short ones only.
+    known = kept | (_lengths(~kept) > LONGEST_CUBIC)
+    spline = CubicSpline(volume[known], line[known])
+    curve = np.where(known[:, None], line, spline(np.clip(volume, good[0], good[-1])))
+    return np.where(kept[:, None], values, curve)
+
+
+def _lengths(left_out: Flags) -> NDArray[np.int64]:
+    """Return how long the gap is that each volume lies in: (time,), 0 for one that is kept."""
+    gap, _ = ndimage.label(left_out)
+    return np.where(left_out, np.bincount(gap)[gap], 0)
