@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import OutputError
+from fmmtc_bidsapp.visible import visible, visible_json
 
 __all__ = ["atomic_path", "write_bytes", "write_json", "write_text", "write_tsv"]
 
@@ -138,8 +139,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text atomically, as UTF-8 with the line ends it has."""
-    write_bytes(path, text.encode())
+    """Write text atomically, as UTF-8 with the line ends it has; `visible` of it."""
+    write_bytes(path, visible(text).encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -158,7 +159,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         If it cannot be written.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, visible_json(text) + "\n")
 
 
 def write_tsv(path: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
@@ -185,7 +186,10 @@ def write_tsv(path: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -
 def tsv_bytes(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> bytes:
     """Lay columns of equal length out as `write_tsv` writes them."""
     cells = [_cells(values) for values in columns.values()]
-    lines = ["\t".join(columns), *("\t".join(row) for row in zip(*cells, strict=True))]
+    lines = [
+        "\t".join(map(visible, columns)),
+        *("\t".join(row) for row in zip(*cells, strict=True)),
+    ]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -203,4 +207,4 @@ def _cell(value: object) -> str:
         return str(bool(value)).lower()
     if isinstance(value, float | np.floating):
         return MISSING if math.isnan(value) else str(value)
-    return " ".join(str(value).split()) or MISSING
+    return visible(" ".join(str(value).split())) or MISSING

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.distinct_runs import merged_runs, refuse_mixed_tasks, refuse_versions
-from fmmtc_bidsapp.bidsio.names import ParsedName, build_name, parse_name
+from fmmtc_bidsapp.bidsio.names import ParsedName, build_name
 from fmmtc_bidsapp.bidsio.origin import origin_of
 from fmmtc_bidsapp.bidsio.quality import read_quality
 from fmmtc_bidsapp.bidsio.query import Query, identity
 from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
+from fmmtc_bidsapp.bidsio.strays import excluded_strays, sort_out
 from fmmtc_bidsapp.bidsio.xcpd_quality import XcpdQuality, read_xcpd_quality
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.records import Exclusion, RunQuality, SeriesFile
@@ -29,8 +30,10 @@ __all__ = [
     "meant_desc",
     "of_one_atlas_and_space",
     "runs_of_their_own",
+    "stray_candidates",
 ]
 
+_STAGE = "series"
 NO_DESC = NO_SPACE = "(none)"
 _NOT_OF_QUALITY = frozenset({"stat", "meas", "res", "den"})
 
@@ -75,9 +78,19 @@ def find_candidates(
     folder: Path, patterns: Iterable[str], wanted: Callable[[ParsedName], bool]
 ) -> list[Candidate]:
     """List files by glob and by what their names say, sorted by path."""
-    paths = [path for pattern in patterns for path in folder.glob(pattern)]
-    named = (Candidate(path, parse_name(path)) for path in sorted(paths))
-    return [each for each in named if wanted(each.name)]
+    named, _ = sort_out(_paths(folder, patterns))
+    found = (Candidate(path, name) for path, name in named.items())
+    return [each for each in found if wanted(each.name)]
+
+
+def stray_candidates(folder: Path, patterns: Iterable[str], query: Query) -> list[Exclusion]:
+    """Exclude files by glob whose names do not say whose they are, if they might be asked for."""
+    _, strays = sort_out(_paths(folder, patterns))
+    return excluded_strays((each for each in strays if not query.rules_out(each.entities)), _STAGE)
+
+
+def _paths(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
 def asked_for(
@@ -181,7 +194,7 @@ def describe_all(
         try:
             described.append(read(each, folder))
         except InputError as error:
-            exclusions.append(Exclusion(*identity(each.name.entities), "series", str(error)))
+            exclusions.append(Exclusion(*identity(each.name.entities), _STAGE, str(error)))
     return described, exclusions
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.anatomy import with_anat_masks
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.filters import read_filter
-from fmmtc_bidsapp.bidsio.index import index_run_files
+from fmmtc_bidsapp.bidsio.index import func_files, index_run_files
 from fmmtc_bidsapp.bidsio.locate import find_fmriprep
-from fmmtc_bidsapp.bidsio.names import ParsedName, parse_name
+from fmmtc_bidsapp.bidsio.names import ParsedName
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity, run_title
 from fmmtc_bidsapp.bidsio.sidecar import finite_number, read_sidecar, repetition_time_s
+from fmmtc_bidsapp.bidsio.strays import Stray, excluded_strays, sort_out
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.records import BoldRun, Exclusion
 
@@ -24,6 +26,10 @@ _RAW = {"datatype": "func", "suffix": "bold"}
 _NATIVE = "native"
 _DENSE = ("fsLR", "91k")
 """Space and density of the grayordinates that an atlas has."""
+_PREPROCESSED = re.compile(r"(_desc-preproc_bold|_bold_.*preproc)\.nii(\.gz)?|_bold\.dtseries\.nii")
+"""How the image of a run ends, also under a name that is none."""
+_BEFORE_1_2 = re.compile(r"_bold_(?!.*preproc)")
+"""In the names of fMRIPrep 1.0 and 1.1, whose other tables and images are of no use here."""
 
 Grid = tuple[str, str | None]
 """Space and resolution, of grayordinates space and density."""
@@ -57,7 +63,7 @@ def find_bold_runs(
     filter_file: Path | None = None,
     database_dir: Path | None = None,
     aroma_dir: Path | None = None,
-) -> tuple[list[BoldRun], list[Exclusion]]:
+) -> tuple[list[BoldRun], list[Exclusion], list[Stray]]:
     """List the preprocessed BOLD runs, each with its own masks and confounds.
 
     Parameters
@@ -86,7 +92,10 @@ def find_bold_runs(
     list of BoldRun
         Sorted by participant, session, task and run.
     list of Exclusion
-        Runs that cannot be used, and participants asked for of whom nothing was found.
+        Runs that cannot be used, images of a participant whose name says no run, and participants
+        asked for of whom nothing was found.
+    list of Stray
+        Other files whose names do not say whose they are.
 
     Raises
     ------
@@ -99,15 +108,19 @@ def find_bold_runs(
     """
     filters = {} if filter_file is None else read_filter(filter_file)
     query = Query(participants, sessions, tasks, runs, filters)
-    paths = index_run_files(fmriprep_dir, query.participant_ids(), database_dir)
-    found = [files for files in _group(paths) if query.admits({**files.entities, **_RAW})]
+    named, strays = _named(fmriprep_dir, query, database_dir)
+    found = [files for files in _group(named) if query.admits({**files.entities, **_RAW})]
     if not found:
         raise InputError(
             f"{fmriprep_dir} holds no BOLD run (asked for: {query}). Check the labels."
+            + "".join(f"\n{stray}." for stray in strays)
         )
+    lost, others = _apart(strays)
     aroma = {} if aroma_dir is None else _aroma(aroma_dir, query, database_dir)
     selected = []
-    exclusions = absent_participants(fmriprep_dir, query, (files.entities for files in found))
+    there = [*(files.entities for files in found), *(stray.entities for stray in lost)]
+    exclusions = absent_participants(fmriprep_dir, query, there)
+    exclusions += excluded_strays(lost, "find")
     for files in found:
         try:
             chosen = _choose(files, spaces, file_format)
@@ -116,13 +129,38 @@ def find_bold_runs(
             selected.append(_read_run(files, chosen, table, fmriprep_dir))
         except InputError as error:
             exclusions.append(_exclude(files.entities, str(error)))
-    return with_anat_masks(selected, fmriprep_dir), exclusions
+    return with_anat_masks(selected, fmriprep_dir), exclusions, others
 
 
-def _group(paths: Iterable[Path]) -> list[_Files]:
+def _named(
+    root: Path, query: Query, database_dir: Path | None
+) -> tuple[dict[Path, ParsedName], list[Stray]]:
+    """List the files that can belong to a run, and those that nobody can tell."""
+    people = query.participant_ids()
+    indexed = index_run_files(root, people, database_dir)
+    # pybids lists what it can read; whatever else lies beside that must not be lost.
+    named, strays = sort_out(sorted({*indexed, *func_files(root, people)}))
+    strays = [
+        each
+        for each in strays
+        if not (query.rules_out(each.entities) or _BEFORE_1_2.search(each.path.name))
+    ]
+    return {path: named[path] for path in indexed if path in named}, strays
+
+
+def _apart(strays: Iterable[Stray]) -> tuple[list[Stray], list[Stray]]:
+    """Tell images that a participant loses from files of nobody."""
+    lost, others = [], []
+    for stray in strays:
+        is_run = stray.participant_id and _PREPROCESSED.search(stray.path.name)
+        (lost if is_run else others).append(stray)
+    return lost, others
+
+
+def _group(named: Mapping[Path, ParsedName]) -> list[_Files]:
     """Gather the files of each run: those whose other entities are equal, absent ones too."""
     groups: dict[Key, _Files] = {}
-    for path, name in _named(paths):
+    for path, name in named.items():
         key = _run_of(name)
         files = groups.setdefault(key, _Files(dict(key)))
         entities = name.entities
@@ -144,15 +182,6 @@ def _group(paths: Iterable[Path]) -> list[_Files]:
     return [files for key, files in sorted(groups.items()) if not _is_echo(key, groups)]
 
 
-def _named(paths: Iterable[Path]) -> Iterator[tuple[Path, ParsedName]]:
-    for path in paths:
-        try:
-            yield path, parse_name(path)
-        except InputError:
-            # Left-overs of copies and older programs; a run they hide is reported as not found.
-            continue
-
-
 def _run_of(name: ParsedName) -> Key:
     return tuple(item for item in name.entities.items() if item[0] not in _NOT_OF_THE_RUN)
 
@@ -167,10 +196,10 @@ def _aroma(root: Path, query: Query, database_dir: Path | None) -> dict[frozense
     """Find fMRIPost-AROMA's table of components of each run."""
     if not root.is_dir():
         raise UsageError(f"There is no folder {root} of fMRIPost-AROMA. Check --derivatives.")
-    paths = index_run_files(root, query.participant_ids(), database_dir)
+    named, _ = sort_out(index_run_files(root, query.participant_ids(), database_dir))
     return {
         frozenset(_run_of(name)): path
-        for path, name in _named(paths)
+        for path, name in named.items()
         if (name.suffix, name.entities.get("desc")) == ("timeseries", "aroma")
     }
 

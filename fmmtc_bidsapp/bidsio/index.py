@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,9 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from fmmtc_bidsapp.bidsio.names import RUN_SUFFIXES
 from fmmtc_bidsapp.errors import InputError, OutputError
 
-__all__ = ["index_run_files"]
+__all__ = ["func_files", "index_run_files"]
 
 _NO_RUNS = r"/(figures|log|logs|anat|dwi|fmap|sourcedata|code|\.[^/]+)(/|$)"
+_NOT_UTF8 = r"[\ud800-\udfff]"
+"""pybids' database cannot hold such a name."""
 
 
 def index_run_files(
@@ -49,7 +52,7 @@ def index_run_files(
     OutputError
         If the database cannot be written or read.
     """
-    ignore = [_NO_RUNS, _other_folders(participant_ids)]
+    ignore = [_NO_RUNS, _NOT_UTF8, _other_folders(participant_ids)]
     layout = _index(root, ignore) if database_dir is None else _kept(database_dir, root, ignore)
     found: list[str] = layout.get(
         suffix=list(RUN_SUFFIXES),
@@ -70,10 +73,17 @@ def _index(root: Path, ignore: Sequence[str], database: Path | None = None) -> B
     indexer = BIDSLayoutIndexer(
         validate=False, index_metadata=False, ignore=[re.compile(each) for each in ignore]
     )
-    try:
+    with _permitted(root):
         return BIDSLayout(
             root, validate=False, is_derivative=True, indexer=indexer, database_path=database
         )
+
+
+@contextmanager
+def _permitted(root: Path) -> Iterator[None]:
+    """Name the folder below a root that may not be looked into."""
+    try:
+        yield
     except PermissionError as error:
         if not Path(error.filename or "").is_relative_to(root.absolute()):
             raise
@@ -81,6 +91,45 @@ def _index(root: Path, ignore: Sequence[str], database: Path | None = None) -> B
             f"{Path(error.filename).parent} may not be looked into (Permission denied). Ask for "
             "permission, or name the participants that can be read with --participant-label."
         ) from error
+
+
+def func_files(root: Path, participant_ids: Sequence[str]) -> list[Path]:
+    """List all images and tables in ``func`` folders, whatever they are called; none is hidden.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset.
+    participant_ids
+        Participants to look at (``sub-01``), all when empty.
+
+    Returns
+    -------
+    list of Path
+        Sorted.
+
+    Raises
+    ------
+    InputError
+        If a folder may not be looked into.
+    """
+    root = root.absolute()
+    with _permitted(root):
+        people = [root / each for each in participant_ids] or _below(root, "sub-")
+        parents = [*people, *(each for person in people for each in _below(person, "ses-"))]
+        files = [path for parent in parents for path in _below(parent / "func", "")]
+    return sorted(path for path in files if path.name.lower().endswith(_IMAGES_AND_TABLES))
+
+
+_IMAGES_AND_TABLES = (".nii", ".nii.gz", ".tsv")
+
+
+def _below(folder: Path, start: str) -> list[Path]:
+    """List what lies in a folder under names that begin so."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.name.startswith(start)]
+    return [path for path in found if not path.name.startswith(".")]
 
 
 def _kept(database_dir: Path, root: Path, ignore: Sequence[str]) -> BIDSLayout:

@@ -16,6 +16,7 @@ from fmmtc_bidsapp.bidsio.candidates import (
     meant_desc,
     of_one_atlas_and_space,
     runs_of_their_own,
+    stray_candidates,
 )
 from fmmtc_bidsapp.bidsio.names import MATRIX_PATTERNS
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants
@@ -74,7 +75,8 @@ def find_matrices(
     absent = absent_participants(
         folder, query, (each.name.entities for each in chosen), passed_over
     )
-    return matrices, [*absent, *merged, *unreadable]
+    strays = stray_candidates(folder, MATRIX_PATTERNS, query)
+    return matrices, [*absent, *merged, *unreadable, *strays]
 
 
 def holds_matrices(folder: Path) -> bool:

@@ -38,10 +38,12 @@ __all__ = [
     "outcomes_log",
     "parcel_table_patterns",
     "parse_name",
+    "parse_run_name",
     "participant_report",
     "results_patterns",
     "run_log_dir",
     "sheet_path",
+    "strays_log",
 ]
 
 ENTITY_ORDER: tuple[str, ...] = (
@@ -132,6 +134,38 @@ def parse_name(path: str | Path) -> ParsedName:
     if not _SUFFIX.fullmatch(suffix):
         raise InputError(f"{name} is not a BIDS name: it ends in {suffix!r}, not in a suffix.")
     return ParsedName(entities, suffix, dot + extension)
+
+
+def parse_run_name(path: Path) -> ParsedName:
+    """Split the name of a file of a run, which must say whose it is as its folders do.
+
+    Parameters
+    ----------
+    path
+        A file in the folder ``sub-<label>/[ses-<label>/]func`` of a dataset.
+
+    Returns
+    -------
+    ParsedName
+        Of `parse_name`.
+
+    Raises
+    ------
+    InputError
+        If it is no BIDS name, has an entity that BIDS lacks, or is another's than the folder.
+    """
+    name = parse_name(path)
+    unknown = [f"{key}-" for key in name.entities if key not in ENTITY_ORDER]
+    if unknown:
+        raise InputError(f"BIDS has no entity {', '.join(unknown)}")
+    above = path.parent.parent
+    sessions = {"ses": above} if above.name.startswith("ses-") else {}
+    folders = {"sub": above.parent if sessions else above} | sessions
+    for key, folder in folders.items():
+        own = f"{key}-{name.entities[key]}" if key in name.entities else f"no {key}-"
+        if own != folder.name:
+            raise InputError(f"its name says {own}, its folder {folder.name}")
+    return name
 
 
 def _as_since_1_2(parts: list[str], suffix: str) -> tuple[list[str], str]:
@@ -440,6 +474,11 @@ def run_log_dir(output_dir: Path, participant_id: str, run_id: str) -> Path:
 def outcomes_log(output_dir: Path, run_id: str) -> Path:
     """Name the table of how everyone ended in one run of the program."""
     return output_dir / "logs" / f"{run_id}_outcomes.tsv"
+
+
+def strays_log(output_dir: Path, run_id: str) -> Path:
+    """Name the table of the files that one run of the program took for nobody's."""
+    return output_dir / "logs" / f"{run_id}_strays.tsv"
 
 
 def citation(output_dir: Path) -> Path:

@@ -32,6 +32,11 @@ class Query:
         """Say whether a file with these entities is one of those asked for."""
         return all(_meets(key, entities.get(key), wanted) for key, wanted in self._wanted)
 
+    def rules_out(self, entities: Mapping[str, str]) -> bool:
+        """Say whether what is known of a file is enough to know that it was not asked for."""
+        known = ((key, wanted) for key, wanted in self._wanted() if key in entities)
+        return not all(_meets(key, entities[key], wanted) for key, wanted in known)
+
     def participant_ids(self) -> list[str]:
         """List the participants asked for, with their prefix; empty for all."""
         named = [wanted for key, wanted in self._wanted if key == "sub" and ANY not in wanted]

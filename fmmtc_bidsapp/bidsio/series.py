@@ -22,6 +22,7 @@ from fmmtc_bidsapp.bidsio.candidates import (
     meant_desc,
     of_one_atlas_and_space,
     runs_of_their_own,
+    stray_candidates,
 )
 from fmmtc_bidsapp.bidsio.names import (
     SERIES_PATTERNS,
@@ -123,7 +124,8 @@ def find_series(
         *merged,
     ]
     series, unreadable = describe_all(chosen, folder, _describe_series)
-    return series, [*exclusions, *unreadable]
+    strays = stray_candidates(folder, SERIES_PATTERNS, query)
+    return series, [*exclusions, *unreadable, *strays]
 
 
 def holds_series(folder: Path) -> bool:

@@ -41,6 +41,7 @@ from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.model.checkpoint import load_tensors, save_tensors
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
+from fmmtc_bidsapp.visible import visible_json
 
 __all__ = [
     "Bundle",
@@ -245,7 +246,8 @@ def _config(bundle: Bundle, network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _render(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return visible_json(text) + "\n"
 
 
 def _sealed(config: Mapping[str, Any]) -> str:

@@ -8,14 +8,31 @@ from pathlib import Path
 
 import tomli_w
 
-from fmmtc_bidsapp.bidsio.names import dataset_description, outcomes_log, run_log_dir
+from fmmtc_bidsapp.bidsio.names import (
+    dataset_description,
+    outcomes_log,
+    run_log_dir,
+    strays_log,
+)
+from fmmtc_bidsapp.bidsio.strays import Stray
 from fmmtc_bidsapp.bidsio.write import write_text, write_tsv
 from fmmtc_bidsapp.engine import Outcome, exit_code, outcome_columns, print_outcomes
 from fmmtc_bidsapp.errors import InputError, OutputError
 from fmmtc_bidsapp.plan import ParticipantPlan, plan_table
 from fmmtc_bidsapp.records import Exclusion
 
-__all__ = ["Problem", "close", "excluded", "keep_crash_files", "note_plan"]
+__all__ = [
+    "Problem",
+    "close",
+    "excluded",
+    "keep_crash_files",
+    "list_strays",
+    "note_plan",
+    "tell_strays",
+]
+
+_MANY = 10
+"""Files that are listed on the terminal; the log has all."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,25 @@ def keep_crash_files(
             log_dir = run_log_dir(output_dir, problem.participant_id, run_id)
             text = problem.crash_file.read_text(encoding="utf-8")
             write_text(log_dir / f"{prefix}{problem.crash_file.name}", text)
+
+
+def tell_strays(strays: Sequence[Stray], *, everyone: bool) -> None:
+    """Print the files that are nobody's run: the first ones, or every one."""
+    shown = strays if everyone else strays[:_MANY]
+    for stray in shown:
+        print(f"no run of anybody: {stray}")
+    if len(shown) < len(strays):
+        print(f"no run of anybody: {len(strays) - len(shown)} more files, listed in logs/")
+
+
+def list_strays(output_dir: Path, run_id: str, strays: Sequence[Stray]) -> None:
+    """Write the table of the files that are nobody's run, where there are any."""
+    if strays:
+        columns = {
+            "path": [str(stray.path) for stray in strays],
+            "why": [stray.reason for stray in strays],
+        }
+        write_tsv(strays_log(output_dir, run_id), columns)
 
 
 def close(output_dir: Path, run_id: str, done: Collection[str], problems: Sequence[Problem]) -> int:

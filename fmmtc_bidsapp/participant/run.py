@@ -23,7 +23,14 @@ from fmmtc_bidsapp.participant.compute import (
 )
 from fmmtc_bidsapp.participant.cost import expected_s
 from fmmtc_bidsapp.participant.labels import write_labels
-from fmmtc_bidsapp.participant.outcomes import Problem, close, keep_crash_files, note_plan
+from fmmtc_bidsapp.participant.outcomes import (
+    Problem,
+    close,
+    keep_crash_files,
+    list_strays,
+    note_plan,
+    tell_strays,
+)
 from fmmtc_bidsapp.participant.start import Start, begin
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import BoldRun
@@ -59,9 +66,11 @@ def run_participant(plan: ParticipantPlan) -> int:
 def _process(plan: ParticipantPlan) -> int:
     """Take every run from image to report; what an earlier call finished is left alone."""
     start = begin(plan)
+    tell_strays(start.strays, everyone=not start.runs)
     if not start.runs:
         return close(plan.output_dir, plan.run_id, set(), start.problems)
     join_output(start)
+    list_strays(plan.output_dir, plan.run_id, start.strays)
     before = finished_before(start)
     todo = [run for run in start.runs if run not in before]
     _announce(start, before, todo)
@@ -182,6 +191,7 @@ def _write_boilerplate(plan: ParticipantPlan) -> int:
 def _rehearse(plan: ParticipantPlan) -> int:
     """Say what would be done, in what and for how long; nothing is written."""
     start = begin(plan)
+    tell_strays(start.strays, everyone=True)
     check_configuration(plan.output_dir, _hashes(start), _sources(start))
     before = finished_before(start)
     todo = [run for run in start.runs if run not in before]

@@ -12,6 +12,7 @@ from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
 from fmmtc_bidsapp.bidsio.names import RunFiles, bids_uri
 from fmmtc_bidsapp.bidsio.origin import join_origins, read_origin
 from fmmtc_bidsapp.bidsio.strategy import read_strategy
+from fmmtc_bidsapp.bidsio.strays import Stray
 from fmmtc_bidsapp.bidsio.templates import find_template_mask, find_transform
 from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir
 from fmmtc_bidsapp.digest import digest_of
@@ -49,6 +50,8 @@ class Start:
     runs: tuple[BoldRun, ...]
     problems: tuple[Problem, ...]
     """Who and what was left out so far."""
+    strays: tuple[Stray, ...]
+    """Files that are nobody's run, by their names."""
     transforms: Mapping[str, Transform]
     """By space of the images, where it is not the atlas's."""
     template_masks: Mapping[str, Path | None]
@@ -138,7 +141,7 @@ def begin(plan: ParticipantPlan) -> Start:
     _check_places(plan, [plan.bids_dir, fmriprep_dir, *plan.derivatives.values()])
     atlas = resolve_atlas(plan.parcel.atlas)
     strategy = _strategy(plan)
-    found, exclusions = find_bold_runs(
+    found, exclusions, strays = find_bold_runs(
         fmriprep_dir,
         spaces=_spaces(plan, atlas),
         file_format=plan.parcel.file_format,
@@ -161,6 +164,7 @@ def begin(plan: ParticipantPlan) -> Start:
         strategy=strategy,
         runs=tuple(runs),
         problems=(*problems, *unreachable),
+        strays=tuple(strays),
         transforms=transforms,
         template_masks={space: find_template_mask(space) for space in spaces},
     )

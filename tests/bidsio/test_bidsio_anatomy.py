@@ -25,7 +25,7 @@ SECOND = run_files("sub-01/ses-2/func/sub-01_ses-2_task-rest")
 
 
 def masks(root, spaces=(SPACE,), file_format="auto", database_dir=None):
-    runs, exclusions = find_bold_runs(
+    runs, exclusions, _ = find_bold_runs(
         root,
         spaces=spaces,
         file_format=file_format,

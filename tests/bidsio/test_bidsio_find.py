@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import tarfile
 import time
@@ -13,7 +14,11 @@ from fmmtc_bidsapp.errors import InputError, OutputError, UsageError
 SPACE, OTHER = "MNI152NLin6Asym", "MNI152NLin2009cAsym"
 
 
-def find(
+def find(root, **asked):
+    return find_all(root, **asked)[:2]
+
+
+def find_all(
     root,
     *,
     spaces=(SPACE,),
@@ -429,8 +434,101 @@ def test_leftovers_with_names_that_are_not_bids_do_no_harm(fmriprep):
     root = fmriprep(
         *names, "sub-01/func/.sub-01_task-rest_bold.nii.gz.x1", "sub-01/func/a_bold.nii"
     )
-    runs, exclusions = find(root)
+    runs, exclusions, (stray,) = find_all(root)
     assert (len(runs), exclusions) == (1, [])
+    assert stray.path == root / "sub-01/func/a_bold.nii"
+
+
+IMAGE = f"sub-01_task-rest_space-{SPACE}_res-2_desc-preproc_bold.nii.gz"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"s{IMAGE}",
+        f"swra{IMAGE}",
+        f"sub-02{IMAGE.removeprefix('sub-01')}",
+        IMAGE.replace("bold.nii.gz", "bold (1).nii.gz"),
+        IMAGE.replace("bold.nii.gz", "bold copy.nii.gz"),
+        "rest.nii",
+        "_desc-preproc_bold.nii.gz",
+        f"sub-01_sub-01{IMAGE.removeprefix('sub-01')}",
+        b"sub-01_task-\xff_timeseries.tsv",
+        b"\xe4.nii.gz",
+    ],
+)
+def test_a_file_that_is_no_run_of_anybody_stops_nobody_and_is_named(fmriprep, name):
+    stem = "sub-01/func/sub-01_task-rest"
+    root = fmriprep(*run_files(stem), *run_files("sub-03/func/sub-03_task-rest"))
+    stray = Path(os.fsdecode(os.fsencode(root / "sub-01/func/") + b"/" + os.fsencode(name)))
+    stray.write_bytes(b"content")
+    runs, exclusions, strays = find_all(root)
+    assert [run.participant_id for run in runs] == ["sub-01", "sub-03"]
+    listed = [each.path for each in strays] + [
+        stray for each in exclusions if str(stray) in each.reason
+    ]
+    assert listed == [stray]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub-01_task-rest_run001_desc-preproc_bold.nii.gz",
+        "sub-01_task-rest_reg-x_desc-preproc_bold.nii.gz",
+        "sub-01_task-re_st_desc-preproc_bold.nii",
+        "sub-01_task-rest_run-1_run-2_desc-preproc_bold.nii.gz",
+        "sub-01_task-rest_run 3_bold.dtseries.nii",
+        "sub-01_task-rest_bold_run001_space-T1w_preproc.nii.gz",
+        b"sub-01_task-\xff_desc-preproc_bold.nii.gz",
+    ],
+)
+def test_an_image_whose_name_says_no_run_is_listed_with_its_person(fmriprep, name):
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest_run-02"))
+    stray = Path(os.fsdecode(os.fsencode(root / "sub-01/func/") + b"/" + os.fsencode(name)))
+    stray.write_bytes(b"content")
+    (run,), (exclusion,), strays = find_all(root)
+    assert (run.entities["run"], strays) == ("02", [])
+    assert exclusion.participant_id == "sub-01"
+    assert str(stray) in exclusion.reason
+
+
+def test_a_person_of_whom_only_badly_named_images_are_there_is_not_said_to_have_nothing(fmriprep):
+    bad = "sub-02/func/sub-02_task-rest_run001_desc-preproc_bold.nii.gz"
+    _, (exclusion,), _ = find_all(fmriprep(*run_files("sub-01/func/sub-01_task-rest"), bad))
+    assert (exclusion.participant_id, exclusion.stage) == ("sub-02", "find")
+
+
+def test_files_in_a_copied_folder_are_not_runs_of_the_person_they_are_named_after(fmriprep):
+    bold, mask, confounds = run_files("sub-01/func/sub-01_task-rest")
+    copies = [each.replace("sub-01/", "sub-01 copy/", 1) for each in (bold, mask, confounds)]
+    root = fmriprep(bold, mask, confounds, *copies)
+    (run,), _, strays = find_all(root)
+    assert run.bold == root / bold
+    assert {each.path for each in strays} == {root / each for each in copies}
+
+
+def test_a_run_in_the_folder_of_another_session_is_not_taken(fmriprep):
+    own = run_files("sub-01/ses-1/func/sub-01_ses-1_task-rest")
+    wrong = run_files("sub-01/ses-2/func/sub-01_ses-1_task-rest")
+    root = fmriprep(*own, *wrong)
+    (run,), (exclusion,), _ = find_all(root)
+    assert run.bold == root / own[0]
+    assert "its name says ses-1, its folder ses-2" in exclusion.reason
+
+
+def test_a_stray_file_of_a_task_that_was_not_asked_for_is_not_told(fmriprep):
+    bad = "sub-01/func/sub-01_task-faces_run001_desc-preproc_bold.nii.gz"
+    root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"), bad)
+    assert find_all(root, tasks=["rest"])[1:] == ([], [])
+    assert len(find_all(root)[1]) == 1
+
+
+def test_where_there_is_no_run_at_all_the_files_that_might_be_some_are_named(fmriprep):
+    bad = "sub-01/func/sub-01_task-rest_run001_desc-preproc_bold.nii.gz"
+    root = fmriprep(bad)
+    with pytest.raises(InputError, match="holds no BOLD run") as caught:
+        find(root)
+    assert str(root / bad) in str(caught.value)
 
 
 def test_files_of_fmriprep_1_0_make_a_run_and_its_aroma_image_does_not(fmriprep):

@@ -225,7 +225,7 @@ def find_in(shared, folder, tree, spaces, file_format, *, fetched=False):
     is_raw = (top / "derivatives").is_dir()
     root = find_fmriprep(top, {} if is_raw else {"fmriprep": top})
     aroma_dir = top / "fmripost-aroma"
-    return find_bold_runs(
+    runs, exclusions, strays = find_bold_runs(
         root,
         spaces=spaces,
         file_format=file_format,
@@ -235,6 +235,9 @@ def find_in(shared, folder, tree, spaces, file_format, *, fetched=False):
         runs=(),
         aroma_dir=aroma_dir if aroma_dir.is_dir() else None,
     )
+    # Every name that fMRIPrep ever wrote can be read.
+    assert strays == []
+    return runs, exclusions
 
 
 CHOICES = [((N6,), "nifti"), ((N9,), "nifti"), ((N6, N9), "nifti"), ((N6, N9), "cifti")]
