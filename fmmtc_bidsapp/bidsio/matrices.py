@@ -62,11 +62,12 @@ def find_matrices(
     """
     candidates = find_candidates(folder, MATRIX_PATTERNS, is_of_parcels)
     selected, passed_over = asked_for(candidates, query)
+    strays = stray_candidates(folder, MATRIX_PATTERNS, query)
     if not selected:
         instead = query.instead(passed_over)
         raise InputError(
             f"{folder} holds no connectivity matrix (asked for: {query}{instead}). Check "
-            "the labels."
+            "the labels." + "".join(f"\n{each.reason}." for each in strays)
         )
     chosen = of_one_atlas_and_space(_correlations(selected, folder), atlas, space)
     chosen = choose(chosen, "desc", meant_desc(chosen, desc), lambda each: each.desc)
@@ -75,7 +76,6 @@ def find_matrices(
     absent = absent_participants(
         folder, query, (each.name.entities for each in chosen), passed_over
     )
-    strays = stray_candidates(folder, MATRIX_PATTERNS, query)
     return matrices, [*absent, *merged, *unreadable, *strays]
 
 

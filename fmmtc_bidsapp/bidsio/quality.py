@@ -17,9 +17,10 @@ from fmmtc_bidsapp.bidsio.names import (
     ENTITY_ORDER,
     QUALITY_PATTERN,
     STATISTICS,
+    ParsedName,
     group_quality,
-    parse_name,
 )
+from fmmtc_bidsapp.bidsio.strays import Stray, sort_out
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import RunQuality
 
@@ -31,6 +32,7 @@ __all__ = [
     "matrices_of",
     "quality_table",
     "read_quality",
+    "stray_tables",
     "write_group_quality",
 ]
 
@@ -189,19 +191,31 @@ def find_quality(output_dir: Path) -> list[RatedRun]:
     Raises
     ------
     InputError
-        If a table is damaged or its name lacks space, atlas or desc; the message names it.
+        If a table is damaged; the message names it.
     """
-    return [_rated(path) for path in sorted(output_dir.glob(QUALITY_PATTERN))]
+    return [_rated(path, dict(name.entities)) for path, name in _tables(output_dir)[0].items()]
 
 
-def _rated(path: Path) -> RatedRun:
-    entities = dict(parse_name(path).entities)
-    absent = [f"{key}-" for key in _OF_CLEANING if key not in entities]
-    if absent:
-        raise InputError(
-            f"{path} lacks {', '.join(absent)} in its name, so it is no quality table of this "
-            "program. Move it out of the output folder."
-        )
+def stray_tables(output_dir: Path) -> list[Stray]:
+    """List files among the quality tables that by their names are none of ours."""
+    return _tables(output_dir)[1]
+
+
+def _tables(output_dir: Path) -> tuple[dict[Path, ParsedName], list[Stray]]:
+    named, strays = sort_out(sorted(output_dir.glob(QUALITY_PATTERN)))
+    absent = {
+        path: [f"{key}-" for key in _OF_CLEANING if key not in name.entities]
+        for path, name in named.items()
+    }
+    strays += [
+        Stray(path, f"its name lacks {', '.join(keys)}, so it is no quality table of this program")
+        for path, keys in absent.items()
+        if keys
+    ]
+    return {path: name for path, name in named.items() if not absent[path]}, strays
+
+
+def _rated(path: Path, entities: dict[str, str]) -> RatedRun:
     space, atlas, desc = (entities.pop(key) for key in _OF_CLEANING)
     row = _read_row(path)
     return RatedRun(
@@ -229,8 +243,9 @@ def matrices_of(run: RatedRun) -> dict[str, Path]:
     own = run.all_entities
     measures = {statistic: measure for measure, statistic in STATISTICS.items()}
     found: dict[str, Path] = {}
-    for path in sorted(run.path.parent.glob("sub-*_relmat.tsv")):
-        entities = parse_name(path).entities
+    named, _ = sort_out(sorted(run.path.parent.glob("sub-*_relmat.tsv")))
+    for path, name in named.items():
+        entities = name.entities
         measure = measures.get(entities.get("stat", ""))
         rest = {key: value for key, value in entities.items() if key not in _OF_FILE}
         if measure is None or rest != own:

@@ -103,11 +103,13 @@ def find_series(
     """
     candidates = find_candidates(folder, SERIES_PATTERNS, _is_parcel_series)
     selected, passed_over = asked_for(candidates, query)
+    strays = stray_candidates(folder, SERIES_PATTERNS, query)
     if not selected:
         instead = query.instead(passed_over)
         raise InputError(
             f"{folder} holds no parcel series (asked for: {query}{instead}). Check the labels, run "
             "the participant level, or name another program's folder (--derivatives parcels=DIR)."
+            + "".join(f"\n{each.reason}." for each in strays)
         )
     chosen = of_one_atlas_and_space(selected, atlas, space)
     desc = meant_desc(chosen, desc)
@@ -124,7 +126,6 @@ def find_series(
         *merged,
     ]
     series, unreadable = describe_all(chosen, folder, _describe_series)
-    strays = stray_candidates(folder, SERIES_PATTERNS, query)
     return series, [*exclusions, *unreadable, *strays]
 
 

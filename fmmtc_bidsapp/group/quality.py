@@ -17,6 +17,7 @@ from fmmtc_bidsapp.bidsio.quality import (
     absent_columns,
     find_quality,
     matrices_of,
+    stray_tables,
     write_group_quality,
 )
 from fmmtc_bidsapp.bidsio.read import read_matrix_names, read_relmat
@@ -85,7 +86,7 @@ def write_quality(output_dir: Path) -> str:
     Returns
     -------
     str
-        What was found, in one line.
+        What was found, in one line, and one for every file that is none of ours by its name.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def write_quality(output_dir: Path) -> str:
     told = _summary(runs, {kind: found for kind, (found, _) in results.items()})
     if any(merged):
         told += f"; left out {sum(merged)} tables that stand for several runs that are there too"
-    return told
+    return "\n".join([told, *map(str, stray_tables(output_dir))])
 
 
 def _kind(run: RatedRun, measure: str) -> _Kind:

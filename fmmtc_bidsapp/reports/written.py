@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from fmmtc_bidsapp.bidsio.names import (
     parse_name,
     run_log_dir,
 )
+from fmmtc_bidsapp.bidsio.strays import sort_out
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError
 
@@ -44,7 +45,9 @@ __all__ = [
 RESULTS_NOTE, RESULTS_KEY = "results.json", "ResultsSHA256"
 """File in the log of a group call, and its key, that say which results the call left."""
 
-_OWN_ENTITIES = ("space", "atlas", "res", "den", "stat", "desc")
+_ALWAYS = ("space", "atlas", "desc")
+_SOMETIMES = ("res", "den", "stat")
+"""Entities of our files that the raw run lacks."""
 _COMPUTES = "run"
 """The mode of a plan that computed something; the others write reports anew."""
 _LABELS = (
@@ -145,7 +148,7 @@ def finished_runs(output_dir: Path, participant_id: str) -> list[RunFiles]:
         In the order of their names.
     """
     series = sorted((output_dir / participant_id).glob("**/func/sub-*_stat-mean_*_timeseries.tsv"))
-    runs = [_run_of(output_dir, path) for path in series]
+    runs = [_run_of(output_dir, path) for path in _ours(series)]
     return [run for run in runs if run.qc.exists()]
 
 
@@ -170,9 +173,11 @@ def combined_matrices(output_dir: Path, participant_id: str) -> list[Combined]:
         If the sidecar of a matrix is not JSON.
     """
     matrices = sorted((output_dir / participant_id).glob("**/func/sub-*_relmat.tsv"))
-    found = [(path, _matrices_behind(output_dir, path)) for path in matrices]
+    found = [(path, _matrices_behind(output_dir, path)) for path in _ours(matrices)]
     return [
-        Combined(_run_of(output_dir, path), tuple(_run_of(output_dir, each) for each in behind))
+        Combined(
+            _run_of(output_dir, path), tuple(_run_of(output_dir, each) for each in _ours(behind))
+        )
         for path, behind in found
         if behind
     ]
@@ -282,14 +287,16 @@ def crash_files(output_dir: Path, participant_id: str) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob("crash-*.txt"))]
 
 
+def _ours(paths: Sequence[Path]) -> list[Path]:
+    """Keep the files that by their names are ours: the others stop no report."""
+    named, _ = sort_out(paths)
+    return [path for path, name in named.items() if set(_ALWAYS) <= set(name.entities)]
+
+
 def _run_of(output_dir: Path, series: Path) -> RunFiles:
     entities = dict(parse_name(series).entities)
-    space, atlas, res, den, _, desc = (entities.pop(key, None) for key in _OWN_ENTITIES)
-    if space is None or atlas is None or desc is None:
-        raise InputError(
-            f"{series} lacks space-, atlas- or desc- in its name, so it is not a series this "
-            "program wrote. Move it out of the output folder."
-        )
+    space, atlas, desc = (entities.pop(key) for key in _ALWAYS)
+    res, den, _ = (entities.pop(key, None) for key in _SOMETIMES)
     run = RunFiles(output_dir, entities, space=space, atlas=atlas, desc=desc, res=res, den=den)
     written = (replace(run, measure=measure) for measure in STATISTICS)
     return next((each for each in written if each.relmat.exists()), run)

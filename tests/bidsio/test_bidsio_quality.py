@@ -19,6 +19,7 @@ from fmmtc_bidsapp.bidsio.quality import (
     matrices_of,
     quality_table,
     read_quality,
+    stray_tables,
     write_group_quality,
 )
 from fmmtc_bidsapp.errors import InputError
@@ -226,11 +227,32 @@ def test_every_column_but_those_the_group_level_needs_admits_na():
     assert set(unknown) <= set(NEEDED)
 
 
-def test_a_table_of_another_program_is_refused_by_its_name(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("sub-01_task-rest_space-X_desc-linc_qc.tsv", "its name lacks atlas-"),
+        ("sub-01_task-rest_reg-x_space-X_atlas-A_desc-simple_qc.tsv", "BIDS has no entity reg-"),
+        ("sub-01_task-rest_run001_qc.tsv", "'run001' is not key-value"),
+        ("sub-02_task-rest_space-X_atlas-A_desc-simple_qc.tsv", "its name says sub-02"),
+        ("sub-01 copy_qc.tsv", "is not key-value"),
+    ],
+)
+def test_a_table_that_is_none_of_ours_by_its_name_stops_nobody_and_is_named(tmp_path, name, reason):
     files = add(tmp_path, REST)
-    files.qc.rename(files.qc.with_name("sub-01_task-rest_space-X_desc-linc_qc.tsv"))
-    with pytest.raises(InputError, match="lacks atlas- in its name"):
-        find_quality(tmp_path)
+    files.qc.with_name(name).write_text("subject\n1\n")
+    (run,) = find_quality(tmp_path)
+    assert run.path == files.qc
+    (stray,) = stray_tables(tmp_path)
+    assert stray.path == files.qc.with_name(name)
+    assert reason in stray.reason
+
+
+def test_a_matrix_without_a_bids_name_belongs_to_no_run(tmp_path):
+    files = add(tmp_path, REST)
+    write_tsv(files.relmat, {"Node": ["a"], "a": [1.0]})
+    write_tsv(files.relmat.with_name("sub-01 (1)_relmat.tsv"), {"Node": ["a"], "a": [1.0]})
+    (run,) = find_quality(tmp_path)
+    assert matrices_of(run) == {"correlation": files.relmat}
 
 
 def test_no_table_at_all_says_what_to_run_first(tmp_path):

@@ -1,9 +1,12 @@
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fmmtc_bidsapp.bidsio.matrices import find_matrices
 from fmmtc_bidsapp.bidsio.query import Query
 from fmmtc_bidsapp.bidsio.series import find_series, read_atlas_table, read_parcel_table
 from fmmtc_bidsapp.errors import InputError, UsageError
@@ -226,3 +229,38 @@ def test_coordinates_that_are_no_numbers_are_refused_with_their_file(tmp_path, c
     path.write_bytes(b"index\tname\tx\ty\tz\n1\tP1\t0\t0\t0\n2\tP2\t" + cells + b"\n")
     with pytest.raises(InputError, match=rf"atlas-X_dseg\.tsv.*{words}"):
         read_atlas_table(tmp_path, "X")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub-01_task-rest_run001_atlas-A_timeseries.tsv",
+        "sub-01_task-rest_reg-x_atlas-A_stat-mean_timeseries.tsv",
+        "sub-02_task-rest_atlas-4S456Parcels_stat-mean_timeseries.tsv",
+        "sub-01 (1)_timeseries.tsv",
+        b"sub-01_task-\xff_atlas-A_timeseries.tsv",
+    ],
+)
+def test_a_file_whose_name_says_no_run_is_an_exclusion_with_its_path(tmp_path, name):
+    root = add(tmp_path, f"{XCPD}_timeseries.tsv")
+    stray = Path(os.fsdecode(os.fsencode(root / "sub-01/func/") + b"/" + os.fsencode(name)))
+    stray.write_text("a\tb\n1\t2\n")
+    (series,), (exclusion,) = find(root)
+    assert series.path == root / f"{XCPD}_timeseries.tsv"
+    assert exclusion.participant_id == "sub-01"
+    assert str(stray) in exclusion.reason
+
+
+def test_where_no_series_is_left_the_files_that_might_be_some_are_named(tmp_path):
+    root = add(tmp_path, "sub-01/func/sub-01_rest_atlas-A_timeseries.tsv")
+    with pytest.raises(InputError, match=r"sub-01_rest_atlas-A_timeseries\.tsv is left out"):
+        find(root)
+
+
+def test_a_matrix_whose_name_says_no_run_is_an_exclusion_with_its_path(tmp_path):
+    stem = "sub-01/func/sub-01_task-rest_atlas-A_meas-PearsonCorrelation"
+    root = add(tmp_path, f"{stem}_relmat.tsv", f"{stem}_relmat_relmat.tsv")
+    (root / f"{stem}_relmat.tsv").write_text("Node\ta\tb\na\t1\t0\nb\t0\t1\n")
+    (matrix,), (exclusion,) = find_matrices(root, Query((), (), (), ()), desc=None)
+    assert matrix.path == root / f"{stem}_relmat.tsv"
+    assert f"{stem}_relmat_relmat.tsv" in exclusion.reason
