@@ -150,7 +150,8 @@ def _named(
 
 def _apart(strays: Iterable[Stray]) -> tuple[list[Stray], list[Stray]]:
     """Tell images that a participant loses from files of nobody."""
-    lost, others = [], []
+    lost: list[Stray] = []
+    others: list[Stray] = []
     for stray in strays:
         is_run = stray.participant_id and _PREPROCESSED.search(stray.path.name)
         (lost if is_run else others).append(stray)

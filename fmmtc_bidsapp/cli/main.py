@@ -5,6 +5,7 @@ Nothing heavy is imported before the level is chosen, so that ``--help`` is inst
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fmmtc_bidsapp.cli.config_file import LEVELS, read_config_file
+from fmmtc_bidsapp.cli.encoding import require_utf8, restart_in_utf8
 from fmmtc_bidsapp.cli.flags import (
     GROUP_OPTIONS,
     LABELS,
@@ -24,6 +26,8 @@ from fmmtc_bidsapp.cli.flags import (
     build_parser,
 )
 from fmmtc_bidsapp.cli.parser import given, hyphenated
+from fmmtc_bidsapp.cli.stops import Stopped, stopped_by_signals
+from fmmtc_bidsapp.cli.streams import finish_streams, guarded_streams
 from fmmtc_bidsapp.errors import AppError, OutputError, UsageError
 from fmmtc_bidsapp.machine import whole_cores
 from fmmtc_bidsapp.options import (
@@ -82,7 +86,9 @@ def plan_from(argv: Sequence[str] | None = None) -> ParticipantPlan | GroupPlan:
     SystemExit
         argparse's own, with status 0, for ``--help`` and ``--version``.
     """
-    values = _values(hyphenated(sys.argv[1:] if argv is None else argv))
+    words = sys.argv[1:] if argv is None else argv
+    require_utf8(words)
+    values = _values(hyphenated(words))
     shared = {
         "bids_dir": values["bids_dir"].absolute(),
         "output_dir": values["output_dir"].absolute(),
@@ -251,11 +257,26 @@ def run_guarded(program: str, run: Callable[[], int]) -> int:
     # Both would otherwise look for newer versions on the network at import.
     os.environ.setdefault("NIPYPE_NO_ET", "1")
     os.environ.setdefault("TEMPLATEFLOW_AUTOUPDATE", "off")
+    with guarded_streams(), stopped_by_signals():
+        try:
+            return finish_streams(_exit_code(program, run))
+        except SystemExit as end:
+            # What argparse printed, for --help and --version.
+            end.code = finish_streams(0 if end.code is None else int(end.code))
+            raise
+
+
+def _exit_code(program: str, run: Callable[[], int]) -> int:
     try:
         return run()
     except AppError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
+    except Stopped as stop:
+        _end_workers()
+        if stop.reason:
+            print(f"{program}: {stop.reason}; run the same command to go on.", file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         print(f"{program}: interrupted; run the same command to go on.", file=sys.stderr)
         return _EXIT_INTERRUPTED
@@ -267,6 +288,14 @@ def run_guarded(program: str, run: Callable[[], int]) -> int:
         return _EXIT_OUR_FAULT
 
 
+def _end_workers() -> None:
+    """End the processes that compute for us: a signal to this one has not reached them."""
+    for each in multiprocessing.active_children():
+        each.terminate()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``fmmtc``; returns the exit code."""
+    if argv is None:
+        restart_in_utf8()
     return run_guarded("fmmtc", lambda: _run(argv))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fmmtc_bidsapp._version import __version__
+from fmmtc_bidsapp.cli.encoding import require_utf8, restart_in_utf8
 from fmmtc_bidsapp.cli.main import run_guarded
 from fmmtc_bidsapp.cli.parser import add_options, given, hyphenated
 from fmmtc_bidsapp.simulate.options import SimulationOptions
@@ -135,10 +136,13 @@ _TOOLS = {"simulate": _simulate, "fetch": _fetch, "check": _check, "boutiques": 
 
 
 def _run(argv: Sequence[str]) -> int:
+    require_utf8(argv)
     values = vars(build_parser().parse_args(hyphenated(argv)))
     return _TOOLS[values["tool"]](values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``fmmtc-tools``; returns the exit code."""
+    if argv is None:
+        restart_in_utf8()
     return run_guarded("fmmtc-tools", lambda: _run(sys.argv[1:] if argv is None else argv))

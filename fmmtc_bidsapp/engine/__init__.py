@@ -11,6 +11,7 @@ from fmmtc_bidsapp.engine.arrays import (
     save_shared,
 )
 from fmmtc_bidsapp.engine.crashes import NodeFailure, raise_failure
+from fmmtc_bidsapp.engine.folders import take_folders_literally
 from fmmtc_bidsapp.engine.outcomes import (
     Outcome,
     error_code,
@@ -53,3 +54,6 @@ __all__ = [
     "save_arrays",
     "save_shared",
 ]
+
+# Here, because a job of a cluster imports this and nothing else of the room.
+take_folders_literally()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fmmtc_bidsapp import errors
+from fmmtc_bidsapp.visible import visible
 
 __all__ = ["Outcome", "error_code", "exit_code", "outcome_columns", "print_outcomes"]
 
@@ -63,17 +65,19 @@ def outcome_columns(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
 
 def print_outcomes(outcomes: Sequence[Outcome], *, title: str) -> None:
     """Print the table that ends every run; plain lines where there is no terminal."""
-    console = Console()
+    # Colours are what guarded streams spell out.
+    console = Console(file=getattr(sys.stdout, "beneath", sys.stdout))
     if not console.is_terminal:
         print(title)
         for each in outcomes:
             print(f"  {each.name}: {each.status}{': ' * bool(each.detail)}{each.detail}")
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(visible(title)), title_justify="left")
     table.add_column("who", no_wrap=True)
     table.add_column("how it ended", no_wrap=True)
     table.add_column("why", overflow="fold")
     for each in outcomes:
         colour = {_DONE: "green", _SKIPPED: "yellow", _FAILED: "red"}[each.status]
-        table.add_row(escape(each.name), f"[{colour}]{each.status}[/]", escape(each.detail))
+        name, detail = (escape(visible(text)) for text in (each.name, each.detail))
+        table.add_row(name, f"[{colour}]{each.status}[/]", detail)
     console.print(table)

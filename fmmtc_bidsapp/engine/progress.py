@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fmmtc_bidsapp.engine.crashes import short_name
+from fmmtc_bidsapp.visible import visible
 
 __all__ = ["NodeProgress", "duration"]
 
@@ -33,7 +35,8 @@ class NodeProgress:
         self._expected_s = dict(expected_s or {})
         self._done_s = 0.0
         self._said: set[str] = set()
-        self._console = Console(stderr=True)
+        # A bar is drawn with what guarded streams spell out.
+        self._console = Console(file=getattr(sys.stderr, "beneath", sys.stderr))
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -63,7 +66,7 @@ class NodeProgress:
             return
         self._said.add(text)
         if self._console.is_terminal:
-            self._console.print(text, markup=False, highlight=False)
+            self._console.print(visible(text), markup=False, highlight=False)
         else:
             print(text, flush=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from fmmtc_bidsapp.machine import cores, memory_bytes
 from fmmtc_bidsapp.model.received import check_received
 from fmmtc_bidsapp.tools.brainlm import FILES, weights_dir
 from fmmtc_bidsapp.tools.fetch import templates_record
+from fmmtc_bidsapp.visible import visible
 
 __all__ = ["Finding", "check", "findings"]
 
@@ -94,8 +96,9 @@ def _print(found: list[Finding]) -> None:
     for each in found:
         state = Text(f"missing: {each.to_do}" if each.exit_code else each.to_do or "ok")
         # Text, so that brackets in a path are not taken for markup.
-        table.add_row(Text(each.what), Text(each.found, overflow="fold"), state)
-    Console(soft_wrap=False).print(table)
+        table.add_row(Text(each.what), Text(visible(each.found), overflow="fold"), state)
+    # Colours are what guarded streams spell out.
+    Console(file=getattr(sys.stdout, "beneath", sys.stdout), soft_wrap=False).print(table)
 
 
 def _python() -> Finding:

@@ -1,0 +1,58 @@
+"""What ends a run from outside: Ctrl-C, a signal of the system, a reader that is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["Stopped", "stopped_by_signals"]
+
+_SIGNALS = {signal.SIGTERM: "ended by the system (SIGTERM)", signal.SIGHUP: "the terminal is gone"}
+
+
+class Stopped(KeyboardInterrupt):
+    """Ends a run as Ctrl-C does, with a code of its own.
+
+    Parameters
+    ----------
+    exit_code
+        What the command ends with.
+    reason
+        What is told; nothing where it is empty.
+    """
+
+    def __init__(self, exit_code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
+        self.reason = reason
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Raise `Stopped` where SIGTERM or SIGHUP would end the process without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # Whoever starts us with nohup wants SIGHUP ignored.
+    meant = [each for each in _SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
+    owner = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        if os.getpid() != owner:
+            # A worker, which was forked with this handler, ends as any process does.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise Stopped(128 + number, _SIGNALS[signal.Signals(number)])
+
+    for each in meant:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each in meant:
+            signal.signal(each, signal.SIG_DFL)
