@@ -16,6 +16,7 @@ from fmmtc_bidsapp.errors import InputError, UsageError
 __all__ = ["CovariateColumns", "CovariateLevels", "covariate_columns"]
 
 _SHOWN = 5
+_MOST_LEVELS = 500
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,14 @@ def _known(values: Sequence[str]) -> list[str]:
 def _find_levels(name: str, values: Sequence[str]) -> CovariateLevels:
     known = _known(values)
     numeric = all(_finite(value) is not None for value in known)
-    return CovariateLevels(name, None if numeric else tuple(sorted(set(known))))
+    levels = sorted(set(known))
+    if not numeric and len(levels) > _MOST_LEVELS:
+        raise InputError(
+            f"{name} holds {len(levels)} different texts ({_some(levels)}), and each would be a "
+            f"column; {_MOST_LEVELS} are allowed. Leave it out of --covariates, or correct what "
+            "is no number."
+        )
+    return CovariateLevels(name, None if numeric else tuple(levels))
 
 
 def _finite(text: str) -> float | None:

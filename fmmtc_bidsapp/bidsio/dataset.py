@@ -19,6 +19,7 @@ from fmmtc_bidsapp.bidsio.names import (
     dataset_description,
     results_patterns,
 )
+from fmmtc_bidsapp.bidsio.writable import refuse_unwritable
 from fmmtc_bidsapp.errors import OutputError, UsageError
 
 __all__ = [
@@ -139,9 +140,10 @@ def check_configuration(
 
     Raises
     ------
-    UsageError
+    UsageError, OutputError
         As `prepare_output`.
     """
+    refuse_unwritable(output_dir, "output folder")
     existing = _read_own(output_dir)
     for desc, config_hash in hashes.items():
         _joined_hashes(existing, desc, config_hash, output_dir)

@@ -14,6 +14,7 @@ import numpy as np
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateLevels, covariate_columns
 from fmmtc_bidsapp.bidsio.quality import find_quality
+from fmmtc_bidsapp.bidsio.writable import refuse_unwritable
 from fmmtc_bidsapp.engine import duration
 from fmmtc_bidsapp.group.apply import admit_new
 from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice, needs_of_cohort
@@ -61,6 +62,8 @@ def rehearse(plan: GroupPlan) -> None:
         What the run would end with before it computes anything.
     """
     _REHEARSALS[plan.analysis](plan)
+    refuse_unwritable(plan.output_dir, "output folder")
+    refuse_unwritable(plan.resources.work_dir, "--work-dir")
     print("Nothing was computed or written; without --dry-run it is.")
 
 
@@ -132,6 +135,8 @@ def _steps(
 
 def _across(admitted: Admitted, folds: Sequence[Fold], models: Sequence[str]) -> list[Step]:
     """List the steps across arms as `compare` takes them: no shuffles, and no other selection."""
+    if not folds:
+        return []
     plan = admitted.plan
     plan = replace(plan, protocol=replace(plan.protocol, selection="nested"))
     return list_steps(plan, models, folds, device=admitted.device, final=False, permute=False)

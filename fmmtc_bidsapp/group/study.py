@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
+from fmmtc_bidsapp.bidsio.covariates import covariate_columns
 from fmmtc_bidsapp.engine import Outcome, error_code
 from fmmtc_bidsapp.group.choice import (
     EncoderChoice,
@@ -23,7 +24,7 @@ from fmmtc_bidsapp.group.fit import Fits
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.scaling import encode_folds
 from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
-from fmmtc_bidsapp.learning.experiments import rehearse_splits
+from fmmtc_bidsapp.learning.experiments import rehearse_adjustment, rehearse_splits
 from fmmtc_bidsapp.learning.models import MODELS, baselines, check_needs, refuse_needs
 from fmmtc_bidsapp.learning.splits import check_strata, outer_folds
 from fmmtc_bidsapp.plan import GroupPlan
@@ -210,6 +211,9 @@ def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:
     groups = None if plan.cohort.group_by is None else [str(each.group) for each in people]
     check_strata(strata, plan.train.folds, plan.train.inner_folds, groups)
     rehearse_splits(strata, groups, plan.train, plan.evaluation.calibration, plan.random_seed)
+    if plan.cohort.adjust:
+        covariates = covariate_columns([each.covariates for each in people], plan.cohort.covariates)
+        rehearse_adjustment(covariates.values, strata, groups, plan.train, plan.random_seed)
 
 
 def with_baselines(asked: Sequence[str], examples: Examples) -> tuple[str, ...]:

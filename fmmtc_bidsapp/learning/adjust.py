@@ -13,7 +13,14 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.fisher import fisher_z
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
-__all__ = ["ADJUSTED_BY_NEED", "Adjustment", "fit_adjustment", "parts_of", "restore_adjustment"]
+__all__ = [
+    "ADJUSTED_BY_NEED",
+    "Adjustment",
+    "check_adjustment",
+    "fit_adjustment",
+    "parts_of",
+    "restore_adjustment",
+]
 
 ADJUSTED_BY_NEED: Mapping[str, tuple[str, ...]] = {
     "encoder": ("cls",),
@@ -152,15 +159,10 @@ def fit_adjustment(
     """
     if examples.covariates is None or not examples.covariates.shape[1]:
         raise InputError("--adjust needs --covariates: the columns to regress out.")
+    check_adjustment(examples.covariates, rows)
     own = examples.covariates[rows]
     mean, weight = _moments(own)
     design = _standardise(own, mean, weight)
-    rank = int(np.linalg.matrix_rank(design))
-    if not _enough(len(rows), rank):
-        raise InputError(
-            f"--adjust has {rank} covariate columns for {len(rows)} training people; it needs "
-            f"{2 * rank + 1} or more. Use fewer --covariates, or more people."
-        )
     there = [name for name in parts if _n_columns(examples, name)]
     lines = {name: _fit_lines(examples, rows, name, design) for name in there}
     return Adjustment(mean, weight, lines)
@@ -274,3 +276,28 @@ _FIELDS: Mapping[str, tuple[_Take, _Put]] = {
     "series": (_take_series, _put_series),
 }
 """How columns are taken from a field of `Examples`, and how the field is made anew."""
+
+
+def check_adjustment(covariates: Floats, rows: Ints) -> None:
+    """Refuse more covariates than some training people can bear.
+
+    Parameters
+    ----------
+    covariates : array
+        (person, covariate) of the cohort.
+    rows : array of int
+        Training rows.
+
+    Raises
+    ------
+    InputError
+        Where the regression would use up more than half of them.
+    """
+    own = covariates[rows]
+    design = _standardise(own, *_moments(own))
+    rank = int(np.linalg.matrix_rank(design - design.mean(axis=0)))
+    if not _enough(len(rows), rank):
+        raise InputError(
+            f"--adjust has {rank} covariate columns for {len(rows)} training people; it needs "
+            f"{2 * rank + 1} or more. Use fewer --covariates, or more people."
+        )

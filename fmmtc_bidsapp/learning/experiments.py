@@ -11,6 +11,7 @@ import torch
 
 from fmmtc_bidsapp.learning.adjust import (
     Adjustment,
+    check_adjustment,
     fit_adjustment,
     parts_of,
     restore_adjustment,
@@ -34,6 +35,7 @@ __all__ = [
     "fit_fold",
     "fit_together",
     "refit_seed",
+    "rehearse_adjustment",
     "rehearse_fold",
     "rehearse_splits",
     "restore_model",
@@ -430,6 +432,33 @@ def rehearse_splits(
     for fold in outer_folds(strata, train.folds, train.repeats, seed, groups):
         rehearse_fold(fold, strata, groups, train, calibration, seed)
     _inner(strata, groups, np.arange(len(strata)), train.inner_folds, derive_seed(seed))
+
+
+def rehearse_adjustment(
+    covariates: Floats,
+    strata: Sequence[str],
+    groups: Sequence[str] | None,
+    train: TrainOptions,
+    seed: int,
+) -> None:
+    """Refuse covariates that are too many for the people of one of the trainings to come.
+
+    Parameters
+    ----------
+    covariates : array
+        (person, covariate) that will be regressed out.
+    strata, groups, train, seed
+        As in `rehearse_splits`.
+
+    Raises
+    ------
+    InputError
+        With the smallest training that cannot bear them.
+    """
+    for fold in outer_folds(strata, train.folds, train.repeats, seed, groups):
+        own_seed = derive_seed(seed, fold.repeat, fold.fold)
+        for fit, _ in _inner(strata, groups, fold.train, train.inner_folds, own_seed):
+            check_adjustment(covariates, fold.train[fit])
 
 
 def rehearse_fold(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pandas as pd
 import pytest
 from parcel_study import group_command, write_parcel_study
 
+from fmmtc_bidsapp.bidsio.covariates import covariate_columns
+from fmmtc_bidsapp.bidsio.writable import refuse_unwritable
 from fmmtc_bidsapp.cli.main import main
+from fmmtc_bidsapp.errors import InputError, OutputError
 
 Say = Callable[..., tuple[int, str]]
 
@@ -115,3 +119,50 @@ def test_ids_that_lost_their_zeros_are_told_with_both_lists(say: Say, study: Pat
     assert "(sub-01, sub-02, sub-03, …) are not in the table" in said
     assert "leading zeros had not been lost, 1 in place of 01" in said
     assert code == 65
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_more_covariates_than_a_training_can_bear_are_refused_before_anyone_is_read(
+    dry: bool, say: Say, study: Path, tmp_path: Path
+) -> None:
+    # 12 people, 2 x 2 folds: 3 of them fit in the inner folds, and 3 levels are 2 columns.
+    change(study, site=["a", "a", "b", "b", "c", "c"] * 2)
+    code, said = say("--covariates", "age", "site", "--adjust", dry=dry)
+    assert code == 65
+    assert "--adjust has 2 covariate columns for 3 training people" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_text_for_everyone_is_no_covariate(say: Say, study: Path) -> None:
+    change(study, age=[f"about {i}" for i in range(12)])
+    assert say("--covariates", "age")[0] == 0
+    with pytest.raises(InputError, match="501 different texts"):
+        covariate_columns([(f"text {i}",) for i in range(501)], ("age",))
+
+
+def test_a_comparison_without_arms_can_be_rehearsed(say: Say) -> None:
+    code, said = say("--analysis", "compare")
+    assert code == 0, said
+    assert "Nothing was computed or written" in said
+
+
+@pytest.mark.parametrize("place", ["out", "work"])
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_folder_that_cannot_be_written_is_refused_by_the_rehearsal_with_the_code_of_the_run(
+    place: str, dry: bool, say: Say, tmp_path: Path
+) -> None:
+    (tmp_path / place).write_text("a file where a folder is due")
+    code, said = say(dry=dry)
+    assert code == 73, said
+    assert str(tmp_path / place) in said
+
+
+def test_a_folder_of_others_cannot_be_written_and_that_is_found_without_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_unwritable(tmp_path / "new" / "er", "output folder")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OutputError, match=r"is read-only.*Choose another output folder") as caught:
+        refuse_unwritable(tmp_path / "new" / "er", "output folder")
+    assert str(tmp_path) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

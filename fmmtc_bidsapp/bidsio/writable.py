@@ -1,0 +1,37 @@
+"""Whether a folder could be written to, found out without writing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fmmtc_bidsapp.errors import OutputError
+
+__all__ = ["refuse_unwritable"]
+
+
+def refuse_unwritable(folder: Path, name: str) -> None:
+    """Refuse a folder that a run could not write to; it need not exist.
+
+    Parameters
+    ----------
+    folder
+        Where a run would write.
+    name
+        What it is called, for the message.
+
+    Raises
+    ------
+    OutputError
+        With the part of the path that stands in the way.
+    """
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        why = f"{there} is no folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        why = f"{there} is read-only, or not yours to write to"
+    else:
+        return
+    raise OutputError(f"Cannot write to {folder}: {why}. Choose another {name}.")
