@@ -34,7 +34,7 @@ class Query:
 
     def rules_out(self, entities: Mapping[str, str]) -> bool:
         """Say whether what is known of a file is enough to know that it was not asked for."""
-        known = ((key, wanted) for key, wanted in self._wanted() if key in entities)
+        known = ((key, wanted) for key, wanted in self._wanted if key in entities)
         return not all(_meets(key, entities[key], wanted) for key, wanted in known)
 
     def participant_ids(self) -> list[str]:
