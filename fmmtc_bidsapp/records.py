@@ -299,6 +299,8 @@ class CleanedSeries:
     low_pass_hz: float | None = None
     """As applied: a strategy's low-pass beyond the Nyquist frequency is not."""
     high_pass_hz: float | None = None
+    signal_columns: tuple[str, ...] = ()
+    """Columns that were kept: the regressors were made orthogonal to them."""
 
     @property
     def retained(self) -> NDArray[np.bool_]:

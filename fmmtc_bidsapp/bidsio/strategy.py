@@ -32,8 +32,23 @@ _SETTINGS: Mapping[str, str] = MappingProxyType(
 """Our keys beside XCP-D's, named like the flags, and the fields they fill."""
 
 _KEYS = ("name", "description", "confounds", "detrend", *_SETTINGS)
-_ENTRY_KEYS = ("dataset", "query", "columns")
-_DATASETS = ("preprocessed", "aroma")
+_ENTRY_KEYS = ("name", "dataset", "query", "columns")
+_DATASETS = ("preprocessed", "aroma", "fmriprep", "fmripost-aroma")
+"""The last two are what XCP-D called them for a while."""
+
+_NAMES_OF_XCPD: Mapping[str, str] = MappingProxyType(
+    {
+        "36P": "p36 here",
+        "24P": "nothing of the same here; simple adds white matter, CSF and cosines",
+        "27P": "nothing of the same here; simpleGSR adds cosines",
+        "acompcor_gsr": "nothing of the same here; acompcor lacks the means of tissues and brain",
+        "aroma_gsr": "nothing of the same here; aroma lacks the global signal",
+        "gsr_only": "nothing of the same here",
+    }
+)
+"""Names that XCP-D's ``--nuisance-regressors`` has and we lack, and what comes nearest."""
+_ALIKE = ("acompcor", "aroma")
+"""Names that both programs have; a file of XCP-D's is told apart in ``desc-``."""
 
 # What a query may ask for, so that it means the run's own table or AROMA's.
 _MET: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -58,9 +73,10 @@ def read_strategy(text: str) -> Strategy | None:
     ----------
     text
         A name, or a path that ends in ``.yml`` or ``.yaml``. The file has XCP-D's keys ``name``,
-        ``description`` and ``confounds`` (by name: ``dataset``, ``query``, ``columns``; a column
-        between ``^`` and ``$`` is a regular expression), and may have ``low_pass``, ``high_pass``
-        (Hz), ``fd_threshold`` (mm), ``dvars_threshold`` and ``detrend``.
+        ``description`` and ``confounds`` (by name or as a list: ``dataset``, ``query``,
+        ``columns``; a column between ``^`` and ``$`` is a regular expression), and may have
+        ``low_pass``, ``high_pass`` (Hz), ``fd_threshold`` (mm), ``dvars_threshold`` and
+        ``detrend``.
 
     Returns
     -------
@@ -75,6 +91,11 @@ def read_strategy(text: str) -> Strategy | None:
     if text in STRATEGIES:
         return None
     path = Path(text)
+    if text in _NAMES_OF_XCPD:
+        raise UsageError(
+            f"--denoise-strategy is {text!r}, which is XCP-D's name: {_NAMES_OF_XCPD[text]}. The "
+            f"names are {', '.join(STRATEGIES)}; XCP-D's own {text}.yml is read where it is given."
+        )
     if path.suffix not in _SUFFIXES:
         raise UsageError(
             f"--denoise-strategy is {text!r}; it must be one of {', '.join(STRATEGIES)}, or the "
@@ -110,14 +131,7 @@ def _mapping(what: str, content: Any, keys: tuple[str, ...] | None = None) -> di
 
 
 def _strategy(content: Mapping[str, Any]) -> Strategy:
-    name = content.get("name")
-    if not isinstance(name, str) or not re.fullmatch("[0-9A-Za-z]+", name):
-        raise UsageError(f"name is {name!r}; it stands in file names: letters and digits only.")
-    if name.casefold() in {each.casefold() for each in STRATEGIES}:
-        raise UsageError(
-            f"name is {name}, which this program's own strategy has. Choose another, so that files "
-            "of both can be told apart."
-        )
+    name = _label(content.get("name"))
     detrend = content.get("detrend", True)
     if not isinstance(detrend, bool):
         raise UsageError(f"detrend is {detrend!r}; it must be true or false.")
@@ -140,6 +154,22 @@ def _strategy(content: Mapping[str, Any]) -> Strategy:
     return strategy
 
 
+def _label(name: Any) -> str:
+    """Spell a strategy's name as it can stand in file names: ``acompcor_gsr`` is acompcorGsr."""
+    if not isinstance(name, str) or not re.fullmatch("[0-9A-Za-z]+([-_+ ][0-9A-Za-z]+)*", name):
+        raise UsageError(f"name is {name!r}; it stands in file names: letters and digits only.")
+    if name in _ALIKE:
+        return f"{name}XCPD"
+    first, *others = re.split("[-_+ ]", name)
+    label = first + "".join(each[0].upper() + each[1:] for each in others)
+    if label.casefold() in {each.casefold() for each in STRATEGIES}:
+        raise UsageError(
+            f"name is {name}, which this program's own strategy has. Choose another, so that files "
+            "of both can be told apart."
+        )
+    return label
+
+
 def _number(key: str, value: Any) -> float | None:
     """Read a setting; 0 switches it off, as on the command line."""
     if value is None:
@@ -154,7 +184,7 @@ def _regressors(confounds: Any) -> tuple[Regressor, ...]:
     if confounds is None:
         return ()
     found: list[Regressor] = []
-    for name, entry in _mapping("confounds", confounds).items():
+    for name, entry in _entries(confounds).items():
         entry = _mapping(name, entry, _ENTRY_KEYS)
         _check_source(name, entry)
         columns = entry.get("columns")
@@ -162,6 +192,14 @@ def _regressors(confounds: Any) -> tuple[Regressor, ...]:
             raise UsageError(f"{name}: columns is {columns!r}; it must be a list of columns.")
         found += [_regressor(name, column) for column in columns]
     return tuple(found)
+
+
+def _entries(confounds: Any) -> dict[str, Any]:
+    """Name the entries of ``confounds``, which some versions of XCP-D write as a list."""
+    if not isinstance(confounds, list):
+        return _mapping("confounds", confounds)
+    numbered = enumerate(confounds, start=1)
+    return {f"entry {n} of confounds": entry for n, entry in numbered}
 
 
 def _check_source(name: str, entry: Mapping[str, Any]) -> None:

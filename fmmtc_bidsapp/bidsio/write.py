@@ -223,6 +223,7 @@ def _of_cleaning(strategy: Strategy, cleaned: CleanedSeries) -> dict[str, Any]:
         "CleaningNotes": list(cleaned.notes),
         "SoftwareFilters": _software_filters(strategy, cleaned) or MISSING,
         "ConfoundRegressors": list(cleaned.design),
+        "SignalColumns": list(cleaned.signal_columns),
         "FramewiseDisplacementThreshold": _or_missing(strategy.fd_threshold_mm),
         "StandardisedDVARSThreshold": _or_missing(strategy.std_dvars_threshold),
         "NumberOfVolumesRetained": int(cleaned.retained.sum()),
@@ -282,7 +283,8 @@ def _write_design(files: RunFiles, cleaned: CleanedSeries, sources: Sequence[str
         return
     write_tsv(files.design, cleaned.design)
     content = {
-        "Description": "Regressors of every volume before filtering, n/a filled in.",
+        "Description": "Regressors of every volume before filtering, n/a filled in, and before "
+        "what they share with SignalColumns of the series was taken out of them.",
         "Sources": list(sources),
     }
     write_json(files.design.with_suffix(".json"), content)

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _DESIGN = "design "
-_PLAIN = ("dof", "notes", "low_pass_hz", "high_pass_hz")
+_PLAIN = ("dof", "notes", "low_pass_hz", "high_pass_hz", "signal_columns")
 """Fields of a cleaned series that are no arrays."""
 
 
@@ -117,5 +117,6 @@ def load_cleaned(path: str | Path) -> CleanedSeries:
             for name, values in arrays.items()
             if name.startswith(_DESIGN)
         },
-        **about | {"notes": tuple(about["notes"])},
+        **about
+        | {"notes": tuple(about["notes"]), "signal_columns": tuple(about["signal_columns"])},
     )

@@ -146,8 +146,8 @@ def cleanings(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
     -------
     list of dict
         ``name title keys dropped fd_threshold_mm std_dvars_threshold censored interpolated
-        detrended band regressors dof``; ``title`` is None where nothing was cleaned. Text of users,
-        such as a strategy's title, is escaped for Markdown.
+        unknown detrended band regressors signals dof``; ``title`` is None where nothing was
+        cleaned. Text of users, such as a strategy's title, is escaped for Markdown.
     """
     by_desc: dict[str, list[RunFiles]] = {}
     for run in runs:
@@ -170,6 +170,7 @@ def _cleaning(desc: str, runs: Sequence[RunFiles]) -> dict[str, Any]:
         "fd_threshold_mm": _number(told[0].get("FramewiseDisplacementThreshold")),
         "std_dvars_threshold": _number(told[0].get("StandardisedDVARSThreshold")),
         "censored": _share_censored(told),
+        "unknown": any(each.get("NumberOfVolumesOfUnknownMotion", 0) for each in told),
         "interpolated": any(each.get("Interpolated") is True for each in told),
         "detrended": any("Detrend" in each for each in filters),
         # A low-pass beyond a run's Nyquist frequency is not applied to that run.
@@ -177,6 +178,9 @@ def _cleaning(desc: str, runs: Sequence[RunFiles]) -> dict[str, Any]:
             sorted({_band(_mapping(each.get("Bandpass"))) for each in filters} - {""})
         ),
         "regressors": regressors_in_words([each.get("ConfoundRegressors", []) for each in told]),
+        "signals": ", ".join(
+            dict.fromkeys(code(name) for each in told for name in each.get("SignalColumns", []))
+        ),
         "dof": _range(quality["dof"].dropna().astype(int)) if "dof" in quality else "",
     }
 

@@ -38,6 +38,9 @@ MIN_VOLUMES = 3
 # What is left of a column is rounding below this share of what it was.
 _ROUNDING = 1e-10
 
+_SIGNAL = "signal__"
+"""How XCP-D names columns that regression must leave alone."""
+
 _NO_MASKS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -56,9 +59,9 @@ def clean(
     cubic spline, more by a line, at an end by the nearest good volume), the linear trend and the
     frequencies are removed from series and regressors alike, and then the censored volumes are
     dropped. Without one they are dropped first, and the trend is that over the times of the volumes
-    that remain. Last the regressors are
-    projected out of the retained volumes. Nothing is standardised. The order is that of Lindquist
-    et al. (2019), doi:10.1002/hbm.24528, and of `nilearn.signal.clean`.
+    that remain. Last the regressors are projected out of the retained volumes, less what they share
+    with columns whose name begins with ``signal__``, which stay. Nothing is standardised. The order
+    is that of Lindquist et al. (2019), doi:10.1002/hbm.24528, and of `nilearn.signal.clean`.
 
     Degrees of freedom are the retained volumes, times the share of the run's frequencies that the
     filter keeps, less the rank of the regressors, the mean and, where it is removed, the trend (a
@@ -106,10 +109,12 @@ def clean(
     strategy, filter_notes = _within_nyquist(strategy, tr_s)
     dummy, dummy_notes = dummy_volumes(table, dummy_scans, len(signal))
     censored, unknown = censored_volumes(fd_mm, std_dvars, strategy, dummy)
-    design, design_notes = read_design(strategy, confounds, masks=masks, tr_s=tr_s)
+    columns, design_notes = read_design(strategy, confounds, masks=masks, tr_s=tr_s)
+    design = {name: each for name, each in columns.items() if not name.startswith(_SIGNAL)}
+    signals = {name: each for name, each in columns.items() if name.startswith(_SIGNAL)}
     steady, kept = ~dummy, ~censored[~dummy]
     _check_enough(kept, strategy)
-    regressors, regressor_notes = _independent(design, steady, kept, strategy, tr_s)
+    regressors, regressor_notes = _independent(design, signals, steady, kept, strategy, tr_s)
     dof = _degrees(kept, regressors.shape[1], strategy, tr_s)
     cleaned = np.full((int(kept.sum()), signal.shape[1]), np.nan)
     has_data = ~np.isnan(signal).all(axis=0)
@@ -128,6 +133,7 @@ def clean(
         (*dummy_notes, *_unknown_note(unknown), *filter_notes, *design_notes, *regressor_notes),
         strategy.low_pass_hz,
         strategy.high_pass_hz,
+        tuple(signals),
     )
 
 
@@ -225,6 +231,7 @@ def _without_trend(values: Floats, volume: NDArray[np.int64]) -> Floats:
 
 def _independent(
     design: Mapping[str, Floats],
+    signals: Mapping[str, Floats],
     steady: Flags,
     kept: Flags,
     strategy: Strategy,
@@ -234,22 +241,45 @@ def _independent(
 
     A column that is constant, or lies outside the filter's band, is rounding after the preparation;
     scaled to unit variance, as nilearn does, it would be noise that costs a degree of freedom.
+    Signals are taken out of the regressors where the regression is done, so that it takes nothing
+    of them; XCP-D does so before filter and censoring, of which a little of them comes back.
     """
     if not design:
         return np.zeros((int(kept.sum()), 0)), ()
     raw = np.column_stack(list(design.values()))[steady]
-    prepared = _prepared(raw, kept, strategy, tr_s)
-    prepared = prepared - prepared.mean(axis=0)
-    norm = np.linalg.norm(prepared, axis=0)
-    varies = norm > _ROUNDING * np.abs(raw).max(axis=0) * np.sqrt(len(prepared))
-    notes: tuple[str, ...] = ()
+    prepared = _centred(raw, kept, strategy, tr_s)
+    notes: list[str] = []
+    if signals:
+        others = np.column_stack(list(signals.values()))[steady]
+        wanted = _centred(others, kept, strategy, tr_s)
+        basis, _ = np.linalg.qr(_telling(wanted[:, _varies(wanted, others)]))
+        prepared = prepared - basis @ (basis.T @ prepared)
+        notes.append(f"kept, and regressors made orthogonal to them: {', '.join(signals)}")
+    varies = _varies(prepared, raw)
     if not varies.all():
         silent = [name for name, each in zip(design, varies, strict=True) if not each]
-        notes = (f"without effect, as they do not vary: {', '.join(silent)}",)
-    scaled = prepared[:, varies] / norm[varies]
+        why = "nothing of them is left beside what is kept" if signals else "they do not vary"
+        notes.append(f"without effect, as {why}: {', '.join(silent)}")
+    return _telling(prepared[:, varies]), tuple(notes)
+
+
+def _telling(columns: Floats) -> Floats:
+    """Scale columns to a length of 1, and leave out what the others say already."""
+    scaled = columns / np.linalg.norm(columns, axis=0)
     _, triangle, order = qr(scaled, mode="economic", pivoting=True)
     size = np.abs(np.diag(triangle))
-    return scaled[:, order[: len(size)][size > _ROUNDING]], notes
+    return np.asarray(scaled[:, order[: len(size)][size > _ROUNDING]])
+
+
+def _centred(values: Floats, kept: Flags, strategy: Strategy, tr_s: float | None) -> Floats:
+    prepared = _prepared(values, kept, strategy, tr_s)
+    return prepared - prepared.mean(axis=0)
+
+
+def _varies(prepared: Floats, raw: Floats) -> Flags:
+    """Say which columns are more than rounding of what they were."""
+    limit = _ROUNDING * np.abs(raw).max(axis=0) * np.sqrt(len(prepared))
+    return np.asarray(np.linalg.norm(prepared, axis=0) > limit)
 
 
 def _degrees(kept: Flags, rank: int, strategy: Strategy, tr_s: float | None) -> int:

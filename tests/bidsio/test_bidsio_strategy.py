@@ -96,9 +96,10 @@ ENTRY = "name: mine\nconfounds:\n  a:\n    columns: [csf]\n    "
         ("name: mine\nlow_pass: 1" + "0" * 400, "low_pass is 1000"),
         ("confounds: {}", "name is None"),
         ("name: 36P+", "letters and digits"),
-        ("name: my_own", "letters and digits"),
+        ("name: my__own", "letters and digits"),
         ("name: 36", "letters and digits"),
-        ("name: acompcor", "this program's own strategy"),
+        ("name: p36", "this program's own strategy"),
+        ("name: simple_gsr", "this program's own strategy"),
         ("name: simplegsr", "this program's own strategy"),
         ("name: mine\nlowpass: 1", "unknown key lowpass; those allowed are name"),
         ("name: mine\nlow_pass: high", "low_pass is 'high'"),
@@ -108,7 +109,8 @@ ENTRY = "name: mine\nconfounds:\n  a:\n    columns: [csf]\n    "
         ("name: mine\nlow_pass: 0.01\nhigh_pass: 0.1", "nothing lies between"),
         ("name: mine\ndetrend: 1", "detrend is 1"),
         ("name: mine\ndetrend: false", "cleans nothing"),
-        ("name: mine\nconfounds: [a]", "confounds is"),
+        ("name: mine\nconfounds: [a]", "entry 1 of confounds is"),
+        ("name: mine\nconfounds: a", "confounds is"),
         ("name: mine\nconfounds: {a: {columns: []}}", "a: columns is"),
         ("name: mine\nconfounds: {a: {columns: [1]}}", "the column 1"),
         ("name: mine\nconfounds: {a: {columns: ['^c(sf$']}}", "no regular expression"),
@@ -128,10 +130,67 @@ def test_what_cannot_be_met_is_wrong_use_and_names_the_file(tmp_path, text, word
 
 
 def test_a_name_that_is_none_lists_those_there_are(tmp_path):
-    with pytest.raises(UsageError, match=r"'36P'; it must be one of simple, none.*\.yml"):
-        read_strategy("36P")
+    with pytest.raises(UsageError, match=r"'p37'; it must be one of simple, none.*\.yml"):
+        read_strategy("p37")
     with pytest.raises(UsageError, match="missing"):
         read_strategy(str(tmp_path / "no.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("36P", "p36 here"),
+        ("24P", "simple adds"),
+        ("acompcor_gsr", "acompcor lacks"),
+        ("gsr_only", "simple, none"),
+    ],
+)
+def test_a_name_of_xcp_ds_is_an_error_that_names_ours(name, words):
+    with pytest.raises(UsageError, match=rf"XCP-D's name.*{words}.*") as caught:
+        read_strategy(name)
+    assert f"XCP-D's own {name}.yml is read where it is given" in str(caught.value)
+
+
+XCPD = """name: {name}
+description: |
+    Nuisance regressors were selected according to this strategy.
+confounds:
+{first}dataset: preprocessed
+    query: {{space: null, {key}: confounds, extension: .tsv, suffix: timeseries}}
+    columns:
+    - trans_x
+    - global_signal
+    - ^w_comp_cor_0[0-4]$
+    - ^cosine_\\d+$
+"""
+
+
+@pytest.mark.parametrize("first", ["  preproc:\n    ", "-   ", "-   name: preproc\n    "])
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("acompcor_gsr", "acompcorGsr"),
+        ("acompcor", "acompcorXCPD"),
+        ("aroma", "aromaXCPD"),
+        ("aroma_gsr", "aromaGsr"),
+        ("gsr_only", "gsrOnly"),
+        ("36P", "36P"),
+    ],
+)
+def test_xcp_ds_own_files_load_under_a_name_that_can_stand_in_a_file_name(
+    tmp_path, name, label, first
+):
+    key = "desc" if first.startswith(" ") else "description"
+    path = tmp_path / f"{name}.yml"
+    path.write_text(XCPD.format(name=name, first=first, key=key))
+    found = read_strategy(str(path))
+    assert found.name == label
+    assert [each.alternatives for each in found.regressors] == [
+        (("trans_x",),),
+        (("global_signal",),),
+        (("w_comp_cor_0[0-4]",),),
+        ((r"cosine\d+",),),
+    ]
 
 
 def test_nothing_in_the_file_is_run(tmp_path):

@@ -332,3 +332,14 @@ def test_who_had_no_value_of_a_covariate_that_was_regressed_out_is_counted(write
     assert "regressed out" in text
     assert "Of the 24 people, 9 had no value of age" in text
     assert text.count("had no value of") == 1
+
+
+def test_volumes_of_unknown_motion_and_signals_that_stayed_are_told(write_a_run):
+    run = write_a_run.run()
+    path = run.timeseries.with_suffix(".json")
+    told = read_json(path)
+    told |= {"FramewiseDisplacementThreshold": 0.5, "NumberOfVolumesOfUnknownMotion": 3}
+    write_json(path, told | {"SignalColumns": ["signal__task"]})
+    text = participant_methods(write_a_run.root)
+    assert "above 0.5 mm, and those whose motion is unknown, were censored" in text
+    assert "less what they share with `signal__task`, which stayed." in text

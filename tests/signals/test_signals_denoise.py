@@ -175,6 +175,60 @@ def test_volumes_of_unknown_motion_are_left_out_where_there_is_a_threshold(voxel
     assert not without.unknown.any()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"low_pass_hz": 0.1, "high_pass_hz": 0.01}, {"fd_threshold_mm": 0.5}],
+    ids=["plain", "filtered", "censored"],
+)
+def test_a_signal_column_stays_whole_though_regressors_go_with_it(confounds, settings):
+    rng = np.random.default_rng(8)
+    signal = (np.arange(N) // 15 % 2).astype(float)
+    noise = 0.5 * signal + rng.normal(size=N)
+    table = confounds | {"noise": noise, "signal__task": signal}
+    own = 0.05 * rng.normal(size=N)
+    scan = np.column_stack([signal + own, signal + own + 3 * (noise - 0.5 * signal)])
+    found = cleaned(scan, table, only("noise", "signal__task", **settings))
+    as_noise = cleaned(scan, table | {"task": signal}, only("noise", "task", **settings))
+    shown = cleaned(np.column_stack([signal]), table, only(**{"detrend": True, **settings})).signal
+    r = np.corrcoef(np.column_stack([shown, found.signal, as_noise.signal]).T)[0]
+    assert (r[1:3] > 0.98).all()
+    assert (np.abs(r[3:]) < 1e-6).all()
+    assert list(found.design) == ["noise"]
+    assert found.signal_columns == ("signal__task",)
+    assert "kept, and regressors made orthogonal to them: signal__task" in found.notes
+
+
+def test_what_a_signal_column_takes_from_the_regressors_is_xcp_ds_arithmetic(confounds):
+    rng = np.random.default_rng(9)
+    signals = rng.normal(size=(N, 2))
+    noises = signals @ rng.normal(size=(2, 3)) + rng.normal(size=(N, 3))
+    # XCP-D takes no mean out; where there is none, both are the same.
+    signals, noises = signals - signals.mean(axis=0), noises - noises.mean(axis=0)
+    scan = rng.normal(size=(N, 4)) + noises @ rng.normal(size=(3, 4))
+    left = noises - signals @ np.linalg.lstsq(signals, noises, rcond=None)[0]
+    centred = scan - scan.mean(axis=0)
+    expected = centred - left @ np.linalg.lstsq(left, centred, rcond=None)[0]
+    table = confounds | dict(zip("abc", noises.T, strict=True))
+    table |= {"signal__1": signals[:, 0], "signal__2": signals[:, 1]}
+    strategy = only("[abc]", r"signal__\d", detrend=False)
+    found = cleaned(scan, table, strategy)
+    found_centred = found.signal - found.signal.mean(axis=0)
+    np.testing.assert_allclose(found_centred, expected, atol=1e-8)
+    # Retained volumes less the three regressors and the mean; signals cost nothing.
+    assert found.dof == N - 3 - 1
+
+
+def test_a_signal_that_says_nothing_or_the_same_twice_breaks_nothing(voxels, confounds):
+    table = confounds | {"signal__a": np.ones(N), "signal__b": np.arange(N) % 7.0}
+    table["signal__c"] = 2 * table["signal__b"]
+    once = cleaned(voxels, table, only("csf", "signal__b"))
+    found = cleaned(voxels, table, only("csf", "signal__[abc]"))
+    np.testing.assert_allclose(found.signal, once.signal, atol=1e-8)
+    same = confounds | {"signal__a": confounds["csf"]}
+    nothing = cleaned(voxels, same, only("csf", "signal__a"))
+    assert any("nothing of them is left beside what is kept: csf" in each for each in nothing.notes)
+
+
 def test_dummies_are_dropped_before_anything_else(voxels, confounds):
     flag = (np.arange(N) == 0).astype(float)
     table = {**confounds, "NonSteadyStateOutlier00": flag}
