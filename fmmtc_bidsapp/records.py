@@ -686,13 +686,16 @@ class MetricRow:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A line of ``_curves.tsv``: ROC or precision-recall of the pooled predictions."""
+    """A line of ``_curves.tsv``: ROC or precision-recall of one fold, or the mean over folds."""
 
     model: str
     kind: str
     """``roc`` (x false positive rate, y true positive rate) or ``pr`` (x recall, y precision)."""
     x: Floats
     y: Floats
+    repeat: int | None = None
+    fold: int | None = None
+    """None of the mean over folds."""
 
 
 @dataclass(frozen=True)

@@ -233,15 +233,23 @@ def _write_arms(files: GroupFiles, evaluation: Evaluation) -> None:
     _write(files.arms, columns, {"Note": f"{PROGNOSIS[0].upper()}{PROGNOSIS[1:]}."})
 
 
+_MEAN_CURVES = (
+    "Rows without a fold are the mean over folds: the area under it is the mean AUROC or average "
+    "precision of the metrics. Precision holds for the step that leads to its recall."
+)
+
+
 def _write_curves(files: GroupFiles, evaluation: Evaluation) -> None:
     points = [(each, i) for each in evaluation.curves for i in range(len(each.x))]
     curves = {
         "model": [each.model for each, _ in points],
         "kind": [each.kind for each, _ in points],
+        "repeat": [each.repeat for each, _ in points],
+        "fold": [each.fold for each, _ in points],
         "x": [float(each.x[i]) for each, i in points],
         "y": [float(each.y[i]) for each, i in points],
     }
-    _write(files.curves, curves, {})
+    _write(files.curves, curves, {"Note": _MEAN_CURVES})
     bins = [asdict(each) for each in evaluation.calibration]
     names = ("model", "stage", "mean_probability", "observed_share", "low", "high", "n")
     write_tsv(files.calibration, {name: [each[name] for each in bins] for name in names})

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import precision_recall_curve, roc_curve
 
+from fmmtc_bidsapp.learning.curves import curves_of
 from fmmtc_bidsapp.learning.intervals import (
     Draws,
     auroc_half_width,
@@ -29,7 +29,6 @@ from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
     CalibrationBin,
-    Curve,
     Evaluation,
     Floats,
     FoldPredictions,
@@ -82,7 +81,7 @@ def evaluate(
             row for folds in models.values() for row in metric_rows(folds, y, draws, names)
         ),
         curves=tuple(
-            curve for model, folds in models.items() for curve in _curves(model, folds, y)
+            curve for model, folds in models.items() for curve in curves_of(model, folds, y)
         ),
         calibration=tuple(
             point for model, folds in models.items() for point in _reliability(model, folds, y)
@@ -189,16 +188,6 @@ def _if_calibrated(
     )
     as_large = int((errors >= error - _SAME).sum())
     return float(errors.mean()), (1 + as_large) / (1 + len(errors))
-
-
-def _curves(model: str, folds: list[FoldPredictions], y: Ints) -> tuple[Curve, Curve]:
-    scored = pool(folds, y)
-    false_positive, true_positive, _ = roc_curve(scored.y, scored.lift)
-    precision, recall, _ = precision_recall_curve(scored.y, scored.lift)
-    return (
-        Curve(model, "roc", false_positive, true_positive),
-        Curve(model, "pr", recall[::-1], precision[::-1]),
-    )
 
 
 def _reliability(model: str, folds: list[FoldPredictions], y: Ints) -> list[CalibrationBin]:

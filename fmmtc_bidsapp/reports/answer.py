@@ -107,7 +107,7 @@ def titled_verdict(verdict: str, names: Mapping[str, str]) -> str:
 
 def answer_of_application(people: pd.DataFrame, name: str, positive: str) -> str:
     """Say how many people a trained model calls positive, where nothing was judged."""
-    n, called = len(people), int((people["positive_share"] >= CHANCE).sum())
+    n, called = len(people), int(people["y_pred"].eq("1").sum())
     noun = "person" if n == 1 else "people"
     truth = (
         "Performance was not computed for them."

@@ -185,21 +185,47 @@ def _performance(analysis: Analysis) -> dict[str, Any]:
 def _curves(analysis: Analysis) -> dict[str, Any]:
     curves = read_table(analysis.files.curves)
     if curves.empty:
-        return {"roc": "", "precision_recall": "", "band": ""}
-    bands = curve_bands(analysis.predictions)
+        return {"roc": "", "precision_recall": "", "roc_caption": "", "pr_caption": ""}
+    # Over folds the folds themselves show how uncertain a curve is.
+    bands = {} if analysis.trained else curve_bands(analysis.predictions)
     drawn = _few(analysis.model_names, analysis.main)
-    band = (
-        f"Shaded: where 95 % of the curves of {analysis.main_name} lie, point by point, when its "
-        f"participants are drawn {BAND_DRAWS} times anew (for ROC within outcome), the fits taken "
-        "as given."
-    )
+    what, band = _what_is_drawn(analysis, curves), _of_band(analysis, bands)
     return {
         "roc": figures.roc(curves, drawn, bands.get("roc")),
         "precision_recall": figures.precision_recall(
             curves, drawn, bands.get("pr"), _prevalence(analysis.people)
         ),
-        "band": band if bands else "There are too few people of an outcome for a band.",
+        "roc_caption": f"{what} its AUROC. The diagonal is guessing. {band}".rstrip(),
+        "pr_caption": f"{what} its average precision. Dashed: the share of positives, which "
+        f"guessing reaches at any recall. {band}".rstrip(),
     }
+
+
+def _what_is_drawn(analysis: Analysis, curves: pd.DataFrame) -> str:
+    """Say what a line is and what its area is, up to the name of the figure."""
+    if not analysis.trained:
+        return "Everyone together: the area under a line is"
+    if "fold" not in curves:
+        return (
+            "Pooled held-out predictions of an older version: the tables quote means over folds, "
+            "so the area under a line is not"
+        )
+    return (
+        f"Each line is the mean over the held-out folds; grey: the folds of {analysis.main_name}. "
+        "The area under a line is"
+    )
+
+
+def _of_band(analysis: Analysis, bands: Mapping[str, Any]) -> str:
+    if analysis.trained:
+        return ""
+    if not bands:
+        return "There are too few people of an outcome for a band."
+    return (
+        f"Shaded: where 95 % of the curves of {analysis.main_name} lie, point by point, when its "
+        f"participants are drawn {BAND_DRAWS} times anew (for ROC within outcome), the fits taken "
+        "as given."
+    )
 
 
 def _few(names: Mapping[str, str], main: str) -> dict[str, str]:
@@ -233,7 +259,7 @@ def _comparison(analysis: Analysis) -> dict[str, Any]:
 def _probabilities(analysis: Analysis) -> dict[str, Any]:
     names = analysis.outcome_names
     bins = read_table(analysis.files.calibration)
-    thresholds = analysis.predictions["threshold"]
+    thresholds = analysis.people["threshold"]
     known = dict(sorted(names.items(), reverse=True)) if analysis.has_outcome else {}
     unknown = {"n/a": "Outcome unknown"} if analysis.people["y_true"].isna().any() else {}
     dots = analysis.people.assign(group=analysis.people["y_true"].fillna("n/a"))
@@ -241,7 +267,7 @@ def _probabilities(analysis: Analysis) -> dict[str, Any]:
     return {
         "probabilities": figures.probabilities(dots, known | unknown, float(thresholds.median())),
         "reliability": "" if bins.empty else figures.reliability(bins, analysis.main),
-        "confusion": tables.confusion(analysis.predictions) if analysis.has_outcome else {},
+        "confusion": tables.confusion(analysis.people) if analysis.has_outcome else {},
         "threshold": number(low) if low == high else f"{number(low)} to {number(high)}",
         "positive_name": names["1"],
         "negative_name": names["0"],
@@ -264,6 +290,7 @@ def _participants(analysis: Analysis) -> dict[str, Any]:
         "outcomes": names | ({"na": "unknown"} if people["y_true"].isna().any() else {}),
         "has_sessions": bool(people["session_id"].notna().any()),
         "has_outcome": analysis.has_outcome,
+        "has_thresholds": len({row["threshold"] for row in rows}) > 1,
         "has_range": bool(people["probability_low"].notna().any()),
     }
 

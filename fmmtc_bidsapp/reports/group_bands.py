@@ -1,4 +1,4 @@
-"""How uncertain a curve is: bands from resampled participants, the fits taken as given."""
+"""How uncertain the curve of one applied model is: a band from resampled participants."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-__all__ = ["BAND_DRAWS", "Band", "curve_bands", "ranking"]
+__all__ = ["BAND_DRAWS", "Band", "curve_bands"]
 
 BAND_DRAWS = 500
 _SEED = 20250302
@@ -17,8 +17,6 @@ _GRID = np.linspace(0, 1, 101)
 _PERSON = ["participant_id", "session_id"]
 _FEWEST = 2
 """People of an outcome: one alone cannot be resampled."""
-_LEAST = 1e-12
-"""Probability that a 0 stands for: it has no log odds."""
 _ROUNDING = 1e-9
 
 Floats = NDArray[np.float64]
@@ -45,7 +43,7 @@ def curve_bands(predictions: pd.DataFrame, draws: int = BAND_DRAWS) -> dict[str,
     Parameters
     ----------
     predictions
-        Rows of ``_predictions.tsv`` with the outcome as text.
+        Rows of ``_predictions.tsv`` of one model that predicts everyone, with the outcome as text.
     draws
         Resamplings.
 
@@ -56,7 +54,7 @@ def curve_bands(predictions: pd.DataFrame, draws: int = BAND_DRAWS) -> dict[str,
         precision where the recall is first reached. Empty with less than two people of an outcome.
     """
     known = predictions[predictions["y_true"].notna()].reset_index(drop=True)
-    score = ranking(known)
+    score = known["logit"].to_numpy(dtype=np.float64)
     person = known.groupby(_PERSON, sort=False, dropna=False).ngroup().to_numpy()
     positive = known["y_true"].eq("1").to_numpy()
     outcome = np.zeros(person.max(initial=-1) + 1, dtype=bool)
@@ -76,46 +74,6 @@ def curve_bands(predictions: pd.DataFrame, draws: int = BAND_DRAWS) -> dict[str,
         for weights in (within, whoever[both])
     )
     return {"roc": _roc(*roc), "pr": _precision_recall(*pr)}
-
-
-def ranking(predictions: pd.DataFrame) -> Floats:
-    """Score people as the written curves do.
-
-    Over folds that is the log odds less those of the fold's training people: where few of them
-    were positive many are left to predict, so a model that knows their share alone would rank the
-    wrong way round. One model applied to everyone ranks by its output.
-
-    Parameters
-    ----------
-    predictions
-        Rows of ``_predictions.tsv`` with the outcome as text.
-
-    Returns
-    -------
-    array
-        (row,)
-    """
-    if predictions["fold"].isna().all():
-        return predictions["logit"].to_numpy(dtype=np.float64)
-    score = np.zeros(len(predictions))
-    for rows in predictions.groupby("repeat", sort=False).indices.values():
-        positive = predictions["y_true"].iloc[rows].eq("1").to_numpy()
-        fold = predictions["fold"].iloc[rows].to_numpy()
-        for each in pd.unique(fold):
-            test = fold == each
-            own = predictions.iloc[rows[test]]
-            # A fold whose people all got one score tells nobody apart.
-            if np.ptp(own["logit"]) > 0:
-                score[rows[test]] = _log_odds(own["probability"]) - _log_odds(
-                    positive[~test].mean()
-                )
-    return score
-
-
-def _log_odds(probability: ArrayLike) -> Floats:
-    p = np.clip(np.asarray(probability, dtype=np.float64), _LEAST, 1 - _LEAST)
-    odds: Floats = np.log(p) - np.log1p(-p)
-    return odds
 
 
 def _resampled(kind: NDArray[np.bool_], draws: int) -> Floats:

@@ -30,6 +30,7 @@ from fmmtc_bidsapp.reports.group_bands import Band
 
 __all__ = [
     "learning_curves",
+    "mean_curves",
     "precision_recall",
     "probabilities",
     "reliability",
@@ -41,7 +42,7 @@ _MODEL_COLOURS = (ACCENT, SECOND, CATEGORICAL[3], CATEGORICAL[2])
 
 @themed
 def roc(curves: pd.DataFrame, names: Mapping[str, str], band: Band | None) -> Markup:
-    """Draw the ROC curves of the pooled out-of-fold predictions, rows of ``_curves.tsv``.
+    """Draw the mean ROC curves over folds and, in grey, the folds of the main model.
 
     Parameters
     ----------
@@ -194,6 +195,18 @@ def _square_axes() -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def mean_curves(curves: pd.DataFrame) -> pd.DataFrame:
+    """Keep the means over folds; of a table that knows no folds everything."""
+    return curves[curves["fold"].isna()] if "fold" in curves else curves
+
+
+def _of_folds(curves: pd.DataFrame) -> list[pd.DataFrame]:
+    if "fold" not in curves:
+        return []
+    known = curves[curves["fold"].notna()]
+    return [points for _, points in known.groupby(["repeat", "fold"], sort=False)]
+
+
 def _shade(axes: Axes, band: Band | None) -> None:
     if band is not None:
         axes.fill_between(band.x, band.low, band.high, color=ACCENT, alpha=0.16, linewidth=0)
@@ -206,8 +219,13 @@ def _listed(names: Mapping[str, str]) -> str:
 def _plot_models(
     axes: Axes, curves: pd.DataFrame, names: Mapping[str, str], *, drawstyle: str
 ) -> None:
-    """Draw a line per model; the main model, the first, is thicker and lies on top."""
+    """Draw a line per model; the main model, the first, is thicker and lies on top of its folds."""
     shown = [model for model in names if (curves["model"] == model).any()]
+    for points in _of_folds(curves[curves["model"] == next(iter(names))]):
+        axes.plot(
+            points["x"], points["y"], drawstyle=drawstyle, color=MUTED, linewidth=0.9, alpha=0.45
+        )
+    curves = mean_curves(curves)
     for place, (model, colour) in enumerate(zip(shown, cycle(_MODEL_COLOURS), strict=False)):
         points = curves[curves["model"] == model]
         axes.plot(

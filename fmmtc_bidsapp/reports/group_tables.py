@@ -22,6 +22,7 @@ __all__ = [
     "model_rows",
     "people_rows",
     "per_person",
+    "spelled_apart",
     "text_of",
 ]
 
@@ -76,6 +77,8 @@ CALLS = {
 """What a call is, by outcome and prediction."""
 
 _PERSON = ["participant_id", "session_id"]
+_ROUNDING = 1e-12
+_MOST_DIGITS = 6
 
 
 HEADLINE = "auroc"
@@ -218,7 +221,10 @@ def exclusion_counts(exclusions: pd.DataFrame) -> list[dict[Hashable, Any]]:
 
 
 def per_person(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Reduce the predictions to one row per person: probabilities are means over repeats.
+    """Reduce the predictions to one row per person, and call each by one rule.
+
+    Probability and threshold are means over repeats. A person is called positive where the mean
+    probability reaches the mean threshold; with one repeat that is the call of the table.
 
     Parameters
     ----------
@@ -228,17 +234,19 @@ def per_person(predictions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        In the order of first appearance, with ``positive_share``, the share of repeats that call
-        the person positive.
+        In the order of first appearance; ``y_pred`` is the call, None without a probability.
     """
-    votes = predictions.assign(positive_share=predictions["y_pred"].eq("1").astype(float))
-    means = ("probability", "probability_low", "probability_high", "positive_share")
+    means = ("probability", "probability_low", "probability_high", "threshold")
     how = {
         column: "mean" if column in means else "first"
-        for column in votes.columns
+        for column in predictions.columns
         if column not in _PERSON
     }
-    return votes.groupby(_PERSON, sort=False, dropna=False).agg(how).reset_index()
+    people = predictions.groupby(_PERSON, sort=False, dropna=False).agg(how).reset_index()
+    # As near as a mean of equal numbers can miss them.
+    reached = people["probability"] >= people["threshold"] - _ROUNDING
+    called = reached.map({True: "1", False: "0"})
+    return people.assign(y_pred=called.where(people["probability"].notna(), None))
 
 
 def people_rows(people: pd.DataFrame, outcome_names: Mapping[str, str]) -> list[dict[str, str]]:
@@ -262,12 +270,13 @@ def people_rows(people: pd.DataFrame, outcome_names: Mapping[str, str]) -> list[
             "session_id": text_of(row["session_id"]),
             "outcome": outcome_names.get(row["y_true"], "n/a"),
             "is_positive": text_of(row["y_true"]).replace("/", ""),
-            "probability": number(row["probability"]),
+            "probability": spelled_apart(row["probability"], row["threshold"]),
+            "threshold": number(row["threshold"]),
             "exact": text_of(row["probability"]),
             "percent": "0" if pd.isna(row["probability"]) else f"{100 * row['probability']:.0f}",
             "range": interval(row["probability_low"], row["probability_high"]) or "n/a",
-            "predicted": outcome_names[_called(row)],
-            "call": CALLS.get((row["y_true"], _called(row)), "n/a"),
+            "predicted": outcome_names.get(row["y_pred"], "n/a"),
+            "call": CALLS.get((row["y_true"], row["y_pred"]), "n/a"),
             "fold": text_of(row["fold"]),
             "n_runs": number(row["n_runs"], 0),
             "qc_flag": text_of(row["qc_flag"]),
@@ -278,17 +287,25 @@ def people_rows(people: pd.DataFrame, outcome_names: Mapping[str, str]) -> list[
     ]
 
 
-def _called(row: Mapping[Hashable, Any]) -> str:
-    return "1" if row["positive_share"] >= 0.5 else "0"
+def spelled_apart(probability: float, threshold: float) -> str:
+    """Spell a probability with two digits, or as many more as tell it from the threshold."""
+    digits = 2
+    while (
+        digits < _MOST_DIGITS
+        and abs(probability - threshold) > _ROUNDING
+        and number(probability, digits) == number(threshold, digits)
+    ):
+        digits += 1
+    return number(probability, digits)
 
 
-def confusion(predictions: pd.DataFrame) -> dict[str, str]:
-    """Count right and wrong calls, in people: means over repeats.
+def confusion(people: pd.DataFrame) -> dict[str, str]:
+    """Count right and wrong calls, each person once.
 
     Parameters
     ----------
-    predictions
-        Rows of ``_predictions.tsv`` with outcomes as text.
+    people
+        What `per_person` gives.
 
     Returns
     -------
@@ -296,16 +313,14 @@ def confusion(predictions: pd.DataFrame) -> dict[str, str]:
         ``tp``, ``fp``, ``fn``, ``tn``, and under ``tp_share`` and so on the part of the people of
         that outcome, in percent.
     """
-    known = predictions[predictions["y_true"].notna() & predictions["y_pred"].notna()]
-    n_repeats = max(known["repeat"].nunique(), 1)
-    digits = 0 if n_repeats == 1 else 1
+    known = people[people["y_true"].notna() & people["y_pred"].notna()]
     cells = {"tp": ("1", "1"), "fp": ("0", "1"), "fn": ("1", "0"), "tn": ("0", "0")}
     counts = {
         name: int((known["y_true"].eq(true) & known["y_pred"].eq(called)).sum())
         for name, (true, called) in cells.items()
     }
     of_outcome = {name: int(known["y_true"].eq(true).sum()) for name, (true, _) in cells.items()}
-    return {name: number(count / n_repeats, digits) for name, count in counts.items()} | {
+    return {name: number(count, 0) for name, count in counts.items()} | {
         f"{name}_share": percent(count / of_outcome[name] if of_outcome[name] else float("nan"))
         for name, count in counts.items()
     }

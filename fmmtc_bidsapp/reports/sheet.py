@@ -16,7 +16,7 @@ import pandas as pd
 from fmmtc_bidsapp.bidsio.names import GroupFiles, sheet_path
 from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.reports.answer import NOT_TESTED, notices
-from fmmtc_bidsapp.reports.group_tables import text_of
+from fmmtc_bidsapp.reports.group_tables import spelled_apart, text_of
 from fmmtc_bidsapp.reports.heading import Heading, group_heading
 from fmmtc_bidsapp.reports.pages import interval, number, percent, render_page
 from fmmtc_bidsapp.reports.sheet_figures import scale, strips
@@ -119,7 +119,7 @@ def _sheet(
             "heading": heading,
             "model": application.model,
             "positive": application.positive,
-            "probability": number(person["probability"]),
+            "probability": spelled_apart(person["probability"], person["threshold"]),
             "called": _called(application, person),
             "notices": _notices(application, person),
             "sentences": _sentences(application, person),

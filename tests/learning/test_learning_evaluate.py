@@ -262,15 +262,6 @@ def test_reliability_has_five_bins_of_equal_mass_before_and_after_calibration(lo
         assert all(each.low <= each.observed_share <= each.high for each in bins)
 
 
-def test_curves_rank_people_of_all_folds_by_what_was_said_beyond_the_prevalence(logits):
-    folds = [replace(f, prevalence=0.3 + 0.1 * f.fold.fold) for f in predictions_of("net", logits)]
-    lift = np.zeros(N)
-    for f in folds:
-        lift[f.fold.test] = f.logit - np.log(f.prevalence / (1 - f.prevalence))
-    roc = next(each for each in evaluate(folds, Y, OPTIONS, 0).curves if each.kind == "roc")
-    assert np.trapezoid(roc.y, roc.x) == pytest.approx(roc_auc_score(Y, lift))
-
-
 def test_people_of_one_probability_share_a_bin_whatever_their_order():
     def bins(order):
         y, p = np.tile([0, 1], 20)[order], np.repeat([0.3, 0.7], [12, 28])[order]

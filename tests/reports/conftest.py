@@ -343,15 +343,20 @@ class GroupWriter:
     def _curves(self, files: GroupFiles) -> None:
         x = np.linspace(0, 1, 21)
         power = {"fmmtc": 0.5, "fc-logistic": 0.6, "dummy": 1.0}
-        lines = [(m, "roc", x, x**q) for m, q in power.items()]
-        lines += [(m, "pr", x, 0.5 + (1 - q) * (1 - x)) for m, q in power.items()]
+        # The mean over folds, and two folds of the main model.
+        folds = [(m, q, None) for m, q in power.items()]
+        folds += [("fmmtc", 0.4, 0), ("fmmtc", 0.65, 1)]
+        lines = [(m, "roc", x, x**q, fold) for m, q, fold in folds]
+        lines += [(m, "pr", x, 0.5 + (1 - q) * (1 - x), fold) for m, q, fold in folds]
         write_tsv(
             files.curves,
             {
-                "model": [m for m, _, a, _ in lines for _ in a],
-                "kind": [k for _, k, a, _ in lines for _ in a],
-                "x": np.concatenate([a for _, _, a, _ in lines]),
-                "y": np.concatenate([b for _, _, _, b in lines]),
+                "model": [m for m, _, a, _, _ in lines for _ in a],
+                "kind": [k for _, k, a, _, _ in lines for _ in a],
+                "repeat": [None if f is None else 0 for *_, a, _, f in lines for _ in a],
+                "fold": [f for *_, a, _, f in lines for _ in a],
+                "x": np.concatenate([a for _, _, a, _, _ in lines]),
+                "y": np.concatenate([b for _, _, _, b, _ in lines]),
             },
         )
         p = np.tile(np.linspace(0.15, 0.85, 5), 2)

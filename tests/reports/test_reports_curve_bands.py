@@ -10,7 +10,7 @@ from scipy.stats import norm
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from fmmtc_bidsapp.reports import group_bands
-from fmmtc_bidsapp.reports.group_bands import curve_bands, ranking
+from fmmtc_bidsapp.reports.group_bands import curve_bands
 
 
 def predictions(y, logit, *, fold=None, repeat=0) -> pd.DataFrame:
@@ -84,26 +84,6 @@ def test_a_person_takes_the_predictions_of_every_repeat_along(scored):
     for kind in ("roc", "pr"):
         np.testing.assert_allclose(twice[kind].low, once[kind].low)
         np.testing.assert_allclose(twice[kind].high, once[kind].high)
-
-
-def test_folds_are_ranked_by_what_was_said_beyond_the_training_share():
-    # Each fold's model knows the share of positives it was trained on, and nothing else but order.
-    y = np.array([1, 1, 0, 0, 0, 1])
-    fold = np.array(["0", "0", "0", "1", "1", "1"])
-    share = np.array([1 / 3] * 3 + [2 / 3] * 3)
-    step = np.array([0.1, 0.2, 0.0, 0.0, 0.1, 0.2])
-    table = predictions(y, np.log(share / (1 - share)) + step, fold=fold)
-    np.testing.assert_allclose(ranking(table), step, atol=1e-12)
-
-
-def test_a_fold_that_tells_nobody_apart_ranks_nobody():
-    table = predictions([1, 0, 1, 0], np.array([0.3, 0.3, 1.0, 2.0]), fold=["0", "0", "1", "1"])
-    assert (ranking(table)[:2] == 0).all()
-
-
-def test_a_finished_model_ranks_by_its_output():
-    table = predictions([1, 0], np.array([2.0, -1.0]))
-    np.testing.assert_array_equal(ranking(table), [2.0, -1.0])
 
 
 @pytest.mark.parametrize("y", [[1, 1, 1], [1, 0, 0], [0, 0]])

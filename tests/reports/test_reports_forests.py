@@ -6,7 +6,12 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from fmmtc_bidsapp.learning.evaluate import evaluate
+from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.options import EvaluationOptions
+from fmmtc_bidsapp.records import Calibration, FoldPredictions
 from fmmtc_bidsapp.reports.group_bands import Band
 from fmmtc_bidsapp.reports.group_figures import learning_curves, precision_recall, roc
 from fmmtc_bidsapp.reports.group_forests import (
@@ -110,6 +115,42 @@ def test_precision_of_a_model_that_knows_nothing_stays_at_the_share_of_positives
     points = line_of(precision_recall(curves, {"fmmtc": "FMM_TC"}, None, None))
     level = points[-1, 1]
     assert points[points[:, 0] > points[0, 0], 1].tolist() == [level] * (len(points) - 2)
+
+
+@pytest.mark.parametrize(("kind", "quoted"), [("roc", "auroc"), ("pr", "average_precision")])
+def test_the_area_under_the_line_that_is_drawn_is_the_figure_that_is_quoted(kind, quoted):
+    rng = np.random.default_rng(2)
+    y = np.arange(40) % 2
+    folds = []
+    for fold in outer_folds([str(each) for each in y], folds=4, repeats=2, seed=0):
+        # Outputs of different folds have no common scale.
+        logit = 5 * fold.fold + y[fold.test] + rng.normal(size=len(fold.test))
+        told = Calibration("sigmoid", 0.0, 0.1, 0.5)
+        folds.append(FoldPredictions("fmmtc", fold, logit, told, 0.5, 1, y[:1], train_loss=y[:1]))
+    found = evaluate(folds, y, EvaluationOptions(bootstrap=20), 0)
+    curves = pd.DataFrame(
+        [
+            {"model": each.model, "kind": each.kind, "repeat": each.repeat, "fold": each.fold,
+             "x": x, "y": height}
+            for each in found.curves
+            for x, height in zip(each.x, each.y, strict=True)
+        ]
+    )  # fmt: skip
+    draw = {
+        "roc": lambda: roc(curves, NAMES, None),
+        "pr": lambda: precision_recall(curves, NAMES, None, None),
+    }
+    svg = draw[kind]()
+    points = line_of(svg)
+    mean = curves[(curves["kind"] == kind) & curves["fold"].isna()]
+    # Of the drawing two heights are known: where the line begins and where it ends.
+    first, last = mean["y"].iloc[0], mean["y"].iloc[-1]
+    slope = (last - first) / (points[-1, 1] - points[0, 1])
+    height = first + slope * (points[:, 1] - points[0, 1])
+    width = (points[:, 0] - points[0, 0]) / (points[-1, 0] - points[0, 0])
+    (row,) = [each for each in found.metrics if each.metric == quoted]
+    assert np.trapezoid(height, width) == pytest.approx(row.mean, abs=0.003)
+    assert svg.count("stroke-opacity: 0.45") == len(folds)
 
 
 def test_a_band_is_shaded_behind_the_curve():

@@ -42,6 +42,9 @@ def predictions(y_true: str, y_pred: str, repeat: str) -> pd.DataFrame:
             "y_true": list(y_true),
             "y_pred": list(y_pred),
             "probability": [0.25 if each == "0" else 0.75 for each in y_pred],
+            "threshold": 0.5,
+            "probability_low": None,
+            "probability_high": None,
             "repeat": list(repeat),
         }
     )
@@ -117,19 +120,47 @@ def test_exclusions_are_counted_by_reason():
 
 
 def test_confusion_counts_people():
-    assert confusion(predictions("110011", "101011", "000000")) == {
+    assert confusion(per_person(predictions("110011", "101011", "000000"))) == {
         "tp": "3", "fp": "1", "fn": "1", "tn": "1",
         "tp_share": "75 %", "fp_share": "50 %", "fn_share": "25 %", "tn_share": "50 %",
     }  # fmt: skip
 
 
-def test_confusion_over_repeats_is_a_mean_and_people_are_listed_once():
-    both = pd.concat([predictions("10", "10", "00"), predictions("10", "00", "11")])
-    counts = {name: confusion(both)[name] for name in ("tp", "fp", "fn", "tn")}
-    assert counts == {"tp": "0.5", "fp": "0.0", "fn": "0.5", "tn": "1.0"}
-    people = per_person(both.assign(probability_low=float("nan"), probability_high=float("nan")))
-    assert people["probability"].tolist() == [0.5, 0.25]
-    assert people["positive_share"].tolist() == [0.5, 0.0]
+def repeated(probabilities, thresholds):
+    """One positive person, a row a repeat; each repeat calls by its own figures."""
+    rows = [
+        {
+            "participant_id": "sub-1", "session_id": None, "y_true": "1", "probability": p,
+            "threshold": t, "y_pred": "1" if p >= t else "0", "repeat": i,
+        }
+        for i, (p, t) in enumerate(zip(probabilities, thresholds, strict=True))
+    ]  # fmt: skip
+    nothing = {"probability_low": None, "probability_high": None, "fold": "0", "n_runs": 1}
+    return pd.DataFrame(rows).assign(**nothing, qc_flag="usable", out_of_distribution=None)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "thresholds", "shown", "threshold", "call"),
+    [
+        # Half of the repeats call this person positive, and the mean does not.
+        ((0.52, 0.42), (0.5, 0.5), "0.47", "0.50", "false negative"),
+        ((0.48, 0.49, 0.59), (0.5, 0.5, 0.5), "0.52", "0.50", "true positive"),
+        ((0.4, 0.6), (0.3, 0.5), "0.50", "0.40", "true positive"),
+        ((0.1, 0.2, 0.3), (0.2, 0.2, 0.2), "0.20", "0.20", "true positive"),
+        ((0.4984, 0.4984), (0.5, 0.5), "0.498", "0.500", "false negative"),
+        ((float("nan"),), (0.5,), "n/a", "0.50", "n/a"),
+    ],
+)
+def test_a_person_is_called_by_the_probability_and_the_threshold_that_are_shown(
+    probabilities, thresholds, shown, threshold, call
+):
+    people = per_person(repeated(probabilities, thresholds))
+    (row,) = people_rows(people, {"1": "yes", "0": "no"})
+    assert (row["probability"], row["call"]) == (shown, call)
+    assert threshold.startswith(row["threshold"])
+    counted = confusion(people)
+    expected = {"true positive": ("1", "0"), "false negative": ("0", "1"), "n/a": ("0", "0")}
+    assert (counted["tp"], counted["fn"]) == expected[call]
 
 
 def auroc(verdict=None, **figures):
@@ -367,9 +398,22 @@ def test_a_person_of_unknown_outcome_has_no_call():
     assert (row["call"], row["outcome"], row["is_positive"]) == ("n/a", "n/a", "na")
 
 
-def test_the_caption_of_a_curve_says_what_its_band_is(write_a_group):
+def test_the_caption_of_a_curve_says_that_its_area_is_the_quoted_figure(write_a_group):
     text = text_of(write_group_report(write_a_group.train(), "L").read_text())
-    assert text.count("participants are drawn 500 times anew (for ROC within outcome)") == 2
+    assert "mean over the held-out folds; grey: the folds of FMM_TC" in text
+    assert "The area under a line is its AUROC" in text
+    assert "The area under a line is its average precision" in text
+    assert "Shaded" not in text
+
+
+def test_curves_of_an_older_version_are_told_not_to_have_the_quoted_area(write_a_group):
+    root = write_a_group.train()
+    path = GroupFiles(root, "L").curves
+    curves = read_table(path)
+    old = curves[curves["fold"].isna()].drop(columns=["fold", "repeat"])
+    write_tsv(path, {name: old[name].tolist() for name in old})
+    text = text_of(write_group_report(root, "L").read_text())
+    assert text.count("the area under a line is not its") == 2
 
 
 def test_the_model_card_is_in_the_report_of_its_training(write_a_group):

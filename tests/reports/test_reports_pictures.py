@@ -87,17 +87,28 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Figure]:
 
 def curves() -> pd.DataFrame:
     power = {"fmmtc": 0.4, "fc-logistic": 0.7, "dummy": 1.0}
+    means = [(model, q, None) for model, q in power.items()]
+    folds = [("fmmtc", q, str(i)) for i, q in enumerate((0.25, 0.35, 0.6))]
     lines = [
-        pd.DataFrame({"model": model, "kind": "roc", "x": X, "y": X**q})
-        for model, q in power.items()
+        pd.DataFrame(
+            {"model": model, "kind": "roc", "repeat": "0", "fold": fold, "x": X, "y": X**q}
+        )
+        for model, q, fold in (*means, *folds)
     ]
     return pd.concat(lines)
 
 
 @picture
 def test_roc(drawn):
+    return drawn(group_figures, "roc", curves(), NAMES, None)
+
+
+@picture
+def test_roc_of_one_applied_model(drawn):
     band = Band(X, np.clip(X**0.4 - 0.12, 0, 1), np.clip(X**0.4 + 0.12, 0, 1))
-    return drawn(group_figures, "roc", curves(), NAMES, band)
+    alone = curves()
+    alone = alone[alone["fold"].isna() & (alone["model"] == "fmmtc")]
+    return drawn(group_figures, "roc", alone, {"fmmtc": "FMM_TC"}, band)
 
 
 @picture
