@@ -57,11 +57,13 @@ def spelled(cell: str) -> str:
     return "0" if plain == "-0" else plain
 
 
+@lru_cache(maxsize=1 << 16)
 def is_missing(value: str) -> bool:
     """Say whether a cell holds nothing."""
     return value.strip().casefold() in _MISSING
 
 
+@lru_cache(maxsize=1 << 16)
 def as_number(text: str) -> float | None:
     """Read a cell as a number; None where it is none."""
     return float(text) if _NUMBER.fullmatch(text.strip()) else None

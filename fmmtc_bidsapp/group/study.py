@@ -27,6 +27,7 @@ from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weigh
 from fmmtc_bidsapp.learning.experiments import rehearse_adjustment, rehearse_splits
 from fmmtc_bidsapp.learning.models import MODELS, baselines, check_needs, refuse_needs
 from fmmtc_bidsapp.learning.splits import check_strata, outer_folds
+from fmmtc_bidsapp.learning.twins import duplicates_line, refuse_twins
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Fold, Person
 
@@ -197,12 +198,15 @@ def warn_of_selection(plan: GroupPlan, asked: Sequence[str]) -> None:
 
 
 def _warn_of_duplicates(encoded: Encoded) -> None:
-    for each in encoded.duplicates:
-        print(
-            f"WARNING: {each.first} and {each.second} have the same scan for all one can tell "
-            f"(their connectomes correlate at {each.correlation:.4f}): an answer given away where "
-            "one is trained on and the other tested."
-        )
+    """Tell scans that are there twice, and refuse a cohort of nothing else."""
+    line = duplicates_line(
+        encoded.duplicates,
+        "have the same scan for all one can tell",
+        "That is an answer given away where one is trained on and the other tested.",
+    )
+    if line:
+        print(f"WARNING: {line}")
+    refuse_twins(encoded.examples.keys, encoded.duplicates)
 
 
 def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:

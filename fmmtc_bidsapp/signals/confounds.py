@@ -18,7 +18,6 @@ __all__ = [
     "components_by_mask",
     "current_name",
     "framewise_displacement",
-    "knows_tissues",
     "relative_rms_mm",
     "standardised_dvars",
     "summarise",
@@ -138,23 +137,6 @@ def components_by_mask(names: Iterable[str], masks: Mapping[str, str]) -> dict[s
             named[f"{prefix}_comp_cor_{seen[prefix]:02d}"] = name
             seen[prefix] += 1
     return named
-
-
-def knows_tissues(names: Iterable[str], masks: Mapping[str, str]) -> bool:
-    """Say whether a table is of an fMRIPrep that told CompCor's tissues apart, as since 1.4.
-
-    Parameters
-    ----------
-    names
-        Columns as they stand in the table.
-    masks
-        ``CSF``, ``WM`` or ``combined`` by the name of a column; empty too where a sidecar was lost.
-    """
-    # Since 1.4, too, tables have the derivatives and squares of motion and tissue signals.
-    return bool(masks) or any(
-        name.endswith(("_derivative1", "_power2")) or re.fullmatch(r"[cw]_comp_cor_\d+", name)
-        for name in names
-    )
 
 
 def framewise_displacement(confounds: Mapping[str, Floats]) -> Floats | None:

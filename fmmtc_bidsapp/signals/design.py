@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from fmmtc_bidsapp.signals.confounds import (
     canonical,
     components_by_mask,
     current_name,
-    knows_tissues,
     summarise,
 )
 
@@ -64,58 +63,33 @@ def read_design(
     table |= {name: table.pop(column) for name, column in by_mask.items()}
     design: dict[str, Floats] = {}
     notes: list[str] = []
-    tissues = knows_tissues(confounds, masks)
     for regressor in strategy.regressors:
-        names = _find(regressor, table, tissues=tissues)
+        names = _find(regressor, table)
         if not names:
             notes += _absent(regressor, strategy, table, tr_s)
-        notes += _other_than_meant(regressor, names)
         design |= {name: _filled(name, table[name]) for name in names}
     return design, (*notes, *_provenance(design, confounds, by_mask))
 
 
-def _find(regressor: Regressor, table: Iterable[str], *, tissues: bool) -> list[str]:
+def _find(regressor: Regressor, table: Iterable[str]) -> list[str]:
     """List the columns of the first set of patterns of which every one finds a column."""
-    names = list(table)
-    first, *others = regressor.alternatives
-    # Components without a tissue stand in for those with one only where there were no others.
-    allowed = [each for each in others if not (tissues and each[0].startswith("a_comp_cor"))]
-    for patterns in (first, *allowed):
-        found = [[name for name in names if re.fullmatch(each, name)] for each in patterns]
+    for patterns in regressor.alternatives:
+        found = [[name for name in table if re.fullmatch(each, name)] for each in patterns]
         if all(found):
-            return [name for names_of_one in found for name in names_of_one]
+            return [name for names in found for name in names]
     return []
-
-
-def _other_than_meant(regressor: Regressor, names: Sequence[str]) -> list[str]:
-    """Say which columns of a regressor with alternatives are not there, and what was taken."""
-    if not names or len(regressor.alternatives) == 1:
-        return []
-    lacking = []
-    for pattern in regressor.alternatives[0]:
-        n_found = sum(re.fullmatch(pattern, name) is not None for name in names)
-        last = re.search(r"\[0-(\d)\]$", pattern)
-        n_meant = 1 if last is None else int(last[1]) + 1
-        if n_found < n_meant:
-            lacking.append(f"{n_found} of {n_meant} columns" if last else "no column")
-            lacking[-1] += f" {pattern}"
-    if not lacking:
-        return []
-    return [f"{regressor.title}: {', '.join(lacking)}; taken were {summarise(names)}"]
 
 
 def _absent(
     regressor: Regressor, strategy: Strategy, table: Mapping[str, Floats], tr_s: float | None
 ) -> list[str]:
     if not regressor.optional:
-        shown = dict.fromkeys(_shown(each, table) for each in regressor.alternatives)
-        wanted = " or ".join(each for each in shown if each)
+        wanted = " or ".join(_shown(each, table) for each in regressor.alternatives)
         raise InputError(
             f"The strategy {strategy.name} needs {regressor.title}, but the confounds table has no "
             f"column for {wanted}. It has {summarise(table)}. Choose another --denoise-strategy, "
             "or give the table that has them (for ICA-AROMA: --derivatives aroma=DIR with "
-            "fMRIPost-AROMA's output; for components of fMRIPrep 1.4 to 20.2: the table's .json, "
-            "which says which tissue each is of)."
+            "fMRIPost-AROMA's output)."
         )
     if "cosine" not in regressor.title:
         return [f"no column for {regressor.title}"]

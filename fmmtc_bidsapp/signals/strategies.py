@@ -33,9 +33,6 @@ _COMPONENTS = Regressor(
     "five CSF and five white matter components",
     (
         ("c_comp_cor_0[0-4]", "w_comp_cor_0[0-4]"),
-        # A person without one of the tissues keeps the other's.
-        ("w_comp_cor_0[0-4]",),
-        ("c_comp_cor_0[0-4]",),
         # Before 1.4 there were six, of both tissues together; no sidecar says so.
         ("a_comp_cor_0[0-5]",),
     ),

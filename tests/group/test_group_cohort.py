@@ -166,3 +166,16 @@ def test_a_folder_of_others_cannot_be_written_and_that_is_found_without_writing(
         refuse_unwritable(tmp_path / "new" / "er", "output folder")
     assert str(tmp_path) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cohort_of_copies_of_one_scan_ends_with_a_sentence_and_no_result(
+    say: Say, study: Path, tmp_path: Path
+) -> None:
+    first, *others = sorted((study / "derivatives").rglob("sub-*_timeseries.tsv"))
+    for path in others:
+        path.write_bytes(first.read_bytes())
+    code, said = say("--encoder", "none", dry=False)
+    assert code == 65
+    assert said.count("WARNING: 66 pairs of 12 people have the same scan") == 1
+    assert "All 12 people have the same scan as somebody else" in said
+    assert not list((tmp_path / "out").rglob("*predictions*"))

@@ -104,14 +104,6 @@ def test_regressors_are_summed_up_over_runs():
     assert regressors_in_words([[], []]) == ""
 
 
-def test_components_are_counted_by_tissue_as_they_were_taken():
-    both = [f"{tissue}_comp_cor_0{rank}" for tissue in "cw" for rank in range(5)]
-    assert regressors_in_words([both, both[5:]]) == (
-        "0 to 5 aCompCor components of CSF [@behzadi2007] and 5 aCompCor components of white "
-        "matter [@behzadi2007]"
-    )
-
-
 def test_a_transform_is_named_with_templateflow(write_a_run):
     told = {"AtlasTransform": "tpl-A_from-B_xfm.h5", "AtlasSpace": "MNI152NLin6Asym"}
     write_a_run.run(sidecar=told | {"AtlasResampling": "nearest through tpl-A_from-B_xfm.h5"})

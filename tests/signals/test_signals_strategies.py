@@ -87,57 +87,6 @@ def test_acompcor_takes_five_components_of_each_tissue_or_the_old_six(shared, ve
     assert any("is a_comp_cor_" in note for note in notes) == (version == "20.1.0")
 
 
-@pytest.mark.parametrize("version", ["20.1.0", "21.0.2", "24.1.1"])
-@pytest.mark.parametrize(("lost", "kept", "words"), [("c", "w", "CSF"), ("w", "c", "WM")])
-def test_where_one_tissue_has_no_components_the_others_are_taken_and_told(
-    shared, version, lost, kept, words
-):
-    confounds, masks = real(shared, version)
-    gone = {name for name in confounds if name.startswith(f"{lost}_comp_cor")}
-    gone |= {name for name in confounds if masks.get(name) == words}
-    table = {name: values for name, values in confounds.items() if name not in gone}
-    left = {name: mask for name, mask in masks.items() if name in table}
-    design, notes = read_design(STRATEGIES_TABLE["acompcor"], table, masks=left, tr_s=2.0)
-    components = [name for name in design if "_comp_cor_" in name]
-    assert components == [f"{kept}_comp_cor_0{rank}" for rank in range(5)]
-    assert any(
-        f"0 of 5 columns {lost}_comp_cor_0[0-4]; taken were {kept}_comp_cor (5)" in note
-        for note in notes
-    )
-
-
-@pytest.mark.parametrize("version", ["20.1.0", "24.1.1"])
-def test_combined_components_never_stand_in_where_tissues_are_told_apart(shared, version):
-    confounds, masks = real(shared, version)
-    tissues = {name for name in confounds if re.match("[cw]_comp_cor", name)}
-    tissues |= {name for name in confounds if masks.get(name) in ("CSF", "WM")}
-    table = {name: values for name, values in confounds.items() if name not in tissues}
-    # What is left are components of both tissues together.
-    table["a_comp_cor_00"] = next(iter(table.values()))
-    left = {name: mask for name, mask in masks.items() if name in table}
-    with pytest.raises(InputError, match="needs five CSF and five white matter components"):
-        read_design(STRATEGIES_TABLE["acompcor"], table, masks=left, tr_s=2.0)
-
-
-def test_components_whose_sidecar_was_lost_are_refused_and_not_taken_for_combined_ones(shared):
-    confounds, _ = real(shared, "20.1.0")
-    with pytest.raises(InputError, match=r"the table's \.json, which says which tissue"):
-        read_design(STRATEGIES_TABLE["acompcor"], confounds, masks={}, tr_s=2.0)
-
-
-def test_the_six_components_of_before_1_4_are_told(shared):
-    _, notes = taken("acompcor", shared, "1.1.4")
-    assert any("taken were a_comp_cor (6)" in note for note in notes)
-    assert not any("taken were" in note for note in taken("acompcor", shared, "24.1.1")[1])
-
-
-def test_fewer_components_than_meant_are_told(shared):
-    confounds, masks = real(shared, "24.1.1")
-    table = {n: v for n, v in confounds.items() if n not in ("c_comp_cor_03", "c_comp_cor_04")}
-    _, notes = read_design(STRATEGIES_TABLE["acompcor"], table, masks=masks, tr_s=2.0)
-    assert any("3 of 5 columns c_comp_cor_0[0-4]" in note for note in notes)
-
-
 def test_components_taken_by_mask_are_those_of_the_sidecar(shared):
     design, _ = taken("acompcor", shared, "20.1.0")
     confounds, masks = real(shared, "20.1.0")
