@@ -355,6 +355,18 @@ _LEAST_PERMUTATIONS = 19
 """From which on the smallest p, 1 / (shuffles + 1), is 0.05."""
 
 
+def _check_permutations(flag: str, value: str) -> None:
+    if value == "auto":
+        return
+    if not value.isdecimal():
+        raise UsageError(f"{flag} is {value!r}; it must be auto or a whole number from 0 on.")
+    if 0 < int(value) < _LEAST_PERMUTATIONS:
+        raise UsageError(
+            f"{flag} is {value}: the smallest p of so few shuffles is {1 / (int(value) + 1):.3f}, "
+            f"which is never evidence. Give {_LEAST_PERMUTATIONS} or more, or 0 for none."
+        )
+
+
 @dataclass(frozen=True)
 class ProtocolOptions:
     """What is fitted and how it is put to the test; nothing here changes a single fit."""
@@ -382,22 +394,19 @@ class ProtocolOptions:
     """Shuffles of the outcome behind the verdict: a number, or auto: 999 for models without epochs,
     for networks 99 on CUDA and 0 on a CPU."""
 
+    network_permutations: str = "auto"
+    """Shuffles for networks, where they differ: a number, or auto, as --permutations says. With
+    --permutations 99 --network-permutations 0 only models without epochs are tested, in seconds."""
+
     def __post_init__(self) -> None:
         _check_choices(self)
-        if self.permutations != "auto" and not self.permutations.isdecimal():
-            raise UsageError(
-                f"--permutations is {self.permutations!r}; it must be auto or a whole number from "
-                "0 on."
-            )
-        if self.permutations != "auto" and 0 < int(self.permutations) < _LEAST_PERMUTATIONS:
-            raise UsageError(
-                f"--permutations is {self.permutations}: the smallest p of so few shuffles is "
-                f"{1 / (int(self.permutations) + 1):.3f}, which is never evidence. Give "
-                f"{_LEAST_PERMUTATIONS} or more, or 0 for none."
-            )
+        _check_permutations("--permutations", self.permutations)
+        _check_permutations("--network-permutations", self.network_permutations)
 
     def n_permutations(self, *, is_network: bool, device: str) -> int:
         """Count the shuffles that one model is put to."""
+        if is_network and self.network_permutations != "auto":
+            return int(self.network_permutations)
         if self.permutations != "auto":
             return int(self.permutations)
         if not is_network:

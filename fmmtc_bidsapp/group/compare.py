@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles
@@ -32,8 +32,13 @@ __all__ = ["across_arms", "asked_to_compare", "compare", "compared_models", "lin
 _ACROSS = "fit across arms"
 
 
-def compare(plan: GroupPlan) -> list[Outcome]:
+def compare(plan: GroupPlan, answer_first: Callable[[], None]) -> list[Outcome]:
     """Fit the models of the paper's tables on the same folds, and judge them; no bundle is kept.
+
+    Parameters
+    ----------
+    plan, answer_first
+        As in `fmmtc_bidsapp.group.train.train`.
 
     Raises
     ------
@@ -63,7 +68,7 @@ def compare(plan: GroupPlan) -> list[Outcome]:
     evaluation = judge_study(study, fits, rows=rows, across=across)
     about, files = about_study(study, fits), GroupFiles(plan.output_dir, plan.label)
     write_study(files, study, fits, evaluation, about)
-    explained = explain_and_write(files, study, fits, evaluation)
+    explained = explain_and_write(files, study, fits, evaluation, answer_first)
     return [*outcomes(study, [fits, *more]), *broken, *explained]
 
 

@@ -6,7 +6,7 @@ computed of one without evidence that it predicts, unless ``--show-unsupported-m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,9 @@ def _explained(models: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in wanted if name in models)
 
 
-def explain(study: Study, fits: Fits, evaluation: Evaluation) -> Explained:
+def explain(
+    study: Study, fits: Fits, evaluation: Evaluation, answer_first: Callable[[], None]
+) -> Explained:
     """Explain the main model, and the linear one beside it, where they predict.
 
     Parameters
@@ -106,6 +108,8 @@ def explain(study: Study, fits: Fits, evaluation: Evaluation) -> Explained:
         Who was analysed, and what was fitted and kept.
     evaluation
         What is said of the models.
+    answer_first
+        Called before anything is computed; not at all where nothing is.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def explain(study: Study, fits: Fits, evaluation: Evaluation) -> Explained:
     if study.plan.explain.explain == _NOTHING:
         return Explained()
     try:
-        return _explain(study, fits, evaluation, main)
+        return _explain(study, fits, evaluation, main, answer_first)
     except AppError as error:
         return Explained(
             Explanation(held_back=f"it could not be computed ({error})"),
@@ -126,7 +130,13 @@ def explain(study: Study, fits: Fits, evaluation: Evaluation) -> Explained:
         )
 
 
-def _explain(study: Study, fits: Fits, evaluation: Evaluation, main: str) -> Explained:
+def _explain(
+    study: Study,
+    fits: Fits,
+    evaluation: Evaluation,
+    main: str,
+    answer_first: Callable[[], None],
+) -> Explained:
     options = study.plan.explain
     verdicts = {each.model: each.verdict for each in evaluation.tests}
     unsupported = verdicts[main] != _EVIDENCE
@@ -148,6 +158,7 @@ def _explain(study: Study, fits: Fits, evaluation: Evaluation, main: str) -> Exp
         for name in _explained(fits.models)
         if name not in left_out and (why := why_no_step(name, options))
     }
+    answer_first()
     atlas = read_study_atlas(study)
     steps, ended, failures = _run(study, [each for each in fits.kept if each.model not in left_out])
     rows: list[MapRow] = []

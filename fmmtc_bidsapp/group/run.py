@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from fmmtc_bidsapp.bidsio.dataset import run_id_after
 from fmmtc_bidsapp.bidsio.names import GroupFiles, citation, outcomes_log
@@ -71,11 +72,11 @@ def _close(plan: GroupPlan, outcomes: list[Outcome]) -> int:
 
 
 def _train(plan: GroupPlan) -> list[Outcome]:
-    return _and_report(plan, train(plan))
+    return _and_report(plan, train(plan, partial(_answer_first, plan)))
 
 
 def _compare(plan: GroupPlan) -> list[Outcome]:
-    return _and_report(plan, compare(plan))
+    return _and_report(plan, compare(plan, partial(_answer_first, plan)))
 
 
 def _apply(plan: GroupPlan) -> list[Outcome]:
@@ -90,6 +91,17 @@ def _and_report(plan: GroupPlan, analysed: list[Outcome]) -> list[Outcome]:
     print(f"Predictions: {files.predictions}")
     _say_where(files)
     return outcomes
+
+
+def _answer_first(plan: GroupPlan) -> None:
+    """Write the report before explanations are computed, and say the answer.
+
+    What fails here fails again in the report that follows the explanations, and is told then.
+    """
+    files = GroupFiles(plan.output_dir, plan.label)
+    _note_results(plan, files)
+    if not _report(plan):
+        print(f"Report:      {files.report} (explanations follow)", flush=True)
 
 
 def _note_results(plan: GroupPlan, files: GroupFiles) -> None:
@@ -117,6 +129,9 @@ def _report(plan: GroupPlan) -> list[Outcome]:
     log_dir = GroupFiles(plan.output_dir, plan.label).log_dir(plan.run_id)
     workflow = report_workflow(plan, log_dir)
     failures = run_workflow(workflow, plan.resources, title="report").failures
+    if "report" not in {each.node for each in failures}:
+        answer = node_file(workflow, "report", "answer.txt").read_text(encoding="utf-8")
+        print(f"Answer:      {answer}", flush=True)
     return [Outcome(each.node, "failed", each.message, error_code(each.error)) for each in failures]
 
 

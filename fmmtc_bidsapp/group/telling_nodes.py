@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
 )
 
 from fmmtc_bidsapp.group.quality import write_quality
-from fmmtc_bidsapp.reports.group import write_group_report
+from fmmtc_bidsapp.reports.group import group_answer, write_group_report
 from fmmtc_bidsapp.reports.methods import write_citation
 from fmmtc_bidsapp.reports.sheet import write_sheets
 
@@ -47,13 +47,22 @@ class _ReportInput(BaseInterfaceInputSpec):
     label = traits.Str(mandatory=True)
 
 
+class _ReportOutput(TraitedSpec):
+    answer = File(exists=True, desc="the answer in one sentence")
+
+
 class Report(SimpleInterface):
     """The group's HTML report, from the written files."""
 
     input_spec = _ReportInput
+    output_spec = _ReportOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        write_group_report(Path(self.inputs.output_dir), self.inputs.label)
+        output_dir, label = Path(self.inputs.output_dir), self.inputs.label
+        write_group_report(output_dir, label)
+        answer = Path(runtime.cwd) / "answer.txt"
+        answer.write_text(group_answer(output_dir, label), encoding="utf-8")
+        self._results["answer"] = str(answer)
         return runtime
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,8 +34,15 @@ __all__ = [
 ]
 
 
-def train(plan: GroupPlan) -> list[Outcome]:
+def train(plan: GroupPlan, answer_first: Callable[[], None]) -> list[Outcome]:
     """Train the models that are asked for and their baselines, judge them, and keep the first.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    answer_first
+        Called when everything but the explanations is written, and some are to be computed.
 
     Raises
     ------
@@ -66,7 +73,10 @@ def train(plan: GroupPlan) -> list[Outcome]:
         keep_bundle(files, study, fits, evaluation, about)
     else:
         withdraw_bundle(files.bundle_dir)
-    return [*outcomes(study, [fits]), *explain_and_write(files, study, fits, evaluation)]
+    return [
+        *outcomes(study, [fits]),
+        *explain_and_write(files, study, fits, evaluation, answer_first),
+    ]
 
 
 def asked_to_train(plan: GroupPlan) -> tuple[str, ...]:
@@ -177,7 +187,11 @@ def write_study(
 
 
 def explain_and_write(
-    files: GroupFiles, study: Study, fits: Fits, evaluation: Evaluation
+    files: GroupFiles,
+    study: Study,
+    fits: Fits,
+    evaluation: Evaluation,
+    answer_first: Callable[[], None],
 ) -> list[Outcome]:
     """Explain what was fitted, and write it; the last thing that an analysis computes.
 
@@ -190,6 +204,8 @@ def explain_and_write(
         Names of the group's files.
     study, fits, evaluation
         As in `write_study`, which comes first.
+    answer_first
+        As in `train`.
 
     Returns
     -------
@@ -197,6 +213,6 @@ def explain_and_write(
         How what failed of it ended.
     """
     results.withdraw_stale_explanation(files)
-    explained = explain(study, fits, evaluation)
+    explained = explain(study, fits, evaluation, answer_first)
     results.write_explanation(files, explained.explanation, explained.about, explained.image)
     return explained.outcomes

@@ -42,7 +42,7 @@ from fmmtc_bidsapp.reports.model_card import card_html
 from fmmtc_bidsapp.reports.pages import methods_html, number, render_page
 from fmmtc_bidsapp.reports.written import read_json, read_table
 
-__all__ = ["write_group_report"]
+__all__ = ["group_answer", "write_group_report"]
 
 _BASELINES = ("fc-logistic", "covariates", "dummy")
 _MOST_LINES = 4
@@ -99,6 +99,12 @@ def write_group_report(output_dir: Path, label: str) -> Path:
     )
     write_text(files.report, html)
     return files.report
+
+
+def group_answer(output_dir: Path, label: str) -> str:
+    """Read the answer of a group analysis from its tables: the sentence that opens the report."""
+    analysis = read_analysis(GroupFiles(output_dir, label))
+    return _answer(analysis, analysis.main_name)
 
 
 def _opening(analysis: Analysis, explanation: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -124,13 +124,18 @@ class Analysed:
     study: Study
     fits: Fits
 
-    def explained(self, verdict: str = YES, companion: str = YES) -> Explained:
+    def explained(
+        self,
+        verdict: str = YES,
+        companion: str = YES,
+        answer_first: Callable[[], None] = lambda: None,
+    ) -> Explained:
         verdicts = {self.fits.models[0]: verdict, "fc-logistic": companion}
         tests = [
             PermutationTest(name, 0.9, 19, 0.05, 0.05, said) for name, said in verdicts.items()
         ]
         evaluation = Evaluation((), (), (), "", 0.1, tests=tuple(tests))
-        return explain(self.study, self.fits, evaluation)
+        return explain(self.study, self.fits, evaluation, answer_first)
 
     def nodes(self, graph: str) -> dict[str, int]:
         """Date of every node's result, by the node's name."""
@@ -295,6 +300,20 @@ def test_without_evidence_nothing_is_computed_and_the_tables_say_why(tmp_path, v
     assert not files.attribution_map.exists()
 
 
+def test_the_answer_is_given_before_anything_is_explained_and_only_where_something_is(tmp_path):
+    analysed = analyse(tmp_path, ("ridge-fc",), ExplainOptions(explain="parcels", null_maps="0"))
+    computed: list[int] = []
+
+    def answer_first() -> None:
+        computed.append(len(analysed.nodes("explain")))
+
+    analysed.explained(NO, answer_first=answer_first)
+    assert computed == []
+    analysed.explained(YES, answer_first=answer_first)
+    assert computed == [0]
+    assert len(analysed.nodes("explain")) > 0
+
+
 def test_a_flag_shows_maps_that_nothing_supports_and_says_so(tmp_path):
     options = ExplainOptions(null_maps="0", show_unsupported_maps=True)
     analysed = analyse(tmp_path, ["ridge-fc", "fc-logistic"], options)
@@ -399,7 +418,7 @@ def test_what_is_judged_is_written_before_anything_is_explained(tmp_path, monkey
     monkeypatch.setattr(train, "keep_bundle", lambda *_: done.append("bundle"))
     monkeypatch.setattr(train, "explain", killed)
     with pytest.raises(KeyboardInterrupt):
-        train.train(analysed.study.plan)
+        train.train(analysed.study.plan, lambda: None)
     assert done == ["tables", "bundle"]
     assert not files.attributions.exists()
 

@@ -258,6 +258,16 @@ def test_networks_are_shuffled_by_default_only_on_a_gpu():
         ProtocolOptions(permutations="many")
 
 
+def test_networks_can_be_left_untested_where_models_without_epochs_are_tested():
+    options = ProtocolOptions(permutations="99", network_permutations="0")
+    assert options.n_permutations(is_network=False, device="cuda") == 99
+    assert options.n_permutations(is_network=True, device="cuda") == 0
+    alike = ProtocolOptions(permutations="99")
+    assert alike.n_permutations(is_network=True, device="cpu") == 99
+    with pytest.raises(UsageError, match=r"--network-permutations is 5.*Give 19 or more"):
+        ProtocolOptions(network_permutations="5")
+
+
 def test_shuffles_too_few_for_a_small_p_are_wrong_use():
     assert ProtocolOptions(permutations="0").permutations == "0"
     for few in ("1", "18"):
