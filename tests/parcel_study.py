@@ -42,7 +42,7 @@ def write_parcel_study(folder: Path, people: int = 12, effect: float = 1.0, seed
     derivatives = folder / "derivatives" / "parcels"
     derivatives.mkdir(parents=True)
     for place, kind in ((folder, "raw"), (derivatives, "derivative")):
-        about = {"Name": "Tiny", "BIDSVersion": "1.11.1", "DatasetType": kind}
+        about = {"Name": f"Tiny {seed}", "BIDSVersion": "1.11.1", "DatasetType": kind}
         (place / "dataset_description.json").write_text(json.dumps(about))
     table.to_csv(folder / "participants.tsv", sep="\t", index=False)
     sidecar = json.dumps({"RepetitionTime": 2.0, "SamplingFrequency": 0.5})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,13 +138,164 @@ def test_the_methods_text_alone_is_written_anew_and_shown(
     assert written(place / "out") == results
 
 
-def test_the_bundle_knows_nobody_it_was_trained_on_and_says_so(place: Path) -> None:
-    assert main(application(place, "study", "same")) == 0
-    about = json.loads(
-        GroupFiles(place / "same", "applied").metrics.with_suffix(".json").read_text()
-    )
-    assert "people who must not be among those it was trained on" in about["Validation"]
-    assert "which the bundle cannot tell" in about["Validation"]
-    # 16 people are too few for it, and the reason stands there.
-    assert about["Recalibration"] == {}
-    assert len(about["RecalibrationRefused"]) == 2
+def test_nobody_is_validated_on_whom_the_model_was_trained_on(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(application(place, "study", "same")) == 65
+    assert "All of these 16 people are left out" in capsys.readouterr().err
+    assert not (place / "same" / "group").exists()
+    assert main(application(place, "study", "same", "--dry-run")) == 65
+
+
+def people_of(study: Path) -> list[str]:
+    return read(study / "participants.tsv")["participant_id"].tolist()
+
+
+def copy_person(study: Path, name: str, out: Path, new: str, noise: float = 0.0) -> None:
+    """Copy one person's series under another name, with other digits."""
+    (path,) = (study / "derivatives" / "parcels" / name).rglob("*timeseries.tsv")
+    folder = out / "derivatives" / "parcels" / new / "func"
+    folder.mkdir(parents=True)
+    series = pd.read_csv(path, sep="\t")
+    series += noise * np.random.default_rng(0).standard_normal(series.shape)
+    series.to_csv(folder / path.name.replace(name, new), sep="\t", index=False)
+
+
+@pytest.fixture(scope="module")
+def mixed(place: Path) -> Path:
+    """Write 4 training people whose data were made anew, 4 under other labels, 24 new ones."""
+    study, others, out = place / "study", place / "others", place / "mixed"
+    (out / "derivatives" / "parcels").mkdir(parents=True)
+    for below in (".", "derivatives/parcels"):
+        about = (study / below / "dataset_description.json").read_text()
+        (out / below / "dataset_description.json").write_text(about)
+    stem = "derivatives/parcels/task-rest_atlas-Tiny_stat-mean_timeseries.json"
+    (out / stem).write_text((study / stem).read_text())
+    trained, new = people_of(study), people_of(others)
+    for name in trained[:4]:
+        copy_person(study, name, out, name, noise=0.5)
+    for name in trained[4:8]:
+        copy_person(study, name, out, name.replace("sub-", "sub-again"), noise=1e-5)
+    for name in new[:24]:
+        copy_person(others, name, out, name.replace("sub-", "sub-new"))
+    table = read(others / "participants.tsv").iloc[:24]
+    table["participant_id"] = table["participant_id"].str.replace("sub-", "sub-new")
+    table.to_csv(out / "participants.tsv", sep="\t", index=False)
+    return out
+
+
+def test_training_people_are_left_out_by_label_and_by_scan_and_the_report_says_so(
+    place: Path, mixed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(application(place, "mixed", "mixed-out")) == 0
+    files = GroupFiles(place / "mixed-out", "applied")
+    exclusions = read(files.exclusions)
+    left_out = exclusions[exclusions["stage"] == "training"]
+    trained = people_of(place / "study")
+    again = [name.replace("sub-", "sub-again") for name in trained[4:8]]
+    assert left_out["participant_id"].tolist() == [*trained[:4], *again]
+    assert left_out["reason"].str.contains("trained on").all()
+    predicted = read(files.predictions)["participant_id"]
+    assert len(predicted) == 24
+    assert predicted.str.startswith("sub-new").all()
+    said = capsys.readouterr().out
+    assert "4 of 32 people are left out" in said
+    assert "4 of 28 people are left out" in said
+    assert "On 24 new people (8 of the training people left out)" in files.report.read_text()
+    about = json.loads(files.metrics.with_suffix(".json").read_text())
+    assert (about["N"], about["TrainingPeopleLeftOut"]) == (24, 8)
+    assert about["Validation"].startswith("external: ")
+
+
+def test_a_bundle_of_the_older_format_says_what_it_does_not_know(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(place / "trained" / "models" / "fmmtc", older)
+    (older / "people.json").unlink()
+    config = json.loads((older / "config.json").read_text()) | {"format": 2}
+    for name in ("negative_value", "positive_meaning", "negative_meaning", "seal"):
+        del config[name]
+    del config["sha256"]["people.json"]
+    seal_config(older, config)
+    given = application(place, "study", str(tmp_path / "out"), "--work-dir", str(tmp_path))
+    given[given.index("--model") + 1] = str(older)
+    assert main(given) == 0
+    said = capsys.readouterr().out
+    assert "whether these people were in training is not known" in said
+    assert "--positive-value has the model judged" in said
+    files = GroupFiles(tmp_path / "out", "applied")
+    assert read(files.predictions)["y_true"].isna().all()
+    assert not files.metrics.exists()
+    assert main([*given, "--label", "judged", "--positive-value", "1"]) == 0
+    judged = GroupFiles(tmp_path / "out", "judged")
+    about = json.loads(judged.metrics.with_suffix(".json").read_text())
+    assert "it is not known whether they were in training" in about["Validation"]
+    assert "external validation on" not in about["Verdict"]
+    page = judged.report.read_text()
+    assert "16 people, of whom it is not known whether they were in training," in page
+
+
+def seal_config(folder: Path, config: dict) -> None:
+    """Write a configuration with the digest of itself, as whoever changes it can."""
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    config |= {"seal": hashlib.sha256(text.encode()).hexdigest()}
+    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def test_the_bundle_names_nobody(place: Path) -> None:
+    bundle = place / "trained" / "models" / "fmmtc"
+    for path in bundle.iterdir():
+        assert not any(name.encode() in path.read_bytes() for name in people_of(place / "study"))
+
+
+def test_a_table_coded_in_another_way_is_refused_until_the_user_says_how(
+    place: Path, files: GroupFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = place / "others" / "participants.tsv"
+    before = path.read_text()
+    try:
+        recoded = read(path)
+        recoded["response"] += 1
+        recoded.to_csv(path, sep="\t", index=False)
+        assert main(application(place, "others", "recoded")) == 2
+        assert "trained with response: 1 counts as positive, 0" in capsys.readouterr().err
+        assert not (place / "recoded").exists()
+        assert main(application(place, "others", "recoded", "--positive-value", "2")) == 0
+    finally:
+        path.write_text(before)
+    said = capsys.readouterr().out
+    assert "Outcome response: 2 counts as positive, 1 as negative." in said
+    found = GroupFiles(place / "recoded", "applied").metrics
+    pd.testing.assert_frame_equal(read(found), read(files.metrics))
+    about = json.loads(found.with_suffix(".json").read_text())
+    assert (about["PositiveValue"], about["NegativeValue"]) == ("2", "1")
+    assert about["TrainedWith"]["NegativeValue"] == "0"
+
+
+def test_a_new_person_with_an_age_far_off_is_marked(place: Path, tmp_path: Path) -> None:
+    plugin = ("--use-plugin", place / "plugin.yml")
+    words = ("--network", "ridge", "--permutations", "0", "--covariates", "age", "--adjust")
+    command = group_command(place / "study", tmp_path / "adjusted", tmp_path, *words, *plugin)
+    assert main(command[3:]) == 0
+    path = place / "others" / "participants.tsv"
+    before = path.read_text()
+    try:
+        table = read(path)
+        table.loc[6, "age"] = -999
+        table.to_csv(path, sep="\t", index=False)
+        given = application(place, "others", str(tmp_path / "out"), "--work-dir", str(tmp_path))
+        given[given.index("--model") + 1] = str(tmp_path / "adjusted" / "models" / "fmmtc")
+        assert main(given) == 0
+    finally:
+        path.write_text(before)
+    files = GroupFiles(tmp_path / "out", "applied")
+    flags = read(files.predictions).set_index("participant_id")["out_of_distribution"]
+    assert "age -999, trained on 2" in flags["sub-07"]
+    ranges = read(files.ranges).query("measure == 'covariate_age'").set_index("participant_id")
+    ages = read(place / "study" / "participants.tsv")["age"]
+    assert ranges.loc["sub-07", "found"] == -999
+    low, high = ranges.loc["sub-01", ["training_low", "training_high"]]
+    assert (low, high) == (ages.min(), ages.max())
+    notice = json.loads(files.metrics.with_suffix(".json").read_text())["Notice"]
+    assert "age is -999 for 1 of 44 people" in notice

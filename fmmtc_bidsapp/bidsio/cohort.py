@@ -19,6 +19,7 @@ from fmmtc_bidsapp.bidsio.eligibility import (
     listed_steps,
 )
 from fmmtc_bidsapp.bidsio.matrices import find_matrices, holds_matrices
+from fmmtc_bidsapp.bidsio.meanings import Meanings
 from fmmtc_bidsapp.bidsio.origin import join_origins, read_origin
 from fmmtc_bidsapp.bidsio.person_ids import unmatched
 from fmmtc_bidsapp.bidsio.query import Query, identity
@@ -53,6 +54,8 @@ class Cohort:
     """Of the covariates of its people."""
     origin: Origin = field(default_factory=Origin)
     """Of the images behind its scans."""
+    meanings: Mapping[str, Meanings] = field(default_factory=dict)
+    """Of the covariates' values, where the JSON beside a table describes them."""
 
     @property
     def has_series(self) -> bool:
@@ -149,6 +152,7 @@ def read_cohort(
         divisions=eligible.divisions,
         covariate_names=options.covariates,
         origin=_origin(folder, bids_dir, scans),
+        meanings=eligible.meanings,
     )
 
 

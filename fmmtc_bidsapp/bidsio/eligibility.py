@@ -9,7 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.cells import NOT_AVAILABLE, is_missing, lookalikes, spelled
-from fmmtc_bidsapp.bidsio.outcome import outcome_coding
+from fmmtc_bidsapp.bidsio.meanings import Meanings, read_meanings
+from fmmtc_bidsapp.bidsio.outcome import (
+    OutcomeCoding,
+    outcome_coding,
+    outcome_coding_of_training,
+)
 from fmmtc_bidsapp.bidsio.person_ids import first_ids, likely_cause
 from fmmtc_bidsapp.bidsio.tables import Row, participant_id, read_rows
 from fmmtc_bidsapp.errors import InputError, UsageError
@@ -57,6 +62,8 @@ class Divisions:
     """None where no outcome was asked for."""
     arm: Mapping[str, str] | None = None
     """None where no arms were asked for."""
+    coding: OutcomeCoding | None = None
+    """Which value of the target is which outcome; None where no outcome was asked for."""
 
     def count(self, step: str, people: Collection[str]) -> EligibilityStep:
         """Count some participants."""
@@ -96,6 +103,8 @@ class Eligible:
     divisions: Divisions = field(default_factory=Divisions)
     others: LabelRow | None = None
     """What is known of people that no table names; None where they are not admitted."""
+    meanings: Mapping[str, Meanings] = field(default_factory=dict)
+    """Of the covariates' values, where the JSON beside a table describes them."""
 
 
 def read_eligible(
@@ -106,7 +115,7 @@ def read_eligible(
     subset_by: str | None = None,
     participants: Sequence[str] = (),
     sessions: Sequence[str] = (),
-    outcome_optional: bool = False,
+    trained: OutcomeCoding | None = None,
     tell: Tell = lambda steps: None,
     warn: Warn = lambda line: None,
 ) -> Eligible:
@@ -127,10 +136,10 @@ def read_eligible(
         that has no row is excluded.
     sessions
         Labels asked for, which choose the rows of tables with a row a session.
-    outcome_optional
-        Whether people without an outcome stay, and one class, or no column of that name, is enough
-        (``apply``). Then, without a filter, people that the table does not name are admitted too,
-        so that its steps say nothing and are left out.
+    trained
+        The outcome that a finished model was trained on (``apply``). Then people without an outcome
+        stay, and one class, or no column of that name, is enough. Without a filter people that the
+        table does not name are admitted too, so that its steps say nothing and are left out.
     tell
         Called with the steps, also when an error follows.
     warn
@@ -145,10 +154,11 @@ def read_eligible(
     ------
     UsageError
         If a column is absent or in two tables, a filter is no ``COLUMN=VALUE``, or the target's
-        values do not say which is positive.
+        values do not say which is positive, or are not those of the training.
     InputError
         If a participant has two rows, nobody is left, or all have the same outcome.
     """
+    outcome_optional = trained is not None
     conditions = [_condition(text) for text in options.where]
     target, group_by = options.target, options.group_by
     named = [condition.column for condition in conditions]
@@ -178,12 +188,13 @@ def read_eligible(
         if unknown_n:
             warn(f"{column} is n/a for {unknown_n} of {len(kept)} people.")
     divisions = Divisions(arm=_arms(rows, subset_by))
+    meanings = read_meanings((participants_tsv, *phenotype), [*outcome, *options.covariates])
     try:
         if not outcome_optional:
             _require_somebody(rows, requirements, trail, participants_tsv)
-        coding = outcome_coding(kept, options, optional=outcome_optional)
+        coding = _coding(kept, everyone, options, trained, meanings.pop(target or "", {}))
         y = None if coding is None else {_id(row): coding.of(row) for row in rows}
-        divisions = Divisions(y, divisions.arm)
+        divisions = Divisions(y, divisions.arm, coding)
     finally:
         steps = tuple(divisions.count(*step) for step in trail)
         tell(steps)
@@ -195,6 +206,7 @@ def read_eligible(
         () if takes_others else steps,
         divisions,
         _label(unknown, "", options, subset_by, Divisions()) if takes_others else None,
+        meanings,
     )
 
 
@@ -205,6 +217,21 @@ def _in_one_spelling(rows: Sequence[Row], columns: Sequence[str], warn: Warn) ->
         for line in lookalikes(column, (row[column] for row in rows)):
             warn(line)
     return [{**row, **{column: spelled(row[column]) for column in there}} for row in rows]
+
+
+def _coding(
+    kept: Sequence[Row],
+    everyone: Sequence[Row],
+    options: CohortOptions,
+    trained: OutcomeCoding | None,
+    meanings: Meanings,
+) -> OutcomeCoding | None:
+    """Find the outcome's two values: of this table, or those a model was trained on."""
+    if trained is None:
+        return outcome_coding(kept, options, meanings)
+    ids = {_id(row) for row in kept}
+    elsewhere = [row for row in everyone if _id(row) not in ids]
+    return outcome_coding_of_training(kept, elsewhere, options, trained, meanings)
 
 
 def _asked_for(

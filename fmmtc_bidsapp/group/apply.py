@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.bidsio.origin import told_origin
 from fmmtc_bidsapp.engine import Outcome, node_file, raise_failure, run_workflow
-from fmmtc_bidsapp.errors import ModelFileError, UsageError
+from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group import results
 from fmmtc_bidsapp.group.bundle import Bundle, check_fits, load_connectivity_range, read_bundle
 from fmmtc_bidsapp.group.choice import (
@@ -24,16 +25,18 @@ from fmmtc_bidsapp.group.choice import (
 )
 from fmmtc_bidsapp.group.encoding import Encoded, encode, keep_scale
 from fmmtc_bidsapp.group.exchange import load_fold
+from fmmtc_bidsapp.group.known_people import dataset_name
 from fmmtc_bidsapp.group.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.position import out_of_distribution, positions
 from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
 from fmmtc_bidsapp.group.workflow import predict_workflow
+from fmmtc_bidsapp.learning.distance import ConnectivityRange
 from fmmtc_bidsapp.learning.external import External, Recalibration, judge_external, of_people
 from fmmtc_bidsapp.learning.models import check_needs
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import FoldPredictions, Ints
+from fmmtc_bidsapp.records import Exclusion, FoldPredictions, Ints, Person
 
 __all__ = ["Application", "admit_new", "apply"]
 
@@ -47,7 +50,10 @@ class Application:
     people: CohortOptions
     """What the table is asked for."""
     cohort: Cohort
+    """Without those that the model was trained on."""
     encoder: EncoderChoice
+    notes: tuple[str, ...]
+    """What a reader must know of the bundle and these people."""
 
 
 def admit_new(plan: GroupPlan) -> Application:
@@ -61,10 +67,13 @@ def admit_new(plan: GroupPlan) -> Application:
     device = check_device(plan.train.device)
     bundle = read_bundle(Path(str(plan.model_dir)))
     people = _cohort_options(plan, bundle)
-    cohort = read_people(plan, people, smallest_class=0, outcome_optional=True)
+    cohort = read_people(plan, people, smallest_class=0, trained=bundle.coding)
     check_fits(bundle, cohort, plan.model, plan.model_flags)
+    cohort, namesakes = _without_training_people(plan, bundle, cohort)
     require_repetition_times(cohort.people, bundle.model)
-    return Application(device, bundle, people, cohort, _encoder(plan, bundle, device))
+    encoder = _encoder(plan, bundle, device)
+    notes = filter(None, (*_older_format(bundle, people), _new_coding(bundle, cohort), namesakes))
+    return Application(device, bundle, people, cohort, encoder, tuple(notes))
 
 
 def apply(plan: GroupPlan) -> list[Outcome]:
@@ -76,15 +85,15 @@ def apply(plan: GroupPlan) -> list[Outcome]:
         When the bundle is damaged, does not fit the series, or nobody can be predicted.
     """
     admitted = admit_new(plan)
-    device, bundle, cohort = admitted.device, admitted.bundle, admitted.cohort
+    bundle, cohort = admitted.bundle, admitted.cohort
     crash_dir = prepare(plan, cohort, {"bundle": bundle.digest})
-    announce(plan, cohort, "")
+    announce(plan, cohort, " ".join(admitted.notes), bundle.covariates)
 
     encoder = _with_scale(plan, admitted.encoder, bundle)
     encoded = encode(plan, cohort, encoder, crash_dir, bundle.covariates)
     check_needs([bundle.main], encoded.examples)
     workflow = predict_workflow(
-        plan, encoded.examples_file, bundle, device=device, crash_dir=crash_dir
+        plan, encoded.examples_file, bundle, device=admitted.device, crash_dir=crash_dir
     )
     failures = run_workflow(workflow, plan.resources, title="predict").failures
     if failures:
@@ -92,8 +101,10 @@ def apply(plan: GroupPlan) -> list[Outcome]:
     predictions = load_fold(node_file(workflow, "predict", "predictions.npz"))
 
     files = GroupFiles(plan.output_dir, plan.label)
-    about = _about(plan, admitted.people, cohort, encoded, bundle, device)
-    places = positions(encoded, bundle.training_range, load_connectivity_range(bundle))
+    connectivity = load_connectivity_range(bundle)
+    encoded, predictions = _without_training_scans(bundle, encoded, predictions, connectivity)
+    about = _about(plan, admitted, encoded)
+    places = positions(encoded, bundle.training_range, connectivity, bundle.covariates)
     results.write_cohort(files, cohort, encoded.people, encoded.exclusions)
     results.write_predictions(
         files,
@@ -121,13 +132,103 @@ def _cohort_options(plan: GroupPlan, bundle: Bundle) -> CohortOptions:
             f"--adjust was given, but the bundle {bundle.folder} was trained without it; leave the "
             "flag out."
         )
+    known = bundle.negative_value is not None or asked.positive_value is not None
     return replace(
         asked,
-        target=asked.target or bundle.target,
-        positive_value=asked.positive_value or bundle.positive_value,
+        # Whose other value nobody knows could only be guessed.
+        target=(asked.target or bundle.target) if known else None,
         covariates=names,
         adjust=bundle.adjust,
     )
+
+
+_STAGE = "training"
+"""Of exclusions: the model has seen them."""
+
+
+def _without_training_people(plan: GroupPlan, bundle: Bundle, cohort: Cohort) -> tuple[Cohort, str]:
+    """Leave out those the model was trained on, by label and file, and tell of namesakes."""
+    if bundle.people is None:
+        return cohort, ""
+    known, namesakes = bundle.people.by_table(cohort.people, dataset_name(plan.bids_dir))
+    _require_new_people(known, len(cohort.people))
+    people = tuple(each for each in cohort.people if each.key not in known)
+    return (
+        replace(
+            cohort,
+            people=people,
+            exclusions=(*cohort.exclusions, *_excluded(cohort.people, known)),
+            eligibility=(*cohort.eligibility, cohort.count("not in training", people)),
+        ),
+        str(namesakes),
+    )
+
+
+def _without_training_scans(
+    bundle: Bundle,
+    encoded: Encoded,
+    predictions: FoldPredictions,
+    connectivity: ConnectivityRange | None,
+) -> tuple[Encoded, FoldPredictions]:
+    """Leave out those whose connectivity is that of a training person, under whatever label."""
+    if bundle.people is None:
+        return encoded, predictions
+    known = bundle.people.by_scan(encoded.people, encoded.examples.fc, connectivity)
+    _require_new_people(known, len(encoded.people))
+    kept = np.array([i for i, each in enumerate(encoded.people) if each.key not in known])
+    left = replace(
+        encoded,
+        people=tuple(encoded.people[i] for i in kept),
+        examples=encoded.examples.take(kept),
+        about=tuple(encoded.about[i] for i in kept),
+        exclusions=(*encoded.exclusions, *_excluded(encoded.people, known)),
+    )
+    return left, of_people(predictions, kept)
+
+
+def _require_new_people(known: Mapping[str, str], n_people: int) -> None:
+    """Say how many the model has seen, and refuse to go on without anybody new."""
+    if not known:
+        return
+    counts = Counter(known.values())
+    told = "; ".join(f"{n} because {reason}" for reason, n in counts.items())
+    if len(known) == n_people:
+        raise InputError(
+            f"All of these {n_people} people are left out: {told}. A model says nothing of people "
+            "it was trained on; apply it to others."
+        )
+    print(f"WARNING: {len(known)} of {n_people} people are left out: {told}.", flush=True)
+
+
+def _excluded(people: Sequence[Person], known: Mapping[str, str]) -> list[Exclusion]:
+    return [
+        Exclusion(each.participant_id, each.session_id, _STAGE, known[each.key])
+        for each in people
+        if each.key in known
+    ]
+
+
+def _older_format(bundle: Bundle, people: CohortOptions) -> list[str]:
+    """Say what a bundle of an older format leaves open."""
+    if bundle.people is not None:
+        return []
+    unread = (
+        " Nor does it say which value of the outcome counted as negative, so outcomes are not "
+        "read; --positive-value has the model judged."
+    )
+    judged = "" if people.target else unread
+    return [
+        "The bundle is of an older format and does not say whom the model was trained on: whether "
+        f"these people were in training is not known.{judged}"
+    ]
+
+
+def _new_coding(bundle: Bundle, cohort: Cohort) -> str:
+    """Say that this table is read in another way than the training's."""
+    coding, trained = cohort.divisions.coding, bundle.coding
+    if coding is None or trained.negative is None or coding.same_values(trained):
+        return ""
+    return f"By --positive-value {coding}; in the training {trained}."
 
 
 def _encoder(plan: GroupPlan, bundle: Bundle, device: str) -> EncoderChoice:
@@ -186,26 +287,38 @@ def _judge(
         print(f"No outcome of these people is known ({about['Target']}); nothing is judged.")
         return
     external = judge_external(
-        of_people(predictions, rows), y[rows], plan.evaluation, plan.random_seed
+        of_people(predictions, rows),
+        y[rows],
+        plan.evaluation,
+        plan.random_seed,
+        people_are_new=about["TrainingPeopleKnown"],
     )
     for each in external.recalibrations:
         if each.reason:
             print(f"Not done: {each.reason}.")
-    told = {**about, "N": len(rows), **_told(external)}
+    told = {**about, "N": len(rows), **_told(external, about)}
     results.write_evaluation(files, external.evaluation, told)
 
 
-def _told(external: External) -> dict[str, Any]:
+def _told(external: External, about: Mapping[str, Any]) -> dict[str, Any]:
     """Say what the figures are of, and how the log odds would be moved."""
     done = [each for each in external.recalibrations if not each.reason]
     return {
-        "Validation": "external: the model as it is, on people who must not be among those it was "
-        "trained on, which the bundle cannot tell. Pooled figures, with bootstrap intervals of "
-        "participants. Recalibrated models were fitted on nine tenths of these "
-        "people and judged on the rest, ten times; their ranks are the model's own.",
+        "Validation": f"{_VALIDATION[about['TrainingPeopleKnown']]} Pooled figures, with bootstrap "
+        "intervals of participants. Recalibrated models were fitted on nine tenths "
+        "of these people and judged on the rest, ten times; their ranks are the model's own.",
         "Recalibration": {each.name: _line(each) for each in done},
         "RecalibrationRefused": [each.reason for each in external.recalibrations if each.reason],
     }
+
+
+_VALIDATION = {
+    True: "external: the model as it is, on people it was not trained on, by the digests of labels "
+    "and data that its bundle holds.",
+    False: "the model as it is, on people of whom it is not known whether they were in training: "
+    "its bundle, of an older format, cannot tell. External only if they were not.",
+}
+"""By whether the bundle knows its training people."""
 
 
 def _line(recalibration: Recalibration) -> dict[str, Any]:
@@ -213,18 +326,16 @@ def _line(recalibration: Recalibration) -> dict[str, Any]:
     return {"Slope": recalibration.slope, "Intercept": recalibration.intercept}
 
 
-def _about(
-    plan: GroupPlan,
-    people: CohortOptions,
-    cohort: Cohort,
-    encoded: Encoded,
-    bundle: Bundle,
-    device: str,
-) -> dict[str, Any]:
+def _about(plan: GroupPlan, admitted: Application, encoded: Encoded) -> dict[str, Any]:
+    bundle, cohort = admitted.bundle, admitted.cohort
     y = encoded.examples.y
+    coding = cohort.divisions.coding or bundle.coding
+    left_out = [*cohort.exclusions, *encoded.exclusions]
     return {
-        "Target": people.target,
-        "PositiveValue": people.positive_value,
+        **coding.told(),
+        "TrainedWith": bundle.coding.told(),
+        "TrainingPeopleKnown": bundle.people is not None,
+        "TrainingPeopleLeftOut": sum(each.stage == _STAGE for each in left_out),
         "N": len(encoded.people),
         "NWithOutcome": int((y >= 0).sum()),
         "NPositive": int((y == 1).sum()),
@@ -236,11 +347,13 @@ def _about(
         **told_origin(cohort.origin),
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",
-        "Notice": "; ".join(filter(None, (same_input_note(bundle.model), *encoded.notes))),
+        "Notice": "; ".join(
+            filter(None, (same_input_note(bundle.model), *admitted.notes, *encoded.notes))
+        ),
         "Normalisation": bundle.model.normalisation,
         "Encoder": bundle.model.encoder,
         "EncoderDigest": bundle.encoder_digest,
-        "Device": device,
+        "Device": admitted.device,
         "Precision": encoded.about[0]["precision"],
         "MainModel": bundle.main,
         "ModelNames": _titles(bundle),

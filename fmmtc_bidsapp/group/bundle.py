@@ -1,10 +1,10 @@
 """A trained model as a folder that ``apply`` needs and nothing else.
 
-``model.safetensors`` holds every tensor, ``config.json`` what the model is and who it was trained
-on, ``preprocessing.json`` how a series becomes its input, ``calibration.json`` how its output
-becomes a probability. Nothing in a bundle is executed when it is read, and nothing of it is used
-before every file has proven to be the one that was written. ``MODEL_CARD.md`` is for people, who
-are to complete it; it may be changed.
+``model.safetensors`` holds every tensor, ``config.json`` what the model is, ``people.json`` digests
+by which those it was trained on are known again, ``preprocessing.json`` how a series becomes its
+input, ``calibration.json`` how its output becomes a probability. Nothing in a bundle is executed
+when it is read, and nothing of it is used before every file has proven to be the one that was
+written. ``MODEL_CARD.md`` is for people, who are to complete it; it may be changed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ import numpy as np
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
+from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
 from fmmtc_bidsapp.bidsio.write import atomic_path, write_text
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.choice import learns_scale
 from fmmtc_bidsapp.group.evidence import Evidence
+from fmmtc_bidsapp.group.known_people import KnownPeople
 from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.distance import ConnectivityRange, restore_connectivity_range
 from fmmtc_bidsapp.learning.ensemble import (
@@ -57,15 +59,24 @@ __all__ = [
     "write_bundle",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever a program of another format could misread a bundle."""
+_READ = (2, FORMAT)
+"""Formats that are read. Format 2 says neither the negative value of the outcome nor who was
+trained on, nor the ranges of the covariates."""
 
 _TENSORS = "model.safetensors"
 _CONFIG = "config.json"
 _PREPROCESSING = "preprocessing.json"
 _CALIBRATION = "calibration.json"
+_PEOPLE = "people.json"
 _DESCRIPTION = "description.json"
 _CARD = "MODEL_CARD.md"
+_FILES = {
+    2: (_TENSORS, _PREPROCESSING, _CALIBRATION),
+    3: (_TENSORS, _PREPROCESSING, _CALIBRATION, _PEOPLE),
+}
+"""Files that the configuration vouches for, by format."""
 _OF_MODEL, _OF_RANGE = "model.", "connectivity."
 """What the names of tensors begin with."""
 _ENCODED = ("encoder", "random encoder")
@@ -102,6 +113,13 @@ class Bundle:
     target: str
     positive_value: str
     n_people: int
+    negative_value: str | None = None
+    """None of a bundle of format 2, which does not say."""
+    positive_meaning: str | None = None
+    negative_meaning: str | None = None
+    """What the values meant in the training; None where nobody said."""
+    people: KnownPeople | None = None
+    """Digests of those it was trained on; None of a bundle of format 2."""
     trainings: int = 1
     """How many trainings are united."""
     adjust: bool = False
@@ -121,6 +139,17 @@ class Bundle:
     def needs(self) -> tuple[str, ...]:
         """What people must have to be predicted, as in `fmmtc_bidsapp.learning.models.Model`."""
         return MODELS[self.main].needs
+
+    @property
+    def coding(self) -> OutcomeCoding:
+        """Which value of the target was which outcome."""
+        return OutcomeCoding(
+            self.target,
+            self.positive_value,
+            self.negative_value,
+            self.positive_meaning,
+            self.negative_meaning,
+        )
 
     @property
     def encodes(self) -> bool:
@@ -190,13 +219,13 @@ def write_bundle(
     write_text(folder / _CARD, card)
     write_text(folder / _CALIBRATION, _render(calibration))
     write_text(folder / _PREPROCESSING, _render(_preprocessing(bundle)))
+    people = None if bundle.people is None else asdict(bundle.people)
+    write_text(folder / _PEOPLE, _render({"people": people}))
     with atomic_path(folder / _TENSORS) as partial:
         save_tensors(partial, everything)
     config = _config(bundle, network) | {
         "shapes": {name: list(each.shape) for name, each in everything.items()},
-        "sha256": {
-            name: digest_of(folder / name) for name in (_TENSORS, _PREPROCESSING, _CALIBRATION)
-        },
+        "sha256": {name: digest_of(folder / name) for name in _FILES[FORMAT]},
     }
     write_text(folder / _CONFIG, _sealed(config))
 
@@ -237,6 +266,9 @@ def _config(bundle: Bundle, network: Mapping[str, Any]) -> dict[str, Any]:
         "trainings": bundle.trainings,
         "target": bundle.target,
         "positive_value": bundle.positive_value,
+        "negative_value": bundle.negative_value,
+        "positive_meaning": bundle.positive_meaning,
+        "negative_meaning": bundle.negative_meaning,
         "n_people": bundle.n_people,
         "training_range": asdict(bundle.training_range),
         "connectivity_limit": bundle.connectivity_limit,
@@ -302,6 +334,10 @@ def read_bundle(folder: Path) -> Bundle:
             connectivity_limit=config["connectivity_limit"],
             target=config["target"],
             positive_value=config["positive_value"],
+            negative_value=config.get("negative_value"),
+            positive_meaning=config.get("positive_meaning"),
+            negative_meaning=config.get("negative_meaning"),
+            people=_people(folder, config),
             n_people=config["n_people"],
             trainings=config["trainings"],
             adjust=preprocessing["adjust"],
@@ -333,7 +369,7 @@ def _scale(folder: Path, main: str, preprocessing: Mapping[str, Any]) -> Scale |
 def _verified(folder: Path) -> dict[str, Any]:
     """Read the configuration, once it and all that it names have proven to be unchanged."""
     config = _read_config(folder)
-    for name in (_TENSORS, _PREPROCESSING, _CALIBRATION):
+    for name in _FILES[config["format"]]:
         _check_digest(folder / name, config["sha256"][name])
     return config
 
@@ -343,10 +379,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / _CONFIG
     config = _read_json(path)
     found = config.get("format")
-    if found != FORMAT:
+    if isinstance(found, bool) or found not in _READ:
         newer = isinstance(found, int) and found > FORMAT
         raise ModelFileError(
-            f"{folder} has bundle format {found}, this program, {__version__}, reads {FORMAT}: it "
+            f"{folder} has bundle format {found}, this program, {__version__}, reads "
+            f"{' and '.join(map(str, _READ))}: it "
             f"is {'newer' if newer else 'older'} than the program. Use fmmtc_bidsapp "
             f"{config.get('version')}, or train again."
         )
@@ -381,6 +418,16 @@ def _evidence(written: Mapping[str, Any] | None) -> Evidence | None:
         return None
     lists = {name: tuple(value) for name, value in written.items() if isinstance(value, list)}
     return Evidence(**{**written, **lists})
+
+
+def _people(folder: Path, config: Mapping[str, Any]) -> KnownPeople | None:
+    if _PEOPLE not in _FILES[config["format"]]:
+        return None
+    written = _read_json(folder / _PEOPLE)["people"]
+    if written is None:
+        return None
+    lists = {name: tuple(written[name]) for name in ("labels", "files", "scans")}
+    return KnownPeople(**{**written, **lists})
 
 
 def _pair(limits: Sequence[Any] | None) -> Any:

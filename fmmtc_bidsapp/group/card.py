@@ -156,10 +156,10 @@ def _ranges(facts: CardFacts) -> str:
 
 
 def _outcome(facts: CardFacts) -> list[str]:
-    target, positive = (escaped(str(facts.about[key])) for key in ("Target", "PositiveValue"))
+    coding = facts.bundle.coding
     return [
-        f"- The column {target} of the participants table; the value {positive} counts as positive "
-        "[8a].",
+        f"- The column {escaped(coding.column)} of the participants table [8a]. "
+        f"{escaped(str(coding))}.",
         _open("How and when the outcome was assessed, by whom, and whether blind [8a, 8b, 8c]"),
     ]
 

@@ -9,7 +9,8 @@ _COLUMNS = {
     "n": "People.",
     "participant_id": "Participant.",
     "session_id": "Session, n/a where the dataset has none.",
-    "stage": "Where the person was left out: table, series, quality or encode.",
+    "stage": "Where the person was left out: table, series, quality, encode, or training "
+    "(a model is not applied to those it was trained on).",
     "reason": "Why.",
     "repeat": "Repeat of the outer cross-validation.",
     "fold": "Outer fold in which the person was tested.",
@@ -25,11 +26,11 @@ _COLUMNS = {
     "threshold": "Probability from which a person counts as positive.",
     "n_runs": "Runs merged into the example.",
     "qc_flag": "usable, or why a kept run was not.",
-    "out_of_distribution": "In what the scan lies outside the training scans; n/a within.",
+    "out_of_distribution": "In what scan or covariates lie outside the training's; n/a within.",
     "run": "File of the run; n/a where the measure is of all runs together.",
-    "measure": "tr_s; n_volumes; mean_fd_mm; or connectivity_distance, RMS of Fisher's z from the "
-    "mean connectome of the training people.",
-    "found": "Of this scan; n/a where it is not known.",
+    "measure": "tr_s; n_volumes; mean_fd_mm; connectivity_distance, RMS of Fisher's z from the "
+    "mean connectome of the training people; or covariate_ and the name of a column.",
+    "found": "Of this scan or person; n/a where it is not known, and of text.",
     "training_low": "Least among the training scans; of connectivity_distance 0.",
     "training_high": "Most among them; of connectivity_distance what 99 % of the people keep.",
     "outside": "In words, where it lies outside; n/a within, or where one is not known.",

@@ -142,7 +142,7 @@ def encode(
     about = [first for (_, first), *_ in loaded]
     people = [_with_kept_runs(person, each) for person, each in zip(done, about, strict=True)]
     covariates = covariate_columns(
-        [person.covariates for person in people], cohort.covariate_names, levels
+        [person.covariates for person in people], cohort.covariate_names, levels, cohort.meanings
     )
     examples_file = plan.workspace / f"arrays_{plan.label}" / "examples.json"
     make_folder(examples_file.parent)

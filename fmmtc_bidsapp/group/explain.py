@@ -36,7 +36,7 @@ from fmmtc_bidsapp.group.steps import (
     list_explain_steps,
     why_no_step,
 )
-from fmmtc_bidsapp.group.study import Study
+from fmmtc_bidsapp.group.study import Study, outcome_told
 from fmmtc_bidsapp.group.workflow import explain_workflow
 from fmmtc_bidsapp.learning.cohort_maps import NullMaps, restore_null_maps
 from fmmtc_bidsapp.learning.maps import Places, summarise, summarise_rollout
@@ -190,8 +190,7 @@ def _about(study: Study, main: str, models: Mapping[str, Any]) -> dict[str, Any]
     return {
         "MainModel": main,
         "Explain": plan.explain.explain,
-        "Target": plan.cohort.target,
-        "PositiveValue": plan.cohort.positive_value or "1",
+        **outcome_told(study.cohort),
         "Repeat": f"the first of {plan.train.repeats}",
         "Training": f"the first of {plan.train.seeds}",
         "Models": dict(models),

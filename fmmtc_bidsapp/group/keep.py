@@ -18,6 +18,7 @@ from fmmtc_bidsapp.group.choice import NO_ENCODER, learns_scale
 from fmmtc_bidsapp.group.evidence import evidence_of
 from fmmtc_bidsapp.group.exchange import load_scale
 from fmmtc_bidsapp.group.fit import Fits
+from fmmtc_bidsapp.group.known_people import dataset_name, known_people
 from fmmtc_bidsapp.group.nodes import check_encoder
 from fmmtc_bidsapp.group.ranges import TrainingRange, training_range
 from fmmtc_bidsapp.group.study import Study
@@ -51,7 +52,13 @@ def keep_bundle(
     """
     connectivity = connectivity_range(study.encoded.examples.fc)
     limit = None if connectivity is None else connectivity.limit
-    bundle = _bundle(files, study, fits, about, limit)
+    people = known_people(
+        study.encoded.people,
+        study.encoded.examples.fc,
+        connectivity,
+        dataset_name(study.plan.bids_dir),
+    )
+    bundle = replace(_bundle(files, study, fits, about, limit), people=people)
     own = [each for each in fits.predictions if each.model == bundle.main]
     rows = prediction_rows(own, study.encoded.examples)
     bundle = replace(bundle, evidence=evidence_of(evaluation, rows, about))
@@ -84,6 +91,9 @@ def _bundle(
         connectivity_limit=connectivity_limit,
         target=about["Target"],
         positive_value=about["PositiveValue"],
+        negative_value=about["NegativeValue"],
+        positive_meaning=about["PositiveMeaning"],
+        negative_meaning=about["NegativeMeaning"],
         n_people=len(study.encoded.people),
         trainings=len(fits.final),
         adjust=adjust,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.bidsio.cells import as_number, is_missing
+from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
 from fmmtc_bidsapp.group.encoding import Encoded
 from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.distance import ConnectivityRange
@@ -25,10 +27,10 @@ class Position:
     run: str | None
     """File of the run; None where the measure is of all runs together."""
     measure: str
-    """``tr_s``, ``n_volumes``, ``mean_fd_mm``, or ``connectivity_distance``: RMS of Fisher's z from
-    the mean connectome of the training people."""
+    """``tr_s``, ``n_volumes``, ``mean_fd_mm``; ``connectivity_distance``: RMS of Fisher's z from
+    the mean connectome of the training people; or ``covariate_<name>``."""
     found: float | None
-    """None where it is not known of this scan."""
+    """None where it is not known of this scan, and of a covariate of text."""
     training_low: float | None
     training_high: float | None
     """Least and most among the training scans; None where it is not known of them. Of the distance,
@@ -38,7 +40,10 @@ class Position:
 
 
 def positions(
-    encoded: Encoded, ranges: TrainingRange, connectivity: ConnectivityRange | None
+    encoded: Encoded,
+    ranges: TrainingRange,
+    connectivity: ConnectivityRange | None,
+    covariates: Sequence[CovariateLevels] = (),
 ) -> list[Position]:
     """Place every scan.
 
@@ -48,11 +53,14 @@ def positions(
         The new people.
     ranges, connectivity
         What the training scans were like; None of a cohort without connectivity.
+    covariates
+        Of the training people, in the order of these people's.
 
     Returns
     -------
     list of Position
-        Person by person: run by run, then the connectome of all runs.
+        Person by person: run by run, then the connectome of all runs, then the covariates that the
+        model reads.
     """
     people = zip(encoded.people, encoded.n_volumes, encoded.examples.fc, strict=True)
     return [
@@ -61,6 +69,7 @@ def positions(
         for place in (
             *_of_runs(person, volumes, ranges),
             *([] if connectivity is None else [_of_connectome(person, fc, connectivity)]),
+            *_of_covariates(person, covariates),
         )
     ]
 
@@ -117,6 +126,23 @@ def _of_connectome(
         connectivity.limit,
         "; ".join(connectivity.outside(fc)) or None,
     )
+
+
+def _of_covariates(person: Person, covariates: Sequence[CovariateLevels]) -> list[Position]:
+    """Place a person's covariates, which the bundle asked the table for in this order."""
+    return [
+        Position(
+            person.participant_id,
+            person.session_id,
+            None,
+            f"covariate_{each.name}",
+            None if each.levels is not None or is_missing(value) else as_number(value),
+            None if each.range is None else each.range[0],
+            None if each.range is None else each.range[1],
+            each.outside(value),
+        )
+        for each, value in zip(covariates, person.covariates, strict=True)
+    ]
 
 
 def out_of_distribution(places: Sequence[Position]) -> Mapping[str, str]:

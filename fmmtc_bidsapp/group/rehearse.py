@@ -156,7 +156,7 @@ def _apply(plan: GroupPlan) -> None:
     # A bundle without a scale sees no series.
     encoder = admitted.encoder.without_scale if bundle.scale is None else admitted.encoder
     check_prepared(plan, cohort, {"bundle": bundle.digest})
-    announce(plan, cohort, "")
+    announce(plan, cohort, " ".join(admitted.notes), bundle.covariates)
     _say_exclusions(cohort.exclusions)
     _as_if_encoded(plan, cohort, encoder, bundle.covariates)
     refuse_needs([bundle.main], needs_of_cohort(cohort, encoder))
@@ -190,7 +190,7 @@ def _as_if_encoded(
     people, n_parcels = cohort.people, len(cohort.parcels)
     there = needs_of_cohort(cohort, encoder)
     covariates = covariate_columns(
-        [person.covariates for person in people], cohort.covariate_names, levels
+        [person.covariates for person in people], cohort.covariate_names, levels, cohort.meanings
     )
 
     def blank(need: str, *shape: int) -> Any:

@@ -14,11 +14,12 @@ from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.atlas import cache_dir
 from fmmtc_bidsapp.bidsio.cells import is_missing, sizes
 from fmmtc_bidsapp.bidsio.cohort import Cohort, read_cohort
-from fmmtc_bidsapp.bidsio.covariates import CovariateColumns, covariate_columns
+from fmmtc_bidsapp.bidsio.covariates import CovariateColumns, CovariateLevels, covariate_columns
 from fmmtc_bidsapp.bidsio.dataset import check_configuration
 from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs
 from fmmtc_bidsapp.bidsio.eligibility import Eligible, LabelRow, read_eligible
 from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
 from fmmtc_bidsapp.bidsio.quality import has_quality
 from fmmtc_bidsapp.bidsio.query import Query
 from fmmtc_bidsapp.bidsio.write import prepare_output, write_text
@@ -51,7 +52,7 @@ def read_people(
     options: CohortOptions,
     *,
     smallest_class: int,
-    outcome_optional: bool = False,
+    trained: OutcomeCoding | None = None,
 ) -> Cohort:
     """Read the cohort that a plan selects, printing how many people each step leaves.
 
@@ -63,9 +64,9 @@ def read_people(
         Who enters, and what is predicted.
     smallest_class
         Fewest people each outcome must have.
-    outcome_optional
-        Whether people without an outcome, or without a row in the table, enter too (``apply``);
-        their ``y`` is None.
+    trained
+        The outcome that a finished model was trained on (``apply``): people without an outcome, or
+        without a row in the table, enter too; their ``y`` is None.
 
     Raises
     ------
@@ -74,8 +75,8 @@ def read_people(
     InputError
         As these two.
     """
-    eligible = _eligible(plan, options, outcome_optional=outcome_optional)
-    if options.covariates and not outcome_optional:
+    eligible = _eligible(plan, options, trained)
+    if options.covariates and trained is None:
         _refuse_leaks(eligible, options)
     selection = plan.selection
     cohort = read_cohort(
@@ -92,7 +93,7 @@ def read_people(
     )
     _say_groups(cohort.people, options, plan.protocol.subset_by)
     if options.adjust:
-        _refuse_empty_adjustment(cohort.people, options, outcome_optional=outcome_optional)
+        _refuse_empty_adjustment(cohort.people, options, is_training=trained is None)
     return cohort
 
 
@@ -112,7 +113,7 @@ def _say_groups(people: Sequence[Person], options: CohortOptions, subset_by: str
 
 
 def _refuse_empty_adjustment(
-    people: Sequence[Person], options: CohortOptions, *, outcome_optional: bool
+    people: Sequence[Person], options: CohortOptions, *, is_training: bool
 ) -> None:
     """Refuse to regress out what nobody has, since the methods text would say that it was done."""
     for i, name in enumerate(options.covariates):
@@ -124,19 +125,19 @@ def _refuse_empty_adjustment(
                 f"{name} out of --covariates."
             )
         # New people may all be alike: what is regressed out of them was learnt before.
-        if len(known) == 1 and not outcome_optional:
+        if len(known) == 1 and is_training:
             raise InputError(
                 f"--adjust: {name} is {known.pop()} for everyone who has it, so there is nothing "
                 f"to regress out. Leave {name} out of --covariates."
             )
 
 
-def _eligible(plan: GroupPlan, options: CohortOptions, *, outcome_optional: bool) -> Eligible:
+def _eligible(plan: GroupPlan, options: CohortOptions, trained: OutcomeCoding | None) -> Eligible:
     """Read the tables where something of them is needed; else everyone with files is admitted."""
     subset_by, table = plan.protocol.subset_by, plan.participants_table
     needed = [*options.where, *options.covariates, *options.stratify_by, *plan.phenotype]
     needed += [each for each in (options.group_by, subset_by) if each]
-    has_outcome = options.target is not None and (not outcome_optional or table.is_file())
+    has_outcome = options.target is not None and (trained is None or table.is_file())
     if not (needed or has_outcome):
         return Eligible(others=LabelRow(""))
     return read_eligible(
@@ -146,7 +147,7 @@ def _eligible(plan: GroupPlan, options: CohortOptions, *, outcome_optional: bool
         subset_by=subset_by,
         participants=plan.selection.participants,
         sessions=plan.selection.sessions,
-        outcome_optional=outcome_optional,
+        trained=trained,
         tell=print_steps,
         warn=_warn,
     )
@@ -244,8 +245,23 @@ _STEP_WIDTH = 28
 """So that the steps by table and those with data stand below each other."""
 
 
-def announce(plan: GroupPlan, cohort: Cohort, notice: str) -> None:
-    """Say what is about to be done, and what must be known of the people."""
+def announce(
+    plan: GroupPlan,
+    cohort: Cohort,
+    notice: str,
+    levels: Sequence[CovariateLevels] | None = None,
+) -> None:
+    """Say what is about to be done, and what must be known of the people.
+
+    Parameters
+    ----------
+    plan, cohort
+        What is done, and to whom.
+    notice
+        A further warning; empty for none.
+    levels
+        Of the covariates in the training, for people a model is applied to.
+    """
     print(f"fmmtc {__version__}: {plan.analysis} {plan.label} on {plan.series_dir}")
     print(f"Atlas {cohort.atlas_label or 'unnamed'}, {len(cohort.parcels)} parcels")
     for line in averaged_runs(cohort.people):
@@ -253,9 +269,14 @@ def announce(plan: GroupPlan, cohort: Cohort, notice: str) -> None:
     print(f"Made by {', '.join(cohort.origin.made_by) or 'a program that no file names'}")
     if cohort.origin.simulated:
         print("SIMULATED DATA: nobody was scanned.")
+    if cohort.divisions.coding is not None:
+        print(f"Outcome {cohort.divisions.coding}.")
     if cohort.covariate_names:
         covariates = covariate_columns(
-            [person.covariates for person in cohort.people], cohort.covariate_names
+            [person.covariates for person in cohort.people],
+            cohort.covariate_names,
+            levels,
+            cohort.meanings,
         )
         print(f"Covariates: {_listed(covariates)}")
         for note in covariates.notes:

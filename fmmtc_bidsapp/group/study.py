@@ -36,6 +36,7 @@ __all__ = [
     "Study",
     "admit",
     "begin",
+    "outcome_told",
     "outcomes",
     "warn_of_selection",
     "with_baselines",
@@ -230,6 +231,12 @@ def with_baselines(asked: Sequence[str], examples: Examples) -> tuple[str, ...]:
     """
     check_needs(asked, examples)
     return tuple(dict.fromkeys([*asked, *baselines(examples)]))
+
+
+def outcome_told(cohort: Cohort) -> dict[str, str | None]:
+    """Say for sidecars which value of the target is which outcome."""
+    coding = cohort.divisions.coding
+    return {} if coding is None else coding.told()
 
 
 def outcomes(study: Study, fits: Sequence[Fits]) -> list[Outcome]:

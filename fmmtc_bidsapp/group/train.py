@@ -15,7 +15,14 @@ from fmmtc_bidsapp.group.choice import same_input_note
 from fmmtc_bidsapp.group.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.keep import keep_bundle, missing_covariates
-from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
+from fmmtc_bidsapp.group.study import (
+    Study,
+    begin,
+    outcome_told,
+    outcomes,
+    with_baselines,
+    with_scales,
+)
 from fmmtc_bidsapp.learning.judge import DomainFits, judge, model_titles
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, expand_models
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
@@ -126,8 +133,7 @@ def about_study(study: Study, fits: Fits) -> dict[str, Any]:
     options = (plan.cohort, plan.model, plan.train, plan.evaluation, plan.protocol)
     return {
         "Analysis": plan.analysis,
-        "Target": plan.cohort.target,
-        "PositiveValue": plan.cohort.positive_value or "1",
+        **outcome_told(cohort),
         "N": len(y),
         "NPositive": int((y == 1).sum()),
         **told_origin(cohort.origin),

@@ -115,7 +115,12 @@ def of_people(predictions: FoldPredictions, rows: Ints) -> FoldPredictions:
 
 
 def judge_external(
-    frozen: FoldPredictions, y: Ints, options: EvaluationOptions, seed: int
+    frozen: FoldPredictions,
+    y: Ints,
+    options: EvaluationOptions,
+    seed: int,
+    *,
+    people_are_new: bool = True,
 ) -> External:
     """Judge a model on people it has never seen, as it is and recalibrated.
 
@@ -129,6 +134,9 @@ def judge_external(
         Number of bootstrap draws.
     seed : int
         Of the bootstrap and of the folds of the recalibration.
+    people_are_new : bool
+        Whether it is known that the model was not trained on any of them; else this is no external
+        validation, and the verdict says so.
 
     Returns
     -------
@@ -154,7 +162,7 @@ def judge_external(
             metrics=_without_folds(evaluation.metrics, frozen.model),
             # The curves of a recalibrated model are the model's own.
             curves=tuple(each for each in evaluation.curves if each.model == frozen.model),
-            verdict=_sentence(evaluation.metrics, y),
+            verdict=_sentence(evaluation.metrics, y, people_are_new=people_are_new),
         ),
         tuple(_whole(name, frozen, y, _refusal(name, rarer)) for name in _KINDS),
     )
@@ -245,10 +253,11 @@ def _without_folds(rows: Sequence[MetricRow], frozen: str) -> tuple[MetricRow, .
     )
 
 
-def _sentence(rows: Sequence[MetricRow], y: Ints) -> str:
+def _sentence(rows: Sequence[MetricRow], y: Ints, *, people_are_new: bool) -> str:
+    kind = "external validation" if people_are_new else "figures (training people not ruled out)"
     auroc = next(row for row in rows if row.metric == "auroc")
     return (
-        f"external validation on {len(y)} people, {int((y == 1).sum())} of them positive: AUROC "
+        f"{kind} on {len(y)} people, {int((y == 1).sum())} of them positive: AUROC "
         f"{auroc.pooled:.2f} (95 % bootstrap interval {auroc.pooled_low:.2f} to "
         f"{auroc.pooled_high:.2f}). Not tested with shuffled outcomes. Figures of fewer than 100 "
         "people with each outcome are rough (Collins et al. 2016, doi:10.1002/sim.6787)."

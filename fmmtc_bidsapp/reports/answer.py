@@ -85,10 +85,18 @@ def answer_of_validation(
         return f"{name} could not be judged on these people: there is no AUROC."
     limits = interval(row["pooled_low"], row["pooled_high"]) or "not known"
     return (
-        f"On {about.get('N', 'n/a')} new people {name}, as it is, reached an AUROC of "
+        f"On {about.get('N', 'n/a')} {_who(about)} {name}, as it is, reached an AUROC of "
         f"{number(row['pooled'])} (95 % bootstrap interval {limits}; guessing gives 0.50) for "
         f"{about.get('Target', 'the outcome')}."
     )
+
+
+def _who(about: Mapping[str, Any]) -> str:
+    """Call people new only where the bundle knows whom it was trained on."""
+    left_out = about.get("TrainingPeopleLeftOut")
+    if not about.get("TrainingPeopleKnown"):
+        return "people, of whom it is not known whether they were in training,"
+    return f"new people ({left_out} of the training people left out)" if left_out else "new people"
 
 
 def verdict_of(row: Mapping[Any, Any] | pd.Series) -> str:

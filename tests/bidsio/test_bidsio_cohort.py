@@ -6,6 +6,7 @@ import pytest
 
 from fmmtc_bidsapp.bidsio.cohort import read_cohort
 from fmmtc_bidsapp.bidsio.eligibility import Eligible, LabelRow, read_eligible
+from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
 from fmmtc_bidsapp.bidsio.query import Query
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
@@ -26,7 +27,7 @@ def cohort(tmp_path, heard):
         participants=(),
         sessions=(),
         smallest_class=1,
-        outcome_optional=False,
+        trained=None,
         warn=lambda line: None,
         **options,
     ):
@@ -36,9 +37,7 @@ def cohort(tmp_path, heard):
             path = tmp_path / "participants.tsv"
             rows = "".join(f"{who}\t{y}\n" for who, y in table.items())
             path.write_text("participant_id\tResponse\n" + rows)
-            eligible = read_eligible(
-                path, chosen, participants=participants, outcome_optional=outcome_optional
-            )
+            eligible = read_eligible(path, chosen, participants=participants, trained=trained)
         query = Query(participants, sessions, (), ())
         return read_cohort(
             tmp_path / "out",
@@ -163,9 +162,8 @@ def test_a_folder_without_any_series_is_a_step_of_nobody_and_an_error(cohort, he
 def test_where_outcomes_are_optional_everyone_with_series_enters(written, cohort):
     for sub in ("01", "02", "03"):
         written(rest(sub))
-    found = cohort(
-        {"sub-01": 1, "sub-02": "n/a", "sub-09": 0}, smallest_class=0, outcome_optional=True
-    )
+    trained = OutcomeCoding("Response", "1", "0")
+    found = cohort({"sub-01": 1, "sub-02": "n/a", "sub-09": 0}, smallest_class=0, trained=trained)
     assert [(each.key, each.y) for each in found.people] == [
         ("sub-01", 1),
         ("sub-02", None),

@@ -1,10 +1,12 @@
 """Who is eligible by the tables, and what is told of it."""
 
+import json
 import tarfile
 
 import pytest
 
 from fmmtc_bidsapp.bidsio.eligibility import eligibility_columns, read_eligible
+from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.records import ArmCount, EligibilityStep
@@ -205,33 +207,115 @@ def test_without_a_target_nobody_has_an_outcome(table):
     assert eligible.steps == (EligibilityStep("in participants.tsv", 1),)
 
 
+ZERO_ONE = OutcomeCoding("Response", "1", "0", "yes", "no")
+"""What a model was trained on."""
+
+
+def of_new_people(path, trained=ZERO_ONE, where=(), **options):
+    options = CohortOptions(target="Response", where=where, **options)
+    return [each.y for each in read_eligible(path, options, trained=trained).rows]
+
+
+def describe(path, **levels):
+    text = json.dumps({"Response": {"Levels": levels}})
+    path.with_suffix(".json").write_text(text)
+    return path
+
+
 @pytest.mark.parametrize(
-    ("rows", "positive", "expected"),
+    ("rows", "positive", "trained", "expected"),
     [
-        (("sub-1 a 1", "sub-2 a 0", "sub-3 a n/a"), None, [1, 0, None]),
-        (("sub-1 a 1", "sub-2 a n/a"), "1", [1, None]),
-        (("sub-1 a 0", "sub-2 a n/a"), "1.0", [0, None]),
-        (("sub-1 a resp", "sub-2 a non"), "resp", [1, 0]),
-        (("sub-1 a n/a",), None, [None]),
+        (("sub-1 a 1", "sub-2 a 0", "sub-3 a n/a"), None, ZERO_ONE, [1, 0, None]),
+        (("sub-1 a 1.0", "sub-2 a n/a"), "1", ZERO_ONE, [1, None]),
+        (("sub-1 a 0", "sub-2 a n/a"), "1.0", ZERO_ONE, [0, None]),
+        (
+            ("sub-1 a resp", "sub-2 a non"),
+            None,
+            OutcomeCoding("Response", "resp", "non"),
+            [1, 0],
+        ),
+        (("sub-1 a n/a",), None, ZERO_ONE, [None]),
+        # The user says how this table is coded.
+        (("sub-1 a 1", "sub-2 a 2"), "2", ZERO_ONE, [0, 1]),
+        (("sub-1 a resp", "sub-2 a non"), "resp", ZERO_ONE, [1, 0]),
     ],
 )
-def test_where_outcomes_are_optional_people_without_one_stay(table, rows, positive, expected):
-    options = CohortOptions(target="Response", positive_value=positive)
-    eligible = read_eligible(table(*rows), options, outcome_optional=True)
-    assert [label.y for label in eligible.rows] == expected
-    assert eligible.others.y is None
+def test_new_people_are_read_by_the_values_of_the_training_or_as_the_user_states(
+    table, rows, positive, trained, expected
+):
+    assert of_new_people(table(*rows), trained, positive_value=positive) == expected
 
 
 def test_an_optional_outcome_without_its_column_is_unknown_for_all(table):
     options = CohortOptions(target="Improved", where=("type=a",))
-    eligible = read_eligible(table("sub-1 a 1"), options, outcome_optional=True)
+    eligible = read_eligible(table("sub-1 a 1"), options, trained=ZERO_ONE)
     assert ([label.y for label in eligible.rows], eligible.others) == ([None], None)
 
 
-def test_an_optional_outcome_with_two_other_values_is_refused(table):
-    path = table("sub-1 a 1", "sub-2 a 0", "sub-3 a 2")
-    with pytest.raises(UsageError, match=r"0: 1, 1: 1, 2: 1; besides 1"):
-        read_eligible(path, CohortOptions(target="Response"), outcome_optional=True)
+@pytest.mark.parametrize("values", [("1", "2"), ("1", "0", "2"), ("2", "2"), ("yes", "no")])
+def test_a_table_with_a_value_that_the_training_had_not_is_refused(table, values):
+    path = table(*(f"sub-{i} a {value}" for i, value in enumerate(values)))
+    with pytest.raises(UsageError, match=r"1 \(yes\) counts as positive, 0 \(no\)") as caught:
+        of_new_people(path)
+    assert f"{values[-1]}: " in str(caught.value)
+    assert "--positive-value" in str(caught.value)
+
+
+def test_a_value_elsewhere_in_the_table_says_how_it_is_coded(table):
+    # Of the people asked for all have 1, which by this table's other rows may well mean no.
+    path = table("sub-1 a 1", "sub-2 b 2")
+    with pytest.raises(UsageError, match="1: 1, 2: 1"):
+        of_new_people(path, where=("type=a",))
+    path = table("sub-1 a 1", "sub-2 a 0", "sub-3 b control")
+    assert of_new_people(path, where=("type=a",)) == [1, 0]
+
+
+@pytest.mark.parametrize("values", ["1 3", "0", "1 2 0"])
+def test_a_stated_positive_value_leaves_nothing_to_be_guessed(table, values):
+    path = table(*(f"sub-{i} a {value}" for i, value in enumerate(values.split())))
+    with pytest.raises(UsageError, match="--positive-value"):
+        of_new_people(path, positive_value="2")
+
+
+def test_values_that_mean_the_other_outcome_here_are_refused(table):
+    path = table("sub-1 a 1", "sub-2 a 0")
+    describe(path, **{"0": "Yes.", "1": "No."})
+    with pytest.raises(UsageError, match=r"means 'No\.', which was the other outcome"):
+        of_new_people(path)
+    assert of_new_people(path, positive_value="0") == [0, 1]
+    with pytest.raises(UsageError, match="the other outcome"):
+        of_new_people(path, positive_value="1")
+
+
+def test_values_described_in_other_words_need_to_be_stated(table):
+    path = describe(table("sub-1 a 1", "sub-2 a 0"), **{"0": "no", "1": "remission"})
+    with pytest.raises(UsageError, match=r"'remission' by the JSON .* 'yes' in the training"):
+        of_new_people(path)
+    assert of_new_people(path, positive_value="1") == [1, 0]
+    describe(path, **{"0": " NO", "1": "yes!"})
+    assert of_new_people(path) == [1, 0]
+
+
+def test_the_coding_of_the_training_is_kept_with_its_meaning(table):
+    path = describe(table("sub-1 a 1.0", "sub-2 a 0"), **{"0": "no", "1": "yes", "9": "lost"})
+    coding = read_eligible(path, CohortOptions(target="Response")).divisions.coding
+    assert coding == ZERO_ONE
+    assert str(coding) == "Response: 1 (yes) counts as positive, 0 (no) as negative"
+    path = table("sub-1 a b", "sub-2 a c")
+    path.with_suffix(".json").unlink()
+    options = CohortOptions(target="Response", positive_value="c")
+    assert read_eligible(path, options).divisions.coding == OutcomeCoding("Response", "c", "b")
+
+
+def test_levels_of_a_phenotype_table_and_of_objects_are_read(table, tmp_path):
+    scores = tmp_path / "scores.tsv"
+    scores.write_text("participant_id\tImproved\nsub-1\t1\nsub-2\t0\n")
+    about = {"Improved": {"Levels": {"1": {"Description": "better"}, "0": {"TermURL": "x"}}}}
+    scores.with_suffix(".json").write_text(json.dumps(about))
+    path = table("sub-1 a 1", "sub-2 a 0")
+    options = CohortOptions(target="Improved")
+    coding = read_eligible(path, options, phenotype=(scores,)).divisions.coding
+    assert (coding.positive_meaning, coding.negative_meaning) == ("better", None)
 
 
 def test_the_papers_cohort_is_table_2_of_the_paper(shared, tmp_path):

@@ -12,6 +12,7 @@ import torch
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
+from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.bundle import (
     Bundle,
@@ -23,6 +24,7 @@ from fmmtc_bidsapp.group.bundle import (
     withdraw_bundle,
     write_bundle,
 )
+from fmmtc_bidsapp.group.known_people import KnownPeople
 from fmmtc_bidsapp.group.ranges import TrainingRange
 from fmmtc_bidsapp.learning.distance import connectivity_range
 from fmmtc_bidsapp.learning.ensemble import EnsembleModel
@@ -39,7 +41,11 @@ from fmmtc_bidsapp.records import Examples
 PARCELS = tuple(f"P{i}" for i in range(12))
 WINDOW = 10
 RANGE = TrainingRange(tr_s=(2.0, 2.5), n_volumes=(120, 150), mean_fd_mm=None)
-LEVELS = (CovariateLevels("age"), CovariateLevels("drug", ("a", "b")))
+LEVELS = (
+    CovariateLevels("age", range=(20.5, 60.0), meanings=(("30", "thirty"),)),
+    CovariateLevels("drug", ("a", "b")),
+)
+PEOPLE = KnownPeople("5a" * 16, None, ("0f" * 16,), ("1f" * 16, "2f" * 16), ())
 ENCODER = BrainLMConfig(
     hidden_size=16,
     num_hidden_layers=2,
@@ -126,6 +132,9 @@ def write(root: Path, models, **changes: object) -> Path:
         target="Response",
         positive_value="1",
         n_people=12,
+        negative_value="0",
+        positive_meaning="responder",
+        people=PEOPLE,
         trainings=len(models),
         covariates=LEVELS,
     )
@@ -182,6 +191,8 @@ def test_what_is_not_a_tensor_is_read_back(folder: Path) -> None:
     assert bundle.training_range == RANGE
     assert bundle.parcels == PARCELS
     assert bundle.covariates == LEVELS
+    assert bundle.people == PEOPLE
+    assert bundle.coding == OutcomeCoding("Response", "1", "0", "responder", None)
     assert bundle.model == SETUP.model
     assert len(bundle.digest) == 64
     np.testing.assert_array_equal(bundle.coordinates_mm, np.arange(36.0).reshape(12, 3))
@@ -217,14 +228,15 @@ def test_a_bundle_written_again_has_the_same_bytes(folder: Path, model, tmp_path
     (tmp_path / "again").mkdir()
     again = write(tmp_path / "again", [model])
     names = {each.name for each in folder.iterdir()}
-    tables = {"config.json", "preprocessing.json", "calibration.json"}
+    tables = {"config.json", "preprocessing.json", "calibration.json", "people.json"}
     assert names == tables | {"model.safetensors", "MODEL_CARD.md"}
     for name in names:
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
 @pytest.mark.parametrize(
-    "name", ["config.json", "preprocessing.json", "calibration.json", "model.safetensors"]
+    "name",
+    ["config.json", "preprocessing.json", "calibration.json", "people.json", "model.safetensors"],
 )
 def test_a_changed_byte_anywhere_in_a_file_is_refused(folder: Path, name: str) -> None:
     whole = (folder / name).read_bytes()
@@ -247,7 +259,8 @@ def test_the_card_may_be_completed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["config.json", "preprocessing.json", "calibration.json", "model.safetensors"]
+    "name",
+    ["config.json", "preprocessing.json", "calibration.json", "people.json", "model.safetensors"],
 )
 def test_a_bundle_without_one_of_its_files_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()

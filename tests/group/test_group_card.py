@@ -187,7 +187,13 @@ def test_names_of_columns_and_values_are_text_and_never_markup(facts: CardFacts)
     told = replace(
         facts,
         about={**facts.about, "Target": nasty, "PositiveValue": nasty, "Notice": nasty},
-        bundle=replace(facts.bundle, covariates=(CovariateLevels(nasty),), atlas_label=nasty),
+        bundle=replace(
+            facts.bundle,
+            covariates=(CovariateLevels(nasty),),
+            atlas_label=nasty,
+            target=nasty,
+            positive_value=nasty,
+        ),
         eligibility=(step,),
         covariates_missing={nasty: 2},
         evaluation=replace(facts.evaluation, arms=(replace(arm, arm=nasty),)),
@@ -196,7 +202,7 @@ def test_names_of_columns_and_values_are_text_and_never_markup(facts: CardFacts)
     assert nasty not in card
     # Column and value in the title, the use and the outcome; a step and its arm; atlas, note,
     # covariate and how many lack it; the performance in an arm.
-    assert card.count(shown) == 13
+    assert card.count(shown) == 14
 
 
 def test_a_card_of_a_model_of_simulated_people_says_so_before_anything_else(facts):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from parcel_study import write_parcel_study
 
+from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.group.choice import EncoderChoice, coordinates
 from fmmtc_bidsapp.group.encoding import Encoded, encode
@@ -239,6 +240,7 @@ def test_people_to_predict_need_no_row_and_no_outcome(
         rows.to_csv(bids / "participants.tsv", sep="\t", index=False)
     cohort = CohortOptions(target="response", positive_value="1")
     plan = plan_of(bids, tmp_path, cohort, series=study / "derivatives" / "parcels")
-    people = read_people(plan, cohort, smallest_class=0, outcome_optional=True).people
+    trained = OutcomeCoding("response", "1", "0")
+    people = read_people(plan, cohort, smallest_class=0, trained=trained).people
     known = [int(y) for y in rows["response"]] if table == "whole" else [None] * 4
     assert [person.y for person in people] == [*known, *[None] * 8]

@@ -1,0 +1,66 @@
+"""Numbers of a column that lie far off the others, as codes for a missing value do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["FAR_OFF", "far_off"]
+
+_CODES = frozenset(
+    sign * float(digit * repeat) for digit in "789" for repeat in range(2, 6) for sign in (-1, 1)
+) | {-9.0, -8.0, -7.0}
+"""What statistics programs write for a missing value: -9, -99, 999 and the like."""
+_FEWEST = 5
+"""Numbers from which on quartiles say something of a column."""
+_FAR = 10.0
+"""Interquartile ranges from the nearer quartile; Tukey calls 3 far out, and ages are no normal
+distribution."""
+
+FAR_OFF = "far off the others. If it stands for a missing value, write n/a"
+"""How such values are told."""
+
+
+def far_off(numbers: Sequence[float]) -> frozenset[float]:
+    """Find the values that are no part of the distribution of a column.
+
+    Parameters
+    ----------
+    numbers
+        (person,) known values, finite.
+
+    Returns
+    -------
+    frozenset of float
+        Usual codes for a missing value (-9, -99, 999, …) that lie outside all other values by more
+        than half their range (those of one digit: below 0 where no other value is); and any value
+        more than 10 interquartile ranges away from the nearer quartile.
+    """
+    codes = _codes_outside(numbers)
+    others = [each for each in numbers if each not in codes]
+    return frozenset(codes | _beyond(others))
+
+
+def _codes_outside(numbers: Sequence[float]) -> set[float]:
+    """Find the codes that lie outside all values that are none, and by far."""
+    others = [each for each in numbers if each not in _CODES]
+    if len(set(others)) < 2:
+        return set()
+    low, high = min(others), max(others)
+    far = (high - low) / 2
+    return {
+        each
+        for each in _CODES & set(numbers)
+        if each < 0 <= low or (abs(each) >= 10 and not low - far <= each <= high + far)
+    }
+
+
+def _beyond(numbers: Sequence[float]) -> set[float]:
+    if len(numbers) < _FEWEST:
+        return set()
+    first, third = np.quantile(numbers, [0.25, 0.75])
+    reach = _FAR * (third - first)
+    if reach <= 0:
+        return set()
+    return {each for each in numbers if not first - reach <= each <= third + reach}
