@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
 
+from fmmtc_bidsapp.learning.trees import Trees, restore_trees, trees_of_xgboost
 from fmmtc_bidsapp.records import Floats, Ints
 
 __all__ = ["HEADS", "FittedHead", "Head", "Weights"]
@@ -166,23 +167,20 @@ class NeighboursHead(Head):
 
 
 @dataclass(frozen=True, eq=False)
-class _Trees:
+class _ScreenedTrees:
     """Boosted trees on screened columns."""
 
     kept: Ints
     """(screened column,)"""
-    booster: xgboost.Booster
+    trees: Trees
 
     def logits(self, columns: Floats) -> Floats:
         """(person, column) -> (person,)."""
-        seen = xgboost.DMatrix(columns[:, self.kept], nthread=1)
-        margin: Floats = self.booster.predict(seen, output_margin=True).astype(np.float64)
-        return margin
+        return self.trees.logits(columns[:, self.kept])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Screened columns, and the trees in xgboost's own binary form."""
-        raw = np.frombuffer(self.booster.save_raw("ubj"), dtype=np.uint8)
-        return {"kept": self.kept, "booster": raw.copy()}
+        """Screened columns, and the trees."""
+        return {"kept": self.kept, **self.trees.arrays()}
 
 
 class TreesHead(Head):
@@ -190,7 +188,7 @@ class TreesHead(Head):
 
     rotates: ClassVar[bool] = False
 
-    def fit(self, columns: Floats, y: Ints, seed: int) -> _Trees:
+    def fit(self, columns: Floats, y: Ints, seed: int) -> _ScreenedTrees:
         """Screen and train; the trees add up log odds."""
         return self._grow(columns, y, _screen(columns, y[None])[0], seed)
 
@@ -204,16 +202,15 @@ class TreesHead(Head):
         ]
         return np.array(logits).reshape(len(labels), len(others))
 
-    def _grow(self, columns: Floats, y: Ints, kept: Ints, seed: int) -> _Trees:
+    def _grow(self, columns: Floats, y: Ints, kept: Ints, seed: int) -> _ScreenedTrees:
         seen = xgboost.DMatrix(columns[:, kept], label=y, nthread=1)
         options = _TREES | {"seed": seed % 2**31}
-        return _Trees(kept, xgboost.train(options, seen, num_boost_round=_N_TREES))
+        booster = xgboost.train(options, seen, num_boost_round=_N_TREES)
+        return _ScreenedTrees(kept, trees_of_xgboost(booster))
 
-    def restore(self, arrays: Arrays) -> _Trees:
+    def restore(self, arrays: Arrays) -> _ScreenedTrees:
         """Rebuild from arrays."""
-        booster = xgboost.Booster({"nthread": 1})
-        booster.load_model(bytearray(arrays["booster"].tobytes()))
-        return _Trees(arrays["kept"], booster)
+        return _ScreenedTrees(arrays["kept"], restore_trees(arrays, len(arrays["kept"])))
 
 
 def _screen(columns: Floats, labels: Ints) -> Ints:

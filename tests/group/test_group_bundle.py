@@ -71,6 +71,7 @@ SETUP = Setup(
         dropout=0.1,
     ),
     BrainLM.from_config(ENCODER, torch.Generator().manual_seed(0)),
+    brainlm=ENCODER,
 )
 PLAIN = Setup(TrainOptions(), ModelOptions(), torch.device("cpu"), torch.float32)
 """What `apply` has: nothing of the sizes that were trained with."""

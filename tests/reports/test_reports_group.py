@@ -188,7 +188,11 @@ def test_a_finished_model_is_judged_by_its_pooled_figures(write_a_group):
     told = {"n_permutations": None, "p": None, "p_adjusted": None, "verdict": None}
     row = {"model": "fmmtc", "metric": "auroc"} | figures | pooled | told
     write_tsv(files.metrics, {name: [value] for name, value in row.items()})
-    write_json(files.metrics.with_suffix(".json"), {"N": 6, "Target": "Response"})
+    about = {"N": 6, "Target": "Response"}
+    write_json(files.metrics.with_suffix(".json"), about)
+    html = write_group_report(root, "L").read_text()
+    assert "On 6 people, of whom it is not known whether they were in training," in text_of(html)
+    write_json(files.metrics.with_suffix(".json"), about | {"TrainingPeopleKnown": True})
     html = write_group_report(root, "L").read_text()
     assert "On 6 new people FMM_TC, as it is, reached an AUROC of 0.62" in text_of(html)
     assert "0.40 to 0.80" in text_of(html)
