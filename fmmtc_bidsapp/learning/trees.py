@@ -91,7 +91,9 @@ def trees_of_xgboost(booster: xgboost.Booster) -> Trees:
     probability = np.ravel(json.loads(told["learner_model_param"]["base_score"]))[0]
     return Trees(
         start.astype(np.int64),
-        *(np.array(each, dtype=np.int64) for each in (feature, left, right)),
+        np.array(feature, dtype=np.int64),
+        np.array(left, dtype=np.int64),
+        np.array(right, dtype=np.int64),
         value=np.array(value, dtype=np.float32),
         base=np.array([logit(probability)], dtype=np.float32),
     )
