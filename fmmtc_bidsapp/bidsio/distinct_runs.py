@@ -11,7 +11,13 @@ from fmmtc_bidsapp.bidsio.query import identity
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.records import Person
 
-__all__ = ["averaged_runs", "merged_runs", "refuse_mixed_tasks", "refuse_versions"]
+__all__ = [
+    "averaged_runs",
+    "merged_runs",
+    "refuse_mixed_tasks",
+    "refuse_versions",
+    "unlike_runs",
+]
 
 Entities = Mapping[str, str]
 
@@ -110,8 +116,8 @@ def _differences(own: Sequence[Entities]) -> str:
     )
 
 
-def averaged_runs(people: Sequence[Person]) -> list[str]:
-    """Say which runs of a person are averaged, in lines to print.
+def averaged_runs(people: Sequence[Person]) -> str:
+    """Say which runs of a person are averaged.
 
     Parameters
     ----------
@@ -120,18 +126,22 @@ def averaged_runs(people: Sequence[Person]) -> list[str]:
 
     Returns
     -------
-    list of str
-        Nothing where everyone has one run; a warning where runs of one person were scanned in
-        different ways.
+    str
+        A sentence with how many people have which runs; empty where everyone has one.
     """
     if all(len(person.runs) == 1 for person in people):
-        return []
+        return ""
     kinds = Counter(
         " + ".join(_run_title(run.entities) for run in person.runs) for person in people
     )
     listed = "; ".join(f"{n} people: {kind}" for kind, n in kinds.most_common(_SHOWN))
     more = f"; and {len(kinds) - _SHOWN} other combinations" if len(kinds) > _SHOWN else ""
-    lines = [f"The runs of a person are averaged ({listed}{more})."]
+    return f"The runs of a person are averaged ({listed}{more})."
+
+
+def unlike_runs(people: Sequence[Person]) -> list[str]:
+    """Say which runs are averaged that were scanned in different ways, as notes to a reader."""
+    notes = []
     for key in _UNLIKE:
         unlike = [
             person for person in people if len({run.entities.get(key) for run in person.runs}) > 1
@@ -140,11 +150,11 @@ def averaged_runs(people: Sequence[Person]) -> list[str]:
             values = sorted(
                 {run.entities.get(key, "none") for person in unlike for run in person.runs}
             )
-            lines.append(
-                f"WARNING: runs with different {key}- ({', '.join(values)}) are averaged in "
-                f"{len(unlike)} of {len(people)} people."
+            notes.append(
+                f"runs with different {key}- ({', '.join(values)}) are averaged in {len(unlike)} "
+                f"of {len(people)} people"
             )
-    return lines
+    return notes
 
 
 def _run_title(entities: Entities) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from fmmtc_bidsapp.bidsio.cells import as_number, lookalike
 
-__all__ = ["first_ids", "likely_cause", "unmatched"]
+__all__ = ["first_ids", "likely_cause", "lookalike_ids", "unmatched"]
 
 _SHOWN = 3
 _PREFIX = "sub-"
@@ -17,6 +17,23 @@ def first_ids(ids: Collection[str]) -> str:
     """List the first participants: ``sub-01, sub-02, sub-03, …``."""
     shown = sorted(ids)[:_SHOWN]
     return ", ".join(shown) + (", …" if len(ids) > _SHOWN else "")
+
+
+def lookalike_ids(these: Iterable[str], others: Collection[str]) -> dict[str, str]:
+    """Find for ids of one list those of another that look the same but for zeros, case and signs.
+
+    Parameters
+    ----------
+    these, others
+        Ids with their prefix.
+
+    Returns
+    -------
+    dict of str to str
+        Only those of `these` that have one.
+    """
+    by_look = {_reduced(each): each for each in others}
+    return {each: by_look[_reduced(each)] for each in these if _reduced(each) in by_look}
 
 
 def likely_cause(these: Iterable[str], others: Collection[str]) -> str:
@@ -36,8 +53,7 @@ def likely_cause(these: Iterable[str], others: Collection[str]) -> str:
     str
         A sentence with the number of such pairs and the first of them; empty without any.
     """
-    by_look = {_reduced(each): each for each in others}
-    pairs = [(each, by_look[_reduced(each)]) for each in these if _reduced(each) in by_look]
+    pairs = list(lookalike_ids(these, others).items())
     if not pairs:
         return ""
     one, other = pairs[0]

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.filters import ANY
+from fmmtc_bidsapp.bidsio.person_ids import lookalike_ids
 from fmmtc_bidsapp.records import Exclusion
 
 __all__ = ["Query", "absent_participants", "identity", "run_title"]
@@ -49,6 +50,8 @@ class Query:
     def instead(self, found: Iterable[Mapping[str, str]]) -> str:
         """Say what files that were not admitted have in place of what was asked for.
 
+        Of participants only those are named whose ids look like one that was asked for.
+
         Parameters
         ----------
         found
@@ -66,6 +69,9 @@ class Query:
             if key != "sub" and not any(_meets(key, each.get(key), wanted) for each in files)
             if (there := {each[key] for each in files if key in each})
         ]
+        ids = {identity(each)[0] for each in files}
+        like = lookalike_ids([each for each in self.participant_ids() if each not in ids], ids)
+        parts += [_listed(list(like.values()))] if like else []
         return f"; there is {', '.join(parts)}" if parts else ""
 
     @cached_property
@@ -132,16 +138,19 @@ def absent_participants(
     others: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
     for entities in passed_over:
         others[identity(entities)[0]].append(entities)
-    folders = (path.name for path in root.glob("sub-*") if path.is_dir())
+    folders = sorted(path.name for path in root.glob("sub-*") if path.is_dir())
+    asked = query.participant_ids()
+    like = lookalike_ids([each for each in asked if each not in present], folders)
     return [
         Exclusion(
             participant_id,
             None,
             "absent",
             f"nothing of theirs is there (asked for: {query}"
-            f"{query.instead(others[participant_id])})",
+            f"{query.instead(others[participant_id])})"
+            + (f"; there is {like[participant_id]}" if participant_id in like else ""),
         )
-        for participant_id in query.participant_ids() or sorted(folders)
+        for participant_id in asked or folders
         if participant_id not in present
     ]
 

@@ -132,7 +132,8 @@ def encode(
     names = {
         person.key: [encode_name(each, person) for each in encoders] for person in cohort.people
     }
-    done = [each for each in cohort.people if set(names[each.key]) <= set(results.done)]
+    ended = set(results.done)
+    done = [each for each in cohort.people if ended.issuperset(names[each.key])]
     if not done:
         raise_failure(results.failures[0], "No scan could be encoded")
     loaded = [

@@ -145,7 +145,22 @@ def _relate(output_dir: Path, kind: _Kind, usable: _Usable) -> tuple[MotionConne
         "of unknown head motion": sum(run.quality.mean_fd is None for run, _ in there),
     }
     told = [f"usable runs left out {what}: {count}" for what, count in left_out.items() if count]
+    told += _averaged_over([run.entities for run, _ in there])
     return result, "; ".join(filter(None, [result.problem, *told]))
+
+
+def _averaged_over(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Say over which tasks and sessions of a person QC-FC averages."""
+    told = []
+    for key, title in (("task", "tasks"), ("ses", "sessions")):
+        own: defaultdict[str, set[str]] = defaultdict(set)
+        for entities in runs:
+            own[entities["sub"]].add(entities.get(key, "none"))
+        mixed = [values for values in own.values() if len(values) > 1]
+        if mixed:
+            listed = ", ".join(sorted(set.union(*mixed)))
+            told.append(f"{title} {listed} averaged within {len(mixed)} people")
+    return told
 
 
 def _mean_fd_mm(scans: Sequence[_Scan]) -> float:

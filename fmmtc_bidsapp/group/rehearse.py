@@ -14,8 +14,10 @@ import numpy as np
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateLevels, covariate_columns
 from fmmtc_bidsapp.bidsio.quality import find_quality
+from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
 from fmmtc_bidsapp.bidsio.writable import refuse_unwritable
 from fmmtc_bidsapp.engine import duration
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.apply import admit_new
 from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice, needs_of_cohort
 from fmmtc_bidsapp.group.compare import across_arms, asked_to_compare, compared_models, lines
@@ -34,6 +36,7 @@ from fmmtc_bidsapp.group.cost import (
 from fmmtc_bidsapp.group.encoding import all_known, stratum
 from fmmtc_bidsapp.group.explain import models_to_keep
 from fmmtc_bidsapp.group.fit import exchangeable, shuffled_cells
+from fmmtc_bidsapp.group.person import MatrixRun, merge_matrices
 from fmmtc_bidsapp.group.start import announce, check_prepared, require_quality
 from fmmtc_bidsapp.group.steps import Kept, Step, list_explain_steps, list_steps
 from fmmtc_bidsapp.group.study import Admitted, admit, warn_of_selection, with_baselines
@@ -101,6 +104,7 @@ def _begin(plan: GroupPlan, asked: Sequence[str]) -> tuple[Admitted, Examples, t
     announce(plan, cohort, admitted.notice)
     warn_of_selection(plan, asked)
     _say_exclusions(cohort.exclusions)
+    _require_one_readable(cohort)
     examples = _as_if_encoded(plan, cohort, admitted.encoder)
     folds = outer_folds(
         examples.strata, train.folds, train.repeats, plan.random_seed, examples.groups
@@ -158,6 +162,7 @@ def _apply(plan: GroupPlan) -> None:
     check_prepared(plan, cohort, {"bundle": bundle.digest})
     announce(plan, cohort, " ".join(admitted.notes), bundle.covariates)
     _say_exclusions(cohort.exclusions)
+    _require_one_readable(cohort)
     _as_if_encoded(plan, cohort, encoder, bundle.covariates)
     refuse_needs([bundle.main], needs_of_cohort(cohort, encoder))
     _say_encoding(plan, cohort, encoder)
@@ -211,6 +216,42 @@ def _as_if_encoded(
         arms=all_known([person.arm for person in people]),
         cls_random=blank("random encoder", 1),
         coordinates_mm=encoder.coordinates_mm,
+    )
+
+
+def _require_one_readable(cohort: Cohort) -> None:
+    """Read people until one can be; a fault that all files share is refused as the run does."""
+    first: InputError | None = None
+    for person in cohort.people:
+        try:
+            _read_person(person, cohort)
+        except InputError as error:
+            print(f"left out: {person.key} (encode), {error}")
+            first = first or error
+        else:
+            return
+    if first is not None:
+        raise InputError(f"No scan could be encoded: {first}")
+
+
+def _read_person(person: Person, cohort: Cohort) -> None:
+    """Read what there is of a person; one run that can be read is enough."""
+    if cohort.has_series:
+        problems: list[InputError] = []
+        for run in person.runs:
+            try:
+                read_series(run.path)
+            except InputError as error:
+                problems.append(error)
+        if len(problems) == len(person.runs):
+            raise problems[0]
+        return
+    merge_matrices(
+        [
+            MatrixRun(run.path.name, replace(read_relmat(run.path), fisher_z=run.fisher_z))
+            for run in person.runs
+        ],
+        cohort.parcels,
     )
 
 

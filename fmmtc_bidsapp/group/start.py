@@ -16,7 +16,7 @@ from fmmtc_bidsapp.bidsio.cells import is_missing, sizes
 from fmmtc_bidsapp.bidsio.cohort import Cohort, read_cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateColumns, CovariateLevels, covariate_columns
 from fmmtc_bidsapp.bidsio.dataset import check_configuration
-from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs
+from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs, unlike_runs
 from fmmtc_bidsapp.bidsio.eligibility import Eligible, LabelRow, read_eligible
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
@@ -264,8 +264,11 @@ def announce(
     """
     print(f"fmmtc {__version__}: {plan.analysis} {plan.label} on {plan.series_dir}")
     print(f"Atlas {cohort.atlas_label or 'unnamed'}, {len(cohort.parcels)} parcels")
-    for line in averaged_runs(cohort.people):
-        print(line)
+    averaged = averaged_runs(cohort.people)
+    if averaged:
+        print(averaged)
+    for note in unlike_runs(cohort.people):
+        print(f"WARNING: {note}.")
     print(f"Made by {', '.join(cohort.origin.made_by) or 'a program that no file names'}")
     if cohort.origin.simulated:
         print("SIMULATED DATA: nobody was scanned.")

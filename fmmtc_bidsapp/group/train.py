@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs, unlike_runs
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.bidsio.origin import told_origin
 from fmmtc_bidsapp.engine import Outcome
@@ -140,8 +141,17 @@ def about_study(study: Study, fits: Fits) -> dict[str, Any]:
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",
         "Notice": "; ".join(
-            filter(None, (study.notice, same_input_note(plan.model), *encoded.notes))
+            filter(
+                None,
+                (
+                    study.notice,
+                    same_input_note(plan.model),
+                    *encoded.notes,
+                    *unlike_runs(encoded.people),
+                ),
+            )
         ),
+        "AveragedRuns": averaged_runs(encoded.people) or "n/a",
         "Normalisation": plan.model.normalisation,
         "Encoder": plan.model.encoder,
         "EncoderDigest": study.encoder.digest,

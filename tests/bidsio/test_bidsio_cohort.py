@@ -342,3 +342,12 @@ def test_someone_with_another_session_is_told_which(written, cohort):
     written(rest("03", ses="01"))
     found = cohort({"sub-01": 1, "sub-02": 0, "sub-03": 1}, sessions=["1"])
     assert reasons(found)["sub-03"].endswith("(asked for: ses 1; there is ses-01)")
+
+
+def test_a_label_that_looks_like_one_that_is_there_is_answered_with_it(written, cohort):
+    written(rest("001"))
+    written(rest("002"))
+    with pytest.raises(InputError, match=r"asked for: sub 1; there is sub-001\)"):
+        cohort(None, participants=["1"])
+    found = cohort(None, participants=["1", "002"])
+    assert reasons(found)["sub-1"].endswith("; there is sub-001")

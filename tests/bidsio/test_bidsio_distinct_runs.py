@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs, merged_runs
+from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs, merged_runs, unlike_runs
 from fmmtc_bidsapp.bidsio.matrices import find_matrices
 from fmmtc_bidsapp.bidsio.names import parse_name
 from fmmtc_bidsapp.bidsio.query import Query
@@ -121,11 +121,12 @@ def person(*titles):
 
 
 def test_what_is_averaged_is_said_and_scans_of_another_kind_are_warned_of():
-    assert averaged_runs([person("sub-01_task-rest"), person("sub-02_task-rest")]) == []
+    once = [person("sub-01_task-rest"), person("sub-02_task-rest")]
+    assert (averaged_runs(once), unlike_runs(once)) == ("", [])
     two = [f"sub-0{{}}_task-rest_dir-{way}" for way in ("AP", "PA")]
     people = [person(*(each.format(i) for each in two)) for i in (1, 2)]
-    said = averaged_runs([*people, person("sub-03_task-rest_dir-AP")])
-    assert "2 people: task-rest_dir-AP + task-rest_dir-PA; 1 people: task-rest_dir-AP" in said[0]
-    (warning,) = said[1:]
-    assert warning.startswith("WARNING: runs with different dir- (AP, PA)")
-    assert "2 of 3 people" in warning
+    people.append(person("sub-03_task-rest_dir-AP"))
+    said = averaged_runs(people)
+    assert "2 people: task-rest_dir-AP + task-rest_dir-PA; 1 people: task-rest_dir-AP" in said
+    (note,) = unlike_runs(people)
+    assert note == "runs with different dir- (AP, PA) are averaged in 2 of 3 people"

@@ -179,3 +179,41 @@ def test_a_cohort_of_copies_of_one_scan_ends_with_a_sentence_and_no_result(
     assert said.count("WARNING: 66 pairs of 12 people have the same scan") == 1
     assert "All 12 people have the same scan as somebody else" in said
     assert not list((tmp_path / "out").rglob("*predictions*"))
+
+
+def test_matrices_that_the_run_refuses_are_refused_by_its_rehearsal(say: Say, study: Path) -> None:
+    for path in sorted((study / "derivatives").rglob("sub-*_timeseries.tsv")):
+        series = pd.read_csv(path, sep="\t")
+        name = path.name.replace("stat-mean_timeseries", "stat-pearsoncorrelation_relmat")
+        # Fisher's z, which no sidecar tells.
+        (5 * series.corr()).to_csv(path.with_name(name), sep="\t", index_label="Node")
+        path.unlink()
+    flags = ("--encoder", "none")
+    code, said = say(*flags)
+    assert code == 65
+    assert "No scan could be encoded" in said
+    assert "values beyond 1" in said
+    again, really = say(*flags, dry=False)
+    assert again == code
+    assert "values beyond 1" in really
+
+
+def test_giga_connectomes_matrices_without_names_of_rows_are_analysed(
+    say: Say, study: Path
+) -> None:
+    for path in sorted((study / "derivatives").rglob("sub-*_timeseries.tsv")):
+        matrix = pd.read_csv(path, sep="\t").corr()
+        name = f"{path.name.partition('_atlas-')[0]}_seg-Tiny_meas-PearsonCorrelation_relmat.tsv"
+        # As giga_connectome 0.6 writes them: columns are numbers, and there is no index.
+        matrix.columns = range(1, len(matrix) + 1)
+        matrix.to_csv(path.with_name(name), sep="\t", index=False)
+        path.unlink()
+    code, said = say("--encoder", "none")
+    assert code == 0, said
+    assert "Atlas Tiny, 8 parcels" in said
+
+
+def test_a_label_that_lost_its_zeros_is_answered_with_the_one_there_is(say: Say) -> None:
+    code, said = say("--participant-label", "1")
+    assert code == 65
+    assert "no row for sub-1. 1 of them would be the same people if leading zeros" in said

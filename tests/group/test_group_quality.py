@@ -147,6 +147,17 @@ def test_a_quality_table_over_several_runs_that_are_there_is_no_row(tmp_path: Pa
     assert table(tmp_path, "qc")["run_id"].tolist() == ["run-1", "run-2"] * 3
 
 
+def test_tasks_and_sessions_that_qc_fc_averages_within_people_are_noted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for number, fd_mm in enumerate(FD_MM[:10]):
+        for task in ("rest", "nback") if number < 4 else ("rest",):
+            entities = {"sub": f"{number:02d}", "task": task}
+            add_run(tmp_path, connectome(rng, float(fd_mm)), entities, mean_fd=float(fd_mm))
+    write_quality(tmp_path)
+    notes = set(table(tmp_path, "qcfc")["note"].dropna())
+    assert notes == {"tasks nback, rest averaged within 4 people"}
+
+
 def test_a_matrix_of_fishers_z_counts_as_the_coefficients_it_stands_for(dataset: Path) -> None:
     write_quality(dataset)
     expected = table(dataset, "qcfc")
