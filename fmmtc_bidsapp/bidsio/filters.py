@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,9 @@ __all__ = ["ANY", "read_filter"]
 ANY = "*"
 """Any value, but the entity must be there."""
 
-_KEYS = ("bold",)
+_BOLD = "bold"
+_OF_OTHERS = ("fmap", "sbref", "flair", "t1w", "t2w", "roi", "dwi", "asl", "m0scan", "pet")
+"""What else fMRIPrep and its relatives are told to take."""
 _ENTITIES: Mapping[str, str] = MappingProxyType(
     {
         "datatype": "datatype",
@@ -28,9 +31,15 @@ _ENTITIES: Mapping[str, str] = MappingProxyType(
         "reconstruction": "rec",
         "direction": "dir",
         "run": "run",
+        "echo": "echo",
+        "part": "part",
+        "space": "space",
+        "extension": "extension",
     }
 )
 """pybids' names of what tells raw runs apart, and how file names abbreviate them."""
+_MAGNITUDE = "mag"
+"""The part that fMRIPrep preprocesses, without saying so in the names that it writes."""
 
 
 def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
@@ -41,6 +50,7 @@ def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
     path
         JSON such as ``{"bold": {"session": "1", "acquisition": null, "run": "*"}}``: null for an
         entity that must be absent, ``"*"`` for one that must be there, lists for alternatives.
+        fMRIPrep's own file is one; what it says of other images is passed over, with a line.
 
     Returns
     -------
@@ -56,12 +66,41 @@ def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
         content = read_json(path)
     except InputError as error:
         raise UsageError(f"--bids-filter-file: {error}") from error
-    _refuse_unknown(path, "key", content, _KEYS)
-    bold = content.get("bold", {})
+    _refuse_unknown(path, "key", content, (_BOLD, *_OF_OTHERS))
+    bold = content.get(_BOLD, {})
     if not isinstance(bold, dict):
         raise UsageError(f'{path}: "bold" is {bold!r}; it must be an object of entities.')
     _refuse_unknown(path, "entity", bold, _ENTITIES)
-    return {_ENTITIES[name]: _values(path, name, value) for name, value in bold.items()}
+    asked = {_ENTITIES[name]: _values(path, name, value) for name, value in bold.items()}
+    kept, ignored = _of_derivatives(path, asked)
+    ignored = [*(each for each in content if each != _BOLD), *ignored]
+    if ignored:
+        print(
+            f"{path}: {', '.join(ignored)} passed over, as no BOLD is chosen by it.",
+            file=sys.stderr,
+        )
+    return kept
+
+
+def _of_derivatives(
+    path: Path, asked: Mapping[str, tuple[str | None, ...]]
+) -> tuple[dict[str, tuple[str | None, ...]], list[str]]:
+    """Keep what chooses among preprocessed runs, and name what chooses among raw files alone."""
+    if "space" in asked and None not in asked["space"]:
+        raise UsageError(
+            f"{path} asks for a space, which no raw BOLD has. Choose that of the preprocessed "
+            "images with --space."
+        )
+    # Echoes are combined, and every run has images of several formats.
+    ignored = {"space", "extension"} if set(asked.get("echo", ())) == {None} else _OF_RAW_FILES
+    kept = {key: values for key, values in asked.items() if key not in ignored}
+    if _MAGNITUDE in kept.get("part", ()):
+        kept["part"] = (*kept["part"], None)
+    told = [f"bold's {key}" for key in asked if key in ignored and key != "space"]
+    return kept, told
+
+
+_OF_RAW_FILES = {"space", "extension", "echo"}
 
 
 def _refuse_unknown(

@@ -29,12 +29,59 @@ def test_a_file_without_bold_keeps_everything(tmp_path):
     assert read_filter(written(tmp_path, {})) == {}
 
 
+FMRIPREP = {
+    "fmap": {"datatype": "fmap"},
+    "bold": {"datatype": "func", "suffix": "bold", "part": ["mag", None], "task": "rest"},
+    "sbref": {"datatype": "func", "suffix": "sbref", "part": ["mag", None]},
+    "flair": {"datatype": "anat", "suffix": "FLAIR", "part": ["mag", None]},
+    "t2w": {"datatype": "anat", "suffix": "T2w"},
+    "t1w": {"datatype": "anat", "suffix": "T1w", "reconstruction": None},
+    "roi": {"datatype": "anat", "suffix": "roi"},
+}
+
+
+def test_fmripreps_own_file_is_read_and_what_is_not_about_bold_passed_over_with_a_word(
+    tmp_path, capsys
+):
+    kept = read_filter(written(tmp_path, FMRIPREP))
+    query = Query((), (), (), (), kept)
+    run = {"datatype": "func", "suffix": "bold", "sub": "01", "task": "rest"}
+    assert query.admits(run)
+    assert not query.admits({**run, "task": "faces"})
+    assert not query.admits({**run, "part": "phase"})
+    told = capsys.readouterr().err
+    assert "fmap, sbref, flair, t2w, t1w, roi passed over" in told
+
+
+@pytest.mark.parametrize("part", [None, "mag", ["mag"], ["mag", None]])
+def test_preprocessed_runs_are_of_the_magnitude_though_their_names_do_not_say_so(tmp_path, part):
+    query = Query((), (), (), (), read_filter(written(tmp_path, {"bold": {"part": part}})))
+    assert query.admits({"sub": "01", "task": "rest"})
+    assert not query.admits({"sub": "01", "task": "rest", "part": "phase"})
+
+
+def test_echoes_asked_for_stand_for_the_run_that_they_were_combined_to(tmp_path, capsys):
+    query = Query((), (), (), (), read_filter(written(tmp_path, {"bold": {"echo": [1, 2, 3]}})))
+    assert query.admits({"sub": "01", "task": "rest"})
+    assert "bold's echo passed over" in capsys.readouterr().err
+    query = Query((), (), (), (), read_filter(written(tmp_path, {"bold": {"echo": None}})))
+    assert not query.admits({"sub": "01", "task": "rest", "echo": "1"})
+    assert capsys.readouterr().err == ""
+
+
+def test_no_raw_run_has_a_space_so_its_absence_leaves_nobody_out(tmp_path, capsys):
+    content = {"bold": {"space": None, "extension": [".nii", ".nii.gz"]}}
+    assert read_filter(written(tmp_path, content)) == {}
+    assert "bold's extension passed over" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"t1w": {}, "bold": {}}, "unknown key t1w; those allowed are bold"),
+        ({"bolt": {}, "bold": {}}, "unknown key bolt; those allowed are bold, fmap"),
         ({"bold": {"ses": "1"}}, "unknown entity ses; .*subject, session, task, acquisition"),
-        ({"bold": {"space": "T1w", "echo": 1}}, "unknown entity echo, space; those allowed"),
+        ({"bold": {"space": "T1w"}}, "asks for a space, .* with --space"),
+        ({"bold": {"inversion": 1, "desc": "x"}}, "unknown entity desc, inversion; those allowed"),
         ({"bold": {"": "rest"}}, 'unknown entity ""; those allowed'),
         ({"bold": "rest"}, "\"bold\" is 'rest'"),
         ({"bold": {"task": {"a": 1}}}, "task is .* must be a label"),
