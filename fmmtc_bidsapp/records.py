@@ -272,6 +272,15 @@ class Strategy:
         """Whether volumes are left out for motion."""
         return self.fd_threshold_mm is not None or self.std_dvars_threshold is not None
 
+    def takes(self, kind: str) -> bool:
+        """Say whether columns of a kind, such as ``comp_cor``, are among the regressors."""
+        return any(
+            kind in pattern
+            for regressor in self.regressors
+            for patterns in regressor.alternatives
+            for pattern in patterns
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class CleanedSeries:

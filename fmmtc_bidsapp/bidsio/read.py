@@ -53,7 +53,8 @@ def read_confounds(path: Path, n_volumes: int) -> dict[str, Floats]:
     Returns
     -------
     dict of str to (time,) array
-        Columns by name, NaN where the table says ``n/a``.
+        Columns by name, NaN where the table says ``n/a``, infinite where a cell holds text or a
+        number that nobody can measure: only who uses the column needs to refuse it.
 
     Raises
     ------
@@ -66,8 +67,27 @@ def read_confounds(path: Path, n_volumes: int) -> dict[str, Floats]:
             f"{path} has {len(rows)} rows but its image has {n_volumes} volumes; they do not "
             "belong together. Take both from the same fMRIPrep run."
         )
-    values = _numbers(path, rows)
+    cells = [_measured(cell) for row in rows for cell in row.split("\t")]
+    values = np.array(cells, dtype=np.float64).reshape(len(rows), -1)
     return {name: values[:, column] for column, name in enumerate(header)}
+
+
+def _plain_float(cell: str) -> float:
+    """Parse a number as any program writes it: Python's own reading takes ``1_5`` for 15."""
+    if "_" in cell or not cell.isascii():
+        raise ValueError(f"could not convert string to float: {cell!r}")
+    return float(cell)
+
+
+def _measured(cell: str) -> float:
+    """Parse a cell: NaN for ``n/a``, infinite for what is no number that can be measured."""
+    if cell in _MISSING:
+        return math.nan
+    try:
+        value = _plain_float(cell)
+    except ValueError:
+        return math.inf
+    return value if abs(value) <= _LARGEST or math.isnan(value) else math.inf
 
 
 def read_run_confounds(tables: Sequence[Path], n_volumes: int) -> dict[str, Floats] | None:
@@ -347,7 +367,7 @@ def _numbers(path: Path, rows: list[str]) -> Floats:
             "allowed."
         )
     try:
-        flat = [math.nan if cell in _MISSING else float(cell) for cell in cells]
+        flat = [math.nan if cell in _MISSING else _plain_float(cell) for cell in cells]
     except ValueError as error:
         raise InputError(
             f"{path} holds text where a number is due ({error}). Numbers and n/a are allowed."

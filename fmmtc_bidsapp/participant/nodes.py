@@ -34,7 +34,7 @@ from fmmtc_bidsapp.participant.exchange import (
     save_cleaned,
     save_means,
 )
-from fmmtc_bidsapp.records import Connectome, ParcelSeries
+from fmmtc_bidsapp.records import Connectome, ParcelSeries, Strategy
 from fmmtc_bidsapp.reports.participant import write_participant_report
 from fmmtc_bidsapp.reports.run_figures import draw_combined, draw_run
 from fmmtc_bidsapp.signals.cifti import cifti_parcel_means
@@ -172,20 +172,23 @@ class Clean(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         means, _ = load_means(self.inputs.means)
+        strategy = read_strategy_text(self.inputs.strategy)
         cleaned = clean(
             means.signal,
             _confounds(self.inputs, means.n_volumes),
-            read_strategy_text(self.inputs.strategy),
+            strategy,
             tr_s=self.inputs.tr_s or means.tr_header_s,
             dummy_scans=self.inputs.dummy_scans,
-            masks=_masks(self.inputs.confounds),
+            masks=_masks(self.inputs.confounds, strategy),
         )
         self._results["cleaned"] = save_cleaned(Path(runtime.cwd) / "cleaned.npz", cleaned)
         return runtime
 
 
-def _masks(confounds: Any) -> dict[str, str]:
-    return read_component_masks(Path(confounds)) if confounds else {}
+def _masks(confounds: Any, strategy: Strategy) -> dict[str, str]:
+    """Read what components are of, where the strategy takes some: else no sidecar is needed."""
+    wanted = confounds and strategy.takes("comp_cor")
+    return read_component_masks(Path(confounds)) if wanted else {}
 
 
 def _confounds(inputs: Any, n_volumes: int) -> Any:

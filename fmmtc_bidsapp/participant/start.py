@@ -151,7 +151,7 @@ def begin(plan: ParticipantPlan) -> Start:
         runs=plan.selection.runs,
         filter_file=plan.selection.bids_filter_file,
         database_dir=plan.resources.bids_database_dir,
-        aroma_dir=plan.derivatives.get("aroma") if _takes_aroma(strategy) else None,
+        aroma_dir=plan.derivatives.get("aroma") if strategy.takes("aroma") else None,
     )
     problems = [excluded(each, plan.selection.participants) for each in exclusions]
     transforms, runs, unreachable = _reach(plan, atlas, found)
@@ -189,15 +189,6 @@ def _origin(plan: ParticipantPlan, fmriprep_dir: Path) -> Origin:
 def _strategy(plan: ParticipantPlan) -> Strategy:
     named = plan.denoise.denoise_strategy
     return choose_strategy(read_strategy(named) or STRATEGIES_TABLE[named], plan.denoise)
-
-
-def _takes_aroma(strategy: Strategy) -> bool:
-    return any(
-        "aroma" in pattern
-        for regressor in strategy.regressors
-        for patterns in regressor.alternatives
-        for pattern in patterns
-    )
 
 
 def _spaces(plan: ParticipantPlan, atlas: Atlas) -> tuple[str, ...]:

@@ -122,7 +122,9 @@ def design_figure(design: pd.DataFrame, mean_signal: Floats) -> tuple[Figure, st
     """
     names = [str(each) for each in design.columns]
     with np.errstate(invalid="ignore", divide="ignore"):  # a constant regressor has no r
-        r = np.corrcoef(np.column_stack([design.to_numpy(dtype=float), mean_signal]).T)
+        both = np.column_stack([design.to_numpy(dtype=float), mean_signal])
+        # Volumes that are dropped at the start may lack values.
+        r = np.corrcoef(both[np.isfinite(both).all(axis=1)].T)
     size = max(2.6, _row_height_in(len(names)) * min(len(names), _ALL_NAMES))
     figure = Figure(figsize=(9.4, size + 0.5))
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1], sharey=True)

@@ -44,13 +44,19 @@ def dummy_volumes(
     Raises
     ------
     InputError
-        If that is all of them.
+        If that is all of them, or fMRIPrep's columns cannot be read.
     """
     notes: tuple[str, ...] = ()
     if dummy_scans == "auto":
         flagged = np.zeros(n_volumes, dtype=bool)
         for name, values in confounds.items():
             if _NON_STEADY.fullmatch(name):
+                if np.isinf(values).any():
+                    raise InputError(
+                        f"The confounds column {name} holds something that is no number in volume "
+                        f"{int(np.argmax(np.isinf(values)))}. Repair the table, or give the number "
+                        "of dummy volumes with --dummy-scans."
+                    )
                 flagged |= np.nan_to_num(values) > 0
         count = n_volumes if flagged.all() else int(np.argmin(flagged))
         elsewhere = int(flagged.sum()) - count

@@ -21,6 +21,7 @@ __all__ = [
     "relative_rms_mm",
     "standardised_dvars",
     "summarise",
+    "unreadable_motion",
 ]
 
 Floats = NDArray[np.float64]
@@ -74,7 +75,8 @@ def canonical(confounds: Mapping[str, NDArray[np.float64]]) -> dict[str, Floats]
     Parameters
     ----------
     confounds
-        Columns (time,) by name, ``n/a`` read as NaN; written by fMRIPrep 1.0 or later.
+        Columns (time,) by name, ``n/a`` read as NaN, infinite where a cell holds no number; written
+        by fMRIPrep 1.0 or later.
 
     Returns
     -------
@@ -101,7 +103,8 @@ def canonical(confounds: Mapping[str, NDArray[np.float64]]) -> dict[str, Floats]
 
 
 def _expanded(base: str, values: Floats) -> Iterable[tuple[str, Floats]]:
-    change = np.diff(values, prepend=np.nan)
+    with np.errstate(invalid="ignore"):  # the difference of two cells that hold no number
+        change = np.diff(values, prepend=np.nan)
     yield f"{base}_derivative1", change
     yield f"{base}_power2", values**2
     yield f"{base}_derivative1_power2", change**2
@@ -166,8 +169,23 @@ def relative_rms_mm(confounds: Mapping[str, Floats]) -> Floats | None:
 def _column(confounds: Mapping[str, Floats], wanted: str) -> Floats | None:
     for name, values in confounds.items():
         if current_name(name) == wanted:
-            return np.asarray(values, dtype=np.float64)
+            column = np.asarray(values, dtype=np.float64)
+            return np.where(np.isinf(column), np.nan, column)
     return None
+
+
+def unreadable_motion(confounds: Mapping[str, Floats]) -> tuple[str, ...]:
+    """Say in which volumes a measure of motion holds no number, which counts as unknown."""
+    flags = {name: np.isinf(values) for name, values in confounds.items()}
+    return tuple(
+        f"{name} holds no number in {int(flags[name].sum())} volumes, the first of them "
+        f"{int(np.argmax(flags[name]))}: unknown there"
+        for name in flags
+        if current_name(name) in _MEASURES and flags[name].any()
+    )
+
+
+_MEASURES = ("framewise_displacement", "std_dvars", "rmsd")
 
 
 def summarise(names: Iterable[str]) -> str:

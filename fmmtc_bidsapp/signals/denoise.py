@@ -22,6 +22,7 @@ from fmmtc_bidsapp.signals.confounds import (
     canonical,
     framewise_displacement,
     standardised_dvars,
+    unreadable_motion,
 )
 from fmmtc_bidsapp.signals.damage import ranges
 from fmmtc_bidsapp.signals.design import read_design
@@ -97,9 +98,12 @@ def clean(
     """
     table = canonical(confounds or {})
     fd_mm, std_dvars = framewise_displacement(table), standardised_dvars(table)
+    motion_notes = unreadable_motion(table)
     none = np.zeros(len(signal), dtype=bool)
     if not strategy.cleans:
-        return CleanedSeries(signal, fd_mm, std_dvars, none, none, none, dof=len(signal))
+        return CleanedSeries(
+            signal, fd_mm, std_dvars, none, none, none, dof=len(signal), notes=motion_notes
+        )
     if confounds is None:
         raise InputError(
             f"The strategy {strategy.name} needs the confounds table of the run, and there is "
@@ -109,7 +113,9 @@ def clean(
     strategy, filter_notes = _within_nyquist(strategy, tr_s)
     dummy, dummy_notes = dummy_volumes(table, dummy_scans, len(signal))
     censored, unknown = censored_volumes(fd_mm, std_dvars, strategy, dummy)
-    columns, design_notes = read_design(strategy, confounds, masks=masks, tr_s=tr_s)
+    columns, design_notes = read_design(
+        strategy, confounds, masks=masks, tr_s=tr_s, n_dummy=int(dummy.sum())
+    )
     design = {name: each for name, each in columns.items() if not name.startswith(_SIGNAL)}
     signals = {name: each for name, each in columns.items() if name.startswith(_SIGNAL)}
     steady, kept = ~dummy, ~censored[~dummy]
@@ -130,7 +136,14 @@ def clean(
         unknown,
         design,
         dof,
-        (*dummy_notes, *_unknown_note(unknown), *filter_notes, *design_notes, *regressor_notes),
+        (
+            *motion_notes,
+            *dummy_notes,
+            *_unknown_note(unknown),
+            *filter_notes,
+            *design_notes,
+            *regressor_notes,
+        ),
         strategy.low_pass_hz,
         strategy.high_pass_hz,
         tuple(signals),

@@ -31,6 +31,7 @@ def read_design(
     *,
     masks: Mapping[str, str],
     tr_s: float | None,
+    n_dummy: int = 0,
 ) -> tuple[dict[str, Floats], tuple[str, ...]]:
     """Take a strategy's regressors from a table.
 
@@ -44,6 +45,8 @@ def read_design(
         ``CSF``, ``WM`` or ``combined`` by the name of an ``a_comp_cor`` column.
     tr_s
         Repetition time in seconds, to tell whether a run is long enough for cosines.
+    n_dummy
+        Volumes at the start that are dropped, so that they need no values.
 
     Returns
     -------
@@ -67,7 +70,7 @@ def read_design(
         names = _find(regressor, table)
         if not names:
             notes += _absent(regressor, strategy, table, tr_s)
-        design |= {name: _filled(name, table[name]) for name in names}
+        design |= {name: _filled(name, table[name], n_dummy) for name in names}
     return design, (*notes, *_provenance(design, confounds, by_mask))
 
 
@@ -83,6 +86,8 @@ def _find(regressor: Regressor, table: Iterable[str]) -> list[str]:
 def _absent(
     regressor: Regressor, strategy: Strategy, table: Mapping[str, Floats], tr_s: float | None
 ) -> list[str]:
+    if _no_noise_found(regressor, table):
+        return ["fMRIPost-AROMA found no motion component in this run: none is removed"]
     if not regressor.optional:
         wanted = " or ".join(_shown(each, table) for each in regressor.alternatives)
         raise InputError(
@@ -101,13 +106,24 @@ def _absent(
     return [f"no {regressor.title}: no high-pass"]
 
 
+def _no_noise_found(regressor: Regressor, table: Iterable[str]) -> bool:
+    """Say whether fMRIPost-AROMA's table is there, which then has an intercept alone."""
+    patterns = [each for patterns in regressor.alternatives for each in patterns]
+    names = list(table)
+    nothing = _INTERCEPT in names and not any(name.startswith("aroma") for name in names)
+    return nothing and all("aroma" in each for each in patterns)
+
+
+_INTERCEPT = "intercept"
+
+
 def _shown(patterns: tuple[str, ...], table: Iterable[str]) -> str:
     names = list(table)
     missing = [each for each in patterns if not any(re.fullmatch(each, name) for name in names)]
     return ", ".join(missing)
 
 
-def _filled(name: str, values: Floats) -> Floats:
+def _filled(name: str, values: Floats, n_dummy: int) -> Floats:
     """Give the first volume of a derivative the value of the second.
 
     As nilearn does, so that the design is nilearn's: the first volume has no predecessor, and a
@@ -116,14 +132,18 @@ def _filled(name: str, values: Floats) -> Floats:
     filled = np.array(values, dtype=np.float64)
     if len(filled) > 1 and np.isnan(filled[0]):
         filled[0] = filled[1]
-    holes = np.flatnonzero(~np.isfinite(values[1:])) + 1
-    if len(holes) or np.isnan(filled).any():
-        row = int(holes[0]) if len(holes) else 0
+    holes = np.flatnonzero(~np.isfinite(filled[n_dummy:])) + n_dummy
+    if len(holes):
+        row = int(holes[holes > 0][0]) if (holes > 0).any() else 0
+        what = "something that is no number" if np.isinf(values[row]) else "no value"
         raise InputError(
-            f"The confounds column {name} has no value in volume {row} (counted from 0) and "
-            f"{max(len(holes), 1)} in all; only the first volume may lack one. Nothing is filled "
-            "in: repair the table, or choose a --denoise-strategy without this column."
+            f"The confounds column {name} has {what} in volume {row} (counted from 0) and "
+            f"{max(int((holes > 0).sum()), 1)} in all; only the first volume, and volumes that are "
+            "dropped at the start, may lack one. Nothing is filled in: repair the table, or choose "
+            "a --denoise-strategy without this column."
         )
+    # What is dropped is written as it is known.
+    filled[np.isinf(filled)] = np.nan
     return filled
 
 
