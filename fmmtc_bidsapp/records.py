@@ -401,7 +401,7 @@ class RunQuality:
     n_parcels: int | None = _column("Parcels in the atlas", "", "Columns of the series.")
     n_parcels_missing: int | None = _column("Missing parcels", "", "Written as n/a throughout.")
     n_parcels_low_coverage: int | None = _column(
-        "Parcels of low coverage", "", "Too few voxels held data."
+        "Parcels of low coverage", "", "Less than --min-coverage of their volume in the atlas."
     )
     n_parcels_zero_variance: int | None = _column(
         "Parcels without variance", "", "Constant over the run."
@@ -691,6 +691,9 @@ class MetricRow:
     """Of ``calibration_error``: what chance alone makes of probabilities that are right."""
     pooled_if_calibrated_p: float = float("nan")
     """Share of such draws whose error is as large as the one found."""
+    bound: float = float("nan")
+    """Of an AUROC that has no interval because its folds or draws are all equal: the lowest true
+    AUROC that such people would still give."""
 
 
 @dataclass(frozen=True, eq=False)

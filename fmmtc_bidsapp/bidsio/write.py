@@ -338,13 +338,19 @@ def write_connectome(
     write_json(files.relmat.with_suffix(".json"), content)
 
 
+_COVERAGE = (
+    "Share of the parcel's volume in the atlas that held data, 0 to 1; of grayordinates the share "
+    "of those that the atlas gives it."
+)
+
+
 def _write_coverage(files: RunFiles, series: ParcelSeries, sidecar: Mapping[str, Any]) -> None:
     coverage = np.full(len(series.parcels), np.nan) if series.coverage is None else series.coverage
     write_tsv(files.coverage, {"Node": series.parcels, "coverage": coverage})
     content = {
-        "Description": "Share of each parcel's voxels that held data.",
+        "Description": f"Coverage: {_COVERAGE}",
         "Node": {"Description": "Name of the parcel."},
-        "coverage": {"Description": "Share of the parcel's voxels that held data, 0 to 1."},
+        "coverage": {"Description": _COVERAGE},
         "Sources": sidecar.get("Sources", []),
         **_origin_told([sidecar]),
         **_grid_told(files),

@@ -17,6 +17,7 @@ from fmmtc_bidsapp.learning.arms import PROGNOSIS
 from fmmtc_bidsapp.records import EligibilityStep, Evaluation, MetricRow
 from fmmtc_bidsapp.reports.answer import titled_verdict
 from fmmtc_bidsapp.reports.bibliography import escaped
+from fmmtc_bidsapp.reports.pages import interval_or_bound, p_value
 
 __all__ = ["CardFacts", "model_card"]
 
@@ -259,14 +260,16 @@ def _tested(facts: CardFacts) -> str:
     if own is None or not own.n_permutations:
         return "not tested"
     return (
-        f"p = {own.p:.3f}, adjusted for all models p = {own.p_adjusted:.3f}, "
+        f"p = {p_value(own.p, own.n_permutations)}, adjusted for all models p = "
+        f"{p_value(own.p_adjusted, own.n_permutations)}, "
         f"{own.n_permutations} shuffles: {own.verdict}"
     )
 
 
 def _row(facts: CardFacts, row: MetricRow, value: float, low: float, high: float) -> str:
     title = facts.about["ModelNames"].get(row.model, row.model)
-    return f"| {title} | {row.metric} | {_number(value)} ({_number(low)} to {_number(high)}) |"
+    limits = interval_or_bound(low, high, row.bound) or "interval n/a"
+    return f"| {title} | {row.metric} | {_number(value)} ({limits}) |"
 
 
 def _calibration_row(facts: CardFacts, row: MetricRow) -> str:

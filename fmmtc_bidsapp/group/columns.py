@@ -40,6 +40,8 @@ _COLUMNS = {
     "mean_low": "Lower end of its 95 % Nadeau-Bengio corrected interval; of the random row, of "
     "what 95 % of the draws reach.",
     "mean_high": "Upper end of it.",
+    "bound": "Of an auroc without an interval because its folds, or all bootstrap draws, are "
+    "equal: the lowest true AUROC that such people would still give in 2.5 % of cohorts.",
     "fold_sd": "SD over folds.",
     "pooled": "Metric of all out-of-fold predictions together, mean over repeats; an AUROC counts "
     "the pairs of one fold.",

@@ -40,6 +40,8 @@ class Evidence:
     negative: tuple[int, ...]
     """(bin,) calibrated out-of-fold probabilities of people of either outcome, in bins of equal
     width from 0 to 1; each repeat counts."""
+    auroc_bound: float | None = None
+    """Where all folds are equal and there is no interval: `MetricRow.bound`."""
     made_by: tuple[str, ...] = ()
     """What made the images it was trained on, as `Origin.made_by`."""
     simulated: bool = False
@@ -83,6 +85,7 @@ def evidence_of(
         threshold=about["Options"]["threshold"],
         positive=_counts([row.probability for row in rows if row.y_true == 1]),
         negative=_counts([row.probability for row in rows if row.y_true == 0]),
+        auroc_bound=_known(auroc.bound),
         made_by=tuple(about.get("InputGeneratedBy", ())),
         simulated=about.get("Simulated") is True,
     )

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from fmmtc_bidsapp.learning.curves import curves_of
 from fmmtc_bidsapp.learning.intervals import (
     Draws,
+    auroc_bound,
     auroc_half_width,
     bootstrap_interval,
     corrected_interval,
@@ -150,7 +151,25 @@ def _metric_row(name: str, folds: Sequence[FoldPredictions], y: Ints, draws: Dra
         pooled_high=pooled_high,
         pooled_if_calibrated=expected,
         pooled_if_calibrated_p=p,
+        bound=_bound(folds, values, y)
+        if name == "auroc" and _equal(known, pooled_low, pooled_high)
+        else nan,
     )
+
+
+def _equal(values: Floats, low: float, high: float) -> bool:
+    """Say whether neither folds nor draws show how uncertain a value is."""
+    return len(values) > 0 and np.ptp(values) == 0 and (len(values) > 1 or low == high)
+
+
+def _bound(folds: Sequence[FoldPredictions], values: Floats, y: Ints) -> float:
+    first = [
+        y[each.fold.test]
+        for each, value in zip(folds, values, strict=True)
+        if each.fold.repeat == folds[0].fold.repeat and not np.isnan(value)
+    ]
+    classes = [(int((own == 1).sum()), int((own == 0).sum())) for own in first]
+    return auroc_bound(float(np.nanmean(values)), classes)
 
 
 def _pooled(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import t
 
 from fmmtc_bidsapp.records import Floats, Ints
 
 __all__ = [
     "Draws",
+    "auroc_bound",
     "auroc_half_width",
     "bootstrap_interval",
     "bootstrap_weights",
@@ -104,6 +107,42 @@ def auroc_half_width(n_positive: int, n_negative: int, auroc: float = 0.5) -> fl
         + (n_negative - 1) * (q2 - auroc**2)
     ) / (n_positive * n_negative)
     return float(1.959964 * np.sqrt(variance))
+
+
+def auroc_bound(auroc: float, classes: Sequence[tuple[int, int]]) -> float:
+    """Lowest true AUROC that people of this number would still give, where nothing shows a spread.
+
+    Parameters
+    ----------
+    auroc : float
+        What every fold gave.
+    classes : sequence of tuple of int
+        People with and without the outcome in each fold of one repeat.
+
+    Returns
+    -------
+    float
+        Of an AUROC of 1 the value at which every fold is still ranked without an error in 2.5 % of
+        cohorts, with exponential scores, of whichever outcome gives the lower one. Of another the
+        lower end of Hanley and McNeil's interval.
+    """
+    if auroc < 1:
+        n_positive, n_negative = (sum(own) for own in zip(*classes, strict=True))
+        return max(0.0, auroc - auroc_half_width(n_positive, n_negative, auroc))
+    turned = [(b, a) for a, b in classes]
+    return min(_perfect_down_to(each) for each in (classes, turned))
+
+
+def _perfect_down_to(classes: Sequence[tuple[int, int]]) -> float:
+    """AUROC of exponential scores at which all folds are perfect in 2.5 % of cohorts."""
+    ranks = [np.arange(1, below + 1) for _, below in classes]
+
+    def excess(rate: float) -> float:
+        # Of exponential scores each lowest one is of the lower outcome with this probability.
+        own = [np.log(i / (i + rate * above)) for i, (above, _) in zip(ranks, classes, strict=True)]
+        return float(sum(each.sum() for each in own)) - np.log(0.025)
+
+    return float(1 / (1 + brentq(excess, 0, 1e6)))
 
 
 def bootstrap_interval(draws: Floats) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fmmtc_bidsapp.reports.pages import interval, number
+from fmmtc_bidsapp.reports.pages import interval, number, p_value, shows_spread
 
 __all__ = [
     "NOT_TESTED",
@@ -28,7 +28,6 @@ _LEVEL = 0.05
 _NESTED = "nested"
 _BASELINES = ("dummy", "covariates", "motion", "fc-logistic")
 _NAME = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
-_EQUAL_FOLDS = "cannot be had: all folds are equal"
 
 
 def answer_of_training(
@@ -53,14 +52,13 @@ def answer_of_training(
     row = _metric(metrics, main, "auroc")
     if row is None or pd.isna(row["mean"]):
         return f"{name} could not be judged: there is no AUROC."
-    unknown = _EQUAL_FOLDS if row.get("fold_sd") == 0 else "not known"
-    limits = interval(row["mean_low"], row["mean_high"]) or unknown
+    limits = _interval_in_words(row, "mean", "95 % interval")
     p = row.get("p_adjusted")
-    tested = "" if pd.isna(p) else f"; adjusted p = {number(p, 3)}"
+    tested = "" if pd.isna(p) else f"; adjusted p = {p_value(p, row.get('n_permutations'))}"
     words = verdict_of(row)
     return (
         f"{words[0].upper()}{words[1:]}: on people it had not seen, {name} reached an AUROC of "
-        f"{number(row['mean'])} (95 % interval {limits}; guessing gives 0.50{tested}) for "
+        f"{number(row['mean'])} ({limits}; guessing gives 0.50{tested}) for "
         f"{about.get('Target', 'the outcome')} in {about.get('N', 'n/a')} people."
     )
 
@@ -83,10 +81,10 @@ def answer_of_validation(
     row = _metric(metrics, main, "auroc")
     if row is None or pd.isna(row["pooled"]):
         return f"{name} could not be judged on these people: there is no AUROC."
-    limits = interval(row["pooled_low"], row["pooled_high"]) or "not known"
+    limits = _interval_in_words(row, "pooled", "95 % bootstrap interval")
     return (
         f"On {about.get('N', 'n/a')} {_who(about)} {name}, as it is, reached an AUROC of "
-        f"{number(row['pooled'])} (95 % bootstrap interval {limits}; guessing gives 0.50) for "
+        f"{number(row['pooled'])} ({limits}; guessing gives 0.50) for "
         f"{about.get('Target', 'the outcome')}."
     )
 
@@ -97,6 +95,17 @@ def _who(about: Mapping[str, Any]) -> str:
     if not about.get("TrainingPeopleKnown"):
         return "people, of whom it is not known whether they were in training,"
     return f"new people ({left_out} of the training people left out)" if left_out else "new people"
+
+
+def _interval_in_words(row: pd.Series, what: str, name: str) -> str:
+    """Spell the interval of an AUROC; where nothing shows a spread, how low the truth may be."""
+    bound = number(row.get("bound"))
+    if bound != "n/a" and not shows_spread(row[f"{what}_low"], row[f"{what}_high"]):
+        same = "the AUROC was the same in every " + ("fold" if what == "mean" else "bootstrap draw")
+        return f"no interval: {same}; so few people could give it from a true AUROC of {bound} on"
+    if what == "mean" and row.get("fold_sd") == 0:
+        return "no interval: the AUROC was the same in every fold"
+    return f"{name} {interval(row[f'{what}_low'], row[f'{what}_high']) or 'not known'}"
 
 
 def verdict_of(row: Mapping[Any, Any] | pd.Series) -> str:
@@ -242,10 +251,11 @@ def _of_the_test(auroc: pd.Series, main: str, about: Mapping[str, Any]) -> list[
             f"It was not tested against shuffled outcomes{f': {why}' if why else ''}. These "
             "figures do not say whether it predicts better than chance."
         ]
-    shuffles = number(auroc.get("n_permutations"), 0)
+    n_permutations = auroc.get("n_permutations")
     found = (
-        f"Against {shuffles} shuffles of the outcome, p = {number(p, 3)}, and "
-        f"{number(adjusted, 3)} when adjusted for all models tested: {words}"
+        f"Against {number(n_permutations, 0)} shuffles of the outcome, p = "
+        f"{p_value(p, n_permutations)}, and {number(adjusted, 3)} when adjusted for all models "
+        f"tested: {words}"
     )
     if adjusted <= _LEVEL and words.startswith("no "):
         return [f"{found}, because its AUROC is not above that of the covariates alone."]

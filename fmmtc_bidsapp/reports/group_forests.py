@@ -23,7 +23,7 @@ from fmmtc_bidsapp.reports.figures import (
     themed,
 )
 from fmmtc_bidsapp.reports.group_tables import HEADLINE
-from fmmtc_bidsapp.reports.pages import interval, number
+from fmmtc_bidsapp.reports.pages import interval, number, shows_spread
 
 __all__ = ["arm_forest", "difference_forest", "forest", "paired_differences"]
 
@@ -42,11 +42,20 @@ class _Line:
     high: float
     colour: str = INK
     marker: str = "s"
+    bound: float = float("nan")
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether folds or draws show how uncertain the value is."""
+        return shows_spread(self.low, self.high)
 
     @property
     def words(self) -> str:
-        limits = interval(self.low, self.high)
-        return f"{number(self.value)} ({limits})" if limits else number(self.value)
+        if self.has_interval:
+            return f"{number(self.value)} ({interval(self.low, self.high)})"
+        least = number(self.bound)
+        told = "interval n/a" if least == "n/a" else f"interval n/a; at least {least}"
+        return f"{number(self.value)} ({told})"
 
 
 @themed
@@ -77,7 +86,8 @@ def forest(metrics: pd.DataFrame, metric: str, names: Mapping[str, str], chance:
         value = "pooled" if pd.isna(row["mean"]) else "mean"
         ends = (row[f"{value}_low"], row[f"{value}_high"])
         look = (INK, "s") if lines else (ACCENT, "o")
-        lines.append(_Line(names[model], row[value], *ends, *look))
+        bound = row.get("bound", float("nan"))
+        lines.append(_Line(names[model], row[value], *ends, *look, bound=bound))
     figure, axes = _draw(lines, chance, (0, 1))
     plain_axes(axes, "AUROC with its 95 % interval; dashed: chance", "")
     return inline_svg(figure, "forest", _alt("AUROC of each model", lines))
@@ -183,8 +193,18 @@ def _draw(
     axes.axvline(middle, color=MUTED, linewidth=1, linestyle=DASHED)
     for place, line in enumerate(lines):
         ends = [max(line.low, limits[0]), min(line.high, limits[1])]
-        axes.plot(ends, [place, place], color=line.colour, linewidth=1.6, solid_capstyle="butt")
-        axes.plot(line.value, place, line.marker, color=line.colour, markersize=5.5, clip_on=False)
+        if line.has_interval:
+            axes.plot(ends, [place, place], color=line.colour, linewidth=1.6, solid_capstyle="butt")
+        axes.plot(
+            line.value,
+            place,
+            line.marker,
+            color=line.colour,
+            # Hollow: nothing says how far the value can be trusted.
+            markerfacecolor=line.colour if line.has_interval else "none",
+            markersize=5.5,
+            clip_on=False,
+        )
     axes.set_yticks(range(len(lines)), [line.name for line in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.set_xlim(*limits)

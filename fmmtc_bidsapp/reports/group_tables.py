@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from fmmtc_bidsapp.reports.pages import interval, number, percent
+from fmmtc_bidsapp.reports.pages import (
+    interval,
+    interval_or_bound,
+    number,
+    p_value,
+    percent,
+)
 
 __all__ = [
     "CALLS",
@@ -112,11 +118,18 @@ def model_rows(metrics: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str
             "cells": [cell_of(each) for each in shown],
             "p": number(headline.get("p"), 3),
             "p_adjusted": number(headline.get("p_adjusted"), 3),
+            "p_hint": _of_floor(headline),
             "n_permutations": number(headline.get("n_permutations"), 0),
             "verdict": text_of(headline.get("verdict")),
         }
         rows.append(row)
     return rows
+
+
+def _of_floor(headline: Mapping[Any, Any]) -> str:
+    """Say that a p is at its floor; empty of any other."""
+    _, _, floor = p_value(headline.get("p"), headline.get("n_permutations")).partition(", the ")
+    return floor
 
 
 def metric_table(metrics: pd.DataFrame, names: Mapping[str, str]) -> dict[str, Any]:
@@ -146,11 +159,15 @@ def cell_of(row: Mapping[Any, Any]) -> dict[str, str]:
     # A fold alone is too small for some metrics; what they have is the pooled value.
     shown = "pooled" if pd.isna(row.get("mean")) else "mean"
     chance = _if_calibrated(row)
+    found = {
+        name: interval_or_bound(row.get(f"{name}_low"), row.get(f"{name}_high"), row.get("bound"))
+        for name in (shown, "pooled")
+    }
     return {
         "mean": number(row.get(shown)),
-        "interval": chance or interval(row.get(f"{shown}_low"), row.get(f"{shown}_high")),
+        "interval": chance or found[shown],
         "pooled": number(row.get("pooled")),
-        "pooled_interval": chance or interval(row.get("pooled_low"), row.get("pooled_high")),
+        "pooled_interval": chance or found["pooled"],
         "fold_sd": number(row.get("fold_sd")),
     }
 

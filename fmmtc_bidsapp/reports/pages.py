@@ -20,7 +20,17 @@ from fmmtc_bidsapp.reports.bibliography import (
 )
 from fmmtc_bidsapp.reports.figures import PAPER_COLOURS
 
-__all__ = ["interval", "methods_html", "number", "percent", "render_page", "render_part"]
+__all__ = [
+    "interval",
+    "interval_or_bound",
+    "methods_html",
+    "number",
+    "p_value",
+    "percent",
+    "render_page",
+    "render_part",
+    "shows_spread",
+]
 
 _SCRIPTS = ("sort.js", "filter.js", "download.js", "print.js")
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -81,6 +91,33 @@ def interval(low: object, high: object, digits: int = 2) -> str:
     """Spell an interval as ``0.44 to 0.80``; empty where it is not known."""
     ends = [number(low, digits), number(high, digits)]
     return "" if "n/a" in ends else " to ".join(ends)
+
+
+def interval_or_bound(low: object, high: object, bound: object = None) -> str:
+    """Spell an interval; where nothing shows a spread ``no interval; at least 0.78``, if known."""
+    least = number(bound)
+    if shows_spread(low, high) or least == "n/a":
+        return interval(low, high)
+    return f"no interval; at least {least}"
+
+
+def shows_spread(low: object, high: object) -> bool:
+    """Say whether an interval is one: draws that are all equal show no spread."""
+    return interval(low, high) != "" and low != high
+
+
+def p_value(p: object, n_permutations: object) -> str:
+    """Spell a p of a permutation test; with what the number of permutations allows at its floor."""
+    words, shuffles = number(p, 3), number(n_permutations, 0)
+    if "n/a" in (words, shuffles) or not float(n_permutations):  # type: ignore[arg-type]
+        return words
+    floor = 1 / (1 + float(n_permutations))  # type: ignore[arg-type]
+    if float(p) > floor * (1 + _ROUNDING):  # type: ignore[arg-type]
+        return words
+    return f"{words}, the smallest possible with {shuffles} permutations"
+
+
+_ROUNDING = 1e-9
 
 
 def percent(share: float) -> str:

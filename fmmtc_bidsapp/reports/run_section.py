@@ -37,8 +37,8 @@ _CAPTIONS = {
     "breathing. Sand-coloured rows have no data; gaps are volumes that were left out.",
     "outline": "Every parcel outlined in the colour of its network, right is right. Where there is "
     "a BOLD reference image, the outlines should follow its grey matter.",
-    "coverage": "Share of each parcel's volume that holds data; the vertical scale of the "
-    "histogram is logarithmic.",
+    "coverage": "Share of each parcel's volume in the atlas that holds data; the vertical scale of "
+    "the histogram is logarithmic.",
     "connectivity": "Parcels ordered by network; grey rows and columns are missing parcels. To the "
     "right the values of all pairs of parcels.",
 }
@@ -199,22 +199,18 @@ def _coverage(
     )
     return {
         "caption": f"{picture['caption']}{limit}{flat}",
-        "low_parcels": _low_parcels(series, read_coverage(run, series.parcels)),
+        **_lacking(series, read_coverage(run, series.parcels)),
     }
 
 
-def _low_parcels(series: Series, coverage: Any) -> Sequence[Mapping[Hashable, Any]]:
-    """List the parcels without a series or with thin coverage, the thinnest first."""
+def _lacking(series: Series, coverage: Any) -> dict[str, Sequence[Mapping[Hashable, Any]]]:
+    """List the parcels without a series, and apart from them those kept with thin coverage."""
     table = pd.DataFrame(
-        {
-            "name": series.parcels,
-            "network": series.networks,
-            "share": coverage,
-            "missing": series.missing,
-        }
-    )
-    low = table[table["missing"] | (table["share"] < THIN_COVERAGE)].sort_values(
-        ["missing", "share"], ascending=[False, True], kind="stable"
-    )
-    texts = [percent(each) for each in low["share"]]
-    return low.assign(coverage=texts).to_dict("records")
+        {"name": series.parcels, "network": series.networks, "share": coverage}
+    ).assign(coverage=[percent(each) for each in coverage])
+    missing = pd.Series(series.missing)
+    thin = ~missing & (table["share"] < THIN_COVERAGE)
+    return {
+        name: table[rows].sort_values("share", kind="stable").to_dict("records")
+        for name, rows in (("missing", missing), ("thin", thin))
+    }

@@ -18,7 +18,7 @@ from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.reports.answer import NOT_TESTED, notices
 from fmmtc_bidsapp.reports.group_tables import spelled_apart, text_of
 from fmmtc_bidsapp.reports.heading import Heading, group_heading
-from fmmtc_bidsapp.reports.pages import interval, number, percent, render_page
+from fmmtc_bidsapp.reports.pages import interval, number, p_value, percent, render_page
 from fmmtc_bidsapp.reports.sheet_figures import scale, strips
 from fmmtc_bidsapp.reports.written import read_json, read_table
 
@@ -225,14 +225,24 @@ def _worth(application: _Application) -> str:
             "The bundle does not say how well the procedure that made the model did on people it "
             "had not seen; its model card may."
         )
-    limits = interval(evidence["auroc_low"], evidence["auroc_high"]) or "not known"
+    limits = _limits(evidence)
     p = evidence["p_adjusted"]
-    tested = "" if p is None else f"; adjusted p = {number(p, 3)}"
+    tested = "" if p is None else f"; adjusted p = {p_value(p, evidence['n_permutations'])}"
     why = evidence["not_tested"]
     return (
         f"In cross-validation on {evidence['n_people']} people, the procedure that made this model "
-        f"reached an AUROC of {number(evidence['auroc'])} (95 % interval {limits}; guessing gives "
+        f"reached an AUROC of {number(evidence['auroc'])} ({limits}; guessing gives "
         f"0.50{tested}): {evidence['verdict']}{f', since {why}' if why else ''}."
+    )
+
+
+def _limits(evidence: Mapping[str, Any]) -> str:
+    limits = interval(evidence["auroc_low"], evidence["auroc_high"])
+    if limits:
+        return f"95 % interval {limits}"
+    least = number(evidence.get("auroc_bound"))
+    return (
+        "no interval" if least == "n/a" else f"no interval; a true AUROC of {least} could give it"
     )
 
 

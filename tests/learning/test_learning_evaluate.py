@@ -14,6 +14,7 @@ from fmmtc_bidsapp.learning.calibrate import fit_calibration
 from fmmtc_bidsapp.learning.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.evaluate import evaluate
 from fmmtc_bidsapp.learning.intervals import (
+    auroc_bound,
     auroc_half_width,
     bootstrap_interval,
     bootstrap_weights,
@@ -293,3 +294,33 @@ def test_the_same_seed_gives_the_same_evaluation(logits):
     folds = predictions_of("net", logits)
     first, again = (evaluate(folds, Y, OPTIONS, seed=3).metrics for _ in range(2))
     assert repr(first) == repr(again)
+
+
+@pytest.mark.parametrize("classes", [[(8, 8)], [(3, 2), (3, 3), (2, 3)], [(2, 9), (9, 2)]])
+def test_folds_of_the_bound_are_all_perfect_in_one_cohort_of_forty(classes):
+    """Simulated exponential scores, of the outcome that gives the lower bound."""
+    rng = np.random.default_rng(1)
+    bound = auroc_bound(1.0, classes)
+    shares = []
+    for turn in (False, True):
+        perfect = np.ones(200_000, dtype=bool)
+        for positive, negative in classes:
+            above, below = (negative, positive) if turn else (positive, negative)
+            upper = rng.exponential(bound / (1 - bound), (len(perfect), above))
+            perfect &= upper.min(axis=1) > rng.exponential(1, (len(perfect), below)).max(axis=1)
+        shares.append(perfect.mean())
+    assert max(shares) == pytest.approx(0.025, abs=0.002)
+
+
+def test_an_auroc_that_is_the_same_in_every_fold_has_a_bound_and_no_interval():
+    found = row(evaluate(predictions_of("net", Y + 0.0), Y, OPTIONS, seed=0), "net", "auroc")
+    assert found.mean == 1
+    assert np.isnan([found.mean_low, found.mean_high]).all()
+    assert found.bound == auroc_bound(1.0, [(4, 4)] * 5)
+    constant = row(evaluate(predictions_of("net", 0.0 * Y), Y, OPTIONS, seed=0), "net", "auroc")
+    assert constant.bound == pytest.approx(0.5 - auroc_half_width(20, 20, 0.5))
+
+
+def test_an_auroc_with_an_interval_has_no_bound(logits):
+    found = evaluate(predictions_of("net", logits), Y, OPTIONS, seed=0).metrics
+    assert np.isnan([each.bound for each in found]).all()

@@ -66,7 +66,8 @@ def test_differences_are_coloured_by_the_side_their_interval_is_on():
 
 def test_a_difference_without_an_interval_is_drawn_without_one():
     svg = difference_forest(compared(gap("a", 0.3, half=np.nan)), NAMES, "FMM_TC")
-    assert "Model A 0.30." in label_of(svg)
+    assert "Model A 0.30 (interval n/a)." in label_of(svg)
+    assert "stroke-width: 1.6" not in svg
 
 
 def test_a_forest_says_its_figures_in_words():
@@ -100,6 +101,21 @@ def test_arms_are_those_of_the_model_and_no_differences():
         ]
     )  # fmt: skip
     assert "drug (10 people) 0.70 (0.60 to 0.80)." in label_of(arm_forest(table, "fmmtc"))
+
+
+def test_a_value_without_an_interval_is_hollow_and_says_so():
+    nothing = {"mean_low": np.nan, "mean_high": np.nan}
+    rows = [
+        {"model": "fmmtc", "metric": "auroc", "mean": 1.0, "bound": 0.78} | nothing,
+        {"model": "a", "metric": "auroc", "mean": 0.7, "bound": np.nan} | nothing,
+        {"model": "b", "metric": "auroc", "mean": 0.6, "mean_low": 0.5, "mean_high": 0.7},
+    ]
+    svg = forest(pd.DataFrame(rows), "auroc", NAMES, chance=0.5)
+    assert "1.00 (interval n/a; at least 0.78)" in svg
+    assert "0.70 (interval n/a)" in svg
+    assert "0.60 (0.50 to 0.70)" in svg
+    marks = re.findall(r'<use [^>]*style="(fill[^;]*); stroke: var', svg)
+    assert [each == "fill-opacity: 0" for each in marks] == [True, True, False]
 
 
 def line_of(svg: str) -> np.ndarray:

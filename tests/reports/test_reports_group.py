@@ -11,16 +11,23 @@ import pytest
 from fmmtc_bidsapp.bidsio.names import GroupFiles, participant_report
 from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.reports.answer import answer_of_training, meaning, titled_verdict
+from fmmtc_bidsapp.reports.answer import (
+    answer_of_training,
+    answer_of_validation,
+    meaning,
+    titled_verdict,
+)
 from fmmtc_bidsapp.reports.group import write_group_report
 from fmmtc_bidsapp.reports.group_comparison import comparison_tables
 from fmmtc_bidsapp.reports.group_tables import (
     confusion,
     eligibility_rows,
     exclusion_counts,
+    model_rows,
     people_rows,
     per_person,
 )
+from fmmtc_bidsapp.reports.pages import p_value
 from fmmtc_bidsapp.reports.written import read_json, read_table
 
 NAMES = {"fmmtc": "FMM_TC", "dummy": "Dummy"}
@@ -216,7 +223,7 @@ def test_an_interval_below_one_half_is_remarked_upon():
 def test_folds_that_are_all_equal_have_no_interval():
     nothing = {"mean_low": float("nan"), "mean_high": float("nan"), "fold_sd": 0.0}
     words = answer_of_training(auroc("not tested", **nothing), "fmmtc", "FMM_TC", {})
-    assert "interval cannot be had: all folds are equal" in words
+    assert "no interval: the AUROC was the same in every fold" in words
 
 
 def test_a_verdict_calls_models_as_the_tables_do():
@@ -445,3 +452,40 @@ def test_the_files_behind_the_report_are_listed_beside_it(write_a_group):
     assert all((report.parent / link).exists() for link in links)
     assert {"group_desc-L_metrics.tsv", "group_desc-L_curves.tsv"} <= set(links)
     assert report.name not in links
+
+
+EQUAL = {"mean": 1.0, "mean_low": float("nan"), "mean_high": float("nan"), "fold_sd": 0.0}
+
+
+def test_equal_folds_are_answered_with_a_bound_and_the_floor_of_the_p():
+    table = auroc("evidence of prediction", **EQUAL, bound=0.784, p=0.05, p_adjusted=0.05,
+                  n_permutations=19)  # fmt: skip
+    text = answer_of_training(table, "fmmtc", "FMM_TC", {"Target": "Response", "N": 16})
+    assert "no interval: the AUROC was the same in every fold" in text
+    assert "from a true AUROC of 0.78 on" in text
+    assert "adjusted p = 0.050, the smallest possible with 19 permutations" in text
+
+
+@pytest.mark.parametrize(
+    ("p", "n", "words"),
+    [
+        (0.05, 19, "0.050, the smallest possible with 19 permutations"),
+        (0.1, 19, "0.100"),
+        (0.001, 999, "0.001, the smallest possible with 999 permutations"),
+        (0.002, 999, "0.002"),
+        (float("nan"), 0, "n/a"),
+        (0.05, float("nan"), "0.050"),
+    ],
+)
+def test_a_p_at_its_floor_is_told_with_the_number_of_permutations(p, n, words):
+    assert p_value(p, n) == words
+
+
+def test_new_people_who_are_all_ranked_right_get_a_bound_in_place_of_an_interval_without_width():
+    table = auroc(None, mean=float("nan"), pooled=1.0, pooled_low=1.0, pooled_high=1.0, bound=0.81)
+    text = answer_of_validation(table, "fmmtc", "FMM_TC", {"Target": "Response", "N": 20})
+    assert "1.00 to 1.00" not in text
+    assert "no interval: the AUROC was the same in every bootstrap draw" in text
+    assert "0.81" in text
+    (row,) = model_rows(table, {"fmmtc": "FMM_TC"})
+    assert row["cells"][0]["interval"] == "no interval; at least 0.81"

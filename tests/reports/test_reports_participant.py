@@ -9,7 +9,7 @@ from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.participant import write_participant_report
 from fmmtc_bidsapp.reports.run_figures import KINDS
-from fmmtc_bidsapp.reports.written import finished_runs
+from fmmtc_bidsapp.reports.written import finished_runs, read_table
 
 HEADINGS = (
     *("Summary", "Quality", "Head motion", "Regressors", "Series", "Parcels on the brain"),
@@ -101,11 +101,26 @@ def test_a_run_that_is_not_usable_says_why_in_summary_and_section(write_a_run):
     assert "1 run finished, 0 usable." in text
 
 
-def test_a_missing_parcel_is_listed_with_its_coverage(write_a_run):
-    row = re.search(r'<th scope="row">P1</th>.*?</tr>', report(write_a_run()), re.DOTALL)
-    assert row is not None
-    assert "20 %" in row[0]
-    assert "n/a" in row[0]
+def listed(html: str, what: str) -> list[str]:
+    """Parcels of the folded list with this heading."""
+    found = re.search(rf"<summary>(\d+) {what}.*?</details>", html, re.DOTALL)
+    assert found is not None, what
+    parcels = re.findall(r'<th scope="row">(.*?)</th>', found[0])
+    assert len(parcels) == int(found[1])
+    return parcels
+
+
+def test_missing_parcels_are_counted_as_the_quality_table_does_and_apart_from_thin_ones(
+    write_a_run,
+):
+    run = write_a_run.run()
+    html = report(write_a_run.root)
+    coverage = read_table(run.coverage).set_index("Node")["coverage"]
+    missing = listed(html, "missing parcel")
+    assert missing == ["P1"]
+    assert len(missing) == int(read_table(run.qc)["n_parcels_missing"].iloc[0])
+    thin = listed(html, "parcels kept with less than 90 % of the volume")
+    assert set(thin) == set(coverage[coverage < 0.9].index) - {"P1"}
 
 
 def test_a_parcel_named_like_a_tag_is_text(write_a_run):
