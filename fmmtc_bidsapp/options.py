@@ -182,8 +182,8 @@ class CohortOptions:
     a column that gives the outcome away is refused."""
 
     adjust: bool = False
-    """Regress the covariates out of what the models see, fitted on the training rows of each
-    fold."""
+    """Regress the covariates out of the columns of linear models, fitted on the training rows of
+    each fold."""
 
     desc: str | None = None
     """Which cleaning's series to read (the desc- of their names); needed when there are several. At

@@ -178,7 +178,12 @@ def _predictors(facts: CardFacts) -> list[str]:
         f"- Atlas: {escaped(bundle.atlas_label or 'unnamed')}, {len(bundle.parcels)} parcels.",
         f"- Encoder: {encoder if bundle.encodes else 'none'}.",
         f"- Covariates: {names or 'none'}"
-        + ("; regressed out of the features, within each training set." if bundle.adjust else "."),
+        + (
+            "; regressed out of the columns that the model's weighted sum reads, within each "
+            "training set."
+            if bundle.adjust
+            else "."
+        ),
         *([f"- Note: {escaped(facts.about['Notice'])}"] if facts.about["Notice"] else []),
     ]
 

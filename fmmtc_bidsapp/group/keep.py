@@ -22,7 +22,6 @@ from fmmtc_bidsapp.group.known_people import dataset_name, known_people
 from fmmtc_bidsapp.group.nodes import check_encoder
 from fmmtc_bidsapp.group.ranges import TrainingRange, training_range
 from fmmtc_bidsapp.group.study import Study
-from fmmtc_bidsapp.learning.adjust import parts_of
 from fmmtc_bidsapp.learning.distance import connectivity_range
 from fmmtc_bidsapp.learning.features import Scale
 from fmmtc_bidsapp.learning.models import MODELS
@@ -74,7 +73,7 @@ def _bundle(
     connectivity_limit: float | None,
 ) -> Bundle:
     plan, cohort, encoder, name = study.plan, study.cohort, study.encoder, fits.models[0]
-    adjust = plan.cohort.adjust and bool(parts_of(MODELS[name].needs))
+    adjust = plan.cohort.adjust and MODELS[name].adjustment == "columns"
     bundle = Bundle(
         folder=files.bundle_dir,
         main=name,

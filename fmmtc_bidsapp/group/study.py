@@ -25,7 +25,13 @@ from fmmtc_bidsapp.group.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.scaling import encode_folds
 from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
 from fmmtc_bidsapp.learning.experiments import rehearse_adjustment, rehearse_splits
-from fmmtc_bidsapp.learning.models import MODELS, baselines, check_needs, refuse_needs
+from fmmtc_bidsapp.learning.models import (
+    MODELS,
+    baselines,
+    check_needs,
+    refuse_adjusting,
+    refuse_needs,
+)
 from fmmtc_bidsapp.learning.splits import check_strata, outer_folds
 from fmmtc_bidsapp.learning.twins import duplicates_line, refuse_twins
 from fmmtc_bidsapp.plan import GroupPlan
@@ -93,6 +99,8 @@ def admit(plan: GroupPlan, asked: Sequence[str]) -> Admitted:
         When nothing can be started.
     """
     refuse_contradictions(asked, plan.model, plan.cohort.covariates)
+    if plan.cohort.adjust:
+        refuse_adjusting(asked or tuple(MODELS))
     device = check_device(plan.train.device)
     plan = replace(plan, model=with_weights_folder(encoder_options(asked, plan.model)))
     cohort = read_people(plan, plan.cohort, smallest_class=plan.train.folds)

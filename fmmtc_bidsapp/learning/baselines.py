@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.experiments import FittedModel
 from fmmtc_bidsapp.learning.prepare import fit_edge_means
 from fmmtc_bidsapp.learning.routes import Arrays
 from fmmtc_bidsapp.learning.seeds import derive_seed
@@ -28,10 +27,7 @@ class Starts:
     does not change on the way from the baseline to the person has no part in the map.
     """
 
-    model: FittedModel
     examples: Examples
-    seen: Examples
-    """The same as the model sees them."""
     train: Ints
     """Rows that the mean is of."""
     sources: tuple[str, ...]
@@ -61,20 +57,20 @@ class Starts:
 
     def person(self, row: int) -> Arrays:
         """Take one person."""
-        return _arrays(self.seen, row, self.sources)
+        return _arrays(self.examples, row, self.sources)
 
     @cached_property
     def mean(self) -> Arrays:
         """Of the training people, each value over those who have it."""
         found: dict[str, NDArray[Any]] = {}
         if "series" in self.sources:
-            found["series"] = _mean(np.asarray(self.seen.series), self.train)
+            found["series"] = _mean(np.asarray(self.examples.series), self.train)
         if "fc" in self.sources:
-            found["fc"] = fit_edge_means(self.seen.fc, self.train)[0]
+            found["fc"] = fit_edge_means(self.examples.fc, self.train)[0]
         return found
 
     def surrogate(self, row: int, draw: int) -> Arrays:
-        """Phase-randomise a person, and let the model see the outcome as it sees everybody."""
+        """Phase-randomise a person."""
         if self.examples.series is None:
             raise InputError(
                 "--explain-baseline surrogate needs parcel series, and these people have matrices "
@@ -87,7 +83,7 @@ class Starts:
         made = replace(
             alone, series=series[None].astype(np.float32), fc=fc[None].astype(np.float32)
         )
-        return _arrays(self.model.seen(made), 0, self.sources)
+        return _arrays(made, 0, self.sources)
 
 
 def _zero(starts: Starts, row: int, draws: int) -> list[Arrays]:
@@ -152,8 +148,8 @@ def _correlations(series: Floats) -> Floats:
     return found
 
 
-def _arrays(seen: Examples, row: int, sources: tuple[str, ...]) -> Arrays:
-    return {name: np.asarray(getattr(seen, name))[row] for name in sources}
+def _arrays(people: Examples, row: int, sources: tuple[str, ...]) -> Arrays:
+    return {name: np.asarray(getattr(people, name))[row] for name in sources}
 
 
 def _mean(values: NDArray[Any], rows: Ints) -> NDArray[np.float32]:

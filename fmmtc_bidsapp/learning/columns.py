@@ -107,6 +107,11 @@ class FeatureSet:
     """What `read` must know of the training rows, without their outcomes."""
     n_components: int | None = None
 
+    @property
+    def is_of_brain(self) -> bool:
+        """Whether it says anything of the brain's activity."""
+        return self.needs not in ("covariates", "motion")
+
 
 def _series(people: Examples, learnt: Arrays) -> Floats:
     series = np.asarray(people.series)

@@ -9,13 +9,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from fmmtc_bidsapp.learning.adjust import (
-    Adjustment,
-    check_adjustment,
-    fit_adjustment,
-    parts_of,
-    restore_adjustment,
-)
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.adjust import OUTDATED, check_adjustment
 from fmmtc_bidsapp.learning.calibrate import check_calibration, fit_calibration
 from fmmtc_bidsapp.learning.family import OfNetwork, Reader, finish, follow, predict
 from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup, ValidationPath
@@ -29,7 +24,6 @@ __all__ = [
     "MAIN_MODEL",
     "MODELS",
     "FittedModel",
-    "adjust",
     "family_paths",
     "fit_final",
     "fit_fold",
@@ -46,7 +40,7 @@ __all__ = [
 _SPLIT, _INNER, _REFIT, _TRAINING = range(4)
 
 _ADJUSTMENT = "adjustment."
-"""Before the names of an adjustment's tensors."""
+"""Before the names of the tensors of an adjustment to covariates."""
 
 
 def refit_seed(seed: int, fold: Fold, training: int = 0) -> int:
@@ -72,22 +66,14 @@ class FittedModel:
     """Epochs trained, as the inner folds chose."""
     validation_loss: Floats
     """(epoch,) mean over inner folds"""
-    adjustment: Adjustment | None = None
-    """Of all training rows; None without ``--adjust``."""
-
-    def seen(self, people: Examples) -> Examples:
-        """People as the model sees them."""
-        return people if self.adjustment is None else self.adjustment.apply(people)
 
     def logits(self, people: Examples) -> Floats:
         """Predict people, -> (person,)."""
-        return self.fitted.logits(self.seen(people))
+        return self.fitted.logits(people)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything learnt, by name."""
-        learnt = {} if self.adjustment is None else self.adjustment.arrays()
-        own = {f"{_ADJUSTMENT}{name}": torch.tensor(each) for name, each in learnt.items()}
-        return own | self.fitted.tensors()
+        return self.fitted.tensors()
 
     def description(self) -> dict[str, Any]:
         """Everything else that `restore_model` needs, ready for JSON."""
@@ -119,21 +105,24 @@ def restore_model(
     Returns
     -------
     FittedModel
+
+    Raises
+    ------
+    InputError
+        For a model that was trained with ``--adjust`` by a version that adjusted any model.
     """
-    own = {name: each for name, each in tensors.items() if not name.startswith(_ADJUSTMENT)}
-    adjustment = {
-        name.removeprefix(_ADJUSTMENT): each.numpy()
-        for name, each in tensors.items()
-        if name not in own
-    }
+    name = description["model"]
+    if MODELS[name].adjustment != "columns" and any(
+        each.startswith(_ADJUSTMENT) for each in tensors
+    ):
+        raise InputError(OUTDATED)
     return FittedModel(
-        name=description["model"],
-        fitted=MODELS[description["model"]].learner(setup).restore(own, description["fitted"]),
+        name=name,
+        fitted=MODELS[name].learner(setup).restore(tensors, description["fitted"]),
         calibration=Calibration(**description["calibration"]),
         prevalence=description["prevalence"],
         epoch=description["epoch"],
         validation_loss=np.array(description["validation_loss"]),
-        adjustment=restore_adjustment(adjustment) if adjustment else None,
     )
 
 
@@ -226,10 +215,8 @@ def train_together(
     """
     own_seed = derive_seed(seed, fold.repeat, fold.fold)
     models = _fit_nested(names, examples, fold.train, setup, evaluation, own_seed, training)
-    # Models of one family share their training rows, and so their adjustment.
-    seen = models[0].seen(examples)
-    notes = _imputed(names[0], seen, fold)
-    outputs = _predict(models, seen.take(fold.test))
+    notes = _imputed(names[0], examples, fold)
+    outputs = _predict(models, examples.take(fold.test))
     predictions = tuple(
         FoldPredictions(
             model=model.name,
@@ -308,40 +295,11 @@ def _fit_nested(
         )
         for i in range(len(names))
     ]
-    seen, adjustment = adjust(names, examples, rows, setup)
-    fits = _fits(_learners(names, setup), seen, rows, best + 1, derive_seed(own_seed, _REFIT))
+    fits = _fits(_learners(names, setup), examples, rows, best + 1, derive_seed(own_seed, _REFIT))
     return [
-        FittedModel(name, fitted, calibration, prevalence, best + 1, validation_loss, adjustment)
+        FittedModel(name, fitted, calibration, prevalence, best + 1, validation_loss)
         for name, fitted, calibration in zip(names, fits, calibrations, strict=True)
     ]
-
-
-def adjust(
-    names: Sequence[str], examples: Examples, rows: Ints, setup: Setup
-) -> tuple[Examples, Adjustment | None]:
-    """Regress the covariates out of what models see, where that is asked for.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Keys of `MODELS`.
-    examples : Examples
-        The cohort; outcomes are not read.
-    rows : array of int
-        Training rows, which alone are learnt from.
-    setup : Setup
-        Whether to.
-
-    Returns
-    -------
-    examples, adjustment
-        The cohort as the models see it, and None where it stays as it is.
-    """
-    parts = parts_of([need for name in names for need in MODELS[name].needs])
-    if not (setup.adjust and parts):
-        return examples, None
-    adjustment = fit_adjustment(examples, rows, parts)
-    return adjustment.apply(examples), adjustment
 
 
 def family_paths(
@@ -373,7 +331,6 @@ def family_paths(
         In the order of `names`.
     """
     learners = _learners(names, setup)
-    examples, _ = adjust(names, examples, train, setup)
     # Networks alone come in families of several.
     if len(learners) == 1:
         return (learners[0].path(examples, train, validation, seed),)
@@ -394,11 +351,11 @@ def _fits(
     return finish(cast("Sequence[OfNetwork]", learners), examples, rows, epoch, seed)
 
 
-def _predict(models: Sequence[FittedModel], seen: Examples) -> tuple[Floats, ...]:
-    """Predict people as the models see them."""
+def _predict(models: Sequence[FittedModel], people: Examples) -> tuple[Floats, ...]:
+    """Predict people, -> (person,) of each model."""
     if len(models) == 1:
-        return (models[0].fitted.logits(seen),)
-    return predict(cast("Sequence[Reader]", [each.fitted for each in models]), seen)
+        return (models[0].fitted.logits(people),)
+    return predict(cast("Sequence[Reader]", [each.fitted for each in models]), people)
 
 
 def rehearse_splits(
@@ -482,10 +439,10 @@ def _inner(
     return inner_folds([strata[row] for row in rows], folds, derive_seed(seed, _SPLIT), own)
 
 
-def _imputed(name: str, seen: Examples, fold: Fold) -> dict[str, float]:
+def _imputed(name: str, examples: Examples, fold: Fold) -> dict[str, float]:
     """Count what a model lacks of what it reads, and has to fill in."""
     return {
-        f"{what}_imputed_{part}": float(sum(count(seen, row) for row in rows))
+        f"{what}_imputed_{part}": float(sum(count(examples, row) for row in rows))
         for need, (what, count) in _COUNTED.items()
         if need in MODELS[name].needs
         for part, rows in (("train", fold.train), ("test", fold.test))

@@ -11,7 +11,7 @@ import torch
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.attribution import attribute, can_attribute
 from fmmtc_bidsapp.learning.cohort_maps import NullMaps, null_maps
-from fmmtc_bidsapp.learning.experiments import FittedModel, adjust, refit_seed
+from fmmtc_bidsapp.learning.experiments import FittedModel, refit_seed
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.patterns import haufe_pattern, shuffled_patterns
@@ -134,16 +134,14 @@ def _shuffled_fits(
 ) -> Iterator[FittedModel]:
     """Fit one after the other; what is not needed to explain a logit is left empty."""
     learner = MODELS[name].learner(setup)
-    seen, adjustment = adjust((name,), examples, fold.train, setup)
     for y in labels:
         yield FittedModel(
             name=name,
-            fitted=learner.fit(replace(seen, y=y), fold.train, epoch, refit_seed(seed, fold)),
+            fitted=learner.fit(replace(examples, y=y), fold.train, epoch, refit_seed(seed, fold)),
             calibration=Calibration("none", 1.0, 0.0, 0.5),
             prevalence=float(y[fold.train].mean()),
             epoch=epoch,
             validation_loss=np.zeros(0),
-            adjustment=adjustment,
         )
 
 

@@ -51,6 +51,8 @@ class Head(ABC):
 
     rotates: ClassVar[bool] = True
     """Whether it knows distances and inner products alone, so that a rotation changes nothing."""
+    is_linear: ClassVar[bool] = False
+    """Whether its output is a weighted sum of the columns."""
 
     @abstractmethod
     def fit(self, columns: Floats, y: Ints, seed: int) -> FittedHead:
@@ -83,6 +85,8 @@ class Weights:
 
 
 class _Linear(Head):
+    is_linear: ClassVar[bool] = True
+
     def restore(self, arrays: Arrays) -> Weights:
         """Rebuild from arrays."""
         return Weights(arrays["weights"], float(arrays["intercept"][0]))

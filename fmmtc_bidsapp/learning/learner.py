@@ -34,7 +34,7 @@ class Setup:
     brainlm: BrainLMConfig = field(default_factory=BrainLMConfig)
     """Size of the encoder that ``brainlm-scratch`` trains from random weights."""
     adjust: bool = False
-    """Whether the covariates are regressed out of what the models see."""
+    """Whether the covariates are regressed out of the columns that linear models read."""
 
 
 @dataclass(frozen=True, eq=False)

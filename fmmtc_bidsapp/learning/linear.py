@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logit
 
+from fmmtc_bidsapp.learning.adjust import Adjustment, fit_adjustment, restore_adjustment
 from fmmtc_bidsapp.learning.columns import (
     FEATURES,
     FeatureSet,
@@ -96,10 +97,15 @@ class FittedColumns:
     scaling: Scaling
     head: FittedHead
     train_loss: Floats
+    adjustment: Adjustment | None = None
+    """To covariates, of the columns that the classifier reads; None without ``--adjust``."""
 
     def logits(self, people: Examples) -> Floats:
         """Predict people, -> (person,)."""
-        return self.head.logits(self.scaling.apply(self.features.read(people, self.learnt)))
+        columns = self.scaling.apply(self.features.read(people, self.learnt))
+        if self.adjustment is not None:
+            columns = self.adjustment.apply(columns, people)
+        return self.head.logits(columns)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything learnt: of the features, their scale, and the classifier."""
@@ -107,6 +113,7 @@ class FittedColumns:
             "learnt": self.learnt,
             "scaling": self.scaling.arrays(),
             "head": self.head.arrays(),
+            "adjustment": {} if self.adjustment is None else self.adjustment.arrays(),
         }
         return {
             f"{part}.{name}": torch.tensor(np.ascontiguousarray(array))
@@ -134,13 +141,15 @@ class ColumnsLearner(_WithoutEpochs):
         super().__init__(setup)
         self.head: Head = HEADS[head]
         self.features = FEATURES[features]
+        # Covariates and motion are no features of the brain: what is made of them stays as it is.
+        self.adjusts = setup.adjust and self.head.is_linear and self.features.is_of_brain
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedColumns:
         """Fit on the rows."""
-        learnt, scaling, seen = self._prepare(examples, rows)
+        learnt, scaling, adjustment, seen = self._prepare(examples, rows)
         head = self.head.fit(seen, examples.y[rows], seed)
         loss = mean_cross_entropy(head.logits(seen), examples.y[rows])
-        return FittedColumns(self.features, learnt, scaling, head, np.array([loss]))
+        return FittedColumns(self.features, learnt, scaling, head, np.array([loss]), adjustment)
 
     def shuffled(
         self, examples: Examples, train: Ints, test: Ints, labels: Ints, seed: int
@@ -163,26 +172,41 @@ class ColumnsLearner(_WithoutEpochs):
         array
             (permutation, test person) logits.
         """
-        learnt, scaling, seen = self._prepare(examples, train)
-        others = scaling.apply(self.features.read(examples.take(test), learnt))
+        learnt, scaling, adjustment, seen = self._prepare(examples, train)
+        people = examples.take(test)
+        others = scaling.apply(self.features.read(people, learnt))
+        if adjustment is not None:
+            others = adjustment.apply(others, people)
         return self.head.many(seen, labels[:, train], others, seed)
 
-    def _prepare(self, examples: Examples, rows: Ints) -> tuple[Arrays, Scaling, Floats]:
-        """Return what was learnt without outcomes, and the features of the rows."""
+    def _prepare(
+        self, examples: Examples, rows: Ints
+    ) -> tuple[Arrays, Scaling, Adjustment | None, Floats]:
+        """Return what was learnt without outcomes, and the columns of the rows."""
         learnt = self.features.learn(examples, rows)
-        columns = self.features.read(examples.take(rows), learnt)
+        people = examples.take(rows)
+        columns = self.features.read(people, learnt)
         scaling = fit_scaling(columns, self.features.n_components, rotate=self.head.rotates)
-        return learnt, scaling, scaling.apply(columns)
+        scaled = scaling.apply(columns)
+        if not self.adjusts:
+            return learnt, scaling, None, scaled
+        # Last: between here and the weighted sum nothing can bring the covariates back.
+        adjustment = fit_adjustment(scaled, examples, rows)
+        return learnt, scaling, adjustment, adjustment.apply(scaled, people)
 
     def restore(
         self, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]
     ) -> FittedColumns:
         """Rebuild from tensors."""
-        parts: dict[str, dict[str, NDArray[Any]]] = {"learnt": {}, "scaling": {}, "head": {}}
+        parts: dict[str, dict[str, NDArray[Any]]] = {
+            each: {} for each in ("learnt", "scaling", "head", "adjustment")
+        }
         for path, tensor in tensors.items():
-            part, name = path.split(".")
+            part, _, name = path.partition(".")
             parts[part][name] = tensor.numpy()
         scaling = restore_scaling(parts["scaling"])
         head = self.head.restore(parts["head"])
         loss = np.array(description["train_loss"])
-        return FittedColumns(self.features, parts["learnt"], scaling, head, loss)
+        adjusted = parts["adjustment"]
+        adjustment = restore_adjustment(adjusted) if adjusted else None
+        return FittedColumns(self.features, parts["learnt"], scaling, head, loss, adjustment)

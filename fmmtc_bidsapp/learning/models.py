@@ -11,6 +11,7 @@ from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.columns import FEATURES
 from fmmtc_bidsapp.learning.family import NetworkLearner
 from fmmtc_bidsapp.learning.fused import FusedLearner
+from fmmtc_bidsapp.learning.heads import HEADS
 from fmmtc_bidsapp.learning.learner import Learner, Setup
 from fmmtc_bidsapp.learning.linear import ColumnsLearner, DummyLearner
 from fmmtc_bidsapp.learning.networks import NETWORKS
@@ -30,6 +31,7 @@ __all__ = [
     "missing_needs",
     "needs_there",
     "reads_encoder",
+    "refuse_adjusting",
     "refuse_needs",
     "tunes_encoder",
 ]
@@ -45,6 +47,10 @@ class Model:
     needs: tuple[str, ...] = ()
     """What the cohort must have: names of `_HAS`."""
     is_network: bool = False
+    adjustment: str = ""
+    """What ``--adjust`` does: ``columns`` (covariates are regressed out of those that its weighted
+    sum reads), ``refused`` (it would find them again); empty where the model stays as it is, as it
+    reads nothing of the brain."""
     family: str | None = None
     """The network whose training makes this model; models of one family are trained together."""
 
@@ -65,7 +71,11 @@ _COLUMNS = ("ts", "fc", "pca-ts", "pca-fc", "encoder")
 
 def _on_columns(head: str, features: str, title: str) -> Model:
     learner = partial(ColumnsLearner, head=head, features=features)
-    return Model(learner, title, needs=(FEATURES[features].needs,))
+    adjustment = "columns" if HEADS[head].is_linear else "refused"
+    own = FEATURES[features]
+    return Model(
+        learner, title, needs=(own.needs,), adjustment=adjustment if own.is_of_brain else ""
+    )
 
 
 _SOURCE_NEEDS = {"cls": "encoder", "cls_random": "random encoder", "fc": "fc", "series": "series"}
@@ -74,7 +84,9 @@ _SOURCE_NEEDS = {"cls": "encoder", "cls_random": "random encoder", "fc": "fc", "
 def _network(name: str, title: str, also: tuple[str, ...] = ()) -> Model:
     needs = tuple(_SOURCE_NEEDS[each.source] for each in NETWORKS[name].streams)
     learner = partial(NetworkLearner, network=name)
-    return Model(learner, title, needs=needs + also, is_network=True, family=name)
+    return Model(
+        learner, title, needs=needs + also, is_network=True, adjustment="refused", family=name
+    )
 
 
 def _on_fused(head: str, title: str) -> Model:
@@ -228,6 +240,28 @@ def check_needs(names: Sequence[str], examples: Examples) -> None:
         With what is missing, and the models that could be fitted.
     """
     refuse_needs(names, needs_there(examples))
+
+
+def refuse_adjusting(names: Sequence[str]) -> None:
+    """Refuse models that covariates cannot be regressed out of.
+
+    Networks, trees and nearest neighbours are no weighted sum of columns that stay as they are, and
+    find the covariates again in what a regression leaves.
+
+    Raises
+    ------
+    UsageError
+        With the models that they can be regressed out of.
+    """
+    for name in names:
+        if MODELS[name].adjustment == "refused":
+            able = [key for key, each in MODELS.items() if each.adjustment == "columns"]
+            raise UsageError(
+                f"--adjust cannot be used with {name}: networks, trees and nearest neighbours find "
+                "the covariates again in what a regression leaves. Name other models with "
+                f"--network ({', '.join(able)}), or leave --adjust out: whether a model adds to "
+                "the covariates is told without it."
+            )
 
 
 def refuse_needs(names: Sequence[str], there: AbstractSet[str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fmmtc_bidsapp.learning.experiments import FittedModel, adjust, refit_seed
+from fmmtc_bidsapp.learning.experiments import FittedModel, refit_seed
 from fmmtc_bidsapp.learning.fisher import fisher_z
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.linear import ColumnsLearner
@@ -51,8 +51,8 @@ def haufe_pattern(model: FittedModel, examples: Examples, fold: Fold) -> FoldExp
     ----------
     Haufe et al. (2014), doi:10.1016/j.neuroimage.2013.10.067, equation 6 for one output.
     """
-    seen = model.seen(examples).take(fold.train)
-    return next(_patterns(model.name, seen, fold, model.fitted.logits(seen)[None]))
+    people = examples.take(fold.train)
+    return next(_patterns(model.name, people, fold, model.logits(people)[None]))
 
 
 def shuffled_patterns(
@@ -77,9 +77,8 @@ def shuffled_patterns(
     learner = MODELS[name].learner(setup)
     if not isinstance(learner, ColumnsLearner):
         raise TypeError(f"{name} is no classifier of columns.")
-    seen, _ = adjust((name,), examples, fold.train, setup)
-    logits = learner.shuffled(seen, fold.train, fold.train, labels, refit_seed(seed, fold))
-    yield from _patterns(name, seen.take(fold.train), fold, logits)
+    logits = learner.shuffled(examples, fold.train, fold.train, labels, refit_seed(seed, fold))
+    yield from _patterns(name, examples.take(fold.train), fold, logits)
 
 
 def _patterns(name: str, seen: Examples, fold: Fold, logits: Floats) -> Iterator[FoldExplanation]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.ensemble import merge_trainings
-from fmmtc_bidsapp.learning.experiments import adjust, fit_together, refit_seed
+from fmmtc_bidsapp.learning.experiments import fit_together, refit_seed
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
@@ -194,13 +194,12 @@ def _without_epochs(
     own_seed = refit_seed(seed, fold)
     for i, name in enumerate(names):
         learner = MODELS[name].learner(setup)
-        seen, _ = adjust((name,), examples, fold.train, setup)
         if isinstance(learner, ColumnsLearner):
-            logits[i] = learner.shuffled(seen, fold.train, fold.test, labels, own_seed)
+            logits[i] = learner.shuffled(examples, fold.train, fold.test, labels, own_seed)
             continue
-        people = seen.take(fold.test)
+        people = examples.take(fold.test)
         for j, y in enumerate(labels):
-            fitted = learner.fit(_with_outcomes(seen, y), fold.train, 1, own_seed)
+            fitted = learner.fit(_with_outcomes(examples, y), fold.train, 1, own_seed)
             logits[i, j] = fitted.logits(people)
     return logits
 

@@ -17,7 +17,7 @@ from fmmtc_bidsapp.learning.prepare import Preparation
 from fmmtc_bidsapp.learning.train import FittedNetwork
 from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.tokens import token_orders
-from fmmtc_bidsapp.records import Examples, Floats
+from fmmtc_bidsapp.records import Examples
 
 __all__ = ["Arrays", "Function", "Route", "encoding_order", "patch_of", "routes_of"]
 
@@ -118,8 +118,6 @@ class _Encoded(Route):
     """(1, parcel, 3)"""
     order: torch.Tensor
     """(token,) of a full window"""
-    offset: Floats
-    """(person, hidden) what the adjustment to covariates takes off the features"""
     at_once = 1
     most_steps = _MOST_STEPS_OF_ENCODER
     source = "series"
@@ -134,14 +132,14 @@ class _Encoded(Route):
         return prepared
 
     def lead(self, row: int, person: Arrays) -> Function:
-        """Encode, adjust and standardise."""
+        """Encode and standardise."""
         patches = person["series"].reshape(len(person["series"]), -1, patch_of(self.encoder))
         there = torch.as_tensor(~np.isnan(patches).any(axis=2).ravel())
         shown = self.order[there[self.order]][None].to(self.device)
         learnt = self.preparation.arrays()
         mean, sd = (
             torch.as_tensor(each, dtype=torch.float32, device=self.device)
-            for each in (learnt["cls_mean"] + self.offset[row], learnt["cls_sd"])
+            for each in (learnt["cls_mean"], learnt["cls_sd"])
         )
 
         def encode(window: torch.Tensor) -> torch.Tensor:
@@ -161,7 +159,6 @@ def patch_of(encoder: BrainLM) -> int:
 def routes_of(
     source: FittedNetwork,
     examples: Examples,
-    seen: Examples,
     encoder: BrainLM | None,
     seed: int,
 ) -> tuple[Route, ...]:
@@ -171,8 +168,8 @@ def routes_of(
     ----------
     source : FittedNetwork
         The network.
-    examples, seen : Examples
-        The cohort, and as the model sees it.
+    examples : Examples
+        The cohort.
     encoder : BrainLM or None
         On the device: what made the features that the network reads, where it reads any.
     seed : int
@@ -192,15 +189,14 @@ def routes_of(
     routes: list[Route] = []
     for stream, preparation in zip(source.kind.streams, source.preparations, strict=True):
         if stream.source == "fc":
-            routes.append(_Connectivity(preparation, device, _at_once(seen.fc)))
+            routes.append(_Connectivity(preparation, device, _at_once(examples.fc)))
         elif stream.source == "series":
             # A network with a slow part has the encoder in itself.
             most = _MOST_STEPS_OF_ENCODER if source.kind.slow else MOST_STEPS
-            at_once = 1 if source.kind.slow else _at_once(stream.values(seen))
+            at_once = 1 if source.kind.slow else _at_once(stream.values(examples))
             routes.append(_Window(preparation, device, at_once, most))
         else:
-            offset = stream.values(examples) - stream.values(seen)
-            routes.append(_encoded(preparation, device, encoder, examples, offset, seed))
+            routes.append(_encoded(preparation, device, encoder, examples, seed))
     return tuple(routes)
 
 
@@ -213,7 +209,6 @@ def _encoded(
     device: torch.device,
     encoder: BrainLM | None,
     examples: Examples,
-    offset: Floats,
     seed: int,
 ) -> _Encoded:
     if encoder is None or examples.series is None or examples.coordinates_mm is None:
@@ -223,7 +218,7 @@ def _encoded(
         )
     order = encoding_order(examples.series[0].size // patch_of(encoder), seed)
     xyz = torch.as_tensor(examples.coordinates_mm, dtype=torch.float32, device=device)
-    return _Encoded(preparation, device, encoder, xyz[None], order, offset)
+    return _Encoded(preparation, device, encoder, xyz[None], order)
 
 
 def encoding_order(n_tokens: int, seed: int) -> torch.Tensor:

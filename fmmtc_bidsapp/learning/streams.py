@@ -72,7 +72,7 @@ def _features(
 ) -> tuple[torch.Tensor, ...]:
     """(person, width) R_T and R_C, in the arithmetic of predictions."""
     source = branches.source
-    inputs = source.prepare(model.seen(examples.take(rows)))
+    inputs = source.prepare(examples.take(rows))
     found = []
     for batch in inputs.batches(_BATCH):
         with autocast(source.setup.device, source.setup.dtype):

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.baselines import Starts
 from fmmtc_bidsapp.learning.branches import Branches
-from fmmtc_bidsapp.learning.experiments import FittedModel
 from fmmtc_bidsapp.learning.integrate import TOLERANCE, Integral, Noise, Term, integrate, relative
 from fmmtc_bidsapp.learning.map_values import over_time, strengths
 from fmmtc_bidsapp.learning.routes import Arrays, Function, Route, routes_of
@@ -62,27 +61,25 @@ class TracedNetwork:
     ----------
     branches
         The network.
-    model, examples, fold, encoder, seed
+    examples, fold, encoder, seed
         As in `fmmtc_bidsapp.learning.attribution.attribute`.
     """
 
     def __init__(
         self,
         branches: Branches,
-        model: FittedModel,
         examples: Examples,
         fold: Fold,
         encoder: BrainLM | None,
         seed: int,
     ) -> None:
         self.branches = branches
-        seen = model.seen(examples)
-        self.routes = routes_of(branches.source, examples, seen, encoder, seed)
+        self.routes = routes_of(branches.source, examples, encoder, seed)
         self.seed = seed
         self.n_draws = _DRAWS if all(each.at_once > 1 for each in self.routes) else 1
         sources = tuple(each.source for each in self.routes)
         own = derive_seed(seed, _SURROGATE)
-        self.starts = Starts(model, examples, seen, fold.train, sources, own)
+        self.starts = Starts(examples, fold.train, sources, own)
 
     @torch.no_grad()
     def logit(self, row: int) -> float:

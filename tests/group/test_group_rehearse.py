@@ -136,6 +136,7 @@ REFUSED = {
     "--network lstm nosuch": (2, "nosuch"),
     "--network fmmtc --encoder none": (2, "leave --encoder none out"),
     "--network ridge --covariates response": (2, "response"),
+    "--network lstm --covariates age --adjust": (2, "--adjust cannot be used with lstm"),
     "--where arm=nobody": (65, "arm=nobody"),
     "--network motion": (65, "motion needs the mean framewise displacement"),
     "--stratify-by site": (65, "Stratum"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fmmtc_bidsapp.learning.experiments import FittedModel, adjust
+from fmmtc_bidsapp.learning.experiments import FittedModel
 from fmmtc_bidsapp.learning.features import encode_series
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
@@ -50,7 +50,6 @@ def fold_of(examples: Examples, n_test: int = 4) -> Fold:
 
 def fitted(name: str, examples: Examples, fold: Fold, setup: Setup, epoch: int = 3) -> FittedModel:
     """Train without inner folds: nothing here hangs on a calibration."""
-    seen, adjustment = adjust((name,), examples, fold.train, setup)
-    own = MODELS[name].learner(setup).fit(seen, fold.train, epoch, 1)
+    own = MODELS[name].learner(setup).fit(examples, fold.train, epoch, 1)
     nothing = Calibration("none", 1.0, 0.0, 0.5)
-    return FittedModel(name, own, nothing, 0.5, epoch, np.zeros(0), adjustment)
+    return FittedModel(name, own, nothing, 0.5, epoch, np.zeros(0))

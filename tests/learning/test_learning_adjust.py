@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
-from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.adjust import fit_adjustment, parts_of, restore_adjustment
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.learning.adjust import fit_adjustment
 from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold, restore_model
 from fmmtc_bidsapp.learning.linear import ColumnsLearner
-from fmmtc_bidsapp.learning.models import MODELS
+from fmmtc_bidsapp.learning.models import MODELS, refuse_adjusting
 from fmmtc_bidsapp.learning.permute import permuted_aurocs
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Fold
@@ -20,74 +21,56 @@ from fmmtc_bidsapp.records import Examples, Fold
 TRAIN = np.arange(4, 24)
 
 
-def by_hand(feature, covariates):
-    """Residuals plus mean of everyone, by the line of the training rows that have the feature."""
+def by_hand(columns, covariates):
+    """Residuals of everyone, by the lines of the training rows."""
     filled = np.where(np.isnan(covariates), np.nanmean(covariates[TRAIN], axis=0), covariates)
     design = np.column_stack([np.ones(len(filled)), filled])
-    rows = TRAIN[~np.isnan(feature[TRAIN])]
-    beta = np.linalg.lstsq(design[rows], feature[rows], rcond=None)[0]
-    return feature - design @ beta + feature[rows].mean()
+    beta = np.linalg.lstsq(design[TRAIN], columns[TRAIN], rcond=None)[0]
+    return columns - design @ beta
 
 
 @pytest.fixture
 def people(whole_cohort) -> Examples:
     examples = whole_cohort(effect=1.0)
     examples.covariates[[2, 9], 0] = np.nan
-    return replace(examples, cls_random=np.random.default_rng(5).normal(size=(24, 4)))
+    return examples
 
 
-def test_every_feature_is_the_residual_of_a_regression_on_the_training_rows(people) -> None:
-    adjusted = fit_adjustment(people, TRAIN).apply(people)
-    z = np.arctanh(people.fc[:, 1, 5].astype(float))
-    np.testing.assert_allclose(
-        np.arctanh(adjusted.fc[:, 1, 5]), by_hand(z, people.covariates), atol=1e-5
+def adjusted(columns, people):
+    return fit_adjustment(columns[TRAIN], people, TRAIN).apply(columns, people)
+
+
+def test_every_column_is_the_residual_of_a_regression_on_the_training_rows(people) -> None:
+    found, expected = adjusted(people.cls, people), by_hand(people.cls, people.covariates)
+    difference = found - expected
+    # The mean stays; a weighted sum has an intercept of its own.
+    np.testing.assert_allclose(difference - difference[0], 0, atol=1e-9)
+    np.testing.assert_allclose(found[TRAIN].mean(axis=0), people.cls[TRAIN].mean(axis=0), atol=1e-9)
+
+
+def test_the_columns_that_a_linear_model_weighs_are_uncorrelated_with_the_covariates(
+    people, setup
+) -> None:
+    """After tangent space, scaling and rotation: nothing that follows can bring them back."""
+    model = ColumnsLearner(replace(setup, adjust=True), "logistic", "tangent").fit(
+        people, TRAIN, 1, 0
     )
-    np.testing.assert_array_equal(adjusted.fc, adjusted.fc.transpose(0, 2, 1))
-    for before, after in (
-        (people.cls[:, 2], adjusted.cls[:, 2]),
-        (people.cls_random[:, 1], adjusted.cls_random[:, 1]),
-        (people.series[:, 3, 4].astype(float), adjusted.series[:, 3, 4]),
-    ):
-        np.testing.assert_allclose(after, by_hand(before, people.covariates), atol=1e-5)
-    np.testing.assert_array_equal(adjusted.covariates, people.covariates)
-    np.testing.assert_array_equal(adjusted.mean_fd_mm, people.mean_fd_mm)
-
-
-def test_a_missing_edge_is_regressed_over_those_who_have_it_and_stays_missing(people) -> None:
-    fc = people.fc.copy()
-    fc[[0, 6, 7], 2] = fc[[0, 6, 7], :, 2] = np.nan
-    adjusted = fit_adjustment(replace(people, fc=fc), TRAIN).apply(replace(people, fc=fc))
-    expected = by_hand(np.arctanh(fc[:, 2, 3].astype(float)), people.covariates)
-    np.testing.assert_allclose(np.arctanh(adjusted.fc[:, 2, 3]), expected, atol=1e-5)
-    np.testing.assert_array_equal(np.isnan(adjusted.fc), np.isnan(fc))
-
-
-def test_an_edge_that_too_few_training_people_have_is_missing_afterwards(people) -> None:
-    fc = people.fc.copy()
-    fc[TRAIN[3:], 0, 1] = fc[TRAIN[3:], 1, 0] = np.nan
-    adjusted = fit_adjustment(replace(people, fc=fc), TRAIN).apply(replace(people, fc=fc))
-    assert np.isnan(adjusted.fc[:, 0, 1]).all()
-    assert np.isfinite(adjusted.fc[:, 0, 2]).all()
+    means = np.nanmean(people.covariates[TRAIN], axis=0)
+    known = np.where(np.isnan(people.covariates), means, people.covariates)
+    logits = model.logits(people)[TRAIN]
+    centred = known[TRAIN] - known[TRAIN].mean(axis=0)
+    np.testing.assert_allclose(centred.T @ (logits - logits.mean()), 0, atol=1e-9)
 
 
 def test_people_outside_the_training_rows_change_nothing_that_is_learnt(people) -> None:
     others = people.take(np.arange(24))
-    for array in (others.cls, others.fc, others.series, others.covariates, others.cls_random):
-        array[:4] = 7.0
-    first, second = (fit_adjustment(each, TRAIN).arrays() for each in (people, others))
+    others.cls[:4], others.covariates[:4] = 7.0, 7.0
+    first, second = (
+        fit_adjustment(each.cls[TRAIN], each, TRAIN).arrays() for each in (people, others)
+    )
     assert first.keys() == second.keys()
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name])
-
-
-def test_what_is_restored_adjusts_the_same_to_the_bit(people) -> None:
-    fitted = fit_adjustment(people, TRAIN, parts_of(("encoder", "fc")))
-    assert set(fitted.lines) == {"cls", "fc"}
-    again = restore_adjustment(fitted.arrays()).apply(people)
-    for name in ("cls", "fc", "series"):
-        np.testing.assert_array_equal(
-            getattr(again, name), getattr(fitted.apply(people), name), strict=True
-        )
 
 
 def test_levels_that_add_up_to_one_and_a_constant_column_do_no_harm(people) -> None:
@@ -98,7 +81,7 @@ def test_levels_that_add_up_to_one_and_a_constant_column_do_no_harm(people) -> N
     fewer = replace(
         more, covariates=levels[:, [0, 3, 4]], covariate_names=("drug=a", "age", "dose")
     )
-    one, other = (fit_adjustment(each, TRAIN).apply(each).cls for each in (more, fewer))
+    one, other = (adjusted(each.cls, each) for each in (more, fewer))
     np.testing.assert_allclose(one, other, atol=1e-9)
 
 
@@ -106,11 +89,11 @@ def test_more_covariates_than_people_can_bear_are_refused(people) -> None:
     many = np.random.default_rng(0).normal(size=(24, 10))
     wide = replace(people, covariates=many, covariate_names=tuple("abcdefghij"))
     with pytest.raises(InputError, match="10 covariate columns for 20 training people"):
-        fit_adjustment(wide, TRAIN)
+        adjusted(people.cls, wide)
     with pytest.raises(InputError, match="--adjust needs --covariates"):
-        fit_adjustment(replace(people, covariates=None, covariate_names=()), TRAIN)
+        adjusted(people.cls, replace(people, covariates=None, covariate_names=()))
     with pytest.raises(InputError, match="2 covariate columns, these people have 10"):
-        fit_adjustment(people, TRAIN).apply(wide)
+        fit_adjustment(people.cls[TRAIN], people, TRAIN).apply(people.cls, wide)
 
 
 def confounded(seed: int, n: int = 120) -> Examples:
@@ -134,28 +117,25 @@ def test_a_confound_behind_outcome_and_features_predicts_until_it_is_taken_out(s
     train, test = np.arange(80), np.arange(80, 120)
     for seed in range(20):
         examples = confounded(seed)
-        cohorts = (examples, fit_adjustment(examples, train).apply(examples))
-        for name, seen in zip(found, cohorts, strict=True):
-            fitted = ColumnsLearner(setup, "logistic", "encoder").fit(seen, train, 1, 0)
-            found[name].append(roc_auc_score(examples.y[test], fitted.logits(seen.take(test))))
+        for name, adjust in zip(found, (False, True), strict=True):
+            learner = ColumnsLearner(replace(setup, adjust=adjust), "logistic", "encoder")
+            fitted = learner.fit(examples, train, 1, 0)
+            found[name].append(roc_auc_score(examples.y[test], fitted.logits(examples.take(test))))
     assert np.mean(found["as they are"]) > 0.85
     assert np.mean(found["adjusted"]) == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_whole_procedure_adjusts_inside_each_training_set(setup) -> None:
+def test_shuffled_outcomes_are_learnt_from_columns_that_are_adjusted_alike(setup) -> None:
     examples, evaluation = confounded(0), EvaluationOptions()
     fold = Fold(0, 0, np.arange(80), np.arange(80, 120))
     adjusting = replace(setup, adjust=True)
     found = fit_fold("svm-encoder", examples, fold, adjusting, evaluation, seed=0)
-    by_hand = fit_adjustment(examples, fold.train, ("cls",)).apply(examples)
-    plain = fit_fold("svm-encoder", by_hand, fold, setup, evaluation, seed=0)
-    # The refit sees what `by_hand` is; the inner folds, and so the calibration, have their own.
-    np.testing.assert_allclose(found.logit, plain.logit, atol=1e-12)
-    assert found.calibration != plain.calibration
+    plain = fit_fold("svm-encoder", examples, fold, setup, evaluation, seed=0)
     shuffled = permuted_aurocs(
         ["svm-encoder"], examples, fold, examples.y[None], adjusting, evaluation, seed=0
     )
     assert shuffled[0, 0] == pytest.approx(roc_auc_score(examples.y[fold.test], found.logit))
+    assert shuffled[0, 0] < roc_auc_score(examples.y[fold.test], plain.logit) - 0.2
 
 
 def test_people_outside_the_training_rows_change_no_calibration(setup) -> None:
@@ -190,6 +170,30 @@ def test_a_kept_model_carries_its_adjustment(setup, whole_cohort) -> None:
         again.logits(without)
 
 
-def test_what_several_models_read_is_adjusted_once() -> None:
-    needs = [need for name in ("fmmtc", "svm-fused", "lstm") for need in MODELS[name].needs]
-    assert parts_of(needs) == ("cls", "fc", "series")
+def test_a_kept_model_that_an_older_version_adjusted_is_refused(setup, whole_cohort) -> None:
+    old = {"adjustment.mean": torch.zeros(2), "adjustment.fc.slopes": torch.zeros(2, 28)}
+    for name in ("ridge-fc", "knn-fc"):
+        model = fit_final(name, whole_cohort(), setup, EvaluationOptions(), seed=0)
+        with pytest.raises(InputError, match="by an older version"):
+            restore_model(model.tensors() | old, model.description(), setup)
+
+
+REFUSED = ("fmmtc", "resnet-ts", "lstm", "svm-fused", "xgboost-fc", "knn-ts")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_models_that_would_find_the_covariates_again_are_refused(name) -> None:
+    with pytest.raises(UsageError, match=f"--adjust cannot be used with {name}.*fc-logistic"):
+        refuse_adjusting(["fc-logistic", name])
+
+
+def test_every_model_is_adjusted_refused_or_reads_nothing_of_the_brain() -> None:
+    adjusted = {name for name, model in MODELS.items() if model.adjustment == "columns"}
+    assert adjusted == {"fc-logistic", "fc-logistic-edges"} | {
+        f"{head}-{features}"
+        for head in ("svm", "ridge")
+        for features in ("ts", "fc", "pca-ts", "pca-fc", "encoder")
+    }
+    left = {name for name, model in MODELS.items() if not model.adjustment}
+    assert left == {"dummy", "covariates", "motion"}
+    refuse_adjusting([*adjusted, *left])
