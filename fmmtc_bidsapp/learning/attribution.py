@@ -103,7 +103,7 @@ def attribute(
     branches = branches_of(model.fitted)
     if branches is None:
         raise ValueError(f"{model.name}: {can_attribute(model.name) or 'it is no network'}.")
-    traced = TracedNetwork(branches, model, examples, fold, encoder, seed)
+    traced = TracedNetwork(branches, examples, fold, encoder, seed)
     noise = options.smoothgrad
     people = [traced.explain(row, options.explain_baseline, noise) for row in fold.test.tolist()]
     explained = np.array([traced.logit(row) for row in fold.test.tolist()])

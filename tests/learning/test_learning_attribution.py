@@ -168,7 +168,7 @@ def test_baselines_are_compared_over_people_whose_maps_all_converged(people, bad
 def test_the_misses_of_several_surrogates_do_not_cancel(people, setup):
     fold = fold_of(people, 2)
     model = fitted("bnt", people, fold, setup)
-    traced = TracedNetwork(branches_of(model.fitted), model, people, fold, None, SEED)
+    traced = TracedNetwork(branches_of(model.fitted), people, fold, None, SEED)
     nothing = torch.zeros(1, 8, 8)
     draws = [Integral((nothing,), error, 1.0, 16) for error in (0.5, -0.5)]
     found = traced._map(traced.starts.person(22), draws)
@@ -192,7 +192,7 @@ def test_a_dead_network_has_no_map_to_believe(people, setup):
 def test_ways_through_the_encoder_take_fewer_steps_at_most(people, setup, name, most):
     fold = fold_of(people, 2)
     model = fitted(name, people, fold, setup)
-    traced = TracedNetwork(branches_of(model.fitted), model, people, fold, setup.encoder, SEED)
+    traced = TracedNetwork(branches_of(model.fitted), people, fold, setup.encoder, SEED)
     person = traced.starts.person(22)
     assert [each.most_steps for each in traced._terms(22, person, person)] == most
 
