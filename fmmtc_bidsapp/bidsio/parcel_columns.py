@@ -18,6 +18,13 @@ __all__ = ["check_names", "counter", "refuse_counters"]
 _NO_NAME = frozenset({"", "n/a", "na", "nan"})
 _UNNAMED = re.compile(r"Unnamed: \d+")
 """What pandas calls a column without a name when it reads a table and writes it again."""
+_NEVER_PARCELS = frozenset(
+    {"index", "volume", "frame", "scan", "tr", "time", "time_s", "onset", "duration", "run", "task"}
+    | {"participant_id", "subject", "session_id", "session", "censored", "outlier", "interpolated"}
+    | {"framewise_displacement", "dvars", "std_dvars", "rmsd"}
+    | {f"{way}_{axis}" for way in ("trans", "rot") for axis in "xyz"}
+)
+"""Names of columns that stand beside series, whatever their case and values."""
 
 _FEWEST_STEPS = 3
 _FEWEST_RISING = 20
@@ -26,7 +33,7 @@ _ROUNDING = 1e-6
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:
-    """Refuse a header that does not name every column once.
+    """Refuse a header that does not name every column once, each after a parcel.
 
     Parameters
     ----------
@@ -49,6 +56,11 @@ def check_names(path: Path, names: Sequence[str]) -> None:
                 f"{path}: column {number} of {len(names)} has no name (its header is {name!r}), as "
                 "an index that pandas wrote or a tab at the end of the lines has none. Every "
                 "column must be a parcel. Write the table without that column."
+            )
+        if name.strip().casefold() in _NEVER_PARCELS:
+            raise InputError(
+                f"{path}: column {number} of {len(names)} is called {name!r}, which is no parcel. "
+                "Write the table without that column."
             )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -173,7 +173,7 @@ def read_series(path: Path, *, tr_s: float | None = None) -> ParcelSeries:
     """
     header, rows = _split(path)
     check_names(path, header)
-    values = _numbers(path, rows)
+    values = _numbers(path, rows, header)
     refuse_counters(path, header, values)
     try:
         return ParcelSeries(values, header, tr_s)
@@ -203,7 +203,7 @@ def check_series(path: Path) -> None:
     if any(row.count("\t") + 1 != len(names) for row in rows):
         # Which line it is, the whole table tells.
         _split(path)
-    values = _numbers(path, rows)
+    values = _numbers(path, rows, names)
     if counter(values) is not None:
         # A smooth signal can rise for some volumes, so the whole table decides.
         read_series(path)
@@ -275,9 +275,9 @@ def read_relmat(path: Path) -> Connectome:
     if has_nodes:
         row_of = {name: position for position, name in enumerate(nodes)}
         bodies = [row.partition("\t")[2] for row in rows]
-        matrix = _numbers(path, bodies)[[row_of[name] for name in names]]
+        matrix = _numbers(path, bodies, names)[[row_of[name] for name in names]]
     else:
-        matrix = _numbers(path, rows)
+        matrix = _numbers(path, rows, names)
         if not np.allclose(matrix, matrix.T, atol=_ROUNDING, equal_nan=True):
             raise InputError(
                 f"{path} has no column Node, and is not symmetric, so its columns do not name its "
@@ -357,20 +357,16 @@ def _split(path: Path) -> tuple[tuple[str, ...], list[str]]:
     return header, rows
 
 
-def _numbers(path: Path, rows: list[str]) -> Floats:
+def _numbers(path: Path, rows: Sequence[str], names: Sequence[str]) -> Floats:
     """Parse rows of equal width: (row, column), NaN where a cell is ``n/a`` or empty."""
     cells = (cell for row in rows for cell in row.split("\t"))
-    if any("_" in row for row in rows):
-        # Python would take 1_5 for 15.
-        raise InputError(
-            f"{path} holds text where a number is due (it has an underscore). Numbers and n/a are "
-            "allowed."
-        )
     try:
         flat = [math.nan if cell in _MISSING else _plain_float(cell) for cell in cells]
     except ValueError as error:
         raise InputError(
-            f"{path} holds text where a number is due ({error}). Numbers and n/a are allowed."
+            f"{path} holds text where a number is due ({error}, in column "
+            f"{_column_of_text(rows, names)!r}). Numbers and n/a are allowed, with a point before "
+            "decimals."
         ) from error
     values = np.array(flat, dtype=np.float64).reshape(len(rows), -1)
     if (np.abs(values) > _LARGEST).any():
@@ -379,3 +375,14 @@ def _numbers(path: Path, rows: list[str]) -> Floats:
             "allowed."
         )
     return values
+
+
+def _column_of_text(rows: Sequence[str], names: Sequence[str]) -> str:
+    """Name the first column that holds something else than numbers."""
+    for row in rows:
+        for name, cell in zip(names, row.split("\t"), strict=True):
+            try:
+                _ = cell in _MISSING or _plain_float(cell)
+            except ValueError:
+                return name
+    return ""

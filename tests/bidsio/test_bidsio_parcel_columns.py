@@ -37,13 +37,13 @@ NO_PARCELS = {
         text_of(noise().rename_axis("Unnamed: 0")),
         "column 1 of 4 has no name",
     ),
-    "an index with a name": (with_first("volume", range(60)), "'volume' goes 0, 1, 2"),
+    "an index with a name": (with_first("n", range(60)), "'n' goes 0, 1, 2"),
     "an index that goes down": (with_first("left", range(60, 0, -1)), "'left' goes 60, 59"),
-    "the time": (with_first("time", np.arange(60) * TR), "'time' goes 0, 0.735"),
-    "the time, rounded": (with_first("time", np.round(np.arange(60) * TR, 2)), "'time' goes"),
+    "the time": (with_first("time", np.arange(60) * TR), "'time', which is no parcel"),
+    "the time, rounded": (with_first("seconds", np.round(np.arange(60) * TR, 2)), "'seconds' goes"),
     "the time of retained volumes": (
-        with_first("time", np.delete(np.arange(63) * TR, [5, 6, 30])),
-        "'time' goes",
+        with_first("seconds", np.delete(np.arange(63) * TR, [5, 6, 30])),
+        "'seconds' goes",
     ),
     "a tab at the end of all lines": (
         text_of(noise(), index=False).replace("\n", "\t\n"),
@@ -51,15 +51,24 @@ NO_PARCELS = {
     ),
     "a name of blanks": (with_first("  ", 0.5), "column 1 of 4 has no name"),
     "a name twice": (text_of(noise(columns=("a", "b", "a")), index=False), "twice"),
+    "a run that is the same for all volumes": (with_first("run", 1), "'run', which is no parcel"),
+    "volumes that were censored": (
+        with_first("Censored", [0, 1] * 30),
+        "'Censored', which is no parcel",
+    ),
+    "head motion": (
+        with_first("framewise_displacement", 0.25),
+        "'framewise_displacement', which is no parcel",
+    ),
     "no header": (text_of(noise(), index=False, header=False), "no header"),
     "no header, whole numbers": (
         text_of((noise() * 1000).round().astype(int), index=False, header=False),
         "no header",
     ),
-    "decimal commas": (text_of(noise(), index=False, decimal=","), "text where a number is due"),
-    "thousands": (with_first("big", "1,024.5"), "text where a number is due"),
+    "decimal commas": (text_of(noise(), index=False, decimal=","), "in column 'a'"),
+    "thousands": (with_first("big", "1,024.5"), "in column 'big'"),
     "python's underscores": (with_first("big", "1_024"), "text where a number is due"),
-    "text": (with_first("task", "rest"), "text where a number is due"),
+    "text": (with_first("kind", "rest"), "in column 'kind'"),
 }
 
 
