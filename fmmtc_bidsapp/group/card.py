@@ -17,6 +17,7 @@ from fmmtc_bidsapp.learning.arms import PROGNOSIS
 from fmmtc_bidsapp.records import EligibilityStep, Evaluation, MetricRow
 from fmmtc_bidsapp.reports.answer import titled_verdict
 from fmmtc_bidsapp.reports.bibliography import escaped
+from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.pages import interval_or_bound, p_value
 
 __all__ = ["CardFacts", "model_card"]
@@ -103,8 +104,8 @@ def _made_by(facts: CardFacts) -> str:
 
 
 def _outcome_of(facts: CardFacts) -> str:
-    """``Response = 1``; columns and values are other people's text, and no markup."""
-    return f"{escaped(str(facts.about['Target']))} = {escaped(str(facts.about['PositiveValue']))}"
+    """``responder`` or ``Response = 1``; words are other people's text, and no markup."""
+    return escaped(outcome_words(facts.about)["1"])
 
 
 def _open(item: str) -> str:
@@ -114,7 +115,8 @@ def _open(item: str) -> str:
 def _use(facts: CardFacts) -> list[str]:
     return [
         "- Research use only. Not a medical device; not for decisions about a person's care.",
-        f"- It estimates the probability that {_outcome_of(facts)}, of one person, from a scan.",
+        f"- It estimates the probability of this outcome, of one person, from a scan: "
+        f"{_outcome_of(facts)}.",
         f"- A {PROGNOSIS}.",
         _open("Health context, and the people it is meant for [3a, 3b]"),
         _open("Known inequalities in health between groups [3c]"),

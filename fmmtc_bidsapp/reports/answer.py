@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.pages import interval, number, p_value, shows_spread
 
 __all__ = [
@@ -59,7 +60,7 @@ def answer_of_training(
     return (
         f"{words[0].upper()}{words[1:]}: on people it had not seen, {name} reached an AUROC of "
         f"{number(row['mean'])} ({limits}; guessing gives 0.50{tested}) for "
-        f"{about.get('Target', 'the outcome')} in {about.get('N', 'n/a')} people."
+        f"{_asked(about)} in {about.get('N', 'n/a')} people."
     )
 
 
@@ -85,8 +86,18 @@ def answer_of_validation(
     return (
         f"On {about.get('N', 'n/a')} {_who(about)} {name}, as it is, reached an AUROC of "
         f"{number(row['pooled'])} ({limits}; guessing gives 0.50) for "
-        f"{about.get('Target', 'the outcome')}."
+        f"{_asked(about)}."
     )
+
+
+def _asked(about: Mapping[str, Any]) -> str:
+    """Say what was predicted: the column, and its outcomes where they have words."""
+    if "Target" not in about:
+        return "the outcome"
+    words = outcome_words(about)
+    has_words = about.get("PositiveMeaning") and about.get("NegativeMeaning")
+    told = f" ({words['1']} or {words['0']})" if has_words else ""
+    return f"{about['Target']}{told}"
 
 
 def _who(about: Mapping[str, Any]) -> str:
@@ -235,10 +246,15 @@ def _size(about: Mapping[str, Any]) -> list[str]:
     if not isinstance(half, int | float):
         return []
     return [
-        f"{about.get('NPositive', 'n/a')} of {about.get('N', 'n/a')} people are positive. At this "
+        f"{about.get('NPositive', 'n/a')} of {about.get('N', 'n/a')} people are positive"
+        f"{_meant(about)}. At this "
         f"size an AUROC is known to about ±{number(half)}: a model that knows nothing can land "
         f"anywhere from {number(CHANCE - half)} to {number(CHANCE + half)}."
     ]
+
+
+def _meant(about: Mapping[str, Any]) -> str:
+    return f" ({outcome_words(about)['1']})" if "Target" in about else ""
 
 
 def _of_the_test(auroc: pd.Series, main: str, about: Mapping[str, Any]) -> list[str]:

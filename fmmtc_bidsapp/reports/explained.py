@@ -15,6 +15,7 @@ from fmmtc_bidsapp.reports.explanation_trust import SOURCE_TITLES
 from fmmtc_bidsapp.reports.group_analysis import MAIN_MODEL, MAIN_NAME
 from fmmtc_bidsapp.reports.group_maps import NO_EVIDENCE
 from fmmtc_bidsapp.reports.group_places import Places, drawing_places
+from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.written import read_json, read_table
 from fmmtc_bidsapp.reports.z_limit import z_limit
 
@@ -120,7 +121,6 @@ def read_explained(files: GroupFiles, told: Mapping[str, Any]) -> Explained:
     shares = _with_columns(read_table(files.modality), _SHARE_COLUMNS)
     present = dict.fromkeys([main, *rows["model"], *shares["model"], *told.get("Models", {})])
     names = {model: given.get(model, MAIN_NAME if model == main else model) for model in present}
-    target, value = about.get("Target"), about.get("PositiveValue")
     kept, no_maps = _with_values(rows, names)
     known, no_shares = _known_shares(shares, names)
     places, no_places, unread = _places(files, str(about.get("Atlas", "")), told, kept)
@@ -130,7 +130,7 @@ def read_explained(files: GroupFiles, told: Mapping[str, Any]) -> Explained:
         told,
         names,
         main,
-        "the positive outcome" if target is None else f"{target} = {value}",
+        outcome_words(about)["1"] if "Target" in about else "the positive outcome",
         places,
         no_places,
         (*no_maps, *no_shares, *unread),

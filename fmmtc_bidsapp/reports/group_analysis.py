@@ -11,6 +11,7 @@ import pandas as pd
 from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.group_tables import per_person
+from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.written import read_json, read_table
 
 __all__ = ["MAIN_MODEL", "MAIN_NAME", "Analysis", "read_analysis"]
@@ -67,9 +68,7 @@ class Analysis:
     @property
     def outcome_names(self) -> dict[str, str]:
         """Readable names of the outcomes ``1`` and ``0``."""
-        target, value = self.about.get("Target"), self.about.get("PositiveValue")
-        positive = "positive" if target is None else f"{target} = {value}"
-        return {"1": positive, "0": "negative" if target is None else f"{target} ≠ {value}"}
+        return outcome_words(self.about)
 
     @property
     def has_outcome(self) -> bool:

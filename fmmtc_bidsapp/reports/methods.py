@@ -23,6 +23,7 @@ from fmmtc_bidsapp.reports.bibliography import (
     spell_citations,
 )
 from fmmtc_bidsapp.reports.heading import origin_of_runs
+from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.pandoc import converted
 from fmmtc_bidsapp.reports.versions import package_versions
 from fmmtc_bidsapp.reports.written import (
@@ -120,8 +121,8 @@ def group_methods(output_dir: Path, label: str) -> str:
             "trained": _was_trained(predictions),
             "n": about.get("N", _n_people(predictions)),
             "n_positive": about.get("NPositive", "n/a"),
-            "target": _escaped(about.get("Target", "the target")),
-            "positive": _escaped(about.get("PositiveValue", 1)),
+            "positive": escaped(outcome_words(about)["1"]),
+            "negative": escaped(outcome_words(about)["0"]),
             "encoder": about.get("Encoder"),
             "models": _models(files) or list(names),
             "main": names.get(main, main),

@@ -18,6 +18,7 @@ from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.reports.answer import NOT_TESTED, notices
 from fmmtc_bidsapp.reports.group_tables import spelled_apart, text_of
 from fmmtc_bidsapp.reports.heading import Heading, group_heading
+from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.pages import interval, number, p_value, percent, render_page
 from fmmtc_bidsapp.reports.sheet_figures import scale, strips
 from fmmtc_bidsapp.reports.written import read_json, read_table
@@ -52,8 +53,7 @@ class _Application:
 
     @property
     def positive(self) -> str:
-        target, value = self.about.get("Target"), self.about.get("PositiveValue")
-        return "positive" if target is None else f"{target} = {value}"
+        return outcome_words(self.about)["1"]
 
     @property
     def evidence(self) -> Mapping[str, Any]:
@@ -135,7 +135,7 @@ def _sheet(
 
 def _called(application: _Application, person: Mapping[Any, Any]) -> str:
     reached = person["probability"] >= person["threshold"]
-    return application.positive if reached else f"not {application.positive}"
+    return outcome_words(application.about)["1" if reached else "0"]
 
 
 def _notices(application: _Application, person: Mapping[Any, Any]) -> list[tuple[str, str]]:

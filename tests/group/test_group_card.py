@@ -220,3 +220,10 @@ def test_a_card_names_the_preprocessing_that_the_dataset_states_and_says_where_i
     assert "made by [9b]: fMRIPrep 24.1.1; dataset Study of pain." in text
     assert "SIMULATED" not in text
     assert "made by [9b]: not stated" in model_card(facts)
+
+
+def test_a_card_calls_the_outcome_by_the_words_of_the_participants_table(facts):
+    about = {**facts.about, "PositiveMeaning": "responder", "NegativeMeaning": "no responder"}
+    text = model_card(replace(facts, about=about))
+    assert text.startswith("# FMM_TC: a model of responder from resting-state fMRI")
+    assert "from a scan: responder." in text

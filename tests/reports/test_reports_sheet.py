@@ -104,7 +104,7 @@ def test_several_trainings_have_an_interval(tmp_path):
 
 def test_below_the_threshold_a_person_is_called_otherwise(tmp_path):
     text = text_of(sheet(tmp_path, person={"threshold": 0.7, "y_pred": 0}))
-    assert "called not Response = 1" in text
+    assert "called Response ≠ 1" in text
 
 
 def test_the_training_people_are_drawn_by_outcome(tmp_path):

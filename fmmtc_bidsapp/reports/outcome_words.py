@@ -1,0 +1,42 @@
+"""What the two outcomes are called: by the words of the participants table, else by its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["outcome_words"]
+
+_ANSWERS = frozenset({"yes", "no", "true", "false", "positive", "negative"})
+"""Words that say nothing without the name of their column."""
+
+
+def outcome_words(about: Mapping[str, Any]) -> dict[str, str]:
+    """Name both outcomes.
+
+    Parameters
+    ----------
+    about
+        Sidecar of the metrics or predictions.
+
+    Returns
+    -------
+    dict
+        By ``1`` and ``0``: the words of ``Levels`` in the table's JSON (``responder``), or without
+        them column and value (``Response = 1``).
+    """
+    target = about.get("Target")
+    if target is None:
+        return {"1": "positive", "0": "negative"}
+    positive, negative = about.get("PositiveValue"), about.get("NegativeValue")
+    other = f"{target} ≠ {positive}" if negative is None else f"{target} = {negative}"
+    return {
+        "1": _named(target, about.get("PositiveMeaning")) or f"{target} = {positive}",
+        "0": _named(target, about.get("NegativeMeaning")) or other,
+    }
+
+
+def _named(target: str, meaning: str | None) -> str:
+    if not meaning:
+        return ""
+    return f"{target}: {meaning}" if meaning.casefold() in _ANSWERS else meaning
