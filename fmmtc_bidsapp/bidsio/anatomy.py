@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.content import content_problem
-from fmmtc_bidsapp.bidsio.names import ParsedName, anat_mask_patterns, parse_name
+from fmmtc_bidsapp.bidsio.names import ParsedName, anat_mask_patterns, parse_name, space_of
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import BoldRun
 
 __all__ = ["with_anat_masks"]
 
-_NOT_OF_THE_SCAN = ("space", "res", "desc")
+_NOT_OF_THE_SCAN = ("space", "cohort", "res", "desc")
 _IMAGES = (".nii", ".nii.gz")
 
 
@@ -58,7 +58,7 @@ def _scans(root: Path, participant_id: str, space: str) -> list[_Scan]:
     patterns = anat_mask_patterns(participant_id, space)
     for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
         name = _brain_mask(path)
-        if name is None:
+        if name is None or space_of(name.entities) != space:
             continue
         entities = {
             key: value for key, value in name.entities.items() if key not in _NOT_OF_THE_SCAN

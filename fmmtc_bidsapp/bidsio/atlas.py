@@ -21,7 +21,7 @@ from fmmtc_bidsapp.bidsio import a424
 from fmmtc_bidsapp.bidsio.a424 import cache_dir, fetch_atlas
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.images import open_image
-from fmmtc_bidsapp.bidsio.names import ATLAS_IMAGE_PATTERNS, parse_name
+from fmmtc_bidsapp.bidsio.names import ATLAS_IMAGE_PATTERNS, parse_name, space_of
 from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
 from fmmtc_bidsapp.records import Atlas
@@ -39,7 +39,7 @@ _UNREADABLE = (
 
 _LARGEST_LABEL = np.iinfo(np.int32).max
 _ROWS = "Node"
-_SPACE = re.compile(r"MNI\w+")
+_SPACE = re.compile(r"(MNI[0-9A-Za-z]+)(?:[:_+]cohort-([0-9A-Za-z]+))?")
 
 
 def resolve_atlas(atlas: str) -> Atlas:
@@ -242,7 +242,7 @@ def _coordinates(table: pd.DataFrame, path: Path) -> NDArray[np.float64] | None:
 
 
 def _space(entities: dict[str, str], sidecar: dict[str, Any], image: Path) -> str:
-    named = entities.get("tpl") or entities.get("space")
+    named = space_of(entities)
     if named:
         return named
     match = _SPACE.search(str(sidecar.get("Space") or sidecar.get("SpatialReference") or ""))
@@ -250,9 +250,10 @@ def _space(entities: dict[str, str], sidecar: dict[str, Any], image: Path) -> st
         raise InputError(
             f"{image} does not say which template its labels are drawn in. Put space-<template> "
             "into its name, or SpatialReference into a .json of the same name, for example "
-            "MNI152NLin6Asym."
+            "MNI152NLin6Asym (of a template for several ages MNIInfant:cohort-2)."
         )
-    return match[0]
+    template, cohort = match.groups()
+    return str(space_of({"space": template} | ({} if cohort is None else {"cohort": cohort})))
 
 
 def _read_dlabel(path: Path, index: NDArray[np.int64], names: tuple[str, ...]) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.distinct_runs import merged_runs, refuse_mixed_tasks, refuse_versions
-from fmmtc_bidsapp.bidsio.names import ParsedName, build_name
+from fmmtc_bidsapp.bidsio.names import ParsedName, build_name, space_of
 from fmmtc_bidsapp.bidsio.origin import origin_of
 from fmmtc_bidsapp.bidsio.quality import read_quality
 from fmmtc_bidsapp.bidsio.query import Query, identity
@@ -54,7 +54,7 @@ class Candidate:
     @property
     def space(self) -> str:
         """Space of the image it was made from, ``(none)`` where the name has none."""
-        return self.name.entities.get("space", NO_SPACE)
+        return space_of(self.name.entities) or NO_SPACE
 
     @property
     def desc(self) -> str:

@@ -12,7 +12,7 @@ from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.filters import read_filter
 from fmmtc_bidsapp.bidsio.index import func_files, index_run_files
 from fmmtc_bidsapp.bidsio.locate import find_fmriprep
-from fmmtc_bidsapp.bidsio.names import ParsedName
+from fmmtc_bidsapp.bidsio.names import ParsedName, space_of
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity, run_title
 from fmmtc_bidsapp.bidsio.sidecar import finite_number, read_sidecar, repetition_time_s
 from fmmtc_bidsapp.bidsio.strays import Stray, excluded_strays, sort_out
@@ -165,7 +165,7 @@ def _group(named: Mapping[Path, ParsedName]) -> list[_Files]:
         key = _run_of(name)
         files = groups.setdefault(key, _Files(dict(key)))
         entities = name.entities
-        grid = (entities.get("space", _NATIVE), entities.get("res"))
+        grid = (space_of(entities) or _NATIVE, entities.get("res"))
         match name.suffix, name.extension, entities.get("desc") or entities.get("label"):
             case "bold", ".dtseries.nii", (None | "preproc"):
                 files.dense[grid[0], entities.get("den")] = path

@@ -43,6 +43,8 @@ __all__ = [
     "results_patterns",
     "run_log_dir",
     "sheet_path",
+    "space_entities",
+    "space_of",
     "strays_log",
 ]
 
@@ -211,6 +213,34 @@ def build_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:
     return "_".join([*parts, suffix]) + extension
 
 
+_COHORT = ":cohort-"
+
+
+def space_of(entities: Mapping[str, str]) -> str | None:
+    """Name the space of a file: template and, of one for several ages, cohort.
+
+    Parameters
+    ----------
+    entities
+        Of its name.
+
+    Returns
+    -------
+    str or None
+        ``MNI152NLin6Asym``, ``MNIInfant:cohort-2`` as fMRIPrep's ``--output-spaces`` spells it;
+        None where the name has no ``space-`` or ``tpl-``.
+    """
+    template = entities.get("tpl") or entities.get("space")
+    cohort = entities.get("cohort")
+    return template if not template or cohort is None else f"{template}{_COHORT}{cohort}"
+
+
+def space_entities(space: str, key: str = "space") -> dict[str, str]:
+    """Spell a space of `space_of` in entities again, the template under ``key``."""
+    template, _, cohort = space.partition(_COHORT)
+    return {key: template} | ({"cohort": cohort} if cohort else {})
+
+
 UNCLEANED = "none"
 """``desc-`` of the parcel means as they are, which stand beside every cleaned series."""
 
@@ -279,12 +309,11 @@ class RunFiles:
     @property
     def qc(self) -> Path:
         """Quality of the run in one row."""
-        return self._path("qc", {"space": self.space, "atlas": self.atlas, "desc": self.desc})
+        return self._path("qc", self._kind())
 
     def figure(self, kind: str) -> Path:
         """Name a picture of the run: ``carpet`` and the like."""
-        entities = {"space": self.space, "atlas": self.atlas, "desc": self.desc}
-        name = build_name({**self.entities, **entities}, kind, ".svg")
+        name = build_name({**self.entities, **self._kind()}, kind, ".svg")
         return self.output_dir / f"sub-{self.entities['sub']}" / "figures" / name
 
     def there(self) -> list[Path]:
@@ -312,9 +341,13 @@ class RunFiles:
         whole = {key: value for key, value in self.entities.items() if key != "run"}
         return replace(self, entities=whole)
 
+    def _kind(self) -> dict[str, str]:
+        return {**space_entities(self.space), "atlas": self.atlas, "desc": self.desc}
+
     def _grid(self) -> dict[str, str]:
-        grid = {"space": self.space, "atlas": self.atlas, "res": self.res, "den": self.den}
-        return {key: value for key, value in grid.items() if value is not None}
+        detail = {"atlas": self.atlas, "res": self.res, "den": self.den}
+        known = {key: value for key, value in detail.items() if value is not None}
+        return space_entities(self.space) | known
 
     def _series(self, desc: str) -> Path:
         return self._path("timeseries", self._grid() | {"stat": "mean", "desc": desc})
@@ -430,7 +463,7 @@ class GroupFiles:
 
 def anat_mask_patterns(participant_id: str, space: str) -> tuple[str, ...]:
     """List globs of a participant's (``sub-01``) anatomical masks in a space, of any fMRIPrep."""
-    name = f"{participant_id}_*space-{space}_*mask.nii*"
+    name = f"{participant_id}_*space-{space_entities(space)['space']}_*mask.nii*"
     levels = (participant_id, f"{participant_id}/ses-*")
     return tuple(f"{level}/anat/{name}" for level in levels)
 
@@ -526,9 +559,9 @@ def atlas_files(
     tuple of Path
         ``.nii.gz`` (``.dlabel.nii`` for grayordinates), ``.tsv`` and ``.json``.
     """
-    named = {"tpl": space, "atlas": label, "res": res, "den": den}
+    named = {**space_entities(space, "tpl"), "atlas": label, "res": res, "den": den}
     entities = {key: value for key, value in named.items() if value is not None}
-    folder = output_dir / f"tpl-{space}"
+    folder = output_dir / f"tpl-{entities['tpl']}"
     extensions = (".nii.gz" if den is None else ".dlabel.nii", ".tsv", ".json")
     image, table, sidecar = (folder / build_name(entities, "dseg", each) for each in extensions)
     return image, table, sidecar

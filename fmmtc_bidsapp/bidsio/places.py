@@ -13,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.images import open_image
-from fmmtc_bidsapp.bidsio.names import atlas_files
+from fmmtc_bidsapp.bidsio.names import atlas_files, space_of
 from fmmtc_bidsapp.bidsio.series import ParcelTable, read_parcel_table
 from fmmtc_bidsapp.bidsio.write_atlas import map_bytes
 from fmmtc_bidsapp.errors import InputError
@@ -102,11 +102,10 @@ def label_image(folder: Path, series: SeriesFile) -> Path | None:
     Labels on grayordinates are no image, and other programs keep theirs elsewhere.
     """
     named = series.entities
-    if series.atlas_label is None or "space" not in named:
+    space = space_of(named)
+    if series.atlas_label is None or space is None:
         return None
-    image, _, _ = atlas_files(
-        folder, named["space"], series.atlas_label, named.get("res"), named.get("den")
-    )
+    image, _, _ = atlas_files(folder, space, series.atlas_label, named.get("res"), named.get("den"))
     return image if image.is_file() and image.name.endswith(".nii.gz") else None
 
 

@@ -19,6 +19,8 @@ from fmmtc_bidsapp.bidsio.names import (
     STATISTICS,
     ParsedName,
     group_quality,
+    space_entities,
+    space_of,
 )
 from fmmtc_bidsapp.bidsio.strays import Stray, sort_out
 from fmmtc_bidsapp.errors import InputError
@@ -76,7 +78,8 @@ class RatedRun:
     @property
     def all_entities(self) -> dict[str, str]:
         """Those of the run, and space, atlas and desc."""
-        return {**self.entities, "space": self.space, "atlas": self.atlas, "desc": self.desc}
+        kind = {"atlas": self.atlas, "desc": self.desc}
+        return {**self.entities, **space_entities(self.space), **kind}
 
     @property
     def participant_id(self) -> str:
@@ -216,7 +219,9 @@ def _tables(output_dir: Path) -> tuple[dict[Path, ParsedName], list[Stray]]:
 
 
 def _rated(path: Path, entities: dict[str, str]) -> RatedRun:
-    space, atlas, desc = (entities.pop(key) for key in _OF_CLEANING)
+    space = str(space_of(entities))
+    _, atlas, desc = (entities.pop(key) for key in _OF_CLEANING)
+    entities.pop("cohort", None)
     row = _read_row(path)
     return RatedRun(
         path,

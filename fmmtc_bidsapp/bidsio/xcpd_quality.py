@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fmmtc_bidsapp.bidsio.content import content_problem
-from fmmtc_bidsapp.bidsio.names import ParsedName, parse_name
+from fmmtc_bidsapp.bidsio.names import ParsedName, parse_name, space_of
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = ["XcpdQuality", "read_xcpd_quality"]
@@ -75,7 +75,7 @@ def _beside(series: Path, entities: Mapping[str, str], patterns: tuple[str, ...]
     for path in (path for pattern in patterns for path in sorted(series.parent.glob(pattern))):
         name = _parsed(path)
         if name is not None and _run(name.entities) == _run(entities):
-            is_other = name.entities.get("space") != entities.get("space")
+            is_other = space_of(name.entities) != space_of(entities)
             found.append((name.entities.get("desc") == "filtered", is_other, path.name, path))
     return [path for *_, path in sorted(found)]
 

@@ -19,6 +19,7 @@ from fmmtc_bidsapp.bidsio.names import (
     linked_file,
     parse_name,
     run_log_dir,
+    space_of,
 )
 from fmmtc_bidsapp.bidsio.strays import sort_out
 from fmmtc_bidsapp.digest import digest_of
@@ -46,7 +47,7 @@ RESULTS_NOTE, RESULTS_KEY = "results.json", "ResultsSHA256"
 """File in the log of a group call, and its key, that say which results the call left."""
 
 _ALWAYS = ("space", "atlas", "desc")
-_SOMETIMES = ("res", "den", "stat")
+_SOMETIMES = ("res", "den", "stat", "cohort")
 """Entities of our files that the raw run lacks."""
 _COMPUTES = "run"
 """The mode of a plan that computed something; the others write reports anew."""
@@ -295,8 +296,9 @@ def _ours(paths: Sequence[Path]) -> list[Path]:
 
 def _run_of(output_dir: Path, series: Path) -> RunFiles:
     entities = dict(parse_name(series).entities)
-    space, atlas, desc = (entities.pop(key) for key in _ALWAYS)
-    res, den, _ = (entities.pop(key, None) for key in _SOMETIMES)
+    space = str(space_of(entities))
+    _, atlas, desc = (entities.pop(key) for key in _ALWAYS)
+    res, den, *_ = (entities.pop(key, None) for key in _SOMETIMES)
     run = RunFiles(output_dir, entities, space=space, atlas=atlas, desc=desc, res=res, den=den)
     written = (replace(run, measure=measure) for measure in STATISTICS)
     return next((each for each in written if each.relmat.exists()), run)

@@ -127,3 +127,28 @@ def test_a_mask_that_came_after_the_database_was_made_is_found(fmriprep, tmp_pat
     assert masks(root, database_dir=tmp_path / "db") is None
     fmriprep(anat("sub-01"))
     assert masks(root, database_dir=tmp_path / "db") == anat("sub-01")
+
+
+def test_the_mask_of_another_cohort_is_not_taken(fmriprep):
+    names = [
+        f"sub-01/func/sub-01_task-rest_space-MNIInfant_cohort-2_desc-{each}.nii.gz"
+        for each in ("preproc_bold", "brain_mask")
+    ]
+    anat = "sub-01/anat/sub-01_space-MNIInfant_cohort-{}_desc-brain_mask.nii.gz"
+    root = fmriprep(*names, anat.format(5))
+
+    def found():
+        (run,), _, *_ = find_bold_runs(
+            root,
+            spaces=["MNIInfant:cohort-2"],
+            file_format="nifti",
+            participants=[],
+            sessions=[],
+            tasks=[],
+            runs=[],
+        )
+        return run.anat_mask
+
+    assert found() is None
+    fmriprep(anat.format(2))
+    assert found() == root / anat.format(2)

@@ -457,3 +457,23 @@ def test_an_atlas_whose_header_gives_no_orientation_is_refused(personal):
     image.write_bytes(gzip.compress(content))
     with pytest.raises(InputError, match="does not say where voxels lie"):
         resolve_atlas(str(image))
+
+
+@pytest.mark.parametrize(
+    ("stem", "sidecar"),
+    [
+        ("space-MNIInfant_cohort-2_atlas-toy_dseg", None),
+        ("tpl-MNIInfant_cohort-2_atlas-toy_dseg", None),
+        ("atlas-toy_dseg", {"SpatialReference": "MNIInfant:cohort-2"}),
+        ("atlas-toy_dseg", {"SpatialReference": "https://x/tpl-MNIInfant_cohort-2_res-1_T1w"}),
+    ],
+)
+def test_the_cohort_of_a_template_is_part_of_an_atlass_space(personal, stem, sidecar):
+    image = personal(stem=stem, sidecar=sidecar)
+    assert resolve_atlas(str(image)).space == "MNIInfant:cohort-2"
+
+
+def test_a_reference_to_a_file_names_its_template_alone(personal):
+    told = {"SpatialReference": "https://x/tpl-MNI152NLin6Asym_res-02_T1w.nii.gz"}
+    image = personal(stem="atlas-toy_dseg", sidecar=told)
+    assert resolve_atlas(str(image)).space == "MNI152NLin6Asym"

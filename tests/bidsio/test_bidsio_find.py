@@ -775,3 +775,18 @@ def test_folder_names_above_the_dataset_do_not_matter(fmriprep, tmp_path):
     root.rename(moved)
     runs, _ = find(moved, participants=["01"])
     assert len(runs) == 1
+
+
+def test_an_image_of_another_cohort_is_in_another_space(fmriprep):
+    stem, grid = "sub-01/func/sub-01_task-rest", "space-MNIInfant_cohort-{}"
+    root = fmriprep(*run_files(stem, grid.format(5)))
+    runs, (exclusion,) = find(root, spaces=["MNIInfant:cohort-2"])
+    assert runs == []
+    assert "no desc-preproc BOLD in MNIInfant:cohort-2" in exclusion.reason
+    assert "only in MNIInfant:cohort-5" in exclusion.reason
+    fmriprep(*run_files(stem, grid.format(2)))
+    (run,), _ = find(root, spaces=["MNIInfant:cohort-2"])
+    assert run.space == "MNIInfant:cohort-2"
+    assert "cohort-2" in run.bold.name
+    assert "cohort-2" in run.mask.name
+    assert find(root, spaces=["MNIInfant"])[0] == []

@@ -16,6 +16,7 @@ from fmmtc_bidsapp.bidsio.names import (
     bids_uri,
     build_name,
     parse_name,
+    space_of,
 )
 from fmmtc_bidsapp.errors import InputError
 
@@ -193,3 +194,17 @@ def test_atlas_files_leave_res_out_where_the_source_had_none():
 
 def test_a_bids_uri_names_the_dataset_and_the_path_within():
     assert bids_uri(Path("/d/sub-01/a.tsv"), Path("/d"), "fmriprep") == "bids:fmriprep:sub-01/a.tsv"
+
+
+@pytest.mark.parametrize("space", ["MNI152NLin6Asym", "MNIInfant:cohort-2"])
+def test_template_and_cohort_together_are_the_space_in_every_name(tmp_path, space):
+    template, _, cohort = space.partition(":cohort-")
+    run = RunFiles(tmp_path, {"sub": "01", "task": "rest"}, space, "Toy", "simple", "2")
+    for path in (run.timeseries, run.uncleaned, run.relmat, run.coverage, run.qc, run.figure("x")):
+        entities = parse_name(path).entities
+        assert entities["space"] == template
+        assert entities.get("cohort", "") == cohort
+        assert space_of(entities) == space
+    for path in atlas_files(tmp_path, space, "Toy"):
+        assert space_of(parse_name(path).entities) == space
+    assert space_of({"sub": "01"}) is None

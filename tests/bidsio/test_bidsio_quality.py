@@ -288,3 +288,15 @@ def test_a_matrix_in_two_resolutions_is_refused(tmp_path):
     (run,) = find_quality(tmp_path)
     with pytest.raises(InputError, match="two resolutions"):
         matrices_of(run)
+
+
+def test_the_quality_of_a_run_in_a_cohorts_space_finds_its_matrix(tmp_path):
+    files = RunFiles(tmp_path, REST, "MNIInfant:cohort-2", "A424", "simple", "2")
+    add(tmp_path, REST)
+    files.qc.write_bytes(next(tmp_path.rglob("*_qc.tsv")).read_bytes())
+    files.relmat.write_text("Node\n")
+    found = {run.space: run for run in find_quality(tmp_path)}
+    run = found["MNIInfant:cohort-2"]
+    assert dict(run.entities) == REST
+    assert matrices_of(run) == {"correlation": files.relmat}
+    assert matrices_of(found["MNI152NLin6Asym"]) == {}

@@ -115,6 +115,12 @@ def test_a_templates_mask_is_taken_at_2_mm_before_1_mm(put, offline):
     assert find_template_mask(NINE) == usual
 
 
+def test_the_mask_of_a_cohort_is_that_of_no_other(put, offline):
+    five = put("tpl-MNIInfant/cohort-5/tpl-MNIInfant_cohort-5_res-2_desc-brain_mask.nii.gz")
+    assert find_template_mask("MNIInfant:cohort-2") is None
+    assert find_template_mask("MNIInfant:cohort-5") == five
+
+
 def test_a_mask_is_never_fetched_for_a_run(home, server):
     assert find_template_mask(SIX) is None
     assert server == []
