@@ -8,7 +8,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import tempfile
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,8 @@ from fmmtc_bidsapp.cli.flags import (
 from fmmtc_bidsapp.cli.parser import given, hyphenated
 from fmmtc_bidsapp.cli.stops import Stopped, stopped_by_signals
 from fmmtc_bidsapp.cli.streams import finish_streams, guarded_streams
-from fmmtc_bidsapp.errors import AppError, OutputError, UsageError
+from fmmtc_bidsapp.cli.surroundings import give_home, require_system
+from fmmtc_bidsapp.errors import AppError, UsageError
 from fmmtc_bidsapp.machine import whole_cores
 from fmmtc_bidsapp.options import (
     CohortOptions,
@@ -74,6 +74,7 @@ _MEANT_FOR: Mapping[str, Sequence[str]] = {
 """By flag, the analyses that do not ignore it; any for a flag that is not named."""
 _EXIT_INTERRUPTED = 130
 _EXIT_OUR_FAULT = 70
+_PATIENCE_S = 1.0
 
 
 def plan_from(argv: Sequence[str] | None = None) -> ParticipantPlan | GroupPlan:
@@ -228,7 +229,7 @@ def _run(argv: Sequence[str] | None) -> int:
         os.environ[name] = str(plan.resources.omp_nthreads)
     # Without it CUDA's matrix products are not the same twice.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    _require_temporary_folder()
+    require_system()
     from fmmtc_bidsapp.engine import check_resources
 
     check_resources(plan.resources)
@@ -241,23 +242,13 @@ def _run(argv: Sequence[str] | None) -> int:
     return run_group(plan)
 
 
-def _require_temporary_folder() -> None:
-    """Refuse a root that is wholly read-only before a library meets it."""
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError as error:
-        raise OutputError(
-            f"{error.strerror}. Libraries need one: name a folder that is there with TMPDIR, or "
-            "give the container one (docker run --tmpfs /tmp)."
-        ) from error
-
-
 def run_guarded(program: str, run: Callable[[], int]) -> int:
     """Run a command and turn what goes wrong into a message and the documented exit code."""
     # Both would otherwise look for newer versions on the network at import.
     os.environ.setdefault("NIPYPE_NO_ET", "1")
     os.environ.setdefault("TEMPLATEFLOW_AUTOUPDATE", "off")
     with guarded_streams(), stopped_by_signals():
+        give_home()
         try:
             return finish_streams(_exit_code(program, run))
         except SystemExit as end:
@@ -290,8 +281,13 @@ def _exit_code(program: str, run: Callable[[], int]) -> int:
 
 def _end_workers() -> None:
     """End the processes that compute for us: a signal to this one has not reached them."""
-    for each in multiprocessing.active_children():
+    workers = multiprocessing.active_children()
+    for each in workers:
         each.terminate()
+    for each in workers:
+        each.join(_PATIENCE_S)
+        # A process that was just being forked has lost the signal.
+        each.kill()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

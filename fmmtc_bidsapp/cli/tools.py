@@ -11,6 +11,7 @@ from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.cli.encoding import require_utf8, restart_in_utf8
 from fmmtc_bidsapp.cli.main import run_guarded
 from fmmtc_bidsapp.cli.parser import add_options, given, hyphenated
+from fmmtc_bidsapp.cli.surroundings import require_system
 from fmmtc_bidsapp.simulate.options import SimulationOptions
 
 __all__ = ["build_parser", "main"]
@@ -138,6 +139,7 @@ _TOOLS = {"simulate": _simulate, "fetch": _fetch, "check": _check, "boutiques": 
 def _run(argv: Sequence[str]) -> int:
     require_utf8(argv)
     values = vars(build_parser().parse_args(hyphenated(argv)))
+    require_system()
     return _TOOLS[values["tool"]](values)
 
 
