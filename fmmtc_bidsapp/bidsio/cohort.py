@@ -29,7 +29,7 @@ from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.records import EligibilityStep, Exclusion, Origin, Person, SeriesFile
 
-__all__ = ["Cohort", "read_cohort"]
+__all__ = ["Cohort", "counted_reasons", "read_cohort"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ def read_cohort(
     _refuse_two_sessions(runs_of)
     steps = [*eligible.steps, *steps]
     exclusions = (*_first_reasons(eligible.exclusions, found.lost, only_one), *unusable)
-    why = " ".join(filter(None, [found.problem, told, _counted_reasons(exclusions)]))
+    why = " ".join(filter(None, [found.problem, told, counted_reasons(exclusions)]))
     _require_people(people, steps, options.target, smallest_class, why)
     scans = [scan for person in people for scan in person.runs]
     parcels = _shared_parcels(scans)
@@ -222,8 +222,19 @@ def _unmatched_ids(eligible: Eligible, found: Sequence[SeriesFile]) -> str:
     return unmatched(in_table, {identity(each.entities)[0] for each in found})
 
 
-def _counted_reasons(exclusions: Sequence[Exclusion]) -> str:
-    """Count the exclusions by stage, with the first reason of each."""
+def counted_reasons(exclusions: Sequence[Exclusion]) -> str:
+    """Count exclusions by stage, with the first of each.
+
+    Parameters
+    ----------
+    exclusions
+        Of anyone.
+
+    Returns
+    -------
+    str
+        A sentence; empty where nobody and nothing was left out.
+    """
     counts = Counter(each.stage for each in exclusions)
     first = {each.stage: each for each in reversed(exclusions)}
     listed = "; ".join(

@@ -13,7 +13,7 @@ import tomli_w
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.atlas import cache_dir
 from fmmtc_bidsapp.bidsio.cells import is_missing, sizes
-from fmmtc_bidsapp.bidsio.cohort import Cohort, read_cohort
+from fmmtc_bidsapp.bidsio.cohort import Cohort, counted_reasons, read_cohort
 from fmmtc_bidsapp.bidsio.covariates import CovariateColumns, CovariateLevels, covariate_columns
 from fmmtc_bidsapp.bidsio.dataset import check_configuration
 from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs, unlike_runs
@@ -245,6 +245,15 @@ _STEP_WIDTH = 28
 """So that the steps by table and those with data stand below each other."""
 
 
+def _say_runs(cohort: Cohort) -> None:
+    """Say what was left out, and which runs of a person are averaged."""
+    for line in (counted_reasons(cohort.exclusions), averaged_runs(cohort.people)):
+        if line:
+            print(line)
+    for note in unlike_runs(cohort.people):
+        print(f"WARNING: {note}.")
+
+
 def announce(
     plan: GroupPlan,
     cohort: Cohort,
@@ -264,11 +273,7 @@ def announce(
     """
     print(f"fmmtc {__version__}: {plan.analysis} {plan.label} on {plan.series_dir}")
     print(f"Atlas {cohort.atlas_label or 'unnamed'}, {len(cohort.parcels)} parcels")
-    averaged = averaged_runs(cohort.people)
-    if averaged:
-        print(averaged)
-    for note in unlike_runs(cohort.people):
-        print(f"WARNING: {note}.")
+    _say_runs(cohort)
     print(f"Made by {', '.join(cohort.origin.made_by) or 'a program that no file names'}")
     if cohort.origin.simulated:
         print("SIMULATED DATA: nobody was scanned.")

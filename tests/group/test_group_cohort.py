@@ -217,3 +217,18 @@ def test_a_label_that_lost_its_zeros_is_answered_with_the_one_there_is(say: Say)
     code, said = say("--participant-label", "1")
     assert code == 65
     assert "no row for sub-1. 1 of them would be the same people if leading zeros" in said
+
+
+def test_a_file_over_several_runs_is_left_out_in_a_line_that_counts_them(
+    say: Say, study: Path
+) -> None:
+    for path in sorted((study / "derivatives").rglob("sub-*_timeseries.tsv")):
+        for run in ("run-1", "run-2"):
+            other = path.name.replace("task-rest", f"task-rest_{run}")
+            path.with_name(other).write_bytes(path.read_bytes())
+    code, said = say()
+    assert code == 0
+    assert "Left out by series: 12, the first sub-01, sub-01_task-rest_atlas-Tiny_stat" in said
+    assert (
+        "The runs of a person are averaged (12 people: task-rest_run-1 + task-rest_run-2)" in said
+    )
