@@ -117,6 +117,7 @@ class ParticipantPlan:
     def __post_init__(self) -> None:
         if self.desc is not None and not re.fullmatch("[0-9A-Za-z]+", self.desc):
             raise UsageError(f"--desc is {self.desc!r}; it stands in names: letters and digits.")
+        _require_short("--desc", self.desc or "")
         taken = {"confounds"} | ({"none"} if self.denoise.denoise_strategy != "none" else set())
         if self.desc is not None and self.desc.casefold() in taken:
             raise UsageError(
@@ -183,6 +184,7 @@ class GroupPlan:
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9A-Za-z]+", self.label):
             raise UsageError(f"--label is {self.label!r}; it stands in names: letters and digits.")
+        _require_short("--label", self.label)
         if self.random_seed < 0:
             raise UsageError(f"--random-seed is {self.random_seed}; it must be 0 or more.")
         runs = self.mode in ("run", "dry-run")
@@ -263,6 +265,17 @@ def configuration_hash(*options: Any, digests: Mapping[str, str]) -> str:
     minor_version = ".".join(__version__.split(".")[:2])
     text = json.dumps([values, dict(digests), minor_version], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+_LONGEST_LABEL = 100
+"""Names of files end at 255 bytes, and a label is a part of them."""
+
+
+def _require_short(flag: str, label: str) -> None:
+    if len(label) > _LONGEST_LABEL:
+        raise UsageError(
+            f"{flag} has {len(label)} characters; names of files have room for {_LONGEST_LABEL}."
+        )
 
 
 def _workspace(plan: ParticipantPlan | GroupPlan) -> Path:

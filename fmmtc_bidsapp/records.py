@@ -133,6 +133,10 @@ class BoldRun:
         return "cifti" if self.bold.name.endswith(".dtseries.nii") else "nifti"
 
 
+MOST_PARCELS = 10_000
+"""A matrix of so many takes 800 MB."""
+
+
 @dataclass(frozen=True, eq=False)
 class Atlas:
     """A parcellation: a label image and one row per parcel, in the order of every output."""

@@ -24,7 +24,8 @@ from fmmtc_bidsapp.bidsio.images import open_image
 from fmmtc_bidsapp.bidsio.names import ATLAS_IMAGE_PATTERNS, parse_name, space_of
 from fmmtc_bidsapp.bidsio.sidecar import read_json
 from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
-from fmmtc_bidsapp.records import Atlas
+from fmmtc_bidsapp.records import MOST_PARCELS, Atlas
+from fmmtc_bidsapp.visible import is_blank, visible
 
 __all__ = ["cache_dir", "fetch_atlas", "require_dlabel", "resolve_atlas"]
 
@@ -177,12 +178,19 @@ def _read_personal(image: Path) -> Atlas:
     index = table["index"].to_numpy(np.int64)
     _refuse_unnamed(image, _labels_in(image), index)
     names = _column(table, "name")
+    blank = [number for number, name in zip(index.tolist(), names, strict=True) if is_blank(name)]
+    if blank:
+        raise InputError(
+            f"{table_path}: nothing is to be seen of the names of parcels {_shortened(blank)}. "
+            "Give every parcel a name."
+        )
     if _ROWS in names:
         raise InputError(
             f"{table_path} names a parcel {_ROWS}, as the column of a matrix that holds the names "
             "of its rows. Give the parcel another name."
         )
     dlabel = _read_dlabel(_beside(image, ".dlabel.nii"), index, names)
+    names = _spelled(names)
     files = [image, table_path, *([] if dlabel is None else [dlabel])]
     sidecar = read_json(sidecar_path) if sidecar_path.is_file() else {}
     return Atlas(
@@ -191,8 +199,8 @@ def _read_personal(image: Path) -> Atlas:
         image=image,
         index=index,
         names=names,
-        networks=_column(table, "network"),
-        subnetworks=_column(table, "subnetwork"),
+        networks=_spelled(_column(table, "network")),
+        subnetworks=_spelled(_column(table, "subnetwork")),
         coordinates_mm=_coordinates(table, table_path),
         space=_space(dict(entities), sidecar, image),
         digest=_sha256(b"".join(path.read_bytes() for path in files)),
@@ -214,6 +222,11 @@ def _read_table(path: Path) -> pd.DataFrame:
     absent = [column for column in ("index", "name") if column not in table]
     if absent:
         raise InputError(f"{path} lacks the column {', '.join(absent)}.")
+    if len(table) > MOST_PARCELS:
+        raise InputError(
+            f"{path} lists {len(table)} parcels; at most {MOST_PARCELS} can be related to each "
+            "other. Use an atlas of fewer parcels."
+        )
     index = pd.to_numeric(table["index"], errors="coerce").astype(np.float64)
     whole = (index % 1 == 0) & (index.abs() <= _LARGEST_LABEL)
     if not whole.all() or index.duplicated().any():
@@ -229,6 +242,11 @@ def _column(table: pd.DataFrame, name: str) -> tuple[str, ...]:
         return ("n/a",) * len(table)
     # One space between words, as in every file that is written.
     return tuple("n/a" if pd.isna(value) else " ".join(str(value).split()) for value in table[name])
+
+
+def _spelled(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Spell names as every file that is written does; what is not seen is no name."""
+    return tuple("n/a" if is_blank(text) else visible(text) for text in texts)
 
 
 def _coordinates(table: pd.DataFrame, path: Path) -> NDArray[np.float64] | None:

@@ -27,7 +27,14 @@ from fmmtc_bidsapp.bidsio.read import read_matrix_names, read_parcel_names
 from fmmtc_bidsapp.bidsio.series import find_series, holds_series, read_parcel_table
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
-from fmmtc_bidsapp.records import EligibilityStep, Exclusion, Origin, Person, SeriesFile
+from fmmtc_bidsapp.records import (
+    MOST_PARCELS,
+    EligibilityStep,
+    Exclusion,
+    Origin,
+    Person,
+    SeriesFile,
+)
 
 __all__ = ["Cohort", "counted_reasons", "read_cohort"]
 
@@ -335,6 +342,11 @@ def _shared_parcels(scans: Sequence[SeriesFile]) -> tuple[str, ...]:
     """Take the first file's parcels, and refuse files of others; matrices go by name."""
     first = scans[0]
     parcels = _parcels_of(first)
+    if len(parcels) > MOST_PARCELS:
+        raise InputError(
+            f"{first.path} has {len(parcels)} columns; at most {MOST_PARCELS} parcels can be "
+            "related to each other. Use an atlas of fewer parcels."
+        )
     in_order = sorted if first.is_matrix else tuple
     for scan in scans[1:]:
         same = in_order(_parcels_of(scan)) == in_order(parcels)

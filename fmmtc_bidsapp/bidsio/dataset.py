@@ -248,7 +248,7 @@ def _read_own(output_dir: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names = [each["Name"] for each in found.get("GeneratedBy", [])]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read ({error}). Repair or delete it.") from error

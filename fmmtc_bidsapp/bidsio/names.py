@@ -13,6 +13,7 @@ from fmmtc_bidsapp.errors import InputError
 __all__ = [
     "ATLAS_IMAGE_PATTERNS",
     "ENTITY_ORDER",
+    "LONGEST_NAME",
     "MATRIX_PATTERNS",
     "QUALITY_PATTERN",
     "RUN_SUFFIXES",
@@ -241,6 +242,9 @@ def space_entities(space: str, key: str = "space") -> dict[str, str]:
     return {key: template} | ({"cohort": cohort} if cohort else {})
 
 
+LONGEST_NAME = 223
+"""Bytes: a file system allows 255, of which a temporary name takes the rest."""
+
 UNCLEANED = "none"
 """``desc-`` of the parcel means as they are, which stand beside every cleaned series."""
 
@@ -318,7 +322,23 @@ class RunFiles:
 
     def there(self) -> list[Path]:
         """List the files of this run that exist, sidecars and pictures among them."""
-        tables = (
+        named = dict.fromkeys(
+            path for table in self._tables() for path in (table, table.with_suffix(".json"))
+        )
+        pictures = self.figure("*")
+        return [
+            *(path for path in named if path.is_file()),
+            *sorted(pictures.parent.glob(pictures.name)),
+        ]
+
+    def longest_name(self) -> str:
+        """Return the longest name of a file of this run."""
+        pictures = (self.figure("connectivity"), self.figure("coverage"))
+        sidecars = (table.with_suffix(".json") for table in self._tables())
+        return max((path.name for path in (*sidecars, *pictures)), key=len)
+
+    def _tables(self) -> tuple[Path, ...]:
+        return (
             self.timeseries,
             self.uncleaned,
             self.relmat,
@@ -327,14 +347,6 @@ class RunFiles:
             self.design,
             self.qc,
         )
-        named = dict.fromkeys(
-            path for table in tables for path in (table, table.with_suffix(".json"))
-        )
-        pictures = self.figure("*")
-        return [
-            *(path for path in named if path.is_file()),
-            *sorted(pictures.parent.glob(pictures.name)),
-        ]
 
     def combined(self) -> RunFiles:
         """Name the files that stand for all runs of the task together."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.visible import is_blank
 
 __all__ = ["check_names", "counter", "refuse_counters"]
 
@@ -51,7 +52,11 @@ def check_names(path: Path, names: Sequence[str]) -> None:
     if not _may_be_labels(numbers) or (len(numbers) == len(names) and not _rise(numbers)):
         raise InputError(f"{path} has no header: its first row is numbers. Add the parcel names.")
     for number, name in enumerate(names, start=1):
-        if name.strip().casefold() in _NO_NAME or _UNNAMED.fullmatch(name.strip()):
+        if (
+            is_blank(name)
+            or name.strip().casefold() in _NO_NAME
+            or _UNNAMED.fullmatch(name.strip())
+        ):
             raise InputError(
                 f"{path}: column {number} of {len(names)} has no name (its header is {name!r}), as "
                 "an index that pandas wrote or a tab at the end of the lines has none. Every "

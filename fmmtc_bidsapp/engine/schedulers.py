@@ -134,7 +134,12 @@ def require_queue(name: str, arguments: Mapping[str, Any]) -> None:
 def answer(*command: str) -> str:
     """Run a command of a queue, -> what it says; `words` tells what went wrong."""
     done = subprocess.run(  # noqa: S603 -- our own arguments
-        command, capture_output=True, check=True, text=True, timeout=_ANSWER_S
+        command,
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=_ANSWER_S,
     )
     return done.stdout
 

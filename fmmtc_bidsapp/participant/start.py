@@ -9,14 +9,14 @@ from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.atlas import require_dlabel, resolve_atlas
 from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
-from fmmtc_bidsapp.bidsio.names import RunFiles, bids_uri
+from fmmtc_bidsapp.bidsio.names import LONGEST_NAME, RunFiles, bids_uri
 from fmmtc_bidsapp.bidsio.origin import join_origins, read_origin
 from fmmtc_bidsapp.bidsio.strategy import read_strategy
 from fmmtc_bidsapp.bidsio.strays import Stray
 from fmmtc_bidsapp.bidsio.templates import find_template_mask, find_transform
 from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir
 from fmmtc_bidsapp.digest import digest_of
-from fmmtc_bidsapp.errors import AppError, UsageError
+from fmmtc_bidsapp.errors import AppError, InputError, UsageError
 from fmmtc_bidsapp.participant.exchange import describe_strategy
 from fmmtc_bidsapp.participant.outcomes import Problem, excluded
 from fmmtc_bidsapp.plan import ParticipantPlan
@@ -156,7 +156,7 @@ def begin(plan: ParticipantPlan) -> Start:
     problems = [excluded(each, plan.selection.participants) for each in exclusions]
     transforms, runs, unreachable = _reach(plan, atlas, found)
     spaces = sorted({run.space for run in runs})
-    return Start(
+    start = Start(
         plan=plan,
         fmriprep_dir=fmriprep_dir,
         origin=_origin(plan, fmriprep_dir),
@@ -168,6 +168,26 @@ def begin(plan: ParticipantPlan) -> Start:
         transforms=transforms,
         template_masks={space: find_template_mask(space) for space in spaces},
     )
+    return _without_long_names(start)
+
+
+def _without_long_names(start: Start) -> Start:
+    """Leave out the runs whose files no file system could name."""
+    named = [(run, start.files(run).longest_name()) for run in start.runs]
+    problems = [
+        Problem(
+            run.participant_id,
+            "find",
+            f"{run.bold.name}: names of its files, such as {name}, would have {len(name)} "
+            f"characters; {LONGEST_NAME} are the most. Give the atlas or the cleaning a shorter "
+            "label (--desc)",
+            InputError.exit_code,
+        )
+        for run, name in named
+        if len(name) > LONGEST_NAME
+    ]
+    kept = tuple(run for run, name in named if len(name) <= LONGEST_NAME)
+    return replace(start, runs=kept, problems=(*start.problems, *problems))
 
 
 def _check_places(plan: ParticipantPlan, inputs: Sequence[Path]) -> None:

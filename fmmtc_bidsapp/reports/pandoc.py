@@ -54,7 +54,12 @@ def converted(markdown: str, bibliography: Path) -> dict[str, str]:
 def _output(command: list[str], text: str) -> str | None:
     try:
         done = subprocess.run(  # noqa: S603 -- our own arguments
-            command, input=text, capture_output=True, check=True, text=True, timeout=_TIMEOUT_S
+            command,
+            input=text,
+            capture_output=True,
+            check=True,
+            encoding="utf-8",
+            timeout=_TIMEOUT_S,
         )
     except (OSError, subprocess.SubprocessError) as error:
         why = getattr(error, "stderr", None) or error

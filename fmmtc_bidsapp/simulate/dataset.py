@@ -129,7 +129,7 @@ def is_finished(out: Path, made_from: dict[str, Any]) -> bool:
             f"{out} is not empty and holds no finished simulation. Choose another folder, or "
             "delete it if it is what an interrupted simulation left."
         )
-    found = json.loads(truth.read_text())[_RECIPE]
+    found = json.loads(truth.read_text(encoding="utf-8"))[_RECIPE]
     other = [
         f"{key} {found.get(key)} (asked for: {wanted})"
         for key, wanted in made_from.items()

@@ -477,3 +477,24 @@ def test_a_reference_to_a_file_names_its_template_alone(personal):
     told = {"SpatialReference": "https://x/tpl-MNI152NLin6Asym_res-02_T1w.nii.gz"}
     image = personal(stem="atlas-toy_dseg", sidecar=told)
     assert resolve_atlas(str(image)).space == "MNI152NLin6Asym"
+
+
+def test_a_table_of_more_parcels_than_a_matrix_can_relate_is_refused_with_the_limit(personal):
+    rows = "".join(f"{number}\tp{number}\n" for number in range(1, 10_002))
+    image = personal(table=f"index\tname\n{rows}")
+    with pytest.raises(InputError, match="lists 10001 parcels; at most 10000 can be related"):
+        resolve_atlas(str(image))
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\u2060\u3164", "\u00ad"])
+def test_a_parcel_of_whose_name_nothing_is_seen_is_refused_with_its_number(personal, name):
+    image = personal(table=f"index\tname\n3\t{name}\n1\ta\n")
+    with pytest.raises(InputError, match="nothing is to be seen of the names of parcels 3"):
+        resolve_atlas(str(image))
+
+
+def test_names_with_characters_that_act_or_hide_are_spelled_out(personal):
+    image = personal(table="index\tname\tnetwork\n3\ta\u200b\tV\x1b[2J\n1\ta\t\u200b\n")
+    atlas = resolve_atlas(str(image))
+    assert atlas.names == (r"a\u200b", "a")
+    assert atlas.networks == (r"V\u001b[2J", "n/a")

@@ -169,3 +169,10 @@ def test_a_stream_of_another_kind_is_written_to_as_it_is(monkeypatch):
     monkeypatch.setattr(sys, "stdout", stream)
     assert run_guarded("fmmtc", lambda: print("a") or 0) == 0
     assert stream.getvalue() == "a\n"
+
+
+@pytest.mark.parametrize(("level", "flag"), [("participant", "--desc"), ("group", "--label")])
+def test_a_label_that_leaves_no_room_in_names_of_files_is_wrong_use(level, flag, tmp_path, capsys):
+    words = [str(tmp_path), str(tmp_path / "out"), level, flag, "x" * 200, "--analysis", "qc"]
+    assert main(words if level == "group" else words[:-2]) == 2
+    assert f"{flag} has 200 characters; names of files have room for 100" in capsys.readouterr().err

@@ -184,3 +184,29 @@ def test_a_scan_that_was_stopped_is_not_usable_and_its_volumes_are_named(
     found = assessed(written)
     assert (found.usable, found.num_damaged_volumes) == (False, 3)
     assert "3 retained volumes are damaged (37 to 39 are empty, counted from 0)" in found.reasons
+
+
+def test_a_run_whose_files_would_have_names_too_long_for_a_file_system_is_refused_at_the_start(
+    study: Study,
+) -> None:
+    written = study()
+    atlas = written.atlas.with_name(written.atlas.name.replace("Tiny", "T" * 200))
+    for path in written.atlas.parent.iterdir():
+        path.rename(path.with_name(path.name.replace("Tiny", "T" * 200)))
+    start = started(TinyStudy(written.root, atlas))
+    assert start.runs == ()
+    (problem,) = start.problems
+    assert problem.code == 65
+    assert "shorter label" in problem.message
+    assert "223 are the most" in problem.message
+
+
+def test_the_longest_name_is_that_of_the_longest_file_a_run_has(study: Study) -> None:
+    written = study()
+    start = started(written)
+    (run,) = start.runs
+    join_output(start)
+    write_labels(start, start.runs)
+    run_all(run_nodes(start, run), start.plan.resources.work_dir)
+    names = [path.name for path in start.files(run).there()]
+    assert max(map(len, names)) <= len(start.files(run).longest_name())
