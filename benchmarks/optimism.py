@@ -174,8 +174,8 @@ def make_cohort(seed: int, model: ModelOptions) -> Cohort:
     xyz_mm = np.random.default_rng(0).uniform(-70, 70, (len(NETWORKS), 3))
 
     def encode(signal: NDArray[np.float64], how: ModelOptions) -> Floats:
-        device, dtype = torch.device("cpu"), torch.float32
-        return encode_series(encoder, signal, xyz_mm, how, seed=0, device=device, dtype=dtype).cls
+        device = torch.device("cpu")
+        return encode_series(encoder, signal, xyz_mm, how, seed=0, device=device).cls
 
     once = replace(model, token_orders=1)
     windows = [[person[at : at + WINDOW] for at in STARTS] for person in series]

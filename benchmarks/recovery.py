@@ -173,7 +173,6 @@ def make_examples(truth: GroundTruth, setup: Setup) -> Examples:
             setup.model,
             seed=0,
             device=setup.device,
-            dtype=setup.dtype,
         )
         for series in truth.series
     ]

@@ -225,7 +225,6 @@ def encode(encoder: BrainLM, series: Series, setup: Setup) -> NDArray[np.float64
                 setup.model,
                 seed=0,
                 device=setup.device,
-                dtype=setup.dtype,
             ).cls
             for each in series
         ]

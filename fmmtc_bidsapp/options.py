@@ -277,8 +277,8 @@ class TrainOptions:
     """Where to compute: auto, cpu, cuda or cuda:N."""
 
     precision: str = _one_of("auto", "auto", "float32", "bfloat16")
-    """Arithmetic of the networks; auto takes bfloat16 where the processor has instructions for
-    it."""
+    """Arithmetic in which networks are trained; auto takes bfloat16 where the processor has
+    instructions for it. Scans are encoded and people predicted in float32 always."""
 
     def __post_init__(self) -> None:
         _check_choices(self)

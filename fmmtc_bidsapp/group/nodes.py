@@ -84,6 +84,11 @@ def check_device(name: str) -> str:
     return str(resolve_device(name))
 
 
+def training_precision(name: str, device: str) -> str:
+    """Name the arithmetic in which networks are trained there, of ``--precision``."""
+    return str(resolve_precision(name, resolve_device(device))).removeprefix("torch.")
+
+
 def check_encoder(options: ModelOptions, seed: int) -> str:
     """Digest of the encoder's weights, once they have proven to be whole; ``none`` without one.
 
@@ -178,7 +183,7 @@ class Encode(SimpleInterface):
     output_spec = _EncodeOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        device, dtype = _start(self.inputs)
+        device, _ = _start(self.inputs)
         options = ModelOptions(**json.loads(self.inputs.model_options))
         person = encode_person(
             _encoder(options, Path(self.inputs.weights), self.inputs.seed, device),
@@ -187,10 +192,9 @@ class Encode(SimpleInterface):
             options,
             seed=self.inputs.seed,
             device=device,
-            dtype=dtype,
             scale=_scale(self.inputs),
         )
-        about = {**person.about, "precision": str(dtype).removeprefix("torch.")}
+        about = {**person.about, "precision": "float32"}
         path = Path(runtime.cwd) / "encoded.npz"
         self._results["encoded"] = save_arrays(path, person.arrays, about)
         return runtime

@@ -99,7 +99,6 @@ def encode_person(
     *,
     seed: int,
     device: torch.device,
-    dtype: torch.dtype,
     scale: Scale | None = None,
 ) -> EncodedPerson:
     """Encode every run that can be, and merge them.
@@ -116,7 +115,7 @@ def encode_person(
         In the order of their names.
     xyz_mm : array
         (parcel, 3)
-    options, seed, device, dtype, scale
+    options, seed, device, scale
         As in `encode_series`.
 
     Returns
@@ -135,7 +134,7 @@ def encode_person(
         scan = None
         if encoder is not None:
             scan = encode_series(
-                encoder, shown, xyz_mm, options, seed=seed, device=device, dtype=dtype, scale=scale
+                encoder, shown, xyz_mm, options, seed=seed, device=device, scale=scale
             )
         config = BrainLMConfig() if encoder is None else encoder.config
         window = first_window(shown, options, config.timepoint_patching_size, scale)

@@ -16,6 +16,7 @@ from fmmtc_bidsapp.group.choice import same_input_note
 from fmmtc_bidsapp.group.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.fit import Fits, fit_models
 from fmmtc_bidsapp.group.keep import keep_bundle, missing_covariates
+from fmmtc_bidsapp.group.nodes import training_precision
 from fmmtc_bidsapp.group.study import (
     Study,
     begin,
@@ -162,7 +163,7 @@ def about_study(study: Study, fits: Fits) -> dict[str, Any]:
         "EdgesImputed": int(sum(each.notes.get("edges_imputed_test", 0) for each in own)),
         "MissingCovariates": missing_covariates(encoded.examples, encoded.covariate_levels),
         "Device": study.device,
-        "Precision": encoded.about[0]["precision"],
+        "Precision": training_precision(plan.train.precision, study.device),
         "MainModel": fits.models[0],
         "ModelNames": model_titles(),
         "NotTested": dict.fromkeys(fits.models, lost) if lost else dict(fits.untested),

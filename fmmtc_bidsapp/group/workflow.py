@@ -94,7 +94,7 @@ def encode_workflow(
             replace(encoder.options, fusion=ModelOptions().fusion),
             seed=encoder.seed,
             device=encoder.device,
-            precision=encoder.precision,
+            precision="float32",
         )
         encode = Encode(
             series=[str(run.path) for run in person.runs],

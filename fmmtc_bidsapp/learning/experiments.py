@@ -13,7 +13,7 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.adjust import OUTDATED, check_adjustment
 from fmmtc_bidsapp.learning.calibrate import check_calibration, fit_calibration
 from fmmtc_bidsapp.learning.family import OfNetwork, Reader, finish, follow, predict
-from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup, ValidationPath
+from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup, ValidationPath, by_key
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, MODELS, check_needs, families
 from fmmtc_bidsapp.learning.seeds import derive_seed
 from fmmtc_bidsapp.learning.splits import inner_folds, outer_folds
@@ -272,6 +272,7 @@ def _fit_nested(
     """Inner folds choose the epoch and fit the calibration; one training on all rows follows."""
     check_needs(names, examples)
     check_calibration(evaluation.calibration, len(rows))
+    rows = by_key(examples, rows)
     own_seed = _own(seed, training)
     splits = _inner(examples.strata, examples.groups, rows, setup.train.inner_folds, seed)
     paths = [

@@ -262,7 +262,6 @@ def encode_series(
     *,
     seed: int,
     device: torch.device,
-    dtype: torch.dtype,
     scale: Scale | None = None,
 ) -> EncodedScan:
     """Encode one scan: the mean CLS token over its windows and over seeded token orders.
@@ -282,8 +281,9 @@ def encode_series(
         Normalisation, window, treatment of short series, number of token orders.
     seed : int
         Seed of the token orders.
-    device, dtype
-        Where and in which arithmetic to compute.
+    device : torch.device
+        Where to compute, in float32: rounded to bfloat16, features that scanner units dominate
+        keep little of what people differ in.
     scale : Scale, optional
         As in `normalise`.
 
@@ -312,9 +312,7 @@ def encode_series(
         has_data, length // patch, options.window // patch, options.token_orders, seed
     )
     xyz = torch.as_tensor(xyz_mm, dtype=torch.float32)
-    encoded = np.stack(
-        [_encode_window(encoder, each, xyz, orders, device, dtype) for each in windows]
-    )
+    encoded = np.stack([_encode_window(encoder, each, xyz, orders, device) for each in windows])
     return EncodedScan(
         cls=encoded.mean(axis=(0, 1)),
         order_spread=_spread(encoded),
@@ -373,13 +371,13 @@ def _encode_window(
     xyz: torch.Tensor,
     orders: torch.Tensor,
     device: torch.device,
-    dtype: torch.dtype,
 ) -> Floats:
     """(time, parcel) -> (order, hidden)."""
     signal = torch.as_tensor(window.T, dtype=torch.float32, device=device)
     n_calls = -(-len(orders) // _ORDERS_AT_ONCE)
     encoded = []
-    with autocast(device, dtype):
+    # Whatever the caller trains in: encoded once, an error of rounding stays for good.
+    with autocast(device, torch.float32):
         for order in torch.tensor_split(orders.to(device), n_calls):
             n = len(order)
             cls = encoder(signal.expand(n, -1, -1), xyz.to(device).expand(n, -1, -1), order)

@@ -15,7 +15,7 @@ from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
-__all__ = ["Fitted", "Learner", "Setup", "ValidationPath", "mean_cross_entropy"]
+__all__ = ["Fitted", "Learner", "Setup", "ValidationPath", "by_key", "mean_cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Setup:
     model: ModelOptions
     device: torch.device
     dtype: torch.dtype
-    """Arithmetic of the networks: float32 or bfloat16."""
+    """Arithmetic of the steps of training: float32 or bfloat16. All else is computed in float32."""
     resnet: ResNetSize = RESNET_18
     bnt: BrainNetworkSize = PUBLISHED_SIZE
     encoder: BrainLM | None = None
@@ -79,6 +79,14 @@ class Learner(Protocol):
         self, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]
     ) -> Fitted:
         """Rebuild what `Fitted.tensors` and `Fitted.description` have described."""
+
+
+def by_key(examples: Examples, rows: Ints) -> Ints:
+    """Put (person,) rows in the order of people's keys, so that no other order has a part in a fit.
+
+    Batches, splits, ties and the last digit of a sum would follow it.
+    """
+    return rows[np.argsort([examples.keys[row] for row in rows], kind="stable")]
 
 
 def mean_cross_entropy(logits: Floats, y: Ints) -> float:

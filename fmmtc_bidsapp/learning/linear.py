@@ -25,6 +25,7 @@ from fmmtc_bidsapp.learning.learner import (
     Fitted,
     Setup,
     ValidationPath,
+    by_key,
     mean_cross_entropy,
 )
 from fmmtc_bidsapp.records import Examples, Floats, Ints
@@ -146,6 +147,7 @@ class ColumnsLearner(_WithoutEpochs):
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedColumns:
         """Fit on the rows."""
+        rows = by_key(examples, rows)
         learnt, scaling, adjustment, seen = self._prepare(examples, rows)
         head = self.head.fit(seen, examples.y[rows], seed)
         loss = mean_cross_entropy(head.logits(seen), examples.y[rows])
@@ -172,6 +174,7 @@ class ColumnsLearner(_WithoutEpochs):
         array
             (permutation, test person) logits.
         """
+        train = by_key(examples, train)
         learnt, scaling, adjustment, seen = self._prepare(examples, train)
         people = examples.take(test)
         others = scaling.apply(self.features.read(people, learnt))

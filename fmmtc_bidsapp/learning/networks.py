@@ -31,7 +31,6 @@ from fmmtc_bidsapp.model.brainlm_heads import (
     build_frozen_brainlm,
     build_tuned_brainlm,
 )
-from fmmtc_bidsapp.model.device import autocast
 from fmmtc_bidsapp.model.fusion import FUSIONS
 from fmmtc_bidsapp.model.network import build_fmmtc
 from fmmtc_bidsapp.model.recurrent import build_lstm
@@ -172,7 +171,7 @@ def _begin_untrained(
 ) -> None:
     """Keep the random weights of the seed, and standardise what they make of these people."""
     network.xyz.copy_(torch.as_tensor(examples.coordinates_mm))
-    with torch.no_grad(), autocast(setup.device, setup.dtype):
+    with torch.no_grad():
         network.standardise(torch.cat([network.encode(*each) for each in inputs.batches(1)]))
 
 

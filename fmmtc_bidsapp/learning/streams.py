@@ -13,7 +13,6 @@ from fmmtc_bidsapp.learning.branches import Branches, branches_of
 from fmmtc_bidsapp.learning.experiments import FittedModel
 from fmmtc_bidsapp.learning.intervals import bootstrap_interval, bootstrap_weights
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
-from fmmtc_bidsapp.model.device import autocast
 from fmmtc_bidsapp.records import Examples, Floats, FoldExplanation, Ints, ModalityShare
 
 __all__ = ["modality_shares", "stream_masses"]
@@ -75,9 +74,8 @@ def _features(
     inputs = source.prepare(examples.take(rows))
     found = []
     for batch in inputs.batches(_BATCH):
-        with autocast(source.setup.device, source.setup.dtype):
-            pairs = zip(branches.encode, batch, strict=True)
-            found.append([encode(each).float() for encode, each in pairs])
+        pairs = zip(branches.encode, batch, strict=True)
+        found.append([encode(each).float() for encode, each in pairs])
     return tuple(torch.cat(each) for each in zip(*found, strict=True))
 
 

@@ -18,12 +18,11 @@ from scipy.special import logit
 from torch import nn
 
 from fmmtc_bidsapp.learning.inputs import Inputs
-from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.learning.learner import Setup, by_key
 from fmmtc_bidsapp.learning.networks import NetworkKind
 from fmmtc_bidsapp.learning.prepare import Preparation
 from fmmtc_bidsapp.learning.seeds import derive_seed
 from fmmtc_bidsapp.learning.step import Step, adamw, training_step
-from fmmtc_bidsapp.model.device import autocast
 from fmmtc_bidsapp.model.resnet import reestimate_batchnorm
 from fmmtc_bidsapp.model.single_stream import log_odds
 from fmmtc_bidsapp.records import Examples, Floats, Ints
@@ -36,9 +35,12 @@ _SLOW = 0.02
 """Share of the learning rate for a part that is only tuned: 1e-5 where the others have 5e-4."""
 
 _EVALUATION_BATCH = 4
-"""Small batches estimate BatchNorm's statistics as training saw them, and bound the memory."""
+"""Bounds the memory."""
 
-_WEIGHTS, _ORDER, _DROPOUT = range(3)
+_NORM_BATCH = 16
+"""People that are normalised together while BatchNorm's statistics are estimated."""
+
+_WEIGHTS, _ORDER, _DROPOUT, _NORMS = range(4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +84,8 @@ class FittedNetwork:
         network: Any = self.network.eval()
         features, logits = [], []
         for batch in inputs.batches(_EVALUATION_BATCH):
-            with autocast(self.setup.device, self.setup.dtype):
-                features.append(network.features(*batch))
-                logits.append(log_odds(network.head, features[-1]))
+            features.append(network.features(*batch))
+            logits.append(log_odds(network.head, features[-1]))
         # One transfer for all batches, at the end: before it the host waits for nothing.
         found = (torch.cat(each).double().cpu().numpy() for each in (features, logits))
         return Outputs(*found)
@@ -126,6 +127,7 @@ class Training:
     def __init__(
         self, kind: NetworkKind, setup: Setup, examples: Examples, rows: Ints, seed: int
     ) -> None:
+        rows = by_key(examples, rows)
         self.kind = kind
         self.setup = setup
         self.seed = seed
@@ -159,11 +161,14 @@ class Training:
         """Return the network as it stands, with BatchNorm statistics of its training rows."""
         if self.kind.batchnorm:
             part, stream = self.kind.batchnorm
-            with autocast(self.setup.device, self.setup.dtype):
-                reestimate_batchnorm(
-                    self.network.get_submodule(part),
-                    (batch[stream] for batch in self.inputs.batches(_EVALUATION_BATCH)),
-                )
+            # In the order of the files a batch would be of one site, and hide how sites differ.
+            order = np.random.default_rng(derive_seed(self.seed, _NORMS)).permutation(
+                len(self.inputs)
+            )
+            reestimate_batchnorm(
+                self.network.get_submodule(part),
+                (batch[stream] for batch in self.inputs.batches(_NORM_BATCH, order)),
+            )
         return FittedNetwork(
             self.network,
             self.kind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -92,16 +93,40 @@ def _convolution(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequenti
 
 
 def reestimate_batchnorm(encoder: nn.Module, batches: Iterable[torch.Tensor]) -> None:
-    """Replace the running statistics of BatchNorm by those of one pass over the training rows.
+    """Replace the running statistics of BatchNorm by those of everybody in the training rows.
 
     After a few dozen steps the running averages are still far from the data, and an evaluation
-    with them is noise; call this before every evaluation, with training rows only.
+    with them is noise; call this before every evaluation, with training rows only. Mean and
+    variance are those over all batches together: the mean of variances within batches would leave
+    out how batches differ, which is how sites differ where a batch is of one site.
 
     Parameters
     ----------
     encoder
         Its weights stay as they are, and so does its mode (training or evaluation).
     batches
-        Inputs of the encoder; all batches weigh the same, so make them equal in size.
+        Inputs of the encoder. A batch is normalised by its own statistics on the way to the next
+        layer, so let its people be mixed.
     """
-    update_bn(batches, encoder)
+    moments: dict[nn.Module, list[torch.Tensor]] = {}
+
+    def add(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        values = inputs[0].transpose(0, 1).flatten(1).double()
+        count = torch.full_like(values[:, 0], values.shape[1])
+        own = torch.stack([count, values.sum(dim=1), values.square().sum(dim=1)])
+        moments.setdefault(norm, []).append(own)
+
+    norms = [each for each in encoder.modules() if isinstance(each, _NORMS)]
+    with ExitStack() as hooks:
+        for norm in norms:
+            hooks.callback(norm.register_forward_pre_hook(add).remove)
+        update_bn(batches, encoder)
+    for norm in norms:
+        n, total, squares = torch.stack(moments[norm]).sum(dim=0)
+        mean = total / n
+        variance = ((squares - n * mean.square()) / (n - 1)).clamp(min=0)
+        for name, found in (("running_mean", mean), ("running_var", variance)):
+            norm.get_buffer(name).copy_(found)
+
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)

@@ -144,7 +144,6 @@ def encode(
         ModelOptions(**options),
         seed=0,
         device=torch.device("cpu"),
-        dtype=torch.float32,
         scale=scale,
     )
 

@@ -36,7 +36,6 @@ def encoded(
             options,
             seed=SEED,
             device=torch.device("cpu"),
-            dtype=torch.float32,
         ).cls
         for series in examples.series
     ]

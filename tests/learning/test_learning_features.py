@@ -50,7 +50,6 @@ def encode(encoder, signal, options=RAW, seed=5):
         options,
         seed=seed,
         device=torch.device("cpu"),
-        dtype=torch.float32,
     )
 
 

@@ -156,12 +156,15 @@ def split_effect(seed, n_parcels, people=60):
     )
     encoder = BrainLM.from_config(sizes, torch.Generator().manual_seed(0))
     xyz_mm = np.random.default_rng(0).uniform(-70, 70, (n_parcels, 3))
-    where = {"device": torch.device("cpu"), "dtype": torch.float32}
+    device = torch.device("cpu")
     scans = [series.astype(np.float64) for series in truth.series]
     examples = Examples(
         keys=truth.participant_ids,
         cls=np.stack(
-            [encode_series(encoder, each, xyz_mm, model, seed=0, **where).cls for each in scans]
+            [
+                encode_series(encoder, each, xyz_mm, model, seed=0, device=device).cls
+                for each in scans
+            ]
         ),
         fc=np.stack([connect(each, "correlation") for each in scans]).astype(np.float32),
         y=truth.y,
