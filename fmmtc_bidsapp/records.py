@@ -5,7 +5,7 @@ A record holds arrays in the axis order its docstring names. Missing data is NaN
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = [
+    "AddedValue",
     "ArmCount",
     "ArmDifference",
     "ArmRow",
     "Atlas",
+    "Blocks",
     "BoldRun",
     "Calibration",
     "CalibrationBin",
@@ -53,6 +55,8 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Blocks = Sequence[Sequence[Sequence[int]]]
+"""Who may exchange outcomes: by block its units, by unit its rows; units change places whole."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -480,6 +484,10 @@ class SeriesFile:
     reasons: str = "n/a"
     mean_fd_mm: float | None = None
     n_volumes_retained: int | None = None
+    n_volumes: int | None = None
+    """As scanned, before any was dropped or censored."""
+    cleaning: str | None = None
+    """The strategy, and what was different about it in this run."""
     is_matrix: bool = False
     """Whether the file holds connectivity and not series, which nobody has then."""
     fisher_z: bool = False
@@ -537,6 +545,11 @@ class Examples:
     """(column,) ``age``, or ``drug=placebo`` for a level."""
     mean_fd_mm: Floats | None = None
     """(person,) mean framewise displacement over runs; NaN where unknown."""
+    acquisition: Floats | None = None
+    """(person, column) what the scans were like, where it differs between people: volumes,
+    repetition time, runs, parcels left out, categories as one column a level; NaN where unknown."""
+    acquisition_names: tuple[str, ...] = ()
+    """(column,)"""
     groups: tuple[str, ...] | None = None
     """(person,) site or family that no split may cut (``--group-by``)."""
     arms: tuple[str, ...] | None = None
@@ -559,6 +572,11 @@ class Examples:
             columns == len(self.covariate_names),
             f"{columns} covariate columns have {len(self.covariate_names)} names.",
         )
+        columns = 0 if self.acquisition is None else self.acquisition.shape[1]
+        _require(
+            columns == len(self.acquisition_names),
+            f"{columns} acquisition columns have {len(self.acquisition_names)} names.",
+        )
 
     def take(self, rows: Ints) -> Examples:
         """Return the people of some rows, in that order."""
@@ -574,6 +592,7 @@ _PER_PERSON = (
     "series",
     "covariates",
     "mean_fd_mm",
+    "acquisition",
     "groups",
     "arms",
     "cls_random",
@@ -766,7 +785,43 @@ class PermutationTest:
     p_adjusted: float
     """The same against the best of all tested models in each shuffle."""
     verdict: str
-    """``evidence of prediction``, ``no evidence of prediction`` or ``not tested``."""
+    """Of `fmmtc_bidsapp.verdict.say_verdict`: which step is reached, and which is not."""
+    added: tuple[AddedValue, ...] = ()
+    """The steps beyond the first, tested or not; empty where the first was not tested."""
+    not_tested: str = ""
+    """Why the model was not tested; empty where it was."""
+    n_people: int | None = None
+    """People who were predicted out of fold."""
+    n_folds: int | None = None
+    """Folds that could be fitted, over all repeats."""
+    n_folds_planned: int | None = None
+
+
+@dataclass(frozen=True)
+class AddedValue:
+    """Whether the brain adds to what is known without it: a step of the verdict."""
+
+    step: str
+    """Of `fmmtc_bidsapp.verdict.STEPS`."""
+    reference: tuple[str, ...] = ()
+    """Columns that the brain is held against."""
+    auroc_reference: float = float("nan")
+    """Of these columns alone, out of fold."""
+    auroc_both: float = float("nan")
+    """Of these and the brain's out-of-fold score."""
+    p: float = float("nan")
+    """(b + 1) / (m + 1), against brains exchanged between people."""
+    p_adjusted: float = float("nan")
+    """The same against the best of all tested models in each exchange."""
+    reached: bool | None = None
+    """None where the step could not be tested."""
+    reason: str = ""
+    """Why not."""
+
+    @property
+    def gain(self) -> float:
+        """What the brain adds to the AUROC."""
+        return self.auroc_both - self.auroc_reference
 
 
 @dataclass(frozen=True)
@@ -823,6 +878,9 @@ class Duplicate:
     second: str
     correlation: float
     """Over the edges that both have."""
+    same_scan: bool = True
+    """Whether the scan is the same for all one can tell; else the pair is far more alike than all
+    others of the cohort, as two scans of one person are."""
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,8 @@ def describe(
         mean_fd_mm=_first(_mean_fd_mm(quality, sidecar), other.mean_fd_mm),
         n_volumes_retained=_first(_n_retained(quality, sidecar), other.n_volumes_retained),
         origin=origin_of(sidecar),
+        n_volumes=_n_scanned(quality, sidecar),
+        cleaning=_cleaning(sidecar),
     )
     return file, quality is not None, sidecar
 
@@ -237,6 +239,19 @@ def _first(one: _Value | None, other: _Value | None) -> _Value | None:
 def _n_retained(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> int | None:
     told = _whole(sidecar.get("NumberOfVolumesRetained"))
     return quality.num_retained_volumes if told is None and quality is not None else told
+
+
+def _n_scanned(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> int | None:
+    return _whole(sidecar.get("NumberOfVolumes")) if quality is None else quality.n_volumes
+
+
+def _cleaning(sidecar: Mapping[str, Any]) -> str | None:
+    """Say how the series was cleaned; the notes tell where a run was treated otherwise."""
+    name, notes = sidecar.get("CleaningStrategy"), sidecar.get("CleaningNotes")
+    if not isinstance(name, str):
+        return None
+    listed = notes if isinstance(notes, list) else []
+    return "; ".join([name, *(note for note in listed if isinstance(note, str))])
 
 
 def _mean_fd_mm(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> float | None:

@@ -14,11 +14,12 @@ from typing import Any
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.group.bundle import Bundle
 from fmmtc_bidsapp.learning.arms import PROGNOSIS
-from fmmtc_bidsapp.records import EligibilityStep, Evaluation, MetricRow
-from fmmtc_bidsapp.reports.answer import titled_verdict
+from fmmtc_bidsapp.records import AddedValue, EligibilityStep, Evaluation, MetricRow
+from fmmtc_bidsapp.reports.answer import people_of, titled_verdict
 from fmmtc_bidsapp.reports.bibliography import escaped
 from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.pages import interval_or_bound, p_value
+from fmmtc_bidsapp.verdict import NOT_TESTED
 
 __all__ = ["CardFacts", "model_card"]
 
@@ -36,6 +37,7 @@ _READ = {
     "coordinates": "coordinates of the parcels",
     "covariates": "covariates",
     "motion": "mean framewise displacement",
+    "acquisition": "volumes, repetition time, runs and the like",
 }
 
 
@@ -244,7 +246,9 @@ def _performance(facts: CardFacts) -> list[str]:
     calibration = [row for row in own if row.metric in _CALIBRATION]
     return [
         f"- Verdict: {titled_verdict(evaluation.verdict, facts.about['ModelNames'])}",
+        f"- These figures of this model are of {people_of(facts.about, facts.bundle.main)}.",
         f"- Permutation test of this model [23a]: {_tested(facts)}.",
+        *_steps(facts),
         f"- Choice of the epoch in these figures: {evaluation.selection}.",
         "",
         "Mean over folds and repeats with its Nadeau-Bengio corrected 95 % interval [12e, 23a]:",
@@ -265,11 +269,29 @@ def _tested(facts: CardFacts) -> str:
     tests = {each.model: each for each in facts.evaluation.tests}
     own = tests.get(facts.bundle.main)
     if own is None or not own.n_permutations:
-        return "not tested"
+        return f"{NOT_TESTED}, since {own.not_tested}" if own and own.not_tested else NOT_TESTED
     return (
         f"p = {p_value(own.p, own.n_permutations)}, adjusted for all models p = "
         f"{p_value(own.p_adjusted, own.n_permutations)}, "
         f"{own.n_permutations} shuffles: {own.verdict}"
+    )
+
+
+def _steps(facts: CardFacts) -> list[str]:
+    """Tell what the brain was held against, and what it added."""
+    own = next((each for each in facts.evaluation.tests if each.model == facts.bundle.main), None)
+    return [] if own is None else [_step(each) for each in own.added]
+
+
+def _step(value: AddedValue) -> str:
+    if value.reached is None:
+        return f"- {value.step} [23a]: {NOT_TESTED}, since {value.reason}."
+    against = ", ".join(escaped(each) for each in value.reference)
+    unknown = f"; {value.reason}" if value.reason else ""
+    return (
+        f"- {value.step} [23a]: {'reached' if value.reached else 'not shown'}. AUROC of {against} "
+        f"alone {value.auroc_reference:.2f}, with the brain's score {value.auroc_both:.2f}, "
+        f"adjusted p = {value.p_adjusted:.3f}{unknown}."
     )
 
 
@@ -325,9 +347,16 @@ def _limitations(facts: CardFacts) -> list[str]:
         f"- {facts.about['N']} people; intervals are wide, and no one outside this cohort was "
         "predicted [26].",
         *(
-            [f"- Pairs of people that seem to be one scan under two names: {found} [26]."]
+            [
+                f"- Pairs of people that seem to be one scan or one person: {found}; they were "
+                "kept together in folds and shuffles [26]."
+            ]
             if found
             else []
+        ),
+        *(
+            f"- What the scans were like goes with the outcome: {escaped(each)} [26]."
+            for each in facts.about.get("AcquisitionWarnings", ())
         ),
         *(
             ["- The atlas is not A424, for which the method was made [26]."]

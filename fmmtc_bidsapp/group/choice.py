@@ -10,6 +10,7 @@ import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort import Cohort
 from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.group.acquisition import acquisition_columns
 from fmmtc_bidsapp.learning.models import MODELS, reads_encoder, tunes_encoder
 from fmmtc_bidsapp.options import ExplainOptions, ModelOptions
 from fmmtc_bidsapp.records import Floats, Person
@@ -180,6 +181,8 @@ def needs_of_cohort(cohort: Cohort, encoder: EncoderChoice) -> frozenset[str]:
         "series": cohort.has_series,
         "covariates": bool(cohort.covariate_names),
         "motion": any(run.mean_fd_mm is not None for run in runs),
+        # Volumes and parcels of files are known once they are read, and may differ as well.
+        "acquisition": acquisition_columns(cohort.people)[0] is not None,
     }
     return frozenset(need for need, is_there in there.items() if is_there)
 

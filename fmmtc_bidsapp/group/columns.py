@@ -56,9 +56,13 @@ _COLUMNS = {
     "On the auroc rows alone.",
     "p": "(b + 1) / (m + 1): how often shuffled outcomes gave an AUROC as high.",
     "p_adjusted": "The same against the best of all tested models in each shuffle.",
-    "verdict": "evidence of prediction (p_adjusted 0.05 or less, and an AUROC above that of the "
-    "covariates alone; never of dummy, covariates and motion, which models are held against), no "
-    "evidence of prediction, or not tested.",
+    "n_people": "People predicted out of fold; on the auroc rows alone.",
+    "n_folds": "Folds that could be fitted, over all repeats; on the auroc rows alone.",
+    "verdict": "evidence of prediction: the model predicts (p_adjusted 0.05 or less, AUROC above "
+    "0.5), and adds to covariates, and to covariates, motion and acquisition together, wherever "
+    "that could be tested. predicts; not shown beyond ...: it predicts, and the steps that are "
+    "named are not reached. no evidence of prediction: it does not predict, or is a model of no "
+    "brain activity that others are held against. not tested: no shuffles, or not every fold.",
     "last_epoch": "Mean over folds without any choice of the epoch; n/a unless --selection asked.",
     "best_on_test": "Mean over folds with the epoch chosen on the test fold: optimistic.",
     "optimism": "best_on_test minus the nested mean of the same training on the same folds: what "

@@ -66,7 +66,7 @@ def compare(plan: GroupPlan, answer_first: Callable[[], None]) -> list[Outcome]:
     )
     across, more, broken = _fit_across(study, cells, arm_folds, models)
     evaluation = judge_study(study, fits, rows=rows, across=across)
-    about, files = about_study(study, fits), GroupFiles(plan.output_dir, plan.label)
+    about, files = about_study(study, fits, evaluation), GroupFiles(plan.output_dir, plan.label)
     write_study(files, study, fits, evaluation, about)
     explained = explain_and_write(files, study, fits, evaluation, answer_first)
     return [*outcomes(study, [fits, *more]), *broken, *explained]

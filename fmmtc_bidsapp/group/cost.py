@@ -80,6 +80,7 @@ _COLUMNS: Mapping[str, _Columns] = {
     "dummy": _Columns(0.0, 0.0001),
     "covariates": _Columns(0.01, 0.003),
     "motion": _Columns(0.01, 0.003),
+    "acquisition": _Columns(0.01, 0.003),
     "fc-logistic": _Columns(4.0, 0.005),
     **{
         f"{head}-{features}": _Columns(0.8, shuffle_s)

@@ -24,12 +24,13 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
     save_array,
 )
+from fmmtc_bidsapp.group.acquisition import acquisition_columns
 from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice
 from fmmtc_bidsapp.group.exchange import load_examples, save_examples, save_scale
 from fmmtc_bidsapp.group.nodes import check_encoder
 from fmmtc_bidsapp.group.workflow import encode_name, encode_workflow, merge_workflow
 from fmmtc_bidsapp.learning.features import Scale
-from fmmtc_bidsapp.learning.leaks import find_duplicates
+from fmmtc_bidsapp.learning.leaks import copies_together, find_duplicates
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Duplicate, Examples, Exclusion, Floats, Fold, Person
 
@@ -148,7 +149,10 @@ def encode(
     examples_file = plan.workspace / f"arrays_{plan.label}" / "examples.json"
     make_folder(examples_file.parent)
     arrays = [[own for own, _ in each] for each in loaded]
-    save_examples(examples_file, _join(people, arrays, about, covariates, encoder.coordinates_mm))
+    joined = _join(people, arrays, about, covariates, encoder.coordinates_mm)
+    duplicates = find_duplicates(joined)
+    save_examples(examples_file, copies_together(joined, duplicates))
+    del joined
     examples = load_examples(examples_file)
     keys = {each.key for each in done}
     lost = [each for each in cohort.people if each.key not in keys]
@@ -165,7 +169,7 @@ def encode(
         outcomes=tuple(outcomes),
         covariate_levels=covariates.levels,
         notes=covariates.notes,
-        duplicates=find_duplicates(examples),
+        duplicates=duplicates,
     )
 
 
@@ -247,6 +251,7 @@ def _join(
     They are taken out of `arrays` one after the other, so that a cohort is held but once.
     """
     first = [own[0] for own in arrays]
+    acquisition, acquisition_names = acquisition_columns(people, about)
 
     def stack(each: Sequence[dict[str, Any]], name: str) -> Any:
         return np.stack([own.pop(name) for own in each])
@@ -261,6 +266,8 @@ def _join(
         covariates=covariates.values if covariates.names else None,
         covariate_names=covariates.names,
         mean_fd_mm=_mean_fd_mm(people, about),
+        acquisition=acquisition,
+        acquisition_names=acquisition_names,
         groups=all_known([person.group for person in people]),
         arms=all_known([person.arm for person in people]),
         cls_random=stack([own[1] for own in arrays], "cls") if len(arrays[0]) > 1 else None,

@@ -11,6 +11,7 @@ import numpy as np
 
 from fmmtc_bidsapp.learning.outcomes import PredictionRow
 from fmmtc_bidsapp.records import Evaluation, PermutationTest
+from fmmtc_bidsapp.verdict import untested_steps
 
 __all__ = ["Evidence", "evidence_of"]
 
@@ -23,7 +24,7 @@ class Evidence:
     """How well the procedure that made a model did on people it had not seen."""
 
     verdict: str
-    """``evidence of prediction``, ``no evidence of prediction`` or ``not tested``."""
+    """Of `fmmtc_bidsapp.verdict.say_verdict`: which step is reached, and which is not."""
     not_tested: str
     """Why it was not tested; empty where it was."""
     auroc: float | None
@@ -42,6 +43,10 @@ class Evidence:
     width from 0 to 1; each repeat counts."""
     auroc_bound: float | None = None
     """Where all folds are equal and there is no interval: `MetricRow.bound`."""
+    steps_not_tested: str = ""
+    """Steps of the verdict that could not be tested, each with its reason."""
+    n_predicted: int | None = None
+    """People who were predicted out of fold; fewer than `n_people` where a fold failed."""
     made_by: tuple[str, ...] = ()
     """What made the images it was trained on, as `Origin.made_by`."""
     simulated: bool = False
@@ -74,7 +79,7 @@ def evidence_of(
     test = _test_of(evaluation, main)
     return Evidence(
         verdict=test.verdict,
-        not_tested=str(about["NotTested"].get(main, "")),
+        not_tested=test.not_tested,
         auroc=_known(auroc.mean),
         auroc_low=_known(auroc.mean_low),
         auroc_high=_known(auroc.mean_high),
@@ -86,6 +91,10 @@ def evidence_of(
         positive=_counts([row.probability for row in rows if row.y_true == 1]),
         negative=_counts([row.probability for row in rows if row.y_true == 0]),
         auroc_bound=_known(auroc.bound),
+        steps_not_tested=untested_steps(
+            [(each.step, each.reason) for each in test.added if each.reached is None]
+        ),
+        n_predicted=test.n_people,
         made_by=tuple(about.get("InputGeneratedBy", ())),
         simulated=about.get("Simulated") is True,
     )

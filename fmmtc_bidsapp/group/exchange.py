@@ -56,10 +56,11 @@ _ARRAYS = (
     "series",
     "covariates",
     "mean_fd_mm",
+    "acquisition",
     "cls_random",
     "coordinates_mm",
 )
-_TEXTS = ("keys", "strata", "covariate_names", "groups", "arms")
+_TEXTS = ("keys", "strata", "covariate_names", "acquisition_names", "groups", "arms")
 
 
 def save_examples_of_fold(path: Path, common: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -107,6 +108,8 @@ def load_examples(path: str | Path) -> Examples:
         covariates=arrays.get("covariates"),
         covariate_names=texts["covariate_names"] or (),
         mean_fd_mm=arrays.get("mean_fd_mm"),
+        acquisition=arrays.get("acquisition"),
+        acquisition_names=texts["acquisition_names"] or (),
         groups=texts["groups"],
         arms=texts["arms"],
         cls_random=arrays.get("cls_random"),

@@ -25,7 +25,7 @@ from fmmtc_bidsapp.errors import AppError
 from fmmtc_bidsapp.group.atlas_map import draw_map, read_study_atlas
 from fmmtc_bidsapp.group.cost import explain_gb, explain_s, say_explain_cost
 from fmmtc_bidsapp.group.exchange import load_explanation
-from fmmtc_bidsapp.group.fit import Fits, shuffled_cells
+from fmmtc_bidsapp.group.fit import Fits, blocks_of
 from fmmtc_bidsapp.group.steps import (
     EXPLAIN,
     NULL_MAPS,
@@ -42,13 +42,13 @@ from fmmtc_bidsapp.learning.cohort_maps import NullMaps, restore_null_maps
 from fmmtc_bidsapp.learning.maps import Places, summarise, summarise_rollout
 from fmmtc_bidsapp.learning.streams import modality_shares
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Evaluation, Explanation, FoldExplanation, MapRow
+from fmmtc_bidsapp.records import Blocks, Evaluation, Explanation, FoldExplanation, MapRow
+from fmmtc_bidsapp.verdict import EVIDENCE
 
 __all__ = ["Explained", "explain", "models_to_keep"]
 
 _COMPANION = "fc-logistic"
 """Explained beside the main model: what lines drawn through connectivity go by."""
-_EVIDENCE = "evidence of prediction"
 _NOTHING = "none"
 
 
@@ -139,7 +139,7 @@ def _explain(
 ) -> Explained:
     options = study.plan.explain
     verdicts = {each.model: each.verdict for each in evaluation.tests}
-    unsupported = verdicts[main] != _EVIDENCE
+    unsupported = verdicts[main] != EVIDENCE
     if unsupported and not options.show_unsupported_maps:
         print(
             f"What {main} goes by is held back: {verdicts[main]}. --show-unsupported-maps computes "
@@ -151,7 +151,7 @@ def _explain(
     left_out = {
         name: {"HeldBack": verdicts[name]}
         for name in _explained(fits.models)
-        if not unsupported and verdicts[name] != _EVIDENCE
+        if not unsupported and verdicts[name] != EVIDENCE
     }
     nothing = {
         name: {"NoMaps": why}
@@ -210,8 +210,8 @@ def _run(
 ) -> tuple[list[ExplainStep], dict[ExplainStep, Path], tuple[NodeFailure, ...]]:
     """Explain fitted models, in a graph whose finished nodes a later run takes over."""
     plan, examples = study.plan, study.encoded.examples
-    cells = _cells(study)
-    steps = list_explain_steps(plan, kept, device=study.device, null_maps=bool(cells))
+    blocks = _blocks(study)
+    steps = list_explain_steps(plan, kept, device=study.device, null_maps=bool(blocks))
     seconds = {step: explain_s(step, examples, plan.explain, plan.train) for step in steps}
     say_explain_cost(
         seconds,
@@ -223,7 +223,7 @@ def _run(
         plan,
         {step: study.encoded.examples_file_of(step.kept.fold) for step in steps},
         sorted(steps, key=lambda step: -seconds[step]),
-        cells=cells,
+        blocks=blocks,
         memory_gb={step: explain_gb(step, examples) for step in steps},
         device=study.device,
         crash_dir=study.crash_dir,
@@ -240,12 +240,12 @@ def _run(
     return steps, ended, nodes.failures
 
 
-def _cells(study: Study) -> tuple[str, ...]:
+def _blocks(study: Study) -> Blocks:
     """Name those who may exchange outcomes, as in the test; nobody where that is too few ways."""
-    cells, error = shuffled_cells(study.encoded.examples, study.folds, study.plan.random_seed)
+    blocks, error = blocks_of(study.encoded.examples, study.folds, study.plan.random_seed)
     if error is not None:
         print(f"WARNING: there is nothing to hold maps against. {error}")
-    return cells
+    return blocks
 
 
 def _folds(

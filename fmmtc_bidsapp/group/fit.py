@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +23,19 @@ from fmmtc_bidsapp.group.encoding import Encoded
 from fmmtc_bidsapp.group.exchange import load_fold
 from fmmtc_bidsapp.group.steps import FINAL, FIT, PUBLISHED, SHUFFLES, Kept, Step, list_steps
 from fmmtc_bidsapp.group.workflow import fit_workflow
+from fmmtc_bidsapp.learning.added_value import carry_back
 from fmmtc_bidsapp.learning.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH
-from fmmtc_bidsapp.learning.permute import headline, permuted_labels, shuffle_cells
+from fmmtc_bidsapp.learning.permute import (
+    exchange_blocks,
+    exchanged_rows,
+    headline,
+    permuted_labels,
+)
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldPredictions
+from fmmtc_bidsapp.records import Blocks, Examples, Floats, Fold, FoldPredictions, Ints
 
-__all__ = ["Fits", "exchangeable", "fit_models", "shuffled_cells"]
+__all__ = ["Fits", "blocks_of", "exchangeable", "fit_models"]
 
 _NOT_ASKED = "no shuffles of the outcome were made; ask for them with --permutations"
 _BROKEN = "it could not be fitted on every fold"
@@ -49,6 +55,8 @@ class Fits:
     """Of `fit_published`, one a network and fold; empty with nested selection."""
     permuted: Mapping[str, Floats]
     """By model, the headline AUROC on every shuffle, (permutation,)."""
+    exchanged: Mapping[str, Floats]
+    """By model, the scores of brains exchanged between people, (permutation, person)."""
     untested: Mapping[str, str]
     """By model without these, why."""
     final: tuple[Path, ...]
@@ -111,9 +119,9 @@ def fit_models(
     AppError
         When the main model could not be fitted on any fold: the first failure's.
     """
-    cells, refused = exchangeable(plan, encoded.examples, folds) if permute else ((), "")
+    blocks, refused = exchangeable(plan, encoded.examples, folds) if permute else ((), "")
     steps = list_steps(
-        plan, models, folds, device=device, final=final, permute=bool(cells), keep=keep
+        plan, models, folds, device=device, final=final, permute=bool(blocks), keep=keep
     )
     seconds = {step: step_s(step, encoded.examples, plan.train) for step in steps}
     say_cost(seconds, device, plan.resources.n_procs)
@@ -123,7 +131,7 @@ def fit_models(
         f"{re.sub('[^0-9A-Za-z]+', '_', title)}_{plan.label}",
         {step: encoded.examples_file_of(step.fold) for step in steps},
         sorted(steps, key=lambda step: -seconds[step]),
-        cells=cells,
+        blocks=blocks,
         memory_gb={step: step_gb(step, encoded.examples) for step in steps},
         device=device,
         crash_dir=crash_dir,
@@ -142,8 +150,12 @@ def fit_models(
     if not any(each.model == models[0] for each in predictions):
         raise_failure(nodes.failures[0], f"{models[0]} could not be fitted on any fold")
     fitted = Counter(each.model for each in predictions)
-    permuted, untested = _permuted(
-        steps, ended, [name for name in models if fitted[name] == len(folds)]
+    permuted, exchanged, untested = _permuted(
+        steps,
+        ended,
+        [name for name in models if fitted[name] == len(folds)],
+        folds,
+        lambda n: exchanged_rows(blocks, n, plan.random_seed),
     )
     return Fits(
         models=tuple(models),
@@ -151,6 +163,7 @@ def fit_models(
         trainings=tuple(trainings),
         published=tuple(_published(steps, ended)),
         permuted=permuted,
+        exchanged=exchanged,
         untested={
             name: refused or untested.get(name, _BROKEN) for name in models if name not in permuted
         },
@@ -160,10 +173,8 @@ def fit_models(
     )
 
 
-def exchangeable(
-    plan: GroupPlan, examples: Examples, folds: Sequence[Fold]
-) -> tuple[tuple[str, ...], str]:
-    """Name those who may exchange outcomes (`shuffle_cells`); or nobody, and why.
+def exchangeable(plan: GroupPlan, examples: Examples, folds: Sequence[Fold]) -> tuple[Blocks, str]:
+    """Name those who may exchange outcomes (`exchange_blocks`); or nobody, and why.
 
     Raises
     ------
@@ -172,9 +183,9 @@ def exchangeable(
     """
     if plan.protocol.permutations == "0":
         return (), _NOT_ASKED
-    cells, error = shuffled_cells(examples, folds, plan.random_seed)
+    blocks, error = blocks_of(examples, folds, plan.random_seed)
     if error is None:
-        return cells, ""
+        return blocks, ""
     # Who asked for nothing is not kept from the figures that need no shuffle.
     if plan.protocol.permutations != "auto":
         raise error
@@ -182,10 +193,10 @@ def exchangeable(
     return (), str(error)
 
 
-def shuffled_cells(
+def blocks_of(
     examples: Examples, folds: Sequence[Fold], seed: int
-) -> tuple[tuple[str, ...], InputError | None]:
-    """Name those who may exchange outcomes (`shuffle_cells`); or nobody, and what speaks against.
+) -> tuple[Blocks, InputError | None]:
+    """Name those who may exchange outcomes (`exchange_blocks`); or nobody, and what speaks against.
 
     Parameters
     ----------
@@ -194,12 +205,12 @@ def shuffled_cells(
     seed
         Of the run.
     """
-    cells = shuffle_cells(examples, folds)
+    blocks = exchange_blocks(examples, folds)
     try:
-        permuted_labels(examples.y, cells, 1, seed)
+        permuted_labels(examples.y, blocks, 1, seed)
     except InputError as error:
         return (), error
-    return cells, None
+    return blocks, None
 
 
 def _of_kind(kind: str, steps: Sequence[Step]) -> list[Step]:
@@ -219,11 +230,20 @@ def _trainings(steps: Sequence[Step], ended: Mapping[Step, Path]) -> list[FoldPr
 
 
 def _permuted(
-    steps: Sequence[Step], ended: Mapping[Step, Path], fitted: Sequence[str]
-) -> tuple[dict[str, Floats], dict[str, str]]:
-    """Read the shuffles of models that were fitted on every fold; or say why there are none."""
+    steps: Sequence[Step],
+    ended: Mapping[Step, Path],
+    fitted: Sequence[str],
+    folds: Sequence[Fold],
+    rows: Callable[[int], Ints],
+) -> tuple[dict[str, Floats], dict[str, Floats], dict[str, str]]:
+    """Read the shuffles of models that were fitted on every fold; or say why there are none.
+
+    Returns their headline AUROCs, the scores of exchanged brains, and by model why not.
+    """
     shuffles = _of_kind(SHUFFLES, steps)
-    permuted, untested = {}, {}
+    permuted: dict[str, Floats] = {}
+    exchanged: dict[str, Floats] = {}
+    untested = {}
     for name in fitted:
         own = [step for step in shuffles if name in step.models]
         lost = [step for step in own if step not in ended]
@@ -232,17 +252,21 @@ def _permuted(
         elif not own:
             untested[name] = _NOT_ASKED
         else:
-            permuted[name] = headline(_aurocs(own, ended, name))
-    return permuted, untested
+            permuted[name] = headline(np.array(_of_folds("aurocs", own, ended, name, folds)))
+            outputs = _of_folds("outputs", own, ended, name, folds)
+            exchanged[name] = carry_back(outputs, folds, rows(len(outputs[0])))
+    return permuted, exchanged, untested
 
 
-def _aurocs(steps: Sequence[Step], ended: Mapping[Step, Path], name: str) -> Floats:
-    """Join the steps of one model, -> (fold, permutation)."""
+def _of_folds(
+    what: str, steps: Sequence[Step], ended: Mapping[Step, Path], name: str, folds: Sequence[Fold]
+) -> list[Floats]:
+    """Join the steps of one model, by fold (permutation, …)."""
     by_fold: dict[tuple[int, int], list[Floats]] = defaultdict(list)
     for step in sorted(steps, key=lambda step: step.first):
-        arrays, _ = load_arrays(ended[step] / "aurocs.npz")
-        by_fold[_place(step)].append(arrays["aurocs"][step.models.index(name)])
-    return np.array([np.concatenate(each) for each in by_fold.values()])
+        arrays, _ = load_arrays(ended[step] / "shuffles.npz")
+        by_fold[_place(step)].append(arrays[what][step.models.index(name)])
+    return [np.concatenate(by_fold[fold.repeat, fold.fold]) for fold in folds]
 
 
 def _published(

@@ -49,7 +49,11 @@ from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.networks import NETWORKS
 from fmmtc_bidsapp.learning.optimism import publish_together
-from fmmtc_bidsapp.learning.permute import permuted_aurocs, permuted_labels
+from fmmtc_bidsapp.learning.permute import (
+    aurocs_of_shuffles,
+    permuted_labels,
+    permuted_outputs,
+)
 from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.device import make_deterministic, resolve_device, resolve_precision
 from fmmtc_bidsapp.model.encoder import build_encoder, weights_digest
@@ -334,13 +338,13 @@ def _folder(path: Path) -> Path:
 
 
 class _ShuffleInput(_FoldInput):
-    cells = traits.Str(mandatory=True, desc="by person, who may exchange the outcome, as JSON")
+    blocks = traits.Str(mandatory=True, desc="who may exchange the outcome with whom, as JSON")
     first = traits.Int(mandatory=True, desc="number of the first shuffle")
     shuffles = traits.Int(mandatory=True)
 
 
 class _ShuffleOutput(TraitedSpec):
-    aurocs = File(exists=True, desc="(model, shuffle)")
+    shuffles = File(exists=True, desc="(model, shuffle) AUROCs, (model, shuffle, person) outputs")
 
 
 class Shuffle(SimpleInterface):
@@ -352,25 +356,28 @@ class Shuffle(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         setup, evaluation = _training(self.inputs)
         examples = load_examples(self.inputs.examples)
-        aurocs = permuted_aurocs(
+        fold, labels = _fold(self.inputs.fold), _shuffled(self.inputs, examples)
+        outputs = permuted_outputs(
             self.inputs.models,
             examples,
-            _fold(self.inputs.fold),
-            _shuffled(self.inputs, examples),
+            fold,
+            labels,
             setup,
             evaluation,
             seed=self.inputs.seed,
         )
-        self._results["aurocs"] = save_arrays(
-            Path(runtime.cwd) / "aurocs.npz", {"aurocs": aurocs}, {"models": self.inputs.models}
+        self._results["shuffles"] = save_arrays(
+            Path(runtime.cwd) / "shuffles.npz",
+            {"aurocs": aurocs_of_shuffles(outputs, fold, labels), "outputs": outputs},
+            {"models": self.inputs.models},
         )
         return runtime
 
 
 def _shuffled(inputs: Any, examples: Examples) -> Ints:
     """(shuffle, person) the node's own outcomes, of all there are."""
-    cells = json.loads(inputs.cells)
-    return permuted_labels(examples.y, cells, inputs.first + inputs.shuffles, inputs.seed)[
+    blocks = json.loads(inputs.blocks)
+    return permuted_labels(examples.y, blocks, inputs.first + inputs.shuffles, inputs.seed)[
         inputs.first :
     ]
 

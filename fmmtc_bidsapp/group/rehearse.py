@@ -18,6 +18,7 @@ from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
 from fmmtc_bidsapp.bidsio.writable import refuse_unwritable
 from fmmtc_bidsapp.engine import duration
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.group.acquisition import acquisition_columns
 from fmmtc_bidsapp.group.apply import admit_new
 from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice, needs_of_cohort
 from fmmtc_bidsapp.group.compare import across_arms, asked_to_compare, compared_models, lines
@@ -35,7 +36,7 @@ from fmmtc_bidsapp.group.cost import (
 )
 from fmmtc_bidsapp.group.encoding import all_known, stratum
 from fmmtc_bidsapp.group.explain import models_to_keep
-from fmmtc_bidsapp.group.fit import exchangeable, shuffled_cells
+from fmmtc_bidsapp.group.fit import blocks_of, exchangeable
 from fmmtc_bidsapp.group.person import MatrixRun, merge_matrices
 from fmmtc_bidsapp.group.start import announce, check_prepared, require_quality
 from fmmtc_bidsapp.group.steps import Kept, Step, list_explain_steps, list_steps
@@ -125,14 +126,14 @@ def _steps(
     final: bool,
 ) -> list[Step]:
     plan, device = admitted.plan, admitted.device
-    cells, _ = exchangeable(plan, examples, folds)
+    blocks, _ = exchangeable(plan, examples, folds)
     keep = models_to_keep(plan, models)
     steps = list_steps(
-        plan, models, folds, device=device, final=final, permute=bool(cells), keep=keep
+        plan, models, folds, device=device, final=final, permute=bool(blocks), keep=keep
     )
     for is_network, kind in ((True, "networks"), (False, "models without epochs")):
         if any(step.is_network == is_network for step in steps):
-            n = plan.protocol.n_permutations(is_network=is_network, device=device) if cells else 0
+            n = plan.protocol.n_permutations(is_network=is_network, device=device) if blocks else 0
             print(f"Shuffled outcomes for {kind}: {n or 'none'}")
     return steps
 
@@ -198,6 +199,8 @@ def _as_if_encoded(
         [person.covariates for person in people], cohort.covariate_names, levels, cohort.meanings
     )
 
+    acquisition, acquisition_names = acquisition_columns(people)
+
     def blank(need: str, *shape: int) -> Any:
         is_there = need in there
         return np.broadcast_to(np.float32(np.nan), (len(people), *shape)) if is_there else None
@@ -212,6 +215,8 @@ def _as_if_encoded(
         covariates=covariates.values if covariates.names else None,
         covariate_names=covariates.names,
         mean_fd_mm=blank("motion"),
+        acquisition=acquisition,
+        acquisition_names=acquisition_names,
         groups=all_known([person.group for person in people]),
         arms=all_known([person.arm for person in people]),
         cls_random=blank("random encoder", 1),
@@ -346,8 +351,8 @@ def _say_explaining(
         for fold in folds
         if fold.repeat == folds[0].repeat
     ]
-    cells, _ = shuffled_cells(examples, folds, plan.random_seed)
-    steps = list_explain_steps(plan, kept, device=device, null_maps=bool(cells))
+    blocks, _ = blocks_of(examples, folds, plan.random_seed)
+    steps = list_explain_steps(plan, kept, device=device, null_maps=bool(blocks))
     if not steps:
         return
     print("After that, of those of these models that show evidence of prediction:")

@@ -33,6 +33,7 @@ from fmmtc_bidsapp.records import (
     MapRow,
     MetricRow,
     ModalityShare,
+    PermutationTest,
     Person,
 )
 
@@ -194,14 +195,42 @@ def told_of(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "Verdict": evaluation.verdict,
         "Verdicts": {each.model: each.verdict for each in evaluation.tests},
+        "Steps": {each.model: _steps(each) for each in evaluation.tests if each.added},
         "Permutations": {each.model: each.n_permutations for each in evaluation.tests},
         "ExpectedHalfWidth": evaluation.expected_half_width,
         "Selection": evaluation.selection,
         "Duplicates": [
-            {"First": each.first, "Second": each.second, "Correlation": each.correlation}
+            {
+                "First": each.first,
+                "Second": each.second,
+                "Correlation": each.correlation,
+                "SameScan": each.same_scan,
+            }
             for each in evaluation.duplicates
         ],
     }
+
+
+def _steps(test: PermutationTest) -> list[dict[str, Any]]:
+    """Tell the steps beyond the first, with what the brain was held against."""
+    return [
+        {
+            "Step": each.step,
+            "Reached": each.reached,
+            "Reason": each.reason,
+            "HeldAgainst": list(each.reference),
+            "ReferenceAUROC": _number(each.auroc_reference),
+            "AUROC": _number(each.auroc_both),
+            "Gain": _number(each.gain),
+            "P": _number(each.p),
+            "PAdjusted": _number(each.p_adjusted),
+        }
+        for each in test.added
+    ]
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, list[Any]]:
@@ -210,7 +239,7 @@ def _metrics(evaluation: Evaluation) -> dict[str, list[Any]]:
     optimism = {(each.model, each.metric): each for each in evaluation.optimism}
     columns = _table(evaluation.metrics, MetricRow)
     keys = [(row.model, row.metric) for row in evaluation.metrics]
-    for name in ("n_permutations", "p", "p_adjusted", "verdict"):
+    for name in ("n_people", "n_folds", "n_permutations", "p", "p_adjusted", "verdict"):
         columns[name] = [getattr(tests.get(key), name, None) for key in keys]
     for name, field in (("last_epoch", "last_epoch"), ("best_on_test", "best_on_test")):
         columns[name] = [getattr(optimism.get(key), field, None) for key in keys]

@@ -25,6 +25,7 @@ from fmmtc_bidsapp.group.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.scaling import encode_folds
 from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
 from fmmtc_bidsapp.learning.experiments import rehearse_adjustment, rehearse_splits
+from fmmtc_bidsapp.learning.leaks import telling_acquisition
 from fmmtc_bidsapp.learning.models import (
     MODELS,
     baselines,
@@ -81,6 +82,8 @@ class Study:
     crash_dir: Path
     notice: str
     """What a reader must know of the encoder; empty where there is nothing to say."""
+    warnings: tuple[str, ...] = ()
+    """What about the scans goes with the outcome."""
 
 
 def admit(plan: GroupPlan, asked: Sequence[str]) -> Admitted:
@@ -146,6 +149,7 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
     warn_of_selection(plan, asked)
     encoded = encode(plan, cohort, encoder.without_scale, crash_dir)
     _warn_of_duplicates(encoded)
+    warnings = _warn_of_acquisition(encoded.examples)
     if len(encoded.people) < len(cohort.people):
         _rehearse(plan, encoded.people)
     examples, train = encoded.examples, plan.train
@@ -161,6 +165,7 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
         tuple(folds),
         crash_dir,
         admitted.notice,
+        warnings,
     )
 
 
@@ -208,14 +213,28 @@ def warn_of_selection(plan: GroupPlan, asked: Sequence[str]) -> None:
 
 def _warn_of_duplicates(encoded: Encoded) -> None:
     """Tell scans that are there twice, and refuse a cohort of nothing else."""
-    line = duplicates_line(
-        encoded.duplicates,
-        "have the same scan for all one can tell",
-        "That is an answer given away where one is trained on and the other tested.",
-    )
-    if line:
-        print(f"WARNING: {line}")
+    so = "They are kept together in every fold and shuffle. Leave one out if it is one person."
+    kinds = {
+        True: "have the same scan for all one can tell",
+        False: "are far more alike than all other pairs, as two scans of one person are",
+    }
+    for same_scan, what in kinds.items():
+        own = [each for each in encoded.duplicates if each.same_scan == same_scan]
+        line = duplicates_line(own, what, so)
+        if line:
+            print(f"WARNING: {line}")
     refuse_twins(encoded.examples.keys, encoded.duplicates)
+
+
+def _warn_of_acquisition(examples: Examples) -> tuple[str, ...]:
+    """Warn of scans that differ as the outcome does, before anything is fitted."""
+    told = tuple(f"{each.name} {each.reason}" for each in telling_acquisition(examples))
+    for each in told:
+        print(
+            f"WARNING: what the scans were like goes with the outcome: {each}. A model may read "
+            "that and nothing of the brain; see the step 'beyond motion and acquisition'."
+        )
+    return told
 
 
 def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:

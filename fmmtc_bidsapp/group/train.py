@@ -29,7 +29,6 @@ from fmmtc_bidsapp.learning.judge import DomainFits, judge, model_titles
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, expand_models
 from fmmtc_bidsapp.learning.outcomes import prediction_rows
 from fmmtc_bidsapp.learning.paper import PaperRow
-from fmmtc_bidsapp.learning.permute import missing_bar
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 
@@ -76,7 +75,7 @@ def train(plan: GroupPlan, answer_first: Callable[[], None]) -> list[Outcome]:
     )
     evaluation = judge_study(study, fits)
     files = GroupFiles(plan.output_dir, plan.label)
-    about = about_study(study, fits)
+    about = about_study(study, fits, evaluation)
     write_study(files, study, fits, evaluation, about)
     if fits.final:
         keep_bundle(files, study, fits, evaluation, about)
@@ -117,6 +116,9 @@ def judge_study(
         main=fits.models[0],
         seed=plan.random_seed,
         permuted=fits.permuted,
+        exchanged=fits.exchanged,
+        folds=study.folds,
+        untested=fits.untested,
         published=fits.published,
         trainings=fits.trainings,
         selection=plan.protocol.selection,
@@ -126,12 +128,11 @@ def judge_study(
     )
 
 
-def about_study(study: Study, fits: Fits) -> dict[str, Any]:
+def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, Any]:
     """Say what the run was: the sidecar of its predictions and metrics."""
     plan, cohort, encoded = study.plan, study.cohort, study.encoded
     own = [each for each in fits.predictions if each.model == fits.models[0]]
     y = encoded.examples.y
-    lost = missing_bar(fits.predictions, encoded.examples)
     options = (plan.cohort, plan.model, plan.train, plan.evaluation, plan.protocol)
     return {
         "Analysis": plan.analysis,
@@ -166,7 +167,11 @@ def about_study(study: Study, fits: Fits) -> dict[str, Any]:
         "Precision": training_precision(plan.train.precision, study.device),
         "MainModel": fits.models[0],
         "ModelNames": model_titles(),
-        "NotTested": dict.fromkeys(fits.models, lost) if lost else dict(fits.untested),
+        "NotTested": {each.model: each.not_tested for each in evaluation.tests if each.not_tested},
+        "People": {each.model: each.n_people for each in evaluation.tests},
+        "FoldsFitted": {each.model: each.n_folds for each in evaluation.tests},
+        "FoldsPlanned": len(study.folds),
+        "AcquisitionWarnings": list(study.warnings),
         "Seeds": plan.train.seeds,
         "Options": {name: value for each in options for name, value in asdict(each).items()},
     }

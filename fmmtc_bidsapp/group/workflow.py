@@ -41,7 +41,7 @@ from fmmtc_bidsapp.group.steps import (
 from fmmtc_bidsapp.group.telling_nodes import Citation, Quality, Report, Sheets
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Fold, Person, SeriesFile
+from fmmtc_bidsapp.records import Blocks, Fold, Person, SeriesFile
 
 __all__ = [
     "ENCODE_GB",
@@ -167,7 +167,7 @@ def fit_workflow(
     examples: Mapping[Step, Path],
     steps: Sequence[Step],
     *,
-    cells: Sequence[str],
+    blocks: Blocks,
     memory_gb: Mapping[Step, float],
     device: str,
     crash_dir: Path,
@@ -184,8 +184,8 @@ def fit_workflow(
         By step, what `save_examples` wrote of the cohort, or `save_examples_of_fold` of its fold.
     steps
         What is fitted, the longest first, so that none runs alone at the end.
-    cells
-        (person,) who may exchange the outcome with whom (`shuffle_cells`).
+    blocks
+        Who may exchange the outcome with whom (`exchange_blocks`).
     memory_gb
         Of each step.
     device
@@ -200,7 +200,7 @@ def fit_workflow(
         shared = _shared(plan, own, digests[own], device_name) | {
             "train_options": _json(_own_training(plan, step)),
         }
-        interface = _INTERFACES[step.kind](step, cells, shared)
+        interface = _INTERFACES[step.kind](step, blocks, shared)
         workflow.add_nodes([_node(interface, step.name, plan, memory_gb[step])])
     return workflow
 
@@ -233,33 +233,33 @@ def _json(options: TrainOptions | EvaluationOptions | ExplainOptions) -> str:
     return json.dumps(asdict(options), sort_keys=True)
 
 
-def _fit(step: Step, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+def _fit(step: Step, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
     kept = {"keep": list(step.keep)} if step.keep else {}
     return FitFold(
         models=list(step.models), fold=_rows(step.fold), training=step.training, **kept, **shared
     )
 
 
-def _shuffle(step: Step, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+def _shuffle(step: Step, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
     return Shuffle(
         models=list(step.models),
         fold=_rows(step.fold),
-        cells=json.dumps(list(cells)),
+        blocks=json.dumps(list(blocks)),
         first=step.first,
         shuffles=step.shuffles,
         **shared,
     )
 
 
-def _published(step: Step, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+def _published(step: Step, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
     return FitPublished(models=list(step.models), fold=_rows(step.fold), **shared)
 
 
-def _final(step: Step, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+def _final(step: Step, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
     return FitFinal(models=list(step.models), training=step.training, **shared)
 
 
-_INTERFACES: Mapping[str, Callable[[Step, Sequence[str], Mapping[str, Any]], Any]] = {
+_INTERFACES: Mapping[str, Callable[[Step, Blocks, Mapping[str, Any]], Any]] = {
     FIT: _fit,
     SHUFFLES: _shuffle,
     PUBLISHED: _published,
@@ -272,7 +272,7 @@ def explain_workflow(
     examples: Mapping[ExplainStep, Path],
     steps: Sequence[ExplainStep],
     *,
-    cells: Sequence[str],
+    blocks: Blocks,
     memory_gb: Mapping[ExplainStep, float],
     device: str,
     crash_dir: Path,
@@ -287,7 +287,7 @@ def explain_workflow(
         Of each step, what was written of the cohort.
     steps
         What is explained, the longest first.
-    cells
+    blocks
         (person,) who may exchange the outcome with whom, as in `fit_workflow`.
     memory_gb
         Of each step.
@@ -306,7 +306,7 @@ def explain_workflow(
             "fold": _rows(step.kept.fold),
             "explain_options": _json(_own_explaining(plan.explain, step)),
         }
-        interface = _EXPLAINING[step.kind](step, cells, shared)
+        interface = _EXPLAINING[step.kind](step, blocks, shared)
         workflow.add_nodes([_node(interface, step.name, plan, memory_gb[step])])
     return workflow
 
@@ -321,27 +321,27 @@ def _own_explaining(options: ExplainOptions, step: ExplainStep) -> ExplainOption
     return replace(plain, explain_baseline=options.explain_baseline, smoothgrad=options.smoothgrad)
 
 
-def _explain(step: ExplainStep, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+def _explain(step: ExplainStep, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
     tensors, description = fitted_paths(step.kept.folder)
     return Explain(tensors=str(tensors), description=str(description), **shared)
 
 
-def _null_maps(step: ExplainStep, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+def _null_maps(step: ExplainStep, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
     _, told = fitted_files(step.kept.folder)
     return NullMaps(
         epoch=told["epoch"],
-        cells=json.dumps(list(cells)),
+        blocks=json.dumps(list(blocks)),
         first=step.first,
         shuffles=step.maps,
         **shared,
     )
 
 
-def _rollout(step: ExplainStep, cells: Sequence[str], shared: Mapping[str, Any]) -> Any:
+def _rollout(step: ExplainStep, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
     return Rollout(**shared)
 
 
-_EXPLAINING: Mapping[str, Callable[[ExplainStep, Sequence[str], Mapping[str, Any]], Any]] = {
+_EXPLAINING: Mapping[str, Callable[[ExplainStep, Blocks, Mapping[str, Any]], Any]] = {
     EXPLAIN: _explain,
     NULL_MAPS: _null_maps,
     ROLLOUT: _rollout,

@@ -35,7 +35,7 @@ _OF_FEATURES = (
     "and is mapped back through the encoder"
 )
 _NO_MAP: Mapping[str, str] = {
-    **dict.fromkeys(("dummy", "covariates", "motion"), _NOTHING),
+    **dict.fromkeys(("dummy", "covariates", "motion", "acquisition"), _NOTHING),
     **{
         f"{head}-{features}": _NO_GRADIENT
         for head in ("knn", "xgboost")

@@ -100,7 +100,8 @@ class FeatureSet:
 
     title: str
     needs: str
-    """What the cohort must have: ``series``, ``fc``, ``encoder``, ``covariates``, ``motion``."""
+    """What the cohort must have: ``series``, ``fc``, ``encoder``, ``covariates``, ``motion``,
+    ``acquisition``."""
     read: Callable[[Examples, Arrays], Floats]
     """(people, what was learnt) -> (person, column), NaN where missing"""
     learn: Callable[[Examples, Ints], Arrays] = lambda examples, rows: {}
@@ -134,6 +135,10 @@ def _motion(people: Examples, learnt: Arrays) -> Floats:
     return np.asarray(people.mean_fd_mm, dtype=np.float64)[:, None]
 
 
+def _acquisition(people: Examples, learnt: Arrays) -> Floats:
+    return np.asarray(people.acquisition, dtype=np.float64)
+
+
 FEATURES: Mapping[str, FeatureSet] = {
     "ts": FeatureSet("series", "series", _series),
     "fc": FeatureSet("FC", "fc", _edges),
@@ -143,5 +148,6 @@ FEATURES: Mapping[str, FeatureSet] = {
     "tangent": FeatureSet("tangent space of FC", "fc", tangent_edges, fit_reference),
     "covariates": FeatureSet("covariates", "covariates", _covariates),
     "motion": FeatureSet("mean FD", "motion", _motion),
+    "acquisition": FeatureSet("acquisition", "acquisition", _acquisition),
 }
 """What a row of numbers can be made of, by name."""

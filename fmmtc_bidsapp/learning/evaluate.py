@@ -24,9 +24,9 @@ from fmmtc_bidsapp.learning.metrics import (
     calibration_errors_if_calibrated,
     probability_bins,
 )
-from fmmtc_bidsapp.learning.models import YARDSTICKS
 from fmmtc_bidsapp.learning.outcomes import before_calibration, fold_values, pool
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
+from fmmtc_bidsapp.learning.verdicts import verdict_sentence
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
     CalibrationBin,
@@ -38,7 +38,7 @@ from fmmtc_bidsapp.records import (
     PermutationTest,
 )
 
-__all__ = ["evaluate", "metric_rows", "verdict_sentence"]
+__all__ = ["evaluate", "metric_rows"]
 
 _SAME = 1e-12
 """Errors of the same outcomes, summed in another order."""
@@ -238,47 +238,3 @@ def _bins(model: str, stage: str, scored: Scored, repeats: int) -> list[Calibrat
             )
         )
     return points
-
-
-def verdict_sentence(
-    tests: Sequence[PermutationTest], y: Ints, half_width: float, reason: str = ""
-) -> str:
-    """Say in one sentence, and the width to expect in another, whether anything predicts.
-
-    Parameters
-    ----------
-    tests : sequence of PermutationTest
-        Of all models, tested or not; of the yardsticks nothing is said.
-    y : array of int
-        (person,) outcomes of the cohort.
-    half_width : float
-        Of `fmmtc_bidsapp.learning.intervals.auroc_half_width`.
-    reason : str
-        Why no model was tested, where that is not for want of a permutation run.
-    """
-    width = (
-        f"With {int((y == 1).sum())} positive and {int((y == 0).sum())} negative outcomes, an "
-        f"AUROC of 0.5 would be measured with a 95 % interval of about ± {half_width:.2f}."
-    )
-    models = [each for each in tests if each.model not in YARDSTICKS]
-    tested = [each for each in models if each.n_permutations]
-    if not tested:
-        return (
-            f"not tested: {reason or 'no permutation run was made'}, so these figures do not say "
-            f"whether any model predicts better than chance. {width}"
-        )
-    found = [each for each in tested if each.verdict == "evidence of prediction"]
-    best = min(found or tested, key=lambda each: each.p_adjusted)
-    named = [
-        f"{each.model} (AUROC {each.auroc:.2f}, adjusted p = {each.p_adjusted:.3f})"
-        for each in found or [best]
-    ]
-    untested = [each.model for each in models if not each.n_permutations]
-    left_out = f" Not tested: {', '.join(untested)}." if untested else ""
-    if found:
-        return f"evidence of prediction: {', '.join(named)}.{left_out} {width}"
-    how_many = "the one tested model" if len(tested) == 1 else f"{len(tested)} tested models"
-    return (
-        f"no evidence of prediction in {how_many}; the smallest adjusted p is "
-        f"that of {named[0]}.{left_out} {width}"
-    )

@@ -7,16 +7,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fmmtc_bidsapp.learning.added_value import brain_scores
 from fmmtc_bidsapp.learning.arms import judge_arms
 from fmmtc_bidsapp.learning.chance import RANDOM, random_rows
-from fmmtc_bidsapp.learning.evaluate import evaluate, verdict_sentence
+from fmmtc_bidsapp.learning.evaluate import evaluate
 from fmmtc_bidsapp.learning.intervals import Draws, draw_people
 from fmmtc_bidsapp.learning.lines import comparison_rows, domain_lines, plain_lines
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH, optimism_rows
 from fmmtc_bidsapp.learning.paper import TABLE_4, Domain, PaperRow
-from fmmtc_bidsapp.learning.permute import judge_permutations, missing_bar
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
+from fmmtc_bidsapp.learning.verdicts import (
+    added_values,
+    judge_permutations,
+    verdict_sentence,
+    with_people,
+)
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
     ArmDifference,
@@ -30,6 +36,7 @@ from fmmtc_bidsapp.records import (
     FoldPredictions,
     Ints,
     OptimismRow,
+    PermutationTest,
 )
 
 __all__ = ["DomainFits", "judge", "model_titles"]
@@ -55,6 +62,9 @@ def judge(
     main: str,
     seed: int,
     permuted: Mapping[str, Floats] | None = None,
+    exchanged: Mapping[str, Floats] | None = None,
+    folds: Sequence[Fold] = (),
+    untested: Mapping[str, str] | None = None,
     published: Sequence[Mapping[str, FoldPredictions]] = (),
     trainings: Sequence[FoldPredictions] = (),
     selection: str = "nested",
@@ -78,8 +88,15 @@ def judge(
         Seed of the run.
     permuted : mapping of str to array, optional
         (permutation,) headline AUROC of the tested models on shuffled outcomes
-        (`fmmtc_bidsapp.learning.permute.judge_permutations`); without it nothing is tested, nor
-        where covariates were given and are not judged on every fold.
+        (`fmmtc_bidsapp.learning.verdicts.judge_permutations`); without it nothing is tested.
+    exchanged : mapping of str to array, optional
+        (permutation, person) scores of exchanged brains of these models
+        (`fmmtc_bidsapp.learning.added_value.carry_back`); without it no step beyond the first is.
+    folds : sequence of Fold
+        All that were to be fitted; a model that lacks one is not tested. Without them those of
+        `predictions`.
+    untested : mapping of str to str, optional
+        By model that has no shuffles, why.
     published : sequence of mapping of str to FoldPredictions
         Of `fmmtc_bidsapp.learning.optimism.fit_published`, one a network and fold.
     trainings : sequence of FoldPredictions
@@ -102,8 +119,8 @@ def judge(
     guesses = random_rows(_folds(predictions), y, seed)
     judged = evaluate(predictions, y, options, seed)
     observed = {each.model: each.mean for each in judged.metrics if each.metric == "auroc"}
-    lost = missing_bar(predictions, examples)
-    tests = judge_permutations(observed, {} if lost else permuted or {})
+    planned = list(folds) or _folds(predictions)
+    tests = _tests(predictions, examples, planned, observed, permuted, exchanged, untested)
     shown = _shown(selection)
     arms, differences = _arms(predictions, examples, options, seed)
     lines = plain_lines(
@@ -116,7 +133,7 @@ def judge(
     return replace(
         judged,
         tests=tests,
-        verdict=verdict_sentence(tests, y, judged.expected_half_width, lost),
+        verdict=verdict_sentence(tests, y, judged.expected_half_width),
         metrics=(*judged.metrics, *guesses),
         comparison=(
             *comparison_rows(lines, guesses, y, draws),
@@ -127,6 +144,41 @@ def judge(
         selection=selection,
         optimism=_optimism(trainings or predictions, published, selection, examples),
         duplicates=tuple(duplicates),
+    )
+
+
+def _tests(
+    predictions: Sequence[FoldPredictions],
+    examples: Examples,
+    planned: Sequence[Fold],
+    observed: Mapping[str, float],
+    permuted: Mapping[str, Floats] | None,
+    exchanged: Mapping[str, Floats] | None,
+    untested: Mapping[str, str] | None,
+) -> tuple[PermutationTest, ...]:
+    """Test every model that was fitted on every fold; figures of fewer are no verdict on it."""
+    by_model: dict[str, list[FoldPredictions]] = {name: [] for name in observed}
+    for each in predictions:
+        by_model[each.model].append(each)
+    broken = {
+        name: f"it could be fitted on {len(own)} of {len(planned)} folds only"
+        for name, own in by_model.items()
+        if len(own) < len(planned)
+    }
+    scores = {
+        name: np.vstack([brain_scores(by_model[name], len(examples.y)), brains])
+        for name, brains in (exchanged or {}).items()
+        if name in by_model and name not in broken
+    }
+    tests = judge_permutations(
+        observed,
+        permuted or {},
+        added_values(scores, examples, planned),
+        {**(untested or {}), **broken},
+    )
+    return tuple(
+        with_people(each, [own.fold for own in by_model[each.model]], len(planned))
+        for each in tests
     )
 
 

@@ -3,42 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.records import Duplicate, Examples, Floats, Ints, Leak
 
-__all__ = ["find_duplicates", "leaking_covariates", "refuse_leaks"]
+__all__ = [
+    "copies_together",
+    "find_duplicates",
+    "leaking_covariates",
+    "refuse_leaks",
+    "telling_acquisition",
+]
 
 _SAME_SCAN = 0.999
 _TELLING = 0.45 - 1e-9
 """Distance of a covariate's AUROC from 0.5 at which it is taken for the outcome itself; the rest
 is rounding, 0.95 - 0.5 being less than 0.45."""
 _FEWEST_EDGES = 10
+_ENOUGH_EDGES = 100
+"""Shared by two people from which likeness is no chance."""
+_FEWEST_TO_COMPARE = 10
+"""People from which a pair can stand out of a cohort."""
+_LEAST_ALIKE = 0.5
+"""Correlation below which no pair is taken for one person's, however far from the others."""
+_FALSE_ALARMS = 0.0001
+"""Pairs a cohort that would stand out by chance, were similarities normal."""
+_STRONG = 0.2
+"""Distance of an acquisition column's AUROC from 0.5 that is warned of, where it is no chance."""
+_LEVEL = 0.01
 _FEWEST_PEOPLE = 5
 """Of each outcome; fewer are ranked without a mistake by chance."""
 
 
 def find_duplicates(examples: Examples, least: float = _SAME_SCAN) -> tuple[Duplicate, ...]:
-    """Find pairs of people whose connectomes correlate as those of one scan do.
+    """Find pairs of people whose connectomes are as alike as those of one scan, or of one person.
 
-    One scan under two names, in training and in test, is an answer given away. Scans of one
-    person, or of twins, correlate at 0.6 to 0.9.
+    One scan under two names, in training and in test, is an answer given away; so is one person who
+    was scanned twice. Scans of one person correlate at 0.6 to 0.9, as those of strangers do in some
+    cohorts; so such a pair is told by the cohort itself: each is by far the other's most alike.
 
     Parameters
     ----------
     examples : Examples
         The cohort.
     least : float
-        Correlation over the edges that both have from which a pair is reported.
+        Correlation over the edges that both have from which a pair is the same scan.
 
     Returns
     -------
     tuple of Duplicate
-        The closest first. Pairs with fewer than 10 shared edges, or none that vary, are not judged.
+        The closest first. Pairs with fewer than 10 shared edges, or none that vary, are not judged;
+        with fewer than 100 only whether they are the same scan.
     """
     n, total, squares, products = _pairwise_sums(examples.fc)
     covariance = n * products - total * total.T
@@ -46,12 +67,109 @@ def find_duplicates(examples: Examples, least: float = _SAME_SCAN) -> tuple[Dupl
     scale = np.sqrt(np.maximum(variance, 0) * np.maximum(variance.T, 0))
     judged = (n >= _FEWEST_EDGES) & (scale > 1e-9 * n**2)
     correlation = np.divide(covariance, scale, out=np.zeros_like(scale), where=judged)
-    first, second = np.nonzero(np.triu(correlation >= least, k=1))
+    same = judged & (correlation >= least)
+    first, second = np.nonzero(
+        np.triu(same | _standing_out(correlation, n >= _ENOUGH_EDGES, same), k=1)
+    )
     found = [
-        Duplicate(examples.keys[i], examples.keys[j], float(min(correlation[i, j], 1.0)))
+        Duplicate(
+            examples.keys[i],
+            examples.keys[j],
+            float(min(correlation[i, j], 1.0)),
+            same_scan=bool(same[i, j]),
+        )
         for i, j in zip(first, second, strict=True)
     ]
     return tuple(sorted(found, key=lambda each: -each.correlation))
+
+
+def _standing_out(
+    correlation: Floats, judged: NDArray[np.bool_], same: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(person, other) whether a pair is far more alike than all others of the cohort.
+
+    Fisher's z of the correlation is taken without what both people have in common with everyone,
+    and compared with the spread of all pairs; both must be each other's most alike.
+    """
+    people = len(correlation)
+    usable = judged & ~same & ~np.eye(people, dtype=bool)
+    others = usable.sum(axis=1)
+    usable &= (others >= _FEWEST_TO_COMPARE) & (others >= _FEWEST_TO_COMPARE)[:, None]
+    if not (usable & (correlation >= _LEAST_ALIKE)).any():
+        return np.zeros_like(judged)
+    z = np.where(usable, np.arctanh(np.clip(correlation, -_SAME_SCAN, _SAME_SCAN)), np.nan)
+    own = np.array(
+        [
+            np.median(row[~np.isnan(row)]) if known.any() else 0.0
+            for row, known in zip(z, usable, strict=True)
+        ]
+    )
+    beyond = z - own[:, None] - own[None, :]
+    middle = np.nanmedian(beyond)
+    spread = 1.4826 * np.nanmedian(np.abs(beyond - middle))
+    limit = norm.isf(_FALSE_ALARMS / (people * (people - 1) / 2))
+    far = np.where(usable, beyond - middle, -100.0)
+    closest = far == far.max(axis=1, keepdims=True)
+    # The next closest of either must not be nearly as close: some cohorts have long tails.
+    runner_up = np.sort(far, axis=1)[:, -2]
+    clear = far - np.maximum(runner_up[:, None], runner_up[None, :]) > far / 3
+    stands_out: NDArray[np.bool_] = (
+        (far > limit * spread) & (correlation >= _LEAST_ALIKE) & closest & closest.T & clear
+    )
+    return stands_out if spread > 0 else np.zeros_like(judged)
+
+
+def copies_together(examples: Examples, duplicates: Sequence[Duplicate]) -> Examples:
+    """Make one group of people whose scans are copies, and of the groups that they are in.
+
+    Folds and shuffles then keep them together, as the people of a ``--group-by`` group.
+
+    Parameters
+    ----------
+    examples : Examples
+        The cohort.
+    duplicates : sequence of Duplicate
+        Of `find_duplicates`.
+    """
+    if not duplicates:
+        return examples
+    groups = list(examples.groups or examples.keys)
+    row = {key: i for i, key in enumerate(examples.keys)}
+    for each in duplicates:
+        kept, joined = groups[row[each.first]], groups[row[each.second]]
+        groups = [kept if group == joined else group for group in groups]
+    return replace(examples, groups=tuple(groups))
+
+
+def telling_acquisition(examples: Examples) -> tuple[Leak, ...]:
+    """Find what differs between the scans of people as their outcome does.
+
+    Parameters
+    ----------
+    examples : Examples
+        The cohort.
+
+    Returns
+    -------
+    tuple of Leak
+        Columns of the acquisition whose AUROC against the outcome lies 0.2 or more from 0.5, and
+        not by chance: p of 0.01 or less by Mann and Whitney's test, times the number of columns.
+    """
+    if examples.acquisition is None:
+        return ()
+    found, y = [], examples.y
+    for name, column in zip(
+        examples.acquisition_names, np.asarray(examples.acquisition).T, strict=True
+    ):
+        known = ~np.isnan(column) & (y >= 0)
+        positive, negative = column[known & (y == 1)], column[known & (y == 0)]
+        if not len(positive) or not len(negative):
+            continue
+        auroc = float(roc_auc_score(y[known], column[known]))
+        p = float(mannwhitneyu(positive, negative).pvalue) * len(examples.acquisition_names)
+        if abs(auroc - 0.5) >= _STRONG and p <= _LEVEL:
+            found.append(Leak(name, f"has an AUROC of {auroc:.2f} against the outcome"))
+    return tuple(found)
 
 
 def _pairwise_sums(fc: NDArray[np.float32]) -> Floats:

@@ -58,10 +58,10 @@ class Model:
 MAIN_MODEL = "fmmtc"
 """The model that the others stand beside."""
 
-BASELINES = ("dummy", "covariates", "motion", "fc-logistic")
+BASELINES = ("dummy", "covariates", "motion", "acquisition", "fc-logistic")
 """Fitted beside whatever is asked for, where the cohort has what they need."""
 
-YARDSTICKS = frozenset({"dummy", "covariates", "motion"})
+YARDSTICKS = frozenset({"dummy", "covariates", "motion", "acquisition"})
 """Those that know nothing of the brain's activity: models are held against them, and that one of
 them predicts is no evidence for any model."""
 
@@ -115,6 +115,7 @@ MODELS: Mapping[str, Model] = {
     "fc-logistic-edges": _on_columns("logistic", "fc", "FC logistic (edges)"),
     "covariates": _on_columns("logistic", "covariates", "Covariates only"),
     "motion": _on_columns("logistic", "motion", "Motion only"),
+    "acquisition": _on_columns("logistic", "acquisition", "Acquisition only"),
     "dummy": Model(DummyLearner, "Dummy (prevalence)"),
     **{
         f"{head}-{features}": _on_columns(head, features, f"{name} on {FEATURES[features].title}")
@@ -133,6 +134,7 @@ _HAS: Mapping[str, Callable[[Examples], bool]] = {
     "series": lambda examples: examples.series is not None,
     "covariates": lambda examples: examples.covariates is not None,
     "motion": lambda examples: examples.mean_fd_mm is not None,
+    "acquisition": lambda examples: examples.acquisition is not None,
 }
 _NEEDED = {
     "encoder": "encoded series",
@@ -142,6 +144,7 @@ _NEEDED = {
     "series": "parcel series",
     "covariates": "--covariates",
     "motion": "the mean framewise displacement of every run's sidecar",
+    "acquisition": "scans that differ between people in volumes, repetition time, runs or the like",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,41 +15,39 @@ from fmmtc_bidsapp.learning.experiments import fit_together, refit_seed
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
-from fmmtc_bidsapp.learning.models import MODELS, YARDSTICKS
+from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.seeds import SHUFFLES, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
-from fmmtc_bidsapp.records import (
-    Examples,
-    Floats,
-    Fold,
-    FoldPredictions,
-    Ints,
-    PermutationTest,
-)
+from fmmtc_bidsapp.records import Blocks, Examples, Floats, Fold, Ints
+from fmmtc_bidsapp.verdict import LEVEL
 
 __all__ = [
+    "aurocs_of_shuffles",
+    "exchange_blocks",
+    "exchanged_rows",
     "headline",
-    "judge_permutations",
-    "missing_bar",
+    "p_of",
     "permuted_aurocs",
     "permuted_labels",
-    "shuffle_cells",
+    "permuted_outputs",
 ]
 
-_LEVEL = 0.05
-_BASELINE = "covariates"
 _SAME = 1e-9
 """AUROCs of two ways to add the same numbers up differ by less; of people, by more."""
 
 
-def shuffle_cells(examples: Examples, folds: Sequence[Fold]) -> tuple[str, ...]:
-    """Name for each person those they may exchange the outcome with.
+def exchange_blocks(examples: Examples, folds: Sequence[Fold]) -> Blocks:
+    """List who may exchange outcomes with whom.
 
-    These are the people of the same ``--stratify-by`` stratum and the same ``--group-by`` group
-    who are tested in the same fold of the first repeat. So shuffled outcomes are spread over the
-    folds as evenly as the real ones were when the folds were drawn, and with one repeat the test is
-    exact; were folds kept and outcomes shuffled across them, folds of lopsided outcomes would
-    widen what is taken for chance.
+    These are people of the same ``--stratify-by`` stratum who are tested in the same fold of the
+    first repeat. So shuffled outcomes are spread over the folds as evenly as the real ones were
+    when the folds were drawn, and with one repeat the test is exact; were folds kept and outcomes
+    shuffled across them, folds of lopsided outcomes would widen what is taken for chance.
+
+    Of groups (``--group-by``, copies of a scan) those whose members all have one outcome are
+    exchanged whole, with groups of the same size and strata [1]_, and single people among
+    themselves. In a group of both outcomes its own members exchange them. Which group is of which
+    kind is the same after every exchange, as an exact test needs.
 
     Parameters
     ----------
@@ -60,31 +58,66 @@ def shuffle_cells(examples: Examples, folds: Sequence[Fold]) -> tuple[str, ...]:
 
     Returns
     -------
-    tuple of str
-        (person,)
+    tuple of tuple of tuple of int
+        (block, unit, member) rows; every person is in one unit.
+
+    References
+    ----------
+    .. [1] Winkler et al. (2015), NeuroImage 123, doi:10.1016/j.neuroimage.2015.05.092.
     """
     first = min(each.repeat for each in folds)
-    fold_of = {row: each.fold for each in folds if each.repeat == first for row in each.test}
-    groups = examples.groups or ("",) * len(examples.keys)
-    return tuple(
-        f"{_beside_outcome(stratum)}|{group}|{fold_of[row]}"
-        for row, (stratum, group) in enumerate(zip(examples.strata, groups, strict=True))
-    )
+    fold_of = {int(row): each.fold for each in folds if each.repeat == first for row in each.test}
+    strata = [_beside_outcome(stratum) for stratum in examples.strata]
+    groups = examples.groups or examples.keys
+    families: dict[tuple[str, int], list[int]] = {}
+    for row in sorted(fold_of, key=lambda row: (strata[row], row)):
+        families.setdefault((groups[row], fold_of[row]), []).append(row)
+    blocks: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
+    for (group, fold), rows in families.items():
+        if len({int(examples.y[row]) for row in rows}) == 1:
+            alike = ("whole", *(strata[row] for row in rows), str(fold))
+            blocks.setdefault(alike, []).append(tuple(rows))
+            continue
+        for row in rows:
+            blocks.setdefault(("within", group, strata[row], str(fold)), []).append((row,))
+    return tuple(tuple(sorted(blocks[name])) for name in sorted(blocks))
 
 
-def permuted_labels(y: Ints, cells: Sequence[str], permutations: int, seed: int) -> Ints:
-    """Shuffle outcomes within cells.
+def exchanged_rows(blocks: Blocks, permutations: int, seed: int) -> Ints:
+    """Draw whose outcome each person is given.
+
+    Parameters
+    ----------
+    blocks : sequence of sequence of sequence of int
+        Of `exchange_blocks`.
+    permutations : int
+        How often.
+    seed : int
+        Of the run. The first shuffles of a longer run are those of a shorter one.
+
+    Returns
+    -------
+    array of int
+        (permutation, person) rows of the cohort, each once a permutation.
+    """
+    units = [np.asarray(block, dtype=np.int64) for block in blocks]
+    rng = np.random.default_rng(derive_seed(seed, SHUFFLES))
+    rows = np.tile(np.arange(sum(each.size for each in units)), (permutations, 1))
+    for drawn in rows:
+        for own in units:
+            drawn[own] = own[rng.permutation(len(own))]
+    return rows
+
+
+def permuted_labels(y: Ints, blocks: Blocks, permutations: int, seed: int) -> Ints:
+    """Shuffle outcomes within blocks.
 
     Parameters
     ----------
     y : array of int
         (person,) outcomes.
-    cells : sequence of str
-        (person,) of `shuffle_cells`.
-    permutations : int
-        How often.
-    seed : int
-        Of the run. The first shuffles of a longer run are those of a shorter one.
+    blocks, permutations, seed
+        As in `exchanged_rows`.
 
     Returns
     -------
@@ -96,26 +129,46 @@ def permuted_labels(y: Ints, cells: Sequence[str], permutations: int, seed: int)
     InputError
         When fewer different arrangements exist than a p of 0.05 needs.
     """
-    cell = np.unique(np.asarray(cells), return_inverse=True)[1]
-    members = [np.flatnonzero(cell == each) for each in range(cell.max() + 1)]
     arrangements = sum(
-        math.log(math.comb(len(rows), int(y[rows].sum()))) for rows in members if len(rows)
+        math.log(math.comb(len(block), sum(int(y[unit[0]]) for unit in block))) for block in blocks
     )
-    if permutations and arrangements < math.log(1 / _LEVEL) - _SAME:
+    if permutations and arrangements < math.log(1 / LEVEL) - _SAME:
         raise InputError(
             f"Outcomes can be shuffled within strata, groups and folds in only "
-            f"{round(math.exp(arrangements))} ways, too few for a p of {_LEVEL}. Use fewer "
+            f"{round(math.exp(arrangements))} ways, too few for a p of {LEVEL}. Use fewer "
             "--stratify-by columns, larger --group-by groups, or --permutations 0."
         )
-    rng = np.random.default_rng(derive_seed(seed, SHUFFLES))
-    shuffled = np.tile(y, (permutations, 1))
-    for labels in shuffled:
-        for rows in members:
-            labels[rows] = rng.permutation(labels[rows])
+    shuffled: Ints = y[exchanged_rows(blocks, permutations, seed)]
     return shuffled
 
 
 def permuted_aurocs(
+    names: Sequence[str],
+    examples: Examples,
+    fold: Fold,
+    labels: Ints,
+    setup: Setup,
+    evaluation: EvaluationOptions,
+    *,
+    seed: int,
+) -> Floats:
+    """Run models on one fold once a shuffle of the outcomes, as `permuted_outputs`.
+
+    Returns
+    -------
+    array
+        (model, permutation) AUROC of the test rows; NaN where they have one outcome.
+    """
+    outputs = permuted_outputs(names, examples, fold, labels, setup, evaluation, seed=seed)
+    return aurocs_of_shuffles(outputs, fold, labels)
+
+
+def aurocs_of_shuffles(outputs: Floats, fold: Fold, labels: Ints) -> Floats:
+    """(model, permutation, test person) outputs -> (model, permutation) AUROCs."""
+    return np.array([shuffled_aurocs(each, labels[:, fold.test]) for each in outputs])
+
+
+def permuted_outputs(
     names: Sequence[str],
     examples: Examples,
     fold: Fold,
@@ -147,12 +200,11 @@ def permuted_aurocs(
     Returns
     -------
     array
-        (model, permutation) AUROC of the test rows; NaN where they have one outcome.
+        (model, permutation, test person) outputs before calibration.
     """
     is_network = any(MODELS[name].is_network for name in names)
     run = _whole if is_network else _without_epochs
-    logits = run(names, examples, fold, labels, setup, evaluation, seed)
-    return np.array([shuffled_aurocs(each, labels[:, fold.test]) for each in logits])
+    return run(names, examples, fold, labels, setup, evaluation, seed)
 
 
 def _whole(
@@ -212,82 +264,8 @@ def headline(aurocs: Floats) -> Floats:
     return mean
 
 
-def missing_bar(predictions: Sequence[FoldPredictions], examples: Examples) -> str:
-    """Say why no model can be tested, where covariates were given and are not judged on every fold.
-
-    Evidence needs more than they say, and that is then not known.
-
-    Parameters
-    ----------
-    predictions : sequence of FoldPredictions
-        Every fold of every model that could be fitted.
-    examples : Examples
-        The cohort.
-
-    Returns
-    -------
-    str
-        Empty where nothing is missing.
-    """
-    places = {(each.fold.repeat, each.fold.fold) for each in predictions}
-    n_known = sum(each.model == _BASELINE for each in predictions)
-    if examples.covariates is None or n_known == len(places):
-        return ""
-    return (
-        f"the covariates alone were fitted on {n_known} of {len(places)} folds, so what a model "
-        "must exceed is not known"
-    )
-
-
-def judge_permutations(
-    observed: Mapping[str, float], permuted: Mapping[str, Floats]
-) -> tuple[PermutationTest, ...]:
-    """Say of every model whether there is evidence that it predicts.
-
-    Parameters
-    ----------
-    observed : mapping of str to float
-        The headline AUROC of every model; who has none (NaN) is not tested.
-    permuted : mapping of str to array
-        (permutation,) headline AUROC of every tested model on the shuffles of `permuted_labels`,
-        from the first on; models may have different numbers of them. A shuffle without a value
-        counts as one that does as well.
-
-    Returns
-    -------
-    tuple of PermutationTest
-        In the order of `observed`. The adjusted p compares with the best of all tested models
-        [1]_, over the shuffles that all of them were run on, and is never below the p itself.
-        Evidence needs an adjusted p of 0.05 or less and an AUROC above 0.5 and above that of the
-        covariates alone, where there are any. What models are held against
-        (`fmmtc_bidsapp.learning.models.YARDSTICKS`) has a p, and is no evidence itself.
-
-    References
-    ----------
-    .. [1] Westfall & Young (1993), Resampling-based multiple testing, Wiley.
-    """
-    tested = [
-        name for name in observed if len(permuted.get(name, ())) and not np.isnan(observed[name])
-    ]
-    common = min((len(permuted[name]) for name in tested), default=0)
-    best = np.max([permuted[name][:common] for name in tested], axis=0) if tested else np.zeros(0)
-    bar = np.fmax(0.5, observed.get(_BASELINE, 0.5))
-    tests = []
-    for name, auroc in observed.items():
-        if name not in tested:
-            nan = float("nan")
-            tests.append(PermutationTest(name, auroc, 0, nan, nan, "not tested"))
-            continue
-        own = permuted[name]
-        p = _p(auroc, own)
-        adjusted = max(p, _p(auroc, best))
-        found = adjusted <= _LEVEL and auroc > bar and name not in YARDSTICKS
-        verdict = "evidence of prediction" if found else "no evidence of prediction"
-        tests.append(PermutationTest(name, auroc, len(own), p, adjusted, verdict))
-    return tuple(tests)
-
-
-def _p(observed: float, permuted: Floats) -> float:
+def p_of(observed: float, permuted: Floats) -> float:
+    """(b + 1) / (m + 1); a shuffle without a value counts as one that does as well."""
     # What has no value is not below anything.
     below = (permuted < observed - _SAME).sum()
     return float((1 + len(permuted) - below) / (1 + len(permuted)))

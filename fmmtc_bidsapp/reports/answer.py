@@ -10,24 +10,22 @@ import pandas as pd
 
 from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.pages import interval, number, p_value, shows_spread
+from fmmtc_bidsapp.verdict import LEVEL, NOT_TESTED, added_steps
 
 __all__ = [
-    "NOT_TESTED",
     "answer_of_application",
     "answer_of_training",
     "answer_of_validation",
     "meaning",
     "notices",
+    "people_of",
     "titled_verdict",
     "verdict_of",
 ]
 
-NOT_TESTED = "not tested"
-
 CHANCE = 0.5
-_LEVEL = 0.05
 _NESTED = "nested"
-_BASELINES = ("dummy", "covariates", "motion", "fc-logistic")
+_BASELINES = ("dummy", "covariates", "motion", "acquisition", "fc-logistic")
 _NAME = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -60,8 +58,17 @@ def answer_of_training(
     return (
         f"{words[0].upper()}{words[1:]}: on people it had not seen, {name} reached an AUROC of "
         f"{number(row['mean'])} ({limits}; guessing gives 0.50{tested}) for "
-        f"{_asked(about)} in {about.get('N', 'n/a')} people."
+        f"{_asked(about)} in {people_of(about, main)}."
     )
+
+
+def people_of(about: Mapping[str, Any], model: str) -> str:
+    """Say of how many people a model's figures are: ``8 of 24 people (1 of 3 folds)``."""
+    n, own = about.get("N", "n/a"), about.get("People", {}).get(model)
+    folds, planned = about.get("FoldsFitted", {}).get(model), about.get("FoldsPlanned")
+    if folds is None or folds == planned:
+        return f"{n} people"
+    return f"{own} of {n} people ({folds} of {planned} folds)"
 
 
 def answer_of_validation(
@@ -127,7 +134,7 @@ def verdict_of(row: Mapping[Any, Any] | pd.Series) -> str:
 
 def titled_verdict(verdict: str, names: Mapping[str, str]) -> str:
     """Call the models in a verdict as the report does; words that are also plain stay."""
-    plain = {"covariates", "dummy", "motion", "random"}
+    plain = {"acquisition", "covariates", "dummy", "motion", "random"}
     return _NAME.sub(
         lambda word: word[0] if word[0] in plain else names.get(word[0], word[0]), verdict
     )
@@ -175,9 +182,17 @@ def notices(about: Mapping[str, Any], kind: str, main: str) -> list[tuple[str, s
         pairs = [f"{each['First']} and {each['Second']}" for each in about["Duplicates"]]
         told.append(
             (
-                "The same scan may be in here twice.",
-                f"The connectivity of {', '.join(pairs)} is all but identical; with one in "
-                "training and one in test the figures are too good.",
+                "The same scan, or the same person, may be in here twice.",
+                f"The connectivity of {', '.join(pairs)} is all but identical, or far more alike "
+                "than that of all others. They were kept together in every fold and shuffle.",
+            )
+        )
+    if about.get("AcquisitionWarnings"):
+        told.append(
+            (
+                "What the scans were like goes with the outcome.",
+                f"{'; '.join(about['AcquisitionWarnings'])}. A model may read that and nothing of "
+                "the brain: see the step beyond motion and acquisition.",
             )
         )
     if kind == "compare":
@@ -268,14 +283,30 @@ def _of_the_test(auroc: pd.Series, main: str, about: Mapping[str, Any]) -> list[
             "figures do not say whether it predicts better than chance."
         ]
     n_permutations = auroc.get("n_permutations")
+    reached = adjusted <= LEVEL and not words.startswith("no ")
     found = (
         f"Against {number(n_permutations, 0)} shuffles of the outcome, p = "
         f"{p_value(p, n_permutations)}, and {number(adjusted, 3)} when adjusted for all models "
-        f"tested: {words}"
+        f"tested: {words}."
     )
-    if adjusted <= _LEVEL and words.startswith("no "):
-        return [f"{found}, because its AUROC is not above that of the covariates alone."]
-    return [f"{found}."]
+    steps = about.get("Steps", {}).get(main, ())
+    return [found, *(_of_a_step(step) for step in steps if reached)]
+
+
+def _of_a_step(step: Mapping[str, Any]) -> str:
+    """Say whether the brain adds to what is known without it."""
+    name = f"{step['Step'][:1].upper()}{step['Step'][1:]}"
+    if step["Reached"] is None:
+        return f"{name}: {NOT_TESTED}, since {step['Reason']}."
+    against = ", ".join(step["HeldAgainst"])
+    meaning = next(each.meaning for each in added_steps() if each.name == step["Step"])
+    shown = "" if step["Reached"] else "not shown that it "
+    unknown = f" ({step['Reason']})" if step["Reason"] else ""
+    return (
+        f"{name}{unknown}: {shown}{meaning}. Of {against} alone the AUROC is "
+        f"{number(step['ReferenceAUROC'])}, with the brain's score {number(step['AUROC'])}; "
+        f"adjusted p = {number(step['PAdjusted'], 3)}."
+    )
 
 
 def _of_the_interval(auroc: pd.Series) -> list[str]:

@@ -13,11 +13,11 @@ from fmmtc_bidsapp.bidsio.names import GroupFiles
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.explanation_trust import SOURCE_TITLES
 from fmmtc_bidsapp.reports.group_analysis import MAIN_MODEL, MAIN_NAME
-from fmmtc_bidsapp.reports.group_maps import NO_EVIDENCE
 from fmmtc_bidsapp.reports.group_places import Places, drawing_places
 from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.written import read_json, read_table
 from fmmtc_bidsapp.reports.z_limit import z_limit
+from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 __all__ = ["ROLLOUT", "STREAM_SOURCES", "Explained", "read_explained"]
 

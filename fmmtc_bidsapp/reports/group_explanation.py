@@ -21,14 +21,14 @@ from fmmtc_bidsapp.reports.explanation_tables import (
 )
 from fmmtc_bidsapp.reports.explanation_trust import SOURCE_TITLES, trust_rows
 from fmmtc_bidsapp.reports.figures import inline_svg
-from fmmtc_bidsapp.reports.group_maps import NO_EVIDENCE, Glass, glass_figure
+from fmmtc_bidsapp.reports.group_maps import Glass, glass_figure
 from fmmtc_bidsapp.reports.group_places import Places, paint
 from fmmtc_bidsapp.reports.group_slices import Slices, slices_figure
 from fmmtc_bidsapp.reports.written import read_json
+from fmmtc_bidsapp.verdict import NO_EVIDENCE, NOT_TESTED, predicts
 
 __all__ = ["explanation_section"]
 
-_NOT_TESTED = "not tested"
 _BROAD = ("network", "hemisphere", "subnetwork")
 
 
@@ -76,8 +76,10 @@ def _held_back(reason: str, model: str) -> tuple[str, bool]:
     """Say in a sentence why there is nothing, and whether the flag would show it."""
     verdicts = {
         NO_EVIDENCE: f"There is no evidence that {model} predicts.",
-        _NOT_TESTED: f"Whether {model} predicts was not tested.",
+        NOT_TESTED: f"Whether {model} predicts was not tested.",
     }
+    if predicts(reason):
+        verdicts[reason] = f"The verdict on {model} is: {reason}."
     return verdicts.get(reason, f"{reason[:1].upper()}{reason[1:].rstrip('.')}."), (
         reason in verdicts
     )

@@ -23,7 +23,6 @@ from fmmtc_bidsapp.reports.group_places import Places
 
 __all__ = [
     "ABOVE",
-    "NO_EVIDENCE",
     "Glass",
     "View",
     "draw_brain",
@@ -35,7 +34,6 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-NO_EVIDENCE = "no evidence of prediction"
 _DIRECTIONS = LinearSegmentedColormap.from_list("directions", ["#c27a00", "#a5a5a5", "#0072b2"])
 """Orange against to blue for the positive outcome; the grey between shows on either page."""
 _LARGEST_POINTS2 = 110.0

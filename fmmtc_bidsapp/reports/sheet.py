@@ -15,17 +15,17 @@ import pandas as pd
 
 from fmmtc_bidsapp.bidsio.names import GroupFiles, sheet_path
 from fmmtc_bidsapp.bidsio.write import write_text
-from fmmtc_bidsapp.reports.answer import NOT_TESTED, notices
+from fmmtc_bidsapp.reports.answer import notices
 from fmmtc_bidsapp.reports.group_tables import spelled_apart, text_of
 from fmmtc_bidsapp.reports.heading import Heading, group_heading
 from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.pages import interval, number, p_value, percent, render_page
 from fmmtc_bidsapp.reports.sheet_figures import scale, strips
 from fmmtc_bidsapp.reports.written import read_json, read_table
+from fmmtc_bidsapp.verdict import EVIDENCE, NOT_TESTED, meaning_of_verdict
 
 __all__ = ["write_sheets"]
 
-_EVIDENCE = "evidence of prediction"
 _USABLE = "usable"
 _MOST_REASONS = 4
 _MOST_CHARACTERS = 300
@@ -155,7 +155,7 @@ def _notices(application: _Application, person: Mapping[Any, Any]) -> list[tuple
 
 def _of_worth(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     verdict = evidence.get("verdict")
-    if verdict == _EVIDENCE:
+    if verdict == EVIDENCE:
         return []
     if verdict is None:
         return [("How well this model predicts is not known.", "Its bundle does not say.")]
@@ -168,10 +168,7 @@ def _of_worth(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
             )
         ]
     return [
-        (
-            "There is no evidence that this model predicts anything.",
-            "The probability is what it says, not what can be relied on.",
-        )
+        (meaning_of_verdict(verdict), "The probability is what it says, not what can be relied on.")
     ]
 
 
@@ -229,11 +226,18 @@ def _worth(application: _Application) -> str:
     p = evidence["p_adjusted"]
     tested = "" if p is None else f"; adjusted p = {p_value(p, evidence['n_permutations'])}"
     why = evidence["not_tested"]
+    steps = evidence.get("steps_not_tested")
     return (
-        f"In cross-validation on {evidence['n_people']} people, the procedure that made this model "
+        f"In cross-validation on {_predicted(evidence)}, the procedure that made this model "
         f"reached an AUROC of {number(evidence['auroc'])} ({limits}; guessing gives "
-        f"0.50{tested}): {evidence['verdict']}{f', since {why}' if why else ''}."
+        f"0.50{tested}): {evidence['verdict']}{f', since {why}' if why else ''}"
+        f"{f'; {steps}' if steps else ''}."
     )
+
+
+def _predicted(evidence: Mapping[str, Any]) -> str:
+    n, predicted = evidence["n_people"], evidence.get("n_predicted")
+    return f"{n} people" if predicted in (None, n) else f"{predicted} of {n} people"
 
 
 def _limits(evidence: Mapping[str, Any]) -> str:

@@ -94,6 +94,8 @@ def examples(n: int = 12) -> Examples:
         covariates=covariates,
         covariate_names=("age", "drug=a", "drug=b"),
         mean_fd_mm=rng.normal(size=n),
+        acquisition=rng.normal(size=(n, 1)),
+        acquisition_names=("volumes",),
         cls_random=rng.normal(size=(n, 8)),
         coordinates_mm=rng.normal(scale=40, size=(len(PARCELS), 3)),
     )

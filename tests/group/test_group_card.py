@@ -125,7 +125,7 @@ def facts() -> CardFacts:
         "| FMM_TC | calibration_error | 0.12 (0.11 expected if calibrated, p = 0.40) |",
         "| placebo | 37 (17) | auroc | 0.58 (0.40 to 0.77) |",
         "prognosis, not prediction of a drug's effect",
-        "one scan under two names: 1 [26]",
+        "one scan or one person: 1; they were kept together in folds and shuffles [26]",
         "CC BY-NC-ND 4.0) is not in this folder",
         "torch 9.9",
         "--encoder-weights",

@@ -24,6 +24,8 @@ def examples() -> Examples:
         covariates=np.array([[1.0], [np.nan], [2.0]]),
         covariate_names=("age",),
         mean_fd_mm=np.array([0.1, np.nan, 0.2]),
+        acquisition=np.array([[120.0], [90.0], [np.nan]]),
+        acquisition_names=("volumes",),
         groups=("a", "a", "b"),
         arms=("drug", "n/a", "drug"),
         cls_random=rng.normal(size=(3, 2)),

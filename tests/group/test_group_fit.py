@@ -149,14 +149,14 @@ def test_what_was_fitted_comes_back_and_a_broken_step_takes_its_model_alone(
     # Before the workers are forked, so that they break as well: on every shuffle of one model.
     from fmmtc_bidsapp.group import nodes
 
-    whole = nodes.permuted_aurocs
+    whole = nodes.permuted_outputs
 
     def breaks(names, *given, **named):
         if names == ["knn-fc"]:
             raise InputError("this one breaks")
         return whole(names, *given, **named)
 
-    monkeypatch.setattr(nodes, "permuted_aurocs", breaks)
+    monkeypatch.setattr(nodes, "permuted_outputs", breaks)
     fits = fit_models(
         plan,
         encoded(tmp_path, people),
@@ -186,9 +186,14 @@ def test_what_was_fitted_comes_back_and_a_broken_step_takes_its_model_alone(
 
 def test_too_few_ways_to_shuffle_are_an_error_where_shuffles_were_asked_for(plan, tmp_path, capsys):
     people = examples()
-    # Groups of one outcome: nobody can exchange it with anybody of the same group.
-    people = replace(people, groups=tuple(f"family-{i}" for i in range(len(people.keys))))
-    given = (encoded(tmp_path, people), outer_folds(people.strata, 2, 1, 0), ("ridge-fc",))
+    folds = outer_folds(people.strata, 2, 1, 0)
+    # Families of one person, each in a stratum of its own: nobody has anyone to exchange with.
+    people = replace(
+        people,
+        groups=people.keys,
+        strata=tuple(f"{y}|{key}" for y, key in zip(people.y, people.keys, strict=True)),
+    )
+    given = (encoded(tmp_path, people), folds, ("ridge-fc",))
     named = {
         "device": "cpu",
         "crash_dir": tmp_path / "log",
@@ -199,5 +204,5 @@ def test_too_few_ways_to_shuffle_are_an_error_where_shuffles_were_asked_for(plan
     with pytest.raises(InputError, match="only 1 ways"):
         fit_models(plan, *given, **named)
     fits = fit_models(replace(plan, protocol=ProtocolOptions()), *given, **named)
-    assert "only 1 ways" in fits.untested["ridge-fc"]
+    assert " ways, too few" in fits.untested["ridge-fc"]
     assert "nothing is tested" in capsys.readouterr().out

@@ -129,10 +129,17 @@ def evidence(*, permuted: bool) -> Any:
     ]  # fmt: skip
     options = EvaluationOptions(bootstrap=20)
     shuffled = {"fmmtc": np.full(19, 0.5)} if permuted else None
-    judged = judge(predictions, examples, options, main="fmmtc", seed=0, permuted=shuffled)
+    judged = judge(
+        predictions,
+        examples,
+        options,
+        main="fmmtc",
+        seed=0,
+        permuted=shuffled,
+        untested={} if permuted else {"fmmtc": "no shuffles were made"},
+    )
     about = {
         "MainModel": "fmmtc", "N": N, "NPositive": 20, "Options": {"threshold": "tuned"},
-        "NotTested": {} if permuted else {"fmmtc": "no shuffles were made"},
     }  # fmt: skip
     return evidence_of(judged, prediction_rows(predictions, examples), about)
 

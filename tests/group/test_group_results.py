@@ -97,7 +97,7 @@ def test_p_and_verdict_stand_on_the_auroc_rows_alone(files):
     table = read(files.metrics).set_index(["model", "metric"])
     dummy = table.loc["dummy", "auroc"]
     assert (dummy["n_permutations"], dummy["p"], dummy["p_adjusted"]) == (19, 0.05, 0.05)
-    # As low as it gets, and yet no evidence: 0.5 is not above what covariates or guessing give.
+    # As low as it gets, and yet no evidence: 0.5 is not above what guessing gives.
     assert dummy["verdict"] == "no evidence of prediction"
     main = table.loc["fmmtc", "auroc"]
     assert (main["n_permutations"], main["verdict"]) == (0, "not tested")
@@ -114,7 +114,7 @@ def test_scans_that_are_there_twice_are_told_with_the_figures(files):
     twice = Duplicate("sub-01", "sub-02", 0.9999)
     results.write_evaluation(files, judged(duplicates=[twice]), ABOUT)
     assert sidecar(files.metrics)["Duplicates"] == [
-        {"First": "sub-01", "Second": "sub-02", "Correlation": 0.9999}
+        {"First": "sub-01", "Second": "sub-02", "Correlation": 0.9999, "SameScan": True}
     ]
 
 

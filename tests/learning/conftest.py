@@ -70,6 +70,8 @@ def whole_cohort() -> Callable[..., Examples]:
             covariates=rng.normal(size=(n, 2)) + shift[:, None],
             covariate_names=("age", "dose"),
             mean_fd_mm=rng.normal(size=n) + shift,
+            acquisition=rng.normal(size=(n, 1)) + shift[:, None],
+            acquisition_names=("volumes",),
             cls_random=4 + 0.01 * (rng.normal(size=(n, HIDDEN)) + shift[:, None]),
             coordinates_mm=rng.normal(scale=40, size=(PARCELS, 3)),
         )

@@ -11,13 +11,13 @@ from fmmtc_bidsapp.learning.experiments import fit_fold
 from fmmtc_bidsapp.learning.intervals import corrected_interval
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.permute import (
+    exchange_blocks,
     headline,
-    judge_permutations,
     permuted_aurocs,
     permuted_labels,
-    shuffle_cells,
 )
 from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.verdicts import judge_permutations
 from fmmtc_bidsapp.options import EvaluationOptions
 
 COHORTS, N, FOLDS = 200, 40, 5
@@ -60,7 +60,7 @@ def test_on_null_cohorts_the_permutation_p_is_uniform(name, setup, whole_cohort)
     for seed in range(COHORTS):
         examples = whole_cohort(n=N, seed=seed)
         folds = outer_folds(examples.strata, FOLDS, 1, seed)
-        shuffled = permuted_labels(examples.y, shuffle_cells(examples, folds), 99, seed)
+        shuffled = permuted_labels(examples.y, exchange_blocks(examples, folds), 99, seed)
         labels = np.vstack([examples.y, shuffled])
         found = headline(fold_aurocs(name, examples, labels, setup, seed))
         (test,) = judge_permutations({name: found[0]}, {name: found[1:]})
@@ -78,7 +78,7 @@ def test_with_several_models_a_null_cohort_passes_for_evidence_in_one_of_twenty(
     for seed in range(COHORTS):
         examples = whole_cohort(n=N, seed=seed)
         folds = outer_folds(examples.strata, FOLDS, 1, seed)
-        shuffled = permuted_labels(examples.y, shuffle_cells(examples, folds), 39, seed)
+        shuffled = permuted_labels(examples.y, exchange_blocks(examples, folds), 39, seed)
         labels = np.vstack([examples.y, shuffled])
         models = ("ridge-fc", "ridge-encoder", "knn-fc", "knn-encoder")
         found = {
@@ -95,7 +95,7 @@ def test_with_several_models_a_null_cohort_passes_for_evidence_in_one_of_twenty(
 def test_a_planted_effect_is_evidence(setup, whole_cohort):
     examples = whole_cohort(n=N, effect=1.5, seed=0)
     folds = outer_folds(examples.strata, FOLDS, 1, 0)
-    shuffled = permuted_labels(examples.y, shuffle_cells(examples, folds), 99, 0)
+    shuffled = permuted_labels(examples.y, exchange_blocks(examples, folds), 99, 0)
     labels = np.vstack([examples.y, shuffled])
     found = headline(fold_aurocs("ridge-encoder", examples, labels, setup, 0))
     predictions = [fit_fold("ridge-encoder", examples, f, setup, EVALUATION, seed=0) for f in folds]

@@ -20,13 +20,13 @@ from fmmtc_bidsapp.learning.features import encode_series
 from fmmtc_bidsapp.learning.intervals import corrected_interval
 from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.permute import (
+    exchange_blocks,
     headline,
-    judge_permutations,
     permuted_aurocs,
     permuted_labels,
-    shuffle_cells,
 )
 from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.verdicts import judge_permutations
 from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
@@ -82,7 +82,7 @@ def test_on_null_cohorts_the_permutation_p_is_uniform(brief, whole_cohort):
     for seed in range(24):
         examples = whole_cohort(n=24, seed=seed)
         folds = outer_folds(examples.strata, brief.train.folds, 1, seed)
-        shuffled = permuted_labels(examples.y, shuffle_cells(examples, folds), 19, seed)
+        shuffled = permuted_labels(examples.y, exchange_blocks(examples, folds), 19, seed)
         found = headline(
             fold_aurocs("fmmtc", examples, np.vstack([examples.y, shuffled]), brief, seed)
         )

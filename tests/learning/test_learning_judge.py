@@ -161,19 +161,22 @@ def test_without_shuffles_nothing_is_tested_and_with_them_the_p_is_counted(predi
     assert [each.model for each in tested if each.n_permutations] == ["fmmtc"]
 
 
-def test_no_verdict_without_the_covariates_on_every_fold(predictions):
-    examples = replace(EXAMPLES, covariates=np.zeros((N, 1)), covariate_names=("age",))
+def test_a_model_that_could_not_be_fitted_on_every_fold_has_no_verdict_and_says_of_whom_it_is(
+    predictions,
+):
     shuffles = {"fmmtc": np.linspace(0.3, 0.5, 99)}
-    whole = judged(predictions, examples, permuted=shuffles)
-    assert whole.tests[0].n_permutations == 99
-    some = [each for each in predictions if (each.model, each.fold.fold) != ("covariates", 1)]
-    for lost, n in ((some, 4), ([each for each in some if each.model != "covariates"], 0)):
-        evaluation = judged(lost, examples, permuted=shuffles)
-        assert {each.verdict for each in evaluation.tests} == {"not tested"}
-        assert evaluation.verdict.startswith(
-            f"not tested: the covariates alone were fitted on {n} of 5 folds"
-        )
-    assert judged(some, permuted=shuffles).tests[0].n_permutations == 99
+    some = [each for each in predictions if each.model != "fmmtc" or each.fold.fold == 0]
+    evaluation = judged(some, permuted=shuffles, folds=FOLDS)
+    test = next(each for each in evaluation.tests if each.model == "fmmtc")
+    assert (test.verdict, test.n_permutations) == ("not tested", 0)
+    assert test.not_tested == "it could be fitted on 1 of 5 folds only"
+    assert (test.n_people, test.n_folds, test.n_folds_planned) == (8, 1, 5)
+    assert evaluation.verdict.startswith("not tested: it could be fitted on 1 of 5 folds only")
+    # A fold that no model could be fitted on counts as well.
+    lost = [each for each in predictions if each.fold.fold != 4]
+    assert judged(lost, permuted=shuffles, folds=FOLDS).tests[0].verdict == "not tested"
+    whole = judged(predictions, permuted=shuffles, folds=FOLDS).tests[0]
+    assert (whole.n_permutations, whole.n_people, whole.n_folds) == (99, N, 5)
 
 
 def test_the_published_protocol_is_compared_with_the_first_training(predictions, logits):

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import UsageError
-from fmmtc_bidsapp.learning.leaks import find_duplicates, leaking_covariates, refuse_leaks
+from fmmtc_bidsapp.learning.leaks import (
+    copies_together,
+    find_duplicates,
+    leaking_covariates,
+    refuse_leaks,
+    telling_acquisition,
+)
+from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.records import Duplicate, Examples
 
 Y = np.tile([0, 1], 20)
 
@@ -88,3 +96,75 @@ def test_values_that_few_people_have_are_not_judged(known, told):
     assert leaking_covariates(("grade",), np.column_stack([grade, grade]), Y) == ()
     level = np.where(np.isnan(column), np.nan, np.floor(column))
     assert bool(leaking_covariates(("level",), level[:, None], Y)) == told
+
+
+def brains(n, seed, twice=0, volumes=200, likeness=0.4):
+    """Series of people with a pattern of their own beside the common one; some scanned twice."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=(30, 30)) / np.sqrt(30)
+    fc = []
+    for person in range(n - twice):
+        own = common + likeness * rng.normal(size=(30, 30)) / np.sqrt(30)
+        fc += [
+            np.corrcoef((rng.normal(size=(volumes, 30)) @ (np.eye(30) + own)).T)
+            for _ in range(2 if person < twice else 1)
+        ]
+    y = rng.permutation(np.arange(n) % 2)
+    return Examples(
+        keys=tuple(f"sub-{i:03d}" for i in range(n)),
+        cls=np.empty((n, 0)),
+        fc=np.array(fc, np.float32),
+        y=y,
+        strata=tuple(map(str, y)),
+    )
+
+
+def test_one_person_scanned_twice_stands_out_of_the_cohort_though_the_scans_differ():
+    found = find_duplicates(brains(56, 0, twice=3))
+    assert {(each.first, each.second) for each in found} == {
+        ("sub-000", "sub-001"), ("sub-002", "sub-003"), ("sub-004", "sub-005"),
+    }  # fmt: skip
+    assert not any(each.same_scan for each in found)
+    assert max(each.correlation for each in found) < 0.95
+
+
+def test_strangers_hardly_ever_stand_out():
+    cohorts = [find_duplicates(brains(56, seed, volumes=100)) for seed in range(40)]
+    assert sum(map(len, cohorts)) <= 1
+
+
+def test_copies_are_one_group_in_folds_and_join_the_groups_they_are_in():
+    examples = brains(40, 0)
+    pairs = (Duplicate("sub-000", "sub-010", 1.0), Duplicate("sub-010", "sub-020", 1.0))
+    alone = copies_together(examples, pairs)
+    assert len(set(alone.groups)) == 38
+    assert len({alone.groups[row] for row in (0, 10, 20)}) == 1
+    for fold in outer_folds(alone.strata, 5, 2, 0, alone.groups):
+        assert len({0, 10, 20} & set(fold.test.tolist())) in (0, 3)
+    sites = replace(examples, groups=tuple(f"site-{i % 4}" for i in range(40)))
+    joined = copies_together(sites, pairs[:1])
+    assert {joined.groups[row] for row in range(0, 40, 4)} == {joined.groups[10]}
+    assert joined.groups[1] == "site-1"
+    assert copies_together(examples, ()) is examples
+
+
+CASES = {
+    "volumes": (("volumes",), lambda y, rng: np.where(y == 1, 120.0, 90.0)[:, None]),
+    "repetition time": (("repetition time",), lambda y, rng: np.where(y == 1, 2.0, 2.4)[:, None]),
+    "runs": (("runs", "volumes"), lambda y, rng: np.stack([1 + y, rng.normal(size=len(y))], 1)),
+    "site": (("site=a",), lambda y, rng: (y == 1)[:, None]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_scans_that_differ_as_the_outcome_does_are_warned_of(case):
+    examples, (names, columns) = brains(56, 0), CASES[case]
+    values = columns(examples.y, np.random.default_rng(0)).astype(float)
+    examples = replace(examples, acquisition=values, acquisition_names=names)
+    (found,) = telling_acquisition(examples)
+    assert (found.name, found.reason) == (names[0], "has an AUROC of "
+        f"{0.0 if case == 'repetition time' else 1.0:.2f} against the outcome")  # fmt: skip
+    noise = np.random.default_rng(1).normal(size=(56, 5))
+    many = replace(examples, acquisition=noise, acquisition_names=tuple("abcde"))
+    assert telling_acquisition(many) == ()
+    assert telling_acquisition(brains(56, 0)) == ()

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import kstest, norm
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.ensemble import merge_trainings
-from fmmtc_bidsapp.learning.evaluate import evaluate, verdict_sentence
+from fmmtc_bidsapp.learning.evaluate import evaluate
 from fmmtc_bidsapp.learning.experiments import fit_fold
 from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
 from fmmtc_bidsapp.learning.permute import (
+    exchange_blocks,
+    exchanged_rows,
     headline,
-    judge_permutations,
     permuted_aurocs,
     permuted_labels,
-    shuffle_cells,
 )
 from fmmtc_bidsapp.learning.seeds import (
     ARMS,
@@ -32,10 +33,16 @@ from fmmtc_bidsapp.learning.seeds import (
     derive_seed,
 )
 from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.verdicts import judge_permutations, verdict_sentence
 from fmmtc_bidsapp.options import EvaluationOptions, ProtocolOptions
-from fmmtc_bidsapp.records import Fold
+from fmmtc_bidsapp.records import AddedValue, Examples, Fold
 
 EVALUATION = EvaluationOptions(bootstrap=20)
+
+
+def single(*blocks):
+    """Blocks of people who are exchanged one by one."""
+    return [[[row] for row in block] for block in blocks]
 
 
 def test_outcomes_are_swapped_within_stratum_group_and_test_fold(whole_cohort):
@@ -43,8 +50,8 @@ def test_outcomes_are_swapped_within_stratum_group_and_test_fold(whole_cohort):
     arms = tuple(f"{y}|{'drug' if i % 2 else 'placebo'}" for i, y in enumerate(examples.y))
     examples = replace(examples, strata=arms, groups=tuple(f"site-{i % 3}" for i in range(48)))
     folds = outer_folds(arms, folds=2, repeats=2, seed=0)
-    cells = shuffle_cells(examples, folds)
-    for labels in permuted_labels(examples.y, cells, 20, seed=0):
+    blocks = exchange_blocks(examples, folds)
+    for labels in permuted_labels(examples.y, blocks, 20, seed=0):
         for kind in (
             [each.partition("|")[2] for each in arms],
             examples.groups,
@@ -55,7 +62,7 @@ def test_outcomes_are_swapped_within_stratum_group_and_test_fold(whole_cohort):
 
 
 def test_shuffles_differ_come_from_the_seed_and_begin_alike():
-    y, cells = np.tile([0, 1], 20), [""] * 40
+    y, cells = np.tile([0, 1], 20), single(range(40))
     long = permuted_labels(y, cells, 50, seed=1)
     assert len(np.unique(long, axis=0)) == 50
     np.testing.assert_array_equal(permuted_labels(y, cells, 10, seed=1), long[:10])
@@ -63,7 +70,7 @@ def test_shuffles_differ_come_from_the_seed_and_begin_alike():
 
 
 def test_every_arrangement_is_as_likely():
-    y, cells = np.array([0, 0, 1, 1, 0, 0, 1, 1]), ["a"] * 4 + ["b"] * 4
+    y, cells = np.array([0, 0, 1, 1, 0, 0, 1, 1]), single(range(4), range(4, 8))
     drawn = Counter(map(tuple, permuted_labels(y, cells, 18000, seed=0).tolist()))
     assert len(drawn) == 6 * 6
     assert min(drawn.values()) > 400
@@ -71,18 +78,102 @@ def test_every_arrangement_is_as_likely():
 
 
 def test_too_few_arrangements_for_a_small_p_are_refused():
-    families = [f"family-{i // 2}" for i in range(12)]
+    families = single(*([i, i + 1] for i in range(0, 12, 2)))
     y = np.repeat([0, 1, 0, 1, 0, 1], 2)
     with pytest.raises(InputError, match=r"only 1 ways.*--permutations 0"):
         permuted_labels(y, families, 99, seed=0)
     assert permuted_labels(y, families, 0, seed=0).shape == (0, 12)
 
 
+def people_of(y, groups, strata=None):
+    return Examples(
+        keys=tuple(f"sub-{i:02d}" for i in range(len(y))),
+        cls=np.zeros((len(y), 1)),
+        fc=np.zeros((len(y), 2, 2), np.float32),
+        y=np.asarray(y),
+        strata=tuple(f"{a}|{b}" for a, b in zip(y, strata or [""] * len(y), strict=True)),
+        groups=tuple(groups),
+    )
+
+
+def test_families_of_one_outcome_are_exchanged_whole_and_people_of_mixed_ones_within():
+    #          twins  twins  twins  mixed  four single people; strata differ in the last twins
+    groups = [*"aabbccdd", "e", "f", "g", "h"]
+    y = np.array([0, 0, 1, 1, 1, 1, 0, 1, 0, 1, 1, 0])
+    strata = [*"mmmmmfmm", "m", "m", "m", "f"]
+    examples = people_of(y, groups, strata)
+    everyone = [Fold(0, 0, np.array([], dtype=int), np.arange(12))]
+    drawn = y[exchanged_rows(exchange_blocks(examples, everyone), 2000, seed=0)]
+    with pytest.raises(InputError, match="in only 12 ways"):
+        permuted_labels(y, exchange_blocks(examples, everyone), 2000, seed=0)
+    # By hand: twins a and b change places or not; d's two do or not; e, f, g (one of them 0) have
+    # three orders; c and h have nobody alike.
+    expected = {
+        (*ab, 1, 1, *d, *efg, 0)
+        for ab in ((0, 0, 1, 1), (1, 1, 0, 0))
+        for d in ((0, 1), (1, 0))
+        for efg in set(itertools.permutations((0, 1, 1)))
+    }
+    counts = Counter(map(tuple, drawn.tolist()))
+    assert set(counts) == expected
+    assert min(counts.values()) > 2000 / 12 / 1.5
+
+
+def test_members_of_families_take_the_outcome_of_members_of_their_own_stratum():
+    examples = people_of([0] * 4 + [1] * 4, [*"abababab"], [*"mffmmffm"])
+    examples = replace(examples, groups=tuple("aabbccdd"))
+    everyone = [Fold(0, 0, np.array([], dtype=int), np.arange(8))]
+    sexes = np.array([*"mffmmffm"])
+    for rows in exchanged_rows(exchange_blocks(examples, everyone), 50, seed=0):
+        assert (sexes[rows] == sexes).all()
+        assert sorted(rows) == list(range(8))
+
+
+def test_a_cohort_of_mostly_single_people_is_tested_though_families_are_named(whole_cohort):
+    examples = whole_cohort(n=40)
+    groups = [f"family-{max(i, 4)}" if i < 6 else f"family-{i}" for i in range(40)]
+    examples = replace(examples, groups=tuple(groups))
+    folds = outer_folds(examples.strata, 5, 1, 0, examples.groups)
+    labels = permuted_labels(examples.y, exchange_blocks(examples, folds), 99, seed=0)
+    assert len(np.unique(labels, axis=0)) == 99
+
+
+@pytest.mark.slow
+def test_on_null_cohorts_of_families_the_p_is_uniform(setup, whole_cohort):
+    """Twins share brain and outcome; half of the people are twins."""
+    p = []
+    for seed in range(200):
+        examples = whole_cohort(n=48, seed=seed)
+        twin = np.where(np.arange(48) < 24, np.arange(48) // 2 * 2, np.arange(48))
+        rng = np.random.default_rng(seed)
+        brain = examples.cls[twin] + 0.002 * rng.normal(size=examples.cls.shape)
+        y = examples.y[twin]
+        examples = replace(
+            examples, cls=brain, y=y, strata=tuple(map(str, y)), groups=tuple(map(str, twin))
+        )
+        folds = outer_folds(examples.strata, 4, 1, seed, examples.groups)
+        shuffled = permuted_labels(y, exchange_blocks(examples, folds), 59, seed)
+        labels = np.vstack([y[None], shuffled])
+        aurocs = np.concatenate(
+            [
+                permuted_aurocs(
+                    ["ridge-encoder"], examples, fold, labels, setup, EVALUATION, seed=seed
+                )
+                for fold in folds
+            ]
+        )
+        found = headline(aurocs)
+        p.append(judge_permutations({"m": found[0]}, {"m": found[1:]})[0].p)
+    print(f"p <= 0.05 in {np.mean(np.array(p) <= 0.05):.3f}")
+    assert kstest(p, "uniform").pvalue > 0.01
+    assert np.mean(np.array(p) <= 0.05) <= 0.08
+
+
 @pytest.mark.parametrize("name", ["svm-pca-fc", "xgboost-encoder", "fc-logistic", "dummy", "fmmtc"])
 def test_the_quick_way_gives_what_the_whole_procedure_gives(name, setup, whole_cohort):
     examples = whole_cohort(effect=0.5)
     fold = outer_folds(examples.strata, 2, 1, seed=0)[0]
-    labels = permuted_labels(examples.y, shuffle_cells(examples, [fold, _other(fold)]), 3, seed=0)
+    labels = permuted_labels(examples.y, exchange_blocks(examples, [fold, _other(fold)]), 3, seed=0)
     (found,) = permuted_aurocs([name], examples, fold, labels, setup, EVALUATION, seed=4)
     for auroc, y in zip(found, labels, strict=True):
         shuffled = replace(examples, y=y, strata=tuple(map(str, y)))
@@ -94,7 +185,7 @@ def test_models_of_one_training_share_it_and_all_trainings_are_merged(setup, who
     examples = whole_cohort(effect=0.5)
     setup = replace(setup, train=replace(setup.train, seeds=2))
     fold = outer_folds(examples.strata, 2, 1, seed=0)[0]
-    labels = permuted_labels(examples.y, shuffle_cells(examples, [fold, _other(fold)]), 1, seed=0)
+    labels = permuted_labels(examples.y, exchange_blocks(examples, [fold, _other(fold)]), 1, seed=0)
     names = ["fmmtc", "ridge-fused"]
     found = permuted_aurocs(names, examples, fold, labels, setup, EVALUATION, seed=4)
     shuffled = replace(examples, y=labels[0], strata=tuple(map(str, labels[0])))
@@ -202,27 +293,57 @@ def test_the_adjusted_p_is_never_below_the_p():
     assert tests[0].p == tests[0].p_adjusted == 62 / 1000
 
 
-def test_evidence_needs_a_small_adjusted_p_and_more_than_the_covariates_say():
+COVARIATES, MOTION = "beyond covariates", "beyond motion and acquisition"
+
+
+def steps(covariates, motion):
+    return [
+        AddedValue(
+            name,
+            ("age",),
+            0.6,
+            0.7,
+            0.01,
+            0.01,
+            reached=reached,
+            reason="" if reached is not None else "why",
+        )
+        for name, reached in ((COVARIATES, covariates), (MOTION, motion))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reached", "words"),
+    [
+        ((True, True), "evidence of prediction"),
+        ((None, True), "evidence of prediction"),
+        ((True, False), "predicts; not shown beyond motion and acquisition"),
+        ((False, True), "predicts; not shown beyond covariates"),
+        (
+            (False, False),
+            "predicts; not shown beyond covariates and not beyond motion and acquisition",
+        ),
+        ((None, False), "predicts; not shown beyond motion and acquisition"),
+    ],
+)
+def test_evidence_needs_every_step_that_could_be_tested(reached, words):
     chance = np.linspace(0.3, 0.6, 99)
-    observed = {
-        "fmmtc": 0.7, "svm-fc": 0.75, "ridge-fc": 0.55, "covariates": 0.72, "motion": 0.9,
-        "fc-logistic": 0.8, "lstm": 0.9,
-    }  # fmt: skip
-    tests = judge_permutations(observed, {name: chance for name in observed if name != "lstm"})
+    observed = {"fmmtc": 0.7, "svm-fc": 0.55, "motion": 0.9, "lstm": 0.9}
+    permuted = {name: chance for name in observed if name != "lstm"}
+    tests = judge_permutations(
+        observed, permuted, {"fmmtc": steps(*reached), "svm-fc": steps(True, True)}
+    )
     assert {each.model: each.verdict for each in tests} == {
-        "fmmtc": "no evidence of prediction",  # p = 0.01, but age and sex do better
-        "svm-fc": "evidence of prediction",
-        "ridge-fc": "no evidence of prediction",
-        "covariates": "no evidence of prediction",  # a yardstick, whatever its p
-        "motion": "no evidence of prediction",
-        "fc-logistic": "evidence of prediction",
+        "fmmtc": words,
+        "svm-fc": "no evidence of prediction",
+        "motion": "no evidence of prediction",  # it knows nothing of the brain, whatever its p
         "lstm": "not tested",
     }
     assert np.isnan(tests[-1].p_adjusted)
-    assert tests[4].p_adjusted == 0.01
+    assert tests[2].p_adjusted == 0.01
     sentence = verdict_sentence(tests, np.tile([0, 1], 20), 0.2)
-    assert "motion" not in sentence
-    assert "covariates" not in sentence
+    assert sentence.startswith(f"{words}: fmmtc (AUROC 0.70, adjusted p = 0.010")
+    assert ("Not tested: beyond covariates (why)." in sentence) == (reached[0] is None)
     alone = judge_permutations({"motion": 0.9}, {"motion": chance})
     assert verdict_sentence(alone, np.tile([0, 1], 20), 0.2).startswith("not tested")
 
@@ -280,5 +401,5 @@ def test_the_parts_of_a_run_draw_from_seeds_of_their_own():
     seeds = [derive_seed(0), *(derive_seed(0, part) for part in (*range(1000), *parts))]
     assert len(set(seeds)) == len(seeds)
     y = np.tile([0, 1], 20)
-    shuffled = permuted_labels(y, [""] * 40, 1, seed=3)[0]
+    shuffled = permuted_labels(y, single(range(40)), 1, seed=3)[0]
     assert (shuffled == np.random.default_rng(derive_seed(3, SHUFFLES)).permutation(y)).all()

@@ -15,6 +15,7 @@ from fmmtc_bidsapp.reports.answer import (
     answer_of_training,
     answer_of_validation,
     meaning,
+    notices,
     titled_verdict,
 )
 from fmmtc_bidsapp.reports.group import write_group_report
@@ -175,16 +176,61 @@ def auroc(verdict=None, **figures):
     return pd.DataFrame([row | {"verdict": verdict} | figures])
 
 
-@pytest.mark.parametrize("verdict", ["evidence of prediction", "no evidence of prediction"])
+STEP = {
+    "Step": "beyond motion and acquisition", "Reached": False, "Reason": "",
+    "HeldAgainst": ["mean_fd_mm", "volumes"], "ReferenceAUROC": 0.71, "AUROC": 0.72, "Gain": 0.01,
+    "P": 0.3, "PAdjusted": 0.4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        "evidence of prediction",
+        "predicts; not shown beyond motion and acquisition",
+        "no evidence of prediction",
+    ],
+)
 def test_the_answer_is_the_verdict_that_was_written(verdict):
     tested = {"n_permutations": 99, "p": 0.01, "p_adjusted": 0.03}
     metrics = auroc(verdict, **tested)
     words = answer_of_training(metrics, "fmmtc", "FMM_TC", {})
     assert words.lower().startswith(f"{verdict}: ")
     assert "adjusted p = 0.030" in words
-    (sentence,) = meaning(metrics, pd.DataFrame(), "fmmtc", NAMES, {})
-    assert f"for all models tested: {verdict}" in sentence
-    assert ("covariates alone" in sentence) == (verdict != "evidence of prediction")
+    steps = [STEP | {"Reached": verdict == "evidence of prediction"}]
+    first, *others = meaning(metrics, pd.DataFrame(), "fmmtc", NAMES, {"Steps": {"fmmtc": steps}})
+    assert first.endswith(f"for all models tested: {verdict}.")
+    assert len(others) == (not verdict.startswith("no "))
+    if others:
+        assert others[0].startswith("Beyond motion and acquisition: ")
+        assert ("not shown that it adds" in others[0]) == verdict.startswith("predicts;")
+        assert (
+            "Of mean_fd_mm, volumes alone the AUROC is 0.71, with the brain's score 0.72"
+            in (others[0])
+        )
+    untested = STEP | {"Reached": None, "Reason": "head motion is not known"}
+    told = meaning(metrics, pd.DataFrame(), "fmmtc", NAMES, {"Steps": {"fmmtc": [untested]}})
+    said = "Beyond motion and acquisition: not tested, since head motion is not known."
+    assert (said in told) == (not verdict.startswith("no "))
+
+
+def test_figures_of_a_model_that_was_not_fitted_on_every_fold_say_of_how_many_people_they_are():
+    about = {
+        "N": 24, "People": {"fmmtc": 8}, "FoldsFitted": {"fmmtc": 1}, "FoldsPlanned": 3,
+    }  # fmt: skip
+    words = answer_of_training(auroc("not tested"), "fmmtc", "FMM_TC", about)
+    assert words.startswith("Not tested: ")
+    assert words.endswith(" in 8 of 24 people (1 of 3 folds).")
+    whole = about | {"People": {"fmmtc": 24}, "FoldsFitted": {"fmmtc": 3}}
+    assert answer_of_training(auroc("not tested"), "fmmtc", "FMM_TC", whole).endswith(
+        " in 24 people."
+    )
+
+
+def test_scans_that_differ_as_the_outcome_does_are_told_before_the_answer():
+    told = notices({"AcquisitionWarnings": ["volumes has an AUROC of 1.00"]}, "train", "FMM_TC")
+    assert told[0][0] == "What the scans were like goes with the outcome."
+    assert "volumes has an AUROC of 1.00" in told[0][1]
 
 
 def test_a_finished_model_is_judged_by_its_pooled_figures(write_a_group):

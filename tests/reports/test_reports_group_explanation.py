@@ -21,9 +21,9 @@ from fmmtc_bidsapp.reports.explanation_tables import (
 )
 from fmmtc_bidsapp.reports.explanation_trust import trust_rows
 from fmmtc_bidsapp.reports.group_explanation import explanation_section
-from fmmtc_bidsapp.reports.group_maps import NO_EVIDENCE
 from fmmtc_bidsapp.reports.pages import render_part
 from fmmtc_bidsapp.reports.z_limit import z_limit
+from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 PLANTED = {"series": "DemoNetwork2", "connectivity": "DemoNetwork1"}
 LINEAR = ("fc-logistic",)

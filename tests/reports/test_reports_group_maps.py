@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from fmmtc_bidsapp.reports.figures import inline_svg
-from fmmtc_bidsapp.reports.group_maps import NO_EVIDENCE, Glass, glass_figure, top_parcels
+from fmmtc_bidsapp.reports.group_maps import Glass, glass_figure, top_parcels
 from fmmtc_bidsapp.reports.group_networks import (
     Bars,
     edges_figure,
@@ -25,6 +25,7 @@ from fmmtc_bidsapp.reports.group_networks import (
 )
 from fmmtc_bidsapp.reports.group_places import Places, drawing_places, paint
 from fmmtc_bidsapp.reports.group_slices import Slices, slices_figure
+from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 LEFT, BEHIND, ABOVE, RIGHT = range(4)
 CORNERS_MM = np.array([[-40.0, 50, 20], [-40, -80, 0], [40, 50, 20], [40, -80, 0]])

@@ -68,6 +68,11 @@ def test_the_page_says_what_the_number_is_and_is_not(tmp_path):
     [
         ("no evidence of prediction", "There is no evidence that this model predicts anything."),
         ("not tested", "This model was not tested."),
+        (
+            "predicts; not shown beyond motion and acquisition",
+            "This model does better than with shuffled outcomes, but it is not shown that it "
+            "adds to what covariates, head motion and acquisition say together.",
+        ),
         ("evidence of prediction", None),
     ],
 )

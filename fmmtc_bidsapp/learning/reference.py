@@ -1,0 +1,128 @@
+"""What is known of people besides their brain, as the columns of reference models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import qr
+from scipy.stats import norm, rankdata
+
+from fmmtc_bidsapp.records import Examples, Floats
+
+__all__ = ["REFERENCES", "Reference", "reference_columns", "with_unknown"]
+
+_MOST_CURVED = 0.25
+"""Columns a person up to which curves are among them; beyond that they are straight lines alone."""
+_MOST = 0.5
+"""Columns a person above which nothing is left to be explained by the brain."""
+_FEWEST_VALUES = 5
+"""Different values from which a column can have a curve."""
+_DEPENDENT = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Columns that stand for everything that is known besides the brain."""
+
+    columns: Floats
+    """(person, column) of mean 0 and variance 1, none a sum of the others; no column where nothing
+    is known or varies."""
+    names: tuple[str, ...]
+    """Of the variables that vary, before curves."""
+    curved: bool
+    """Whether squares, ranks and squared ranks are among the columns, beside the values."""
+    problem: str = ""
+    """Why nothing can be held against them; empty where something can."""
+
+
+REFERENCES: Mapping[str, Callable[[Examples], tuple[Floats | None, tuple[str, ...]]]] = {
+    "covariates": lambda people: (people.covariates, people.covariate_names),
+    "motion": lambda people: (
+        None if people.mean_fd_mm is None else people.mean_fd_mm[:, None],
+        ("mean_fd_mm",),
+    ),
+    "acquisition": lambda people: (people.acquisition, people.acquisition_names),
+}
+"""By the name of the reference model, (person, column) with NaN where unknown, and their names."""
+
+
+def reference_columns(examples: Examples, references: Sequence[str]) -> Reference:
+    """Gather what is known of people besides the brain.
+
+    Parameters
+    ----------
+    examples : Examples
+        The cohort; its outcomes are not read.
+    references : sequence of str
+        Keys of `REFERENCES`.
+
+    Returns
+    -------
+    Reference
+        Every variable as a straight line, and where people are enough for it also as its square,
+        its normal rank and the square of that, so that a brain that follows a curve of it adds
+        nothing.
+        Whether a value is unknown is a column too; the value is then the mean of the others.
+    """
+    columns, names = [], []
+    for each in references:
+        values, own = REFERENCES[each](examples)
+        if values is None:
+            continue
+        for column, name in zip(np.asarray(values, dtype=np.float64).T, own, strict=True):
+            known = with_unknown(column, name)
+            columns += [values for _, values in known]
+            names += [title for title, _ in known]
+    varying = [i for i, column in enumerate(columns) if np.ptp(column) > 0]
+    lines = [columns[i] for i in varying]
+    kept, told = len(examples.keys), tuple(names[i] for i in varying)
+    curves = [curve for column in lines for curve in _curves(column)]
+    straight = _independent(lines, kept)
+    if straight.shape[1] > _MOST * kept:
+        problem = f"{straight.shape[1]} columns of {kept} people leave nothing for the brain to add"
+        return Reference(straight, told, curved=False, problem=problem)
+    curved = _independent([*lines, *curves], kept)
+    if not curves or curved.shape[1] > _MOST_CURVED * kept:
+        return Reference(straight, told, curved=False)
+    return Reference(curved, told, curved=True)
+
+
+def with_unknown(column: Floats, name: str) -> list[tuple[str, Floats]]:
+    """Fill a column in with its mean, and add whether its values are unknown; nothing if all are.
+
+    Parameters
+    ----------
+    column : array
+        (person,) NaN where unknown.
+    name : str
+        Of the column.
+    """
+    unknown = np.isnan(column)
+    if unknown.all():
+        return []
+    filled = np.where(unknown, column[~unknown].mean(), column)
+    told = [(f"{name} unknown", unknown.astype(np.float64))] if unknown.any() else []
+    return [(name, filled), *told]
+
+
+def _curves(column: Floats) -> list[Floats]:
+    """(person,) squares, normal ranks and their squares, of a column with enough values."""
+    if len(np.unique(column)) < _FEWEST_VALUES:
+        return []
+    rank = np.asarray(norm.ppf((rankdata(column) - 0.5) / len(column)), dtype=np.float64)
+    return [(column - column.mean()) ** 2, rank, rank**2]
+
+
+def _independent(columns: Sequence[Floats], n: int) -> Floats:
+    """(person, column) standardised, without those that are sums of others."""
+    if not columns:
+        return np.empty((n, 0))
+    stacked = np.stack(columns, axis=1)
+    scaled = (stacked - stacked.mean(axis=0)) / stacked.std(axis=0)
+    triangle, order = qr(scaled, mode="r", pivoting=True)
+    size = np.abs(np.diagonal(triangle))
+    rank = int((size > _DEPENDENT * max(size[0], 1.0)).sum())
+    independent: Floats = scaled[:, np.sort(order[:rank])]
+    return independent
