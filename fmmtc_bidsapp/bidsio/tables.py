@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.cells import NOT_AVAILABLE, is_missing
@@ -163,7 +164,7 @@ def _read(path: Path, sessions: Sequence[str]) -> _Table:
                 f"{path} has {len(cells)} cells in line {number} but {len(columns)} columns, so "
                 "which value is of which column is not known. Repair it."
             )
-        row = dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))
+        row = dict(zip_longest(columns, cells, fillvalue=""))
         if is_missing(row[_ID]):
             raise InputError(f"{path} has no {_ID} in line {number}. Give one, or delete the line.")
         rows.setdefault(participant_id(row[_ID]), []).append(row)
