@@ -5,6 +5,7 @@ The codes follow BSD's ``sysexits.h`` where it has one; `docs/interface.md` list
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "MissingResourceError",
     "ModelFileError",
     "OutputError",
+    "SystemLimitError",
     "UsageError",
+    "system_limit",
 ]
 
 
@@ -49,3 +52,34 @@ class OutputError(AppError):
     """A place that cannot be written: read-only, full, or locked."""
 
     exit_code = 73
+
+
+class SystemLimitError(AppError):
+    """Memory, a process or a thread that the system refuses."""
+
+    exit_code = 71
+
+
+def system_limit(error: BaseException) -> SystemLimitError | None:
+    """Say in a sentence that the system refused memory, a process or a thread.
+
+    Parameters
+    ----------
+    error
+        What Python raised.
+
+    Returns
+    -------
+    SystemLimitError or None
+        None for any other error.
+    """
+    is_thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
+    is_process = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)
+    if not (is_thread or is_process or isinstance(error, MemoryError)):
+        return None
+    what = "a thread" if is_thread else "a process" if is_process else "memory"
+    return SystemLimitError(
+        f"The system refused {what} ({error or 'no more is allowed'}). Use fewer --nprocs, or "
+        "raise the limit (ulimit -v, ulimit -u, or what the job asks for of memory), then "
+        "run again; what is finished is kept."
+    )

@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,7 +25,14 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.visible import visible, visible_json
 
-__all__ = ["atomic_path", "write_bytes", "write_json", "write_text", "write_tsv"]
+__all__ = [
+    "atomic_path",
+    "noting_written",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_tsv",
+]
 
 MISSING = "n/a"
 
@@ -33,6 +41,8 @@ _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-([0-9]{1,9})_[0-9a-f]{8}_")
 _SURELY_LEFT_S = 24 * 3600
 """No file takes a day to write: what is older was left, by whatever machine."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_written: ContextVar[set[Path] | None] = ContextVar("written", default=None)
 
 
 @contextmanager
@@ -67,6 +77,9 @@ def atomic_path(final: Path, *, n_bytes: int | None = None) -> Iterator[Path]:
         yield temporary
         if not (final.is_file() and filecmp.cmp(temporary, final, shallow=False)):
             temporary.replace(final)
+        written = _written.get()
+        if written is not None:
+            written.add(final)
     except OSError as error:
         _discard(temporary)
         raise OutputError(
@@ -75,6 +88,17 @@ def atomic_path(final: Path, *, n_bytes: int | None = None) -> Iterator[Path]:
         ) from error
     finally:
         _discard(temporary)
+
+
+@contextmanager
+def noting_written() -> Iterator[set[Path]]:
+    """Note every file that this process writes, so that its being there can be looked at later."""
+    paths: set[Path] = set()
+    token = _written.set(paths)
+    try:
+        yield paths
+    finally:
+        _written.reset(token)
 
 
 def _room(error: OSError, final: Path, n_bytes: int | None) -> str:

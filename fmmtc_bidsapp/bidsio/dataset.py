@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 from filelock import SoftFileLock, Timeout
 
 from fmmtc_bidsapp.bidsio.atomic import write_json, write_text
+from fmmtc_bidsapp.bidsio.hold import hold
 from fmmtc_bidsapp.bidsio.names import (
     STATISTICS,
     UNCLEANED,
     dataset_description,
+    finished_dir,
     results_patterns,
 )
 from fmmtc_bidsapp.bidsio.writable import refuse_unwritable
@@ -28,6 +31,8 @@ __all__ = [
     "check_output_dir",
     "check_work_dir",
     "prepare_output",
+    "require_joined",
+    "require_written",
     "run_id_after",
 ]
 
@@ -87,8 +92,15 @@ def check_output_dir(output_dir: Path, inputs: Sequence[Path]) -> None:
     Raises
     ------
     UsageError
-        If it is an input, or lies in a subject folder of one.
+        If it is an input, or lies in a subject folder of one; or if a folder in it is a link that
+        leads out of it.
     """
+    link = _first_link(output_dir)
+    if link:
+        raise UsageError(
+            f"{link}; nothing is written there. Put a folder in its place, or choose another "
+            "output folder."
+        )
     output = output_dir.resolve()
     for root in (path.resolve() for path in inputs):
         inside = output.relative_to(root).parts if output.is_relative_to(root) else None
@@ -178,7 +190,7 @@ def prepare_output(
     ------
     UsageError
         If the folder holds another program's dataset, or files under the same ``desc-`` that
-        were made with another configuration.
+        were made with another configuration, or a run of another one is about to make them.
     OutputError
         If it cannot be written, or another process holds its lock.
     """
@@ -189,7 +201,10 @@ def prepare_output(
             existing = _read_own(output_dir)
             hashes = _joined_hashes(existing, desc, config_hash, output_dir)
             links = _joined_links(existing, sources, output_dir)
-            write_json(dataset_description(output_dir), _description(version, hashes, links))
+            _hold(output_dir, desc, _hashes_in(existing).get(desc), config_hash)
+            description = _description(version, hashes, links)
+            write_json(_copy(output_dir), description)
+            write_json(dataset_description(output_dir), description)
             write_text(output_dir / ".bidsignore", _bidsignore(hashes))
     except Timeout as error:
         raise OutputError(
@@ -201,6 +216,99 @@ def prepare_output(
             f"Cannot write to {output_dir}: {error.strerror or error}. Choose an output folder "
             "that can be written."
         ) from error
+
+
+def _hold(output_dir: Path, desc: str, earlier: str | None, config_hash: str) -> None:
+    """Hold a configuration, or refuse what another run that is alive would be mixed with."""
+    change = earlier not in (None, config_hash)
+    if not hold(finished_dir(output_dir) / f"{desc}.lock", change=change):
+        raise UsageError(
+            f"Another run is writing {_OTHERS.get(desc, f'results under {desc!r}')} of another "
+            f"configuration into {output_dir}: theirs is {earlier}, this run's is {config_hash}. "
+            f"Wait until it has ended. {_WAY_OUT.get(desc, _OWN_PLACE)}"
+        )
+
+
+def require_joined(output_dir: Path, hashes: Mapping[str, str]) -> None:
+    """Look, before a run calls itself done, at whether the output is still the one it joined.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the dataset.
+    hashes
+        Of this run, as in `check_configuration`.
+
+    Raises
+    ------
+    OutputError
+        If the folder was deleted, moved or replaced meanwhile, or a link leads out of it.
+    UsageError
+        If it belongs to another configuration by now, as where a file system has no locks.
+    """
+    require_written(output_dir, [dataset_description(output_dir)])
+    now = _hashes_in(_read_own(output_dir))
+    for desc, ours in hashes.items():
+        if now.get(desc) != ours:
+            raise UsageError(
+                f"{output_dir} belongs to another configuration by now: {desc!r} is "
+                f"{now.get(desc, 'unknown')}, this run's is {ours}. {_OWN_PLACE}"
+            )
+
+
+def require_written(output_dir: Path, paths: Iterable[Path]) -> None:
+    """Look, before a run calls itself done, at whether the files that it wrote are there.
+
+    Raises
+    ------
+    OutputError
+        If one is gone or empty, or a folder of the output is a link that leads out of it.
+    """
+    found = _first_lost(sorted(paths)) or _first_link(output_dir)
+    if found:
+        raise OutputError(
+            f"{output_dir} was deleted, moved or changed while this run was writing to it: "
+            f"{found}. Leave the folder alone and run the same command again; what is whole is "
+            "kept."
+        )
+
+
+def _first_lost(paths: Sequence[Path]) -> str:
+    for path in paths:
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            return f"{path} cannot be found ({error.strerror})"
+        if size == 0:
+            return f"{path} is empty"
+    return ""
+
+
+def _first_link(output_dir: Path) -> str:
+    """Name a folder of the output that is a link to a place outside of it, and say so."""
+    root = output_dir.resolve()
+    for link in _linked_folders(output_dir):
+        if not link.resolve().is_relative_to(root):
+            return f"{link} is a link that leads out of the output, to {link.resolve()}"
+    return ""
+
+
+def _linked_folders(folder: Path, *, is_root: bool = True) -> Iterator[Path]:
+    """List the links to folders among those that we write to, down to the ones in a session."""
+    folders: list[os.DirEntry[str]] = []
+    # What is not there, or may not be looked into, is told when it is made or written to.
+    with suppress(OSError), os.scandir(folder) as entries:
+        folders += [each for each in entries if each.is_dir() and not each.name.startswith(".")]
+    for each in folders:
+        if each.is_symlink():
+            yield Path(each.path)
+        elif is_root or each.name.startswith("ses-"):
+            yield from _linked_folders(Path(each.path), is_root=False)
+
+
+def _copy(output_dir: Path) -> Path:
+    """Name a second description of the dataset, for one that was cut."""
+    return finished_dir(output_dir) / "dataset_description.json"
 
 
 def run_id_after(run_id: str, logs: Iterable[Path]) -> str:
@@ -245,13 +353,15 @@ def _date(name: str) -> datetime | None:
 
 def _read_own(output_dir: Path) -> dict[str, Any]:
     path = dataset_description(output_dir)
-    if not path.exists():
-        return {}
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        names = [each["Name"] for each in found.get("GeneratedBy", [])]
+        found, names = _read_description(path)
+    except FileNotFoundError:
+        return _read_copy(output_dir) or {}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{path} cannot be read ({error}). Repair or delete it.") from error
+        copied = _read_copy(output_dir)
+        if copied is None:
+            raise UsageError(f"{path} cannot be read ({error}). Repair or delete it.") from error
+        return copied
     if PROGRAM not in names:
         raise UsageError(
             f"{output_dir} holds a dataset made by {', '.join(names) or 'someone else'}. "
@@ -260,12 +370,31 @@ def _read_own(output_dir: Path) -> dict[str, Any]:
     return found
 
 
+def _read_description(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Read a description, and the names of the programs that made the dataset."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found, [each["Name"] for each in found.get("GeneratedBy", [])]
+
+
+def _read_copy(output_dir: Path) -> dict[str, Any] | None:
+    """Read the second description; None where there is none that can be read."""
+    try:
+        return _read_description(_copy(output_dir))[0]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _hashes_in(description: Mapping[str, Any]) -> dict[str, str]:
+    hashes: dict[str, str] = {}
+    for each in description.get("GeneratedBy", []):
+        hashes |= each.get("ConfigurationHash", {})
+    return hashes
+
+
 def _joined_hashes(
     existing: Mapping[str, Any], desc: str, config_hash: str, output_dir: Path
 ) -> dict[str, str]:
-    hashes: dict[str, str] = {}
-    for each in existing.get("GeneratedBy", []):
-        hashes |= each.get("ConfigurationHash", {})
+    hashes = _hashes_in(existing)
     earlier = hashes.get(desc, config_hash)
     if earlier != config_hash and _has_results(output_dir, desc):
         raise UsageError(

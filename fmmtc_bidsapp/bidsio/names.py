@@ -320,6 +320,12 @@ class RunFiles:
         name = build_name({**self.entities, **self._kind()}, kind, ".svg")
         return self.output_dir / f"sub-{self.entities['sub']}" / "figures" / name
 
+    def always(self) -> list[Path]:
+        """List the files that every run has, whatever is known of it."""
+        tables = (self.timeseries, self.uncleaned, self.relmat, self.coverage, self.outliers)
+        pairs = (path for table in tables for path in (table, table.with_suffix(".json")))
+        return list(dict.fromkeys((*pairs, self.qc)))
+
     def there(self) -> list[Path]:
         """List the files of this run that exist, sidecars and pictures among them."""
         named = dict.fromkeys(

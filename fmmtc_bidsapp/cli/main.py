@@ -28,7 +28,8 @@ from fmmtc_bidsapp.cli.parser import given, hyphenated
 from fmmtc_bidsapp.cli.stops import Stopped, stopped_by_signals
 from fmmtc_bidsapp.cli.streams import finish_streams, guarded_streams
 from fmmtc_bidsapp.cli.surroundings import give_home, require_system
-from fmmtc_bidsapp.errors import AppError, UsageError
+from fmmtc_bidsapp.errors import AppError, UsageError, system_limit
+from fmmtc_bidsapp.interrupts import noting_interrupts
 from fmmtc_bidsapp.machine import whole_cores
 from fmmtc_bidsapp.options import (
     CohortOptions,
@@ -259,7 +260,8 @@ def run_guarded(program: str, run: Callable[[], int]) -> int:
 
 def _exit_code(program: str, run: Callable[[], int]) -> int:
     try:
-        return run()
+        with noting_interrupts():
+            return run()
     except AppError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
@@ -271,7 +273,11 @@ def _exit_code(program: str, run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: interrupted; run the same command to go on.", file=sys.stderr)
         return _EXIT_INTERRUPTED
-    except Exception:  # noqa: BLE001 - the last stop: whatever is left is a fault of ours
+    except Exception as error:  # noqa: BLE001 - the last stop: what is left is a fault of ours
+        limit = system_limit(error)
+        if limit is not None:
+            print(f"{program}: {limit}", file=sys.stderr)
+            return limit.exit_code
         traceback.print_exc()
         print(
             f"{program}: this is a fault of ours; please report the lines above.", file=sys.stderr

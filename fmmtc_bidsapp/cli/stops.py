@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from fmmtc_bidsapp.interrupts import note
+
 __all__ = ["Stopped", "stopped_by_signals"]
 
 _SIGNALS = {signal.SIGTERM: "ended by the system (SIGTERM)", signal.SIGHUP: "the terminal is gone"}
@@ -47,7 +49,7 @@ def stopped_by_signals() -> Iterator[None]:
             # A worker, which was forked with this handler, ends as any process does.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        raise Stopped(128 + number, _SIGNALS[signal.Signals(number)])
+        raise note(Stopped(128 + number, _SIGNALS[signal.Signals(number)]))
 
     for each in meant:
         signal.signal(each, stop)

@@ -22,6 +22,7 @@ from fmmtc_bidsapp.engine.outcomes import (
 from fmmtc_bidsapp.engine.plugins import check_resources
 from fmmtc_bidsapp.engine.progress import duration
 from fmmtc_bidsapp.engine.run import NodeResults, run_in_batches, run_workflow
+from fmmtc_bidsapp.engine.stored import outputs_of
 from fmmtc_bidsapp.engine.workspace import (
     clean_workspace,
     make_folder,
@@ -46,6 +47,7 @@ __all__ = [
     "node_file",
     "node_name",
     "outcome_columns",
+    "outputs_of",
     "print_outcomes",
     "raise_failure",
     "run_in_batches",

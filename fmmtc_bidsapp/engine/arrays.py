@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.engine.stored import is_whole
 from fmmtc_bidsapp.errors import OutputError
 
 __all__ = ["load_arrays", "load_shared", "save_array", "save_arrays", "save_shared"]
@@ -99,7 +100,8 @@ def _save_named(path: Path, name: str, array: NDArray[Any]) -> str:
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     digest.update(array.data if array.size else b"")
     file = path.with_name(f"{path.stem}_{name}_{digest.hexdigest()[:16]}.npy")
-    if not file.is_file():
+    # It may have been cut by a loss of power.
+    if not (file.is_file() and is_whole(file)):
         partial = file.with_suffix(f".{os.getpid()}.partial")
         with _told(file):
             with partial.open("wb") as stream:

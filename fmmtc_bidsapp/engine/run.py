@@ -16,6 +16,7 @@ from nipype.pipeline.engine.utils import write_workflow_resources
 from fmmtc_bidsapp.engine.crashes import NodeFailure, read_crash
 from fmmtc_bidsapp.engine.plugins import Plugin, read_plugin
 from fmmtc_bidsapp.engine.progress import NodeProgress
+from fmmtc_bidsapp.engine.stored import discard_damaged
 from fmmtc_bidsapp.engine.workspace import alone, make_folder
 from fmmtc_bidsapp.errors import AppError, OutputError
 from fmmtc_bidsapp.plan import Resources
@@ -150,6 +151,7 @@ def _run(
     before = set(crash_dir.glob("crash-*.txt"))
     _quiet_nipype(resources.verbose)
     with alone(workflow), _monitor(workflow, resources):
+        discard_damaged(workflow, progress.say)
         runner = plugin.runner(progress)
         try:
             workflow.run(plugin=runner)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
+import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from fmmtc_bidsapp.engine.progress import NodeProgress
+from fmmtc_bidsapp.errors import SystemLimitError, system_limit
+from fmmtc_bidsapp.interrupts import raise_if_interrupted
 
 __all__ = ["Workers"]
 
@@ -22,14 +28,19 @@ _THEN = "\nDuring handling of the above exception, another exception occurred:"
 """Python's words."""
 _KILLED = (
     "AppError: The process was killed from outside, twice; most often for memory. Use fewer "
-    "--nprocs, or more memory, and run again.\n"
+    "--nprocs, or more memory (or a higher ulimit), and run again.\n"
 )
 
 
 def _begin(folder: str, parent: int) -> None:
-    """Begin a worker process: it ends with the one that it works for."""
+    """Begin a worker process: it ends with the one that it works for, which hears Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.chdir(folder)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    except RuntimeError:
+        # The system refuses it. Whoever waits for this process is told that it is gone.
+        os._exit(SystemLimitError.exit_code)
 
 
 def _end_with(parent: int) -> None:
@@ -58,6 +69,35 @@ def _lost(taskid: int, error: BaseException) -> dict[str, Any]:
     return {"result": None, "taskid": taskid, "traceback": [text.rpartition(_THEN)[0] or text]}
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back while processes begin: until they ignore it, it would end them loudly."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _submit(pool: ProcessPoolExecutor, *arguments: Any) -> Future[Any]:
+    with _without_interrupts():
+        return pool.submit(run_node, *arguments)
+
+
+def _end(pool: Any) -> None:
+    """End a pool at once, whatever it computes, and whether its processes could begin or not."""
+    processes = list((pool._processes or {}).values())
+    for process in processes:
+        process.kill()
+    if not processes:
+        # Python would wait at its own end for what no process is left to do.
+        with suppress(queue.Empty):
+            while True:
+                pool._work_ids.get_nowait()
+        pool._pending_work_items.clear()
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
 class Workers(MultiProcPlugin):
     """MultiProc that wakes up when a node ends, and goes on when the kernel kills a worker.
 
@@ -70,6 +110,7 @@ class Workers(MultiProcPlugin):
         self.graph: Any = None
         self._say = progress.say
         self._ended = threading.Event()
+        self._refused: list[BaseException] = []
         self._submitted: dict[int, tuple[Any, bool]] = {}
 
     def _new_pool(self) -> ProcessPoolExecutor:
@@ -84,10 +125,25 @@ class Workers(MultiProcPlugin):
         # every object of the graph and of every imported library, half of its own time.
         gc.collect()
         gc.freeze()
+        hook = threading.excepthook
+        threading.excepthook = self._of_a_thread
         try:
             super().run(graph, config, updatehash)
+        except (OSError, RuntimeError, MemoryError) as error:
+            limit = system_limit(error)
+            if limit is None:
+                raise
+            raise limit from error
         finally:
+            threading.excepthook = hook
             gc.unfreeze()
+            _end(self.pool)
+
+    def _of_a_thread(self, about: threading.ExceptHookArgs) -> None:
+        """Note what ended a thread of the pool: without it nothing would ever come back."""
+        if about.exc_value is not None:
+            self._refused.append(about.exc_value)
+        self._ended.set()
 
     def _prerun_check(self, graph: Any) -> None:
         large = max(graph.nodes(), key=lambda node: node.mem_gb, default=None)
@@ -99,11 +155,14 @@ class Workers(MultiProcPlugin):
         super()._prerun_check(graph)
 
     def _async_callback(self, future: Any) -> None:
-        if future.exception() is None:
+        if not future.cancelled() and future.exception() is None:
             super()._async_callback(future)
         self._ended.set()
 
     def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+        raise_if_interrupted()
+        for error in self._refused:
+            raise error
         super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
         if self.pending_tasks and self._ended.wait(_PATIENCE_S):
             self._ended.clear()
@@ -120,9 +179,17 @@ class Workers(MultiProcPlugin):
     def _again(self, taskid: int) -> Any:
         """Run a node once more, alone: all that ran beside the one that was killed were lost."""
         node, updatehash = self._submitted[taskid]
-        with self._new_pool() as pool:
-            future = pool.submit(run_node, node, updatehash, taskid)
-            error = future.exception()
+        pool = self._new_pool()
+        try:
+            future = _submit(pool, node, updatehash, taskid)
+            while not future.done():
+                raise_if_interrupted()
+                for refused in self._refused:
+                    raise refused
+                wait([future], _PATIENCE_S)
+        finally:
+            _end(pool)
+        error = future.exception()
         return future.result() if error is None else _lost(taskid, error)
 
     def _clear_task(self, taskid: int) -> None:
@@ -131,10 +198,11 @@ class Workers(MultiProcPlugin):
         self._submitted.pop(taskid, None)
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> Any:
-        try:
-            taskid = super()._submit_job(node, updatehash)
-        except BrokenProcessPool:
-            self.pool = self._new_pool()
-            taskid = super()._submit_job(node, updatehash)
+        with _without_interrupts():
+            try:
+                taskid = super()._submit_job(node, updatehash)
+            except BrokenProcessPool:
+                self.pool = self._new_pool()
+                taskid = super()._submit_job(node, updatehash)
         self._submitted[taskid] = (node, updatehash)
         return taskid

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from fmmtc_bidsapp.bidsio.dataset import run_id_after
+from fmmtc_bidsapp.bidsio.atomic import noting_written
+from fmmtc_bidsapp.bidsio.dataset import require_written, run_id_after
+from fmmtc_bidsapp.bidsio.hold import holding
 from fmmtc_bidsapp.bidsio.names import GroupFiles, citation, outcomes_log
 from fmmtc_bidsapp.bidsio.quality import has_quality
 from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir, write_json, write_tsv
@@ -57,11 +59,18 @@ def run_group(plan: GroupPlan) -> int:
     check_output_dir(plan.output_dir, inputs)
     check_work_dir(plan.resources.work_dir, inputs)
     logs = GroupFiles(plan.output_dir, plan.label).log_dir("any").parent.glob("*")
-    return _MODES[plan.mode](replace(plan, run_id=run_id_after(plan.run_id, logs)))
+    with holding():
+        return _MODES[plan.mode](replace(plan, run_id=run_id_after(plan.run_id, logs)))
 
 
 def _process(plan: GroupPlan) -> int:
-    return _close(plan, _ANALYSES[plan.analysis](plan))
+    with noting_written() as written:
+        outcomes = _ANALYSES[plan.analysis](plan)
+        code = _close(plan, outcomes)
+    told = [GroupFiles(plan.output_dir, plan.label).report, citation(plan.output_dir)]
+    is_told = plan.analysis != _QUALITY_ONLY and code == 0
+    require_written(plan.output_dir, [*written, *(told if is_told else [])])
+    return code
 
 
 def _close(plan: GroupPlan, outcomes: list[Outcome]) -> int:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import TraitError
 
-from fmmtc_bidsapp.bidsio.names import RunFiles, finished_dir, participant_report
+from fmmtc_bidsapp.bidsio.names import RunFiles, participant_report
 from fmmtc_bidsapp.engine import (
     NodeFailure,
     NodeResults,
     error_code,
     new_workflow,
     node_name,
+    outputs_of,
     run_in_batches,
     run_workflow,
 )
 from fmmtc_bidsapp.errors import AppError, InputError
 from fmmtc_bidsapp.participant.combine import runs_of_a_task, unusable
+from fmmtc_bidsapp.participant.finished import (
+    PICTURES,
+    file_stem,
+    ledger_of,
+    made_from,
+    mark_run,
+    report_entry,
+)
 from fmmtc_bidsapp.participant.outcomes import Problem, note_plan
-from fmmtc_bidsapp.participant.resume import Ledger, Stamps, stamps
+from fmmtc_bidsapp.participant.resume import stamps
 from fmmtc_bidsapp.participant.start import Start
 from fmmtc_bidsapp.participant.workflow import (
     combine_workflow,
@@ -36,19 +43,9 @@ from fmmtc_bidsapp.participant.workflow import (
 )
 from fmmtc_bidsapp.records import BoldRun
 from fmmtc_bidsapp.reports.run_figures import COMBINED_KIND
+from fmmtc_bidsapp.reports.written import crash_files
 
-__all__ = ["combine_tasks", "compute_runs", "draw_again", "finished_before", "write_reports"]
-
-_PICTURES = "draw"
-"""The one node of a run without which its numbers are whole."""
-
-
-def finished_before(start: Start) -> list[BoldRun]:
-    """List the runs that an earlier call finished, from the same inputs and in the same way."""
-    ledger = _ledger(start)
-    return [
-        run for run in start.runs if ledger.is_finished(_entry(start, run), _made_from(start, run))
-    ]
+__all__ = ["combine_tasks", "compute_runs", "draw_again", "told_of", "write_reports"]
 
 
 def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], list[Problem]]:
@@ -71,20 +68,23 @@ def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], 
     if not runs:
         return [], []
     _withdraw_wholes(start, runs)
-    ledger = _ledger(start)
-    made_from = {run_name(run): _made_from(start, run) for run in runs}
+    inputs = {run_name(run): made_from(start, run) for run in runs}
     unbuilt: list[Problem] = []
+    built: list[Any] = []
 
     def build(batch: Sequence[BoldRun]) -> Any:
         workflow, not_built = _runs_workflow(start, batch)
         unbuilt.extend(not_built)
+        built.append(workflow)
         return workflow
 
     def note(batch: Sequence[BoldRun], results: NodeResults) -> None:
         for run in batch:
-            if f"{run_name(run)}.{_PICTURES}" in results.done:
-                written = start.files(run).there()
-                ledger.mark_finished(_entry(start, run), made_from[run_name(run)], written)
+            name = f"{run_name(run)}.{PICTURES}"
+            if name in results.done:
+                pictures = outputs_of(built[-1], name).get("figures")
+                if pictures is not None:
+                    mark_run(start, run, inputs[run_name(run)], [Path(each) for each in pictures])
 
     results = run_in_batches(runs, build, start.plan.resources, title="runs", then=note)
     done = [run for run in runs if f"{run_name(run)}.write" in results.done]
@@ -103,7 +103,9 @@ def _runs_workflow(start: Start, runs: Sequence[BoldRun]) -> tuple[Any, list[Pro
         try:
             workflow.add_nodes([run_nodes(start, run)])
         except (AppError, OSError, TraitError) as error:
-            code = error_code(type(error).__name__)
+            # Nothing is written yet: what the system refuses here is an input.
+            is_input = isinstance(error, OSError)
+            code = InputError.exit_code if is_input else error_code(type(error).__name__)
             problems.append(Problem(run.participant_id, run_name(run), str(error), code))
     return workflow, problems
 
@@ -144,15 +146,13 @@ def combine_tasks(start: Start, runs: Sequence[BoldRun]) -> tuple[list[RunFiles]
     """
     if not start.plan.connectivity.combine_runs:
         return [], []
-    ledger = _ledger(start)
+    ledger = ledger_of(start)
     tasks = _with_a_usable_run(runs_of_a_task([start.files(run) for run in runs]))
-    made_from = [
-        stamps([path for each in task for path in (each.relmat, each.qc)]) for task in tasks
-    ]
+    inputs = [stamps([path for each in task for path in (each.relmat, each.qc)]) for task in tasks]
     todo = [
         (task, before)
-        for task, before in zip(tasks, made_from, strict=True)
-        if not ledger.is_finished(_stem(task[0].combined().relmat), before)
+        for task, before in zip(tasks, inputs, strict=True)
+        if not ledger.is_finished(file_stem(task[0].combined().relmat), before)
     ]
     if not todo:
         return [], []
@@ -162,7 +162,7 @@ def combine_tasks(start: Start, runs: Sequence[BoldRun]) -> tuple[list[RunFiles]
     done = [each for each in wholes if combined_name(each) in results.done]
     for whole, (_, before) in zip(wholes, todo, strict=True):
         if whole in done:
-            ledger.mark_finished(_stem(whole.relmat), before, _of_whole(whole))
+            ledger.mark_finished(file_stem(whole.relmat), before, _of_whole(whole))
     return done, _failed_wholes(results, wholes, "combine")
 
 
@@ -222,37 +222,38 @@ def write_reports(
     list of Problem
         Reports that could not be written.
     """
-    ledger = _ledger(start)
-    texts = _texts(start, problems)
-    entries = {who: f"report_{who}_{_digest(told)}" for who, told in texts.items()}
+    ledger = ledger_of(start)
+    texts = told_of(start, problems)
+    entries = {who: report_entry(who, told) for who, told in texts.items()}
     written = _written_files(start, runs)
-    made_from = {who: stamps(written.get(who, [])) for who in texts}
-    todo = [who for who in texts if not ledger.is_finished(entries[who], made_from[who])]
+    inputs = {who: stamps(written.get(who, [])) for who in texts}
+    todo = [who for who in texts if not ledger.is_finished(entries[who], inputs[who])]
     if not todo:
         return []
-    # Else what an earlier call left undone would seem to be the last that is known of them.
-    note_plan(start.plan, todo)
+    note_plan(start.plan, [who for who in todo if _has_old_crashes(start, who)])
     workflow = report_workflow(start.plan, todo, texts, start.crash_dir)
     results = run_workflow(workflow, start.plan.resources, title="reports")
     for who in todo:
         if node_name(who) in results.done:
             report = participant_report(start.plan.output_dir, who)
-            ledger.mark_finished(entries[who], made_from[who], [report])
+            ledger.mark_finished(entries[who], inputs[who], [report])
     people = {node_name(who): who for who in todo}
     return [_broken(each, people[each.node], "report") for each in results.failures]
 
 
-def _texts(start: Start, problems: Sequence[Problem]) -> dict[str, list[tuple[str, str]]]:
+def _has_old_crashes(start: Start, who: str) -> bool:
+    """Say whether what broke in an earlier call would seem to be the last that is known of them."""
+    crashes = crash_files(start.plan.output_dir, who)
+    return any(path.parent.name != start.plan.run_id for path in crashes)
+
+
+def told_of(start: Start, problems: Sequence[Problem]) -> dict[str, list[tuple[str, str]]]:
     """Tell everyone who has a run what was not done of theirs."""
     people = sorted({run.participant_id for run in start.runs})
     return {
         who: [(each.what, each.message) for each in problems if each.participant_id == who]
         for who in people
     }
-
-
-def _digest(told: Sequence[tuple[str, str]]) -> str:
-    return hashlib.blake2b(json.dumps(told).encode(), digest_size=4).hexdigest()
 
 
 def _written_files(start: Start, runs: Sequence[BoldRun]) -> dict[str, list[Path]]:
@@ -262,25 +263,6 @@ def _written_files(start: Start, runs: Sequence[BoldRun]) -> dict[str, list[Path
     for each in files:
         written.setdefault(_person(each), []).extend(each.there())
     return written
-
-
-def _ledger(start: Start) -> Ledger:
-    # In the output, so that it outlives a scratch disk of the node.
-    return Ledger(finished_dir(start.plan.output_dir), start.configuration_hash)
-
-
-def _made_from(start: Start, run: BoldRun) -> Stamps:
-    """Take down the files of a run, and what their sidecars say of its timing."""
-    timing = f"RepetitionTime {run.tr_s}, StartTime {run.start_time_s}"
-    return {**stamps(start.inputs(run)), timing: []}
-
-
-def _entry(start: Start, run: BoldRun) -> str:
-    return _stem(start.files(run).timeseries)
-
-
-def _stem(path: Path) -> str:
-    return path.name.partition(".")[0]
 
 
 def _withdraw(start: Start, failed: Sequence[BoldRun]) -> None:
@@ -300,7 +282,7 @@ def _failed(failure: NodeFailure, runs: Sequence[BoldRun]) -> Problem:
     """Trace a crash of ``<run>.<node>`` back to the run."""
     name, _, node = failure.node.partition(".")
     run = next(run for run in runs if run_name(run) == name)
-    what = f"{name}, pictures" if node == _PICTURES else name
+    what = f"{name}, pictures" if node == PICTURES else name
     return _broken(failure, run.participant_id, what)
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.atlas import require_dlabel
-from fmmtc_bidsapp.bidsio.names import atlas_files
+from fmmtc_bidsapp.bidsio.names import atlas_description, atlas_files, finished_dir
 from fmmtc_bidsapp.bidsio.write_atlas import label_bytes, write_atlas
 from fmmtc_bidsapp.engine import make_folder
-from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.errors import InputError, OutputError
+from fmmtc_bidsapp.participant.finished import file_stem
+from fmmtc_bidsapp.participant.resume import Ledger
 from fmmtc_bidsapp.participant.start import Start
 from fmmtc_bidsapp.records import BoldRun
 from fmmtc_bidsapp.signals.placement import placed_once
 from fmmtc_bidsapp.signals.space import read_grid
 
-__all__ = ["write_labels"]
+__all__ = ["require_labels", "write_labels"]
 
 
-def write_labels(start: Start, runs: Sequence[BoldRun]) -> None:
-    """Write the labels of every space and resolution that occurs among runs.
+def write_labels(start: Start, runs: Sequence[BoldRun]) -> list[list[Path]]:
+    """Write the labels of every space and resolution that occurs among runs, unless they are there.
 
     Where the runs of one space have grids of their own, as without ``res-``, the first that was
     ever written stands for all.
@@ -30,6 +33,11 @@ def write_labels(start: Start, runs: Sequence[BoldRun]) -> None:
     runs
         All that were found; the pictures show the labels.
 
+    Returns
+    -------
+    list of list of Path
+        The files of each, those of an image that cannot be read left out.
+
     Raises
     ------
     OutputError
@@ -40,13 +48,59 @@ def write_labels(start: Start, runs: Sequence[BoldRun]) -> None:
     grids: dict[tuple[str, str | None, str | None], list[BoldRun]] = {}
     for run in runs:
         grids.setdefault((run.space, run.res, run.den), []).append(run)
-    for (space, res, den), alike in grids.items():
-        files = atlas_files(start.plan.output_dir, space, start.atlas.label, res, den)
-        if not all(path.is_file() for path in files):
-            _write_first(start, alike)
+    ledger, there = _ledger(start), []
+    for alike in grids.values():
+        files = _files(start, alike[0])
+        if not ledger.is_finished(_entry(files), {}):
+            if not _write_first(start, alike):
+                continue
+            ledger.mark_finished(_entry(files), {}, files)
+        there.append(files)
+    return there
 
 
-def _write_first(start: Start, runs: Sequence[BoldRun]) -> None:
+def require_labels(start: Start, written: Sequence[Sequence[Path]]) -> None:
+    """Look, before a run calls itself done, at whether the labels are there as they were written.
+
+    Parameters
+    ----------
+    start
+        Atlas and output.
+    written
+        Of `write_labels`.
+
+    Raises
+    ------
+    OutputError
+        If a file of them was deleted or changed.
+    """
+    ledger = _ledger(start)
+    for files in written:
+        if not ledger.is_whole(_entry(files)):
+            raise OutputError(
+                f"{files[0]}, or a file beside it, was deleted or changed while this run was "
+                "working. Leave the output folder alone and run the same command again."
+            )
+
+
+def _ledger(start: Start) -> Ledger:
+    """Return a ledger that all cleanings share, as they share the labels."""
+    return Ledger(finished_dir(start.plan.output_dir), start.means_hash)
+
+
+def _files(start: Start, run: BoldRun) -> list[Path]:
+    """List the files of the labels on the grid of a run."""
+    root, label = start.plan.output_dir, start.atlas.label
+    named = atlas_files(root, run.space, label, run.res, run.den)
+    return [*named, atlas_description(root, label)]
+
+
+def _entry(files: Sequence[Path]) -> str:
+    return file_stem(files[0])
+
+
+def _write_first(start: Start, runs: Sequence[BoldRun]) -> bool:
+    """Write the labels on the grid of the first run that can be read; False if none can."""
     for run in runs:
         try:
             content = _CONTENT[run.file_format](start, run)
@@ -54,7 +108,8 @@ def _write_first(start: Start, runs: Sequence[BoldRun]) -> None:
             # An image that cannot be read: its own node will say so.
             continue
         write_atlas(start.plan.output_dir, start.atlas, content, run.space, run.res, run.den)
-        return
+        return True
+    return False
 
 
 def _nifti(start: Start, run: BoldRun) -> bytes:

@@ -123,6 +123,7 @@ def _outcome(participant_id: str, problems: Sequence[Problem]) -> Outcome:
     """Sum up one participant, who is done when nothing of theirs was left out."""
     if not problems:
         return Outcome(participant_id, "done")
-    status = "failed" if any(each.crash_file for each in problems) else "skipped"
+    unwritten = any(each.code == OutputError.exit_code for each in problems)
+    status = "failed" if unwritten or any(each.crash_file for each in problems) else "skipped"
     why = "; ".join(f"{each.what}: {each.message}" for each in problems)
     return Outcome(participant_id, status, why, max(each.code for each in problems))

@@ -68,14 +68,18 @@ class Ledger:
             read.
         """
         entry = self._read(name)
-        if entry is None or entry.get("outputs") in (None, {}):
-            return False
         made_from = {key: entry.get(key) for key in ("version", "config_hash", "inputs")}
-        outputs = entry["outputs"]
-        if made_from != self._origin(inputs) or not isinstance(outputs, dict):
-            return False
-        now = stamps([Path(path) for path in outputs])
-        return outputs == now and all(now.values())
+        return made_from == self._origin(inputs) and _is_there(entry)
+
+    def is_whole(self, name: str) -> bool:
+        """Say whether what was marked as finished is still there as it was.
+
+        Parameters
+        ----------
+        name
+            As given to `mark_finished`.
+        """
+        return _is_there(self._read(name))
 
     def mark_finished(self, name: str, inputs: Stamps, outputs: Sequence[Path]) -> None:
         """Write down that something is done.
@@ -97,15 +101,35 @@ class Ledger:
         content = {**self._origin(inputs), "outputs": dict(stamps(outputs))}
         write_json(self._path(name), content)
 
+    def forget(self, name: str) -> None:
+        """Take back that something is done.
+
+        Parameters
+        ----------
+        name
+            As given to `mark_finished`; it need not be marked.
+        """
+        self._path(name).unlink(missing_ok=True)
+
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}_{self.config_hash}.json"
 
     def _origin(self, inputs: Stamps) -> dict[str, object]:
         return {"version": __version__, "config_hash": self.config_hash, "inputs": dict(inputs)}
 
-    def _read(self, name: str) -> dict[str, object] | None:
+    def _read(self, name: str) -> dict[str, object]:
+        """Read an entry; an empty one where there is none, or it was cut."""
         try:
             entry = json.loads(self._path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return None
-        return entry if isinstance(entry, dict) else None
+            return {}
+        return entry if isinstance(entry, dict) else {}
+
+
+def _is_there(entry: Mapping[str, object]) -> bool:
+    """Say whether the outputs of an entry are, one and all, of the size and date they had."""
+    outputs = entry.get("outputs")
+    if not isinstance(outputs, dict) or not outputs:
+        return False
+    now = stamps([Path(path) for path in outputs])
+    return outputs == now and all(now.values())

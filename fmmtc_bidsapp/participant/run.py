@@ -9,20 +9,28 @@ from math import ceil
 from pathlib import Path
 
 from fmmtc_bidsapp._version import __version__
-from fmmtc_bidsapp.bidsio.dataset import check_configuration, run_id_after
+from fmmtc_bidsapp.bidsio.dataset import check_configuration, require_joined, run_id_after
+from fmmtc_bidsapp.bidsio.hold import holding
 from fmmtc_bidsapp.bidsio.names import citation, run_log_dir
 from fmmtc_bidsapp.bidsio.write import PARCEL_MEANS, prepare_output
 from fmmtc_bidsapp.engine import clean_workspace
-from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.errors import AppError, InputError
 from fmmtc_bidsapp.participant.compute import (
     combine_tasks,
     compute_runs,
     draw_again,
-    finished_before,
+    told_of,
     write_reports,
 )
 from fmmtc_bidsapp.participant.cost import expected_s
-from fmmtc_bidsapp.participant.labels import write_labels
+from fmmtc_bidsapp.participant.finished import (
+    finished_before,
+    forget,
+    is_methods_finished,
+    lost_meanwhile,
+    mark_methods,
+)
+from fmmtc_bidsapp.participant.labels import require_labels, write_labels
 from fmmtc_bidsapp.participant.outcomes import (
     Problem,
     close,
@@ -32,6 +40,7 @@ from fmmtc_bidsapp.participant.outcomes import (
     tell_strays,
 )
 from fmmtc_bidsapp.participant.start import Start, begin
+from fmmtc_bidsapp.participant.workflow import run_name
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import BoldRun
 from fmmtc_bidsapp.reports.methods import participant_methods, write_citation
@@ -60,7 +69,8 @@ def run_participant(plan: ParticipantPlan) -> int:
     people = [f"sub-{each}" for each in plan.selection.participants] or ["sub-*"]
     patterns = [run_log_dir(Path(), each, "*") for each in people]
     logs = [path for each in patterns for path in plan.output_dir.glob(str(each))]
-    return _MODES[plan.mode](replace(plan, run_id=run_id_after(plan.run_id, logs)))
+    with holding():
+        return _MODES[plan.mode](replace(plan, run_id=run_id_after(plan.run_id, logs)))
 
 
 def _process(plan: ParticipantPlan) -> int:
@@ -74,7 +84,7 @@ def _process(plan: ParticipantPlan) -> int:
     before = finished_before(start)
     todo = [run for run in start.runs if run not in before]
     _announce(start, before, todo)
-    write_labels(start, start.runs)
+    labels = write_labels(start, start.runs)
     if todo:
         # Whoever is killed before it is written anew must not leave that of other runs behind.
         citation(plan.output_dir).unlink(missing_ok=True)
@@ -82,13 +92,21 @@ def _process(plan: ParticipantPlan) -> int:
     there = [*before, *done]
     combined, not_combined = combine_tasks(start, there)
     problems = _report(start, there, [*start.problems, *broken, *not_combined])
+    lost = _lost(start, there, problems) if todo or combined else []
+    disturbed = _disturbed(start, labels)
     people = {run.participant_id for run in there}
+    problems += [*lost, *_told_to_all(people, disturbed)]
+    if lost or disturbed:
+        forget(start, todo)
     try:
-        if done or combined or not citation(plan.output_dir).is_file():
+        if done or combined or not is_methods_finished(start):
             _write_methods(plan)
+            mark_methods(start)
     finally:
         # How everyone ended is told also where there is no room for the text.
         code = close(plan.output_dir, plan.run_id, people, problems)
+    if disturbed:
+        raise disturbed
     if plan.resources.clean_workdir and code == 0:
         clean_workspace(plan)
     return code
@@ -103,6 +121,36 @@ def _report(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) 
     # Of a page that is not there: once it is, nothing is to be told of this.
     keep_crash_files(plan.output_dir, plan.run_id, unwritten, prefix="report-")
     return [*problems, *unwritten]
+
+
+def _lost(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) -> list[Problem]:
+    """List what someone deleted or changed since it was finished, but for what failed anyway."""
+    failed = {each.what.partition(",")[0] for each in problems if each.crash_file}
+    pageless = {each.participant_id for each in problems if each.what == "report"}
+    told = told_of(start, [each for each in problems if each.what != "report"])
+    return lost_meanwhile(
+        start,
+        [run for run in runs if run_name(run) not in failed],
+        {who: each for who, each in told.items() if who not in pageless},
+    )
+
+
+def _disturbed(start: Start, labels: Sequence[Sequence[Path]]) -> AppError | None:
+    """Say what happened to what all participants share while this run was working."""
+    try:
+        require_joined(start.plan.output_dir, _hashes(start))
+        require_labels(start, labels)
+    except AppError as error:
+        return error
+    return None
+
+
+def _told_to_all(people: Collection[str], error: AppError | None) -> list[Problem]:
+    """Count nobody as done in an output that was disturbed."""
+    if error is None:
+        return []
+    what, why = "output", "it was disturbed while this run was working; see the last line"
+    return [Problem(who, what, why, error.exit_code) for who in people]
 
 
 def join_output(start: Start) -> None:
@@ -176,6 +224,7 @@ def _rebuild_reports(plan: ParticipantPlan) -> int:
     write_labels(start, there)
     problems = _report(start, there, [*start.problems, *draw_again(start, there)])
     _write_methods(plan)
+    require_joined(plan.output_dir, _hashes(start))
     return close(plan.output_dir, plan.run_id, {run.participant_id for run in there}, problems)
 
 

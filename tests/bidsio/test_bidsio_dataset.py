@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from fmmtc_bidsapp.bidsio import dataset
+from fmmtc_bidsapp.bidsio import dataset, hold
 from fmmtc_bidsapp.bidsio.dataset import (
     check_configuration,
     check_output_dir,
     prepare_output,
+    require_joined,
+    require_written,
     run_id_after,
 )
+from fmmtc_bidsapp.bidsio.hold import holding
 from fmmtc_bidsapp.errors import OutputError, UsageError
 
 
@@ -81,6 +84,7 @@ def test_the_same_configuration_may_run_again_and_leaves_no_lock(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".bidsignore",
         "dataset_description.json",
+        "logs",
     ]
 
 
@@ -95,6 +99,96 @@ def test_a_broken_description_is_refused(tmp_path):
     (tmp_path / "dataset_description.json").write_text("{")
     with pytest.raises(UsageError, match="cannot be read"):
         prepare(tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, -3])
+def test_a_description_of_ours_that_was_cut_is_written_anew_with_what_it_said(tmp_path, length):
+    prepare(tmp_path, sources={"fmriprep": tmp_path / "prep"})
+    prepare(tmp_path, desc="simple", config_hash="bbb")
+    path = tmp_path / "dataset_description.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:length])
+    prepare(tmp_path)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("{"), lambda path: path.unlink()])
+def test_a_cut_description_does_not_let_another_configuration_in(tmp_path, damage):
+    prepare(tmp_path)
+    finish_a_run(tmp_path, "none")
+    damage(tmp_path / "dataset_description.json")
+    with pytest.raises(UsageError, match=r"none.*aaa.*bbb"):
+        prepare(tmp_path, config_hash="bbb")
+
+
+def test_another_configuration_is_refused_while_a_run_of_the_first_is_alive(tmp_path, monkeypatch):
+    monkeypatch.setattr(hold, "_PATIENCE_S", 0.0)
+    with holding():
+        prepare(tmp_path)
+        # Others of the same configuration, as jobs of an array, come in.
+        prepare(tmp_path)
+        with pytest.raises(UsageError, match=r"Another run is writing.*aaa.*bbb.*Wait until"):
+            prepare(tmp_path, config_hash="bbb")
+        assert prepare(tmp_path)["GeneratedBy"][0]["ConfigurationHash"] == {"none": "aaa"}
+        prepare(tmp_path, desc="simple", config_hash="bbb")
+    assert prepare(tmp_path, config_hash="ccc")["GeneratedBy"][0]["ConfigurationHash"] == {
+        "none": "ccc",
+        "simple": "bbb",
+    }
+
+
+def test_a_run_that_was_killed_holds_its_configuration_no_longer(tmp_path):
+    code = (
+        "import os, signal; from pathlib import Path\n"
+        "from fmmtc_bidsapp.bidsio.dataset import prepare_output\n"
+        "from fmmtc_bidsapp.bidsio.hold import holding\n"
+        "with holding():\n"
+        f"    prepare_output(Path({str(tmp_path)!r}), config_hash='aaa', desc='none', sources={{}},"
+        " version='0.1.0')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -9
+    assert prepare(tmp_path, config_hash="bbb")["GeneratedBy"][0]["ConfigurationHash"] == {
+        "none": "bbb"
+    }
+
+
+@pytest.mark.parametrize("link", ["sub-01", "sub-01/ses-1", "sub-01/ses-1/func", "group", "logs"])
+def test_a_folder_of_the_output_that_is_a_link_out_of_it_is_refused(tmp_path, link):
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    outside.mkdir()
+    (out / link).parent.mkdir(parents=True)
+    (out / link).symlink_to(outside)
+    with pytest.raises(UsageError, match=rf"{link} is a link that leads out of the output"):
+        check_output_dir(out, [])
+
+
+def test_a_link_that_stays_in_the_output_or_leads_to_it_is_no_fault(tmp_path):
+    out = tmp_path / "disk" / "out"
+    (out / "sub-01").mkdir(parents=True)
+    (out / "sub-02").symlink_to("sub-01")
+    (tmp_path / "out").symlink_to(out)
+    check_output_dir(tmp_path / "out", [])
+
+
+def test_an_output_that_is_gone_or_another_ones_is_known_before_a_run_says_done(tmp_path):
+    out = tmp_path / "out"
+    prepare(out)
+    require_joined(out, {"none": "aaa"})
+    with pytest.raises(UsageError, match=r"another configuration by now.*aaa.*bbb"):
+        require_joined(out, {"none": "bbb"})
+    (out / "logs" / "a.tsv").write_text("")
+    with pytest.raises(OutputError, match=r"a\.tsv is empty.*same command again"):
+        require_written(out, [out / "logs" / "a.tsv"])
+    out.rename(tmp_path / "moved")
+    with pytest.raises(OutputError, match="deleted, moved or changed while this run was writing"):
+        require_joined(out, {"none": "aaa"})
+    out.symlink_to(tmp_path / "moved")
+    (tmp_path / "outside").mkdir()
+    (out / "sub-01").symlink_to(tmp_path / "outside")
+    with pytest.raises(OutputError, match="a link that leads out of the output"):
+        require_joined(out, {"none": "aaa"})
 
 
 def test_a_lock_left_by_a_killed_run_is_named(tmp_path, monkeypatch):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from fmmtc_bidsapp.cli.main import build_parser, main, plan_from
+from fmmtc_bidsapp.cli.main import build_parser, main, plan_from, run_guarded
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.options import (
     CohortOptions,
@@ -309,3 +312,50 @@ def test_a_file_of_flags_may_serve_several_analyses(tmp_path: Path) -> None:
     path.write_text('[group]\ntarget = "y"\nfolds = 3\n')
     words = ["in", "out", "group", "--config-file", str(path), "--analysis", "apply"]
     assert plan_from([*words, "--model", "m"]).analysis == "apply"  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def interrupts():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def swallow():
+    with suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    return 0
+
+
+def convert():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("numpy.core.multiarray failed to import") from None
+
+
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.parametrize("run", [swallow, convert, lambda: signal.raise_signal(signal.SIGINT)])
+def test_a_ctrl_c_ends_with_130_and_one_line_whatever_a_library_makes_of_it(run, capsys):
+    assert run_guarded("fmmtc", run) == 130
+    assert capsys.readouterr().err == "fmmtc: interrupted; run the same command to go on.\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_what_the_system_refuses_ends_with_71_and_a_sentence(error, capsys):
+    def run():
+        raise error
+
+    assert run_guarded("fmmtc", run) == 71
+    told = capsys.readouterr().err
+    assert told.startswith("fmmtc: The system refused ")
+    assert "ulimit" in told
+    assert len(told.splitlines()) == 1

@@ -11,6 +11,7 @@ import errno
 import functools
 import importlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -29,6 +30,23 @@ def pause(place: str, text: str, mark: str) -> None:
 def die(place: str, text: str) -> None:
     """Kill, as the kernel does for memory, the process that calls a function on something."""
     _before(place, text, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def lose(place: str, text: str, folder: str, how: str, outside: str) -> None:
+    """Delete, move or replace a folder, once, before a function is called on something."""
+
+    def act() -> None:
+        moved, other = Path(outside, "moved"), Path(outside, "other")
+        if other.exists():
+            return
+        other.mkdir(parents=True)
+        Path(folder).rename(moved)
+        if how == "deleted":
+            shutil.rmtree(moved)
+        if how == "a link":
+            Path(folder).symlink_to(other)
+
+    _before(place, text, act)
 
 
 def half(name: str, mark: str) -> None:
@@ -99,7 +117,7 @@ def _wait(mark: str) -> None:
 
 
 FAULTS: dict[str, Callable[..., None]] = {
-    each.__name__: each for each in (pause, die, half, full, unwell, late)
+    each.__name__: each for each in (pause, die, lose, half, full, unwell, late)
 }
 
 end = sys.argv.index("--")

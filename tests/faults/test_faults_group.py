@@ -81,6 +81,47 @@ def test_a_full_disk_is_told_and_with_room_again_the_group_level_completes(
     require_same(out, expected)
 
 
+@pytest.mark.parametrize("how", ["deleted", "a link"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("fmmtc_bidsapp.learning.train:Training._epoch", ""),
+        ("fmmtc_bidsapp.group.telling_nodes:write_group_report", ""),
+    ],
+    ids=["training", "report"],
+)
+def test_an_output_deleted_during_a_group_run_is_told_and_a_rerun_completes(
+    how: str, place: tuple[str, str], parcels: Path, expected: Path, tmp_path: Path
+) -> None:
+    out, work = tmp_path / "out", tmp_path / "work"
+    words = group_words(parcels, out, work)
+    done = ended(start(spelled(words, ("lose", *place, out, how, tmp_path / "outside"))))
+    assert done.code == 73, done.text
+    assert str(out) in done.text
+    assert "Traceback" not in done.text
+    if out.is_symlink():
+        out.unlink()
+    done = ended(start(spelled(words)))
+    assert done.code == 0, done.text
+    require_same(out, expected)
+
+
+def test_of_two_configurations_under_one_label_started_at_once_the_second_ends_with_2(
+    parcels: Path, expected: Path, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    words = group_words(parcels, out, tmp_path / "work")
+    running = [
+        start(spelled(words)),
+        start(spelled([*group_words(parcels, out, other), "--random-seed", "7"])),
+    ]
+    one, two = [ended(each) for each in running]
+    assert sorted([one.code, two.code]) == [0, 2], one.text + two.text
+    assert "Another run is writing results under 'group-fmmtc'" in one.text + two.text
+    if one.code == 0:
+        require_same(out, expected)
+
+
 def test_both_levels_at_once_in_one_output_leave_what_one_after_the_other_leaves(
     parcels: Path, undisturbed: Place, tmp_path: Path
 ) -> None:

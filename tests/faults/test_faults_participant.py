@@ -245,6 +245,79 @@ def test_a_file_system_mounted_read_only_ends_with_73_also_over_finished_work(
     assert results(disk) == before
 
 
+# Files of ours that are lost or damaged -----------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["deleted", "moved", "a link"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        (PARCEL_MEANS, "sub-02"),
+        ("fmmtc_bidsapp.participant.nodes:draw_run", "'02'"),
+        (REPORT, "sub-02"),
+    ],
+    ids=["parcellation", "pictures", "report"],
+)
+def test_an_output_deleted_moved_or_replaced_during_a_run_is_told_and_a_rerun_completes(
+    when: tuple[str, str], how: str, place: Place, undisturbed: Place, tmp_path: Path
+) -> None:
+    done = place.run(fault=("lose", *when, place.out, how, tmp_path / "outside"))
+    assert done.code == 73, done.text
+    assert str(place.out) in done.text
+    assert ": done" not in done.text
+    assert "Traceback" not in done.text
+    if place.out.is_symlink():
+        place.out.unlink()
+    complete(place, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_folder_of_the_output_that_becomes_a_link_out_of_it_is_told_and_then_refused(
+    place: Place, undisturbed: Place, tmp_path: Path
+) -> None:
+    folder = place.out / "sub-01"
+    done = place.run(fault=("lose", REPORT, "sub-02", folder, "a link", tmp_path / "outside"))
+    assert done.code == 73, done.text
+    assert f"{folder} is a link that leads out of the output" in done.text
+    again = place.run()
+    assert again.code == 2, again.text
+    assert f"{folder} is a link that leads out of the output" in again.text
+    assert not list((tmp_path / "outside" / "other").rglob("*"))
+    folder.unlink()
+    complete(place, undisturbed)
+
+
+@pytest.mark.slow
+def test_an_output_file_emptied_or_cut_after_the_run_is_written_anew(
+    place: Place, undisturbed: Place
+) -> None:
+    shutil.copytree(undisturbed.out, place.out)
+    assert place.run().code == 0
+    files = [path for path in sorted(place.out.rglob("*")) if path.is_file()]
+    damaged = [path for path in files if "log" not in path.parts and path.suffix != ".lock"]
+    damaged = [path for path in damaged if not path.match("*_outcomes.tsv")]
+    assert {"dataset_description.json", ".bidsignore", "CITATION.bib"} <= {p.name for p in damaged}
+    for i, path in enumerate(damaged):
+        # The second description of the dataset is there for the first.
+        if path.parent.name != "finished" or path.name != "dataset_description.json":
+            os.truncate(path, (path.stat().st_size // 2) * (i % 2))
+    complete(place, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_work_directory_cut_by_a_loss_of_power_is_computed_anew(
+    place: Place, undisturbed: Place, tmp_path: Path
+) -> None:
+    complete(place, undisturbed)
+    shutil.rmtree(place.out)
+    files = [path for path in sorted(place.work.rglob("*")) if path.is_file()]
+    assert len([path for path in files if path.name.startswith("result_")]) >= 10
+    for i, path in enumerate(files):
+        os.truncate(path, (path.stat().st_size // 2) * (i % 2))
+    complete(place, undisturbed)
+
+
 # A file that cannot be read -----------------------------------------------------------------------
 
 
@@ -312,6 +385,21 @@ def test_two_runs_into_one_output_both_finish_and_leave_what_one_run_leaves(
     assert ours == theirs
     again = place.run()
     assert again.code == 0, again.text
+
+
+@pytest.mark.slow
+def test_of_two_configurations_under_one_name_started_at_once_the_second_ends_with_2(
+    place: Place, undisturbed: Place
+) -> None:
+    other = Place(place.study, place.out, place.work.with_name("other"))
+    running = [start(spelled(place.words())), start(spelled(other.words("--min-coverage", "0.9")))]
+    first, second = sorted((ended(each) for each in running), key=lambda each: each.code)
+    assert (first.code, second.code) == (0, 2), first.text + second.text
+    assert "Another run is writing parcel means of another configuration" in second.text
+    hashes = results(place.out)["dataset_description.json"], results(undisturbed.out)
+    if "--min-coverage" not in first.text and hashes[0] == hashes[1]["dataset_description.json"]:
+        require_same(place.out, undisturbed.out)
+    assert "2 runs finished before" in place.run().text or place.run().code == 2
 
 
 # The clock ----------------------------------------------------------------------------------------

@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from participant.tiny_study import write_study
 
 from fmmtc_bidsapp.errors import OutputError
+from fmmtc_bidsapp.options import DenoiseOptions, ParcelOptions
 from fmmtc_bidsapp.participant import resume
+from fmmtc_bidsapp.participant.labels import require_labels, write_labels
 from fmmtc_bidsapp.participant.resume import Ledger, stamps
+from fmmtc_bidsapp.participant.start import begin
+from fmmtc_bidsapp.plan import ParticipantPlan, Resources
 
 NAME = "sub_01_task_rest"
 
@@ -172,3 +177,30 @@ def test_a_ledger_that_cannot_be_written_is_an_error(
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         Ledger(tmp_path / "file" / "finished", "0").mark_finished(NAME, stamps(inputs), outputs)
+
+
+def test_a_cut_label_file_of_the_output_is_written_anew_and_a_whole_one_left(
+    tmp_path: Path,
+) -> None:
+    study = write_study(tmp_path)
+    plan = ParticipantPlan(
+        study.root,
+        tmp_path / "out",
+        "run",
+        Resources(work_dir=tmp_path / "work"),
+        parcel=ParcelOptions(atlas=str(study.atlas)),
+        denoise=DenoiseOptions(denoise_strategy="none"),
+    )
+    start = begin(plan)
+    (files,) = write_labels(start, start.runs)
+    whole = {path: path.read_bytes() for path in files}
+    assert len(whole) == 4
+    for path, content in whole.items():
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(OutputError, match="deleted or changed while this run"):
+            require_labels(start, [files])
+        write_labels(start, start.runs)
+        assert {each: each.read_bytes() for each in files} == whole
+    dates = {path: path.stat().st_mtime_ns for path in files}
+    write_labels(start, start.runs)
+    assert {path: path.stat().st_mtime_ns for path in files} == dates
