@@ -1,4 +1,4 @@
-"""What ends a run from outside, noted beside the exception it raises: a library may swallow that."""
+"""What ends a run from outside, noted beside its exception: a library may swallow that."""
 
 from __future__ import annotations
 
