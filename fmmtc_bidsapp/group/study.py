@@ -45,6 +45,7 @@ __all__ = [
     "begin",
     "outcome_told",
     "outcomes",
+    "warn_of_acquisition",
     "warn_of_selection",
     "with_baselines",
     "with_scales",
@@ -149,7 +150,7 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
     warn_of_selection(plan, asked)
     encoded = encode(plan, cohort, encoder.without_scale, crash_dir)
     _warn_of_duplicates(encoded)
-    warnings = _warn_of_acquisition(encoded.examples)
+    warnings = warn_of_acquisition(encoded.examples)
     if len(encoded.people) < len(cohort.people):
         _rehearse(plan, encoded.people)
     examples, train = encoded.examples, plan.train
@@ -226,7 +227,7 @@ def _warn_of_duplicates(encoded: Encoded) -> None:
     refuse_twins(encoded.examples.keys, encoded.duplicates)
 
 
-def _warn_of_acquisition(examples: Examples) -> tuple[str, ...]:
+def warn_of_acquisition(examples: Examples) -> tuple[str, ...]:
     """Warn of scans that differ as the outcome does, before anything is fitted."""
     told = tuple(f"{each.name} {each.reason}" for each in telling_acquisition(examples))
     for each in told:
