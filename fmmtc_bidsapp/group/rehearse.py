@@ -40,7 +40,13 @@ from fmmtc_bidsapp.group.fit import blocks_of, exchangeable
 from fmmtc_bidsapp.group.person import MatrixRun, merge_matrices
 from fmmtc_bidsapp.group.start import announce, check_prepared, require_quality
 from fmmtc_bidsapp.group.steps import Kept, Step, list_explain_steps, list_steps
-from fmmtc_bidsapp.group.study import Admitted, admit, warn_of_selection, with_baselines
+from fmmtc_bidsapp.group.study import (
+    Admitted,
+    admit,
+    warn_of_acquisition,
+    warn_of_selection,
+    with_baselines,
+)
 from fmmtc_bidsapp.group.train import asked_to_train
 from fmmtc_bidsapp.group.workflow import ENCODE_GB, MERGE_GB, PREDICT_GB
 from fmmtc_bidsapp.learning.models import refuse_needs
@@ -107,6 +113,7 @@ def _begin(plan: GroupPlan, asked: Sequence[str]) -> tuple[Admitted, Examples, t
     _say_exclusions(cohort.exclusions)
     _require_one_readable(cohort)
     examples = _as_if_encoded(plan, cohort, admitted.encoder)
+    warn_of_acquisition(examples)
     folds = outer_folds(
         examples.strata, train.folds, train.repeats, plan.random_seed, examples.groups
     )
