@@ -137,7 +137,8 @@ def copies_together(examples: Examples, duplicates: Sequence[Duplicate]) -> Exam
     row = {key: i for i, key in enumerate(examples.keys)}
     for each in duplicates:
         kept, joined = groups[row[each.first]], groups[row[each.second]]
-        groups = [kept if group == joined else group for group in groups]
+        if kept != joined:
+            groups = [kept if group == joined else group for group in groups]
     return replace(examples, groups=tuple(groups))
 
 
