@@ -130,7 +130,7 @@ def parse_name(path: str | Path) -> ParsedName:
     for part in parts:
         match = _ENTITY.fullmatch(part)
         if match is None:
-            raise InputError(f"{name} is not a BIDS name: {part!r} is not key-value.")
+            raise InputError(f"{name} is not a BIDS name: '{part}' is not key-value.")
         if match[1] in entities:
             raise InputError(f"{name} is not a BIDS name: it has {match[1]}- twice.")
         entities[match[1]] = match[2]

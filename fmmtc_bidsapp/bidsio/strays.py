@@ -67,7 +67,7 @@ def sort_out(paths: Iterable[Path]) -> tuple[dict[Path, ParsedName], list[Stray]
         try:
             named[path] = parse_run_name(path)
         except InputError as error:
-            strays.append(Stray(path, str(error)))
+            strays.append(Stray(path, str(error).removesuffix(".")))
     return named, strays
 
 

@@ -13,6 +13,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from fmmtc_bidsapp.bidsio.write import write_text
 from fmmtc_bidsapp.group.quality import write_quality
 from fmmtc_bidsapp.reports.group import group_answer, write_group_report
 from fmmtc_bidsapp.reports.methods import write_citation
@@ -37,7 +38,7 @@ class Quality(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         summary = Path(runtime.cwd) / "summary.txt"
-        summary.write_text(write_quality(Path(self.inputs.output_dir)), encoding="utf-8")
+        write_text(summary, write_quality(Path(self.inputs.output_dir)))
         self._results["summary"] = str(summary)
         return runtime
 
@@ -61,7 +62,7 @@ class Report(SimpleInterface):
         output_dir, label = Path(self.inputs.output_dir), self.inputs.label
         write_group_report(output_dir, label)
         answer = Path(runtime.cwd) / "answer.txt"
-        answer.write_text(group_answer(output_dir, label), encoding="utf-8")
+        write_text(answer, group_answer(output_dir, label))
         self._results["answer"] = str(answer)
         return runtime
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,18 @@ def test_series_of_another_program_have_no_quality_of_ours(dataset: Path, tmp_pa
     plan = group_plan(dataset, tmp_path / "work", derivatives={"parcels": other})
     with pytest.raises(InputError, match="no quality table of a run of ours"):
         run_group(plan)
+
+
+def test_files_whose_names_say_no_run_stop_nobody_and_are_named(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    func = dataset / "sub-03" / "func"
+    strays = [b"sub-03_task-\xff_qc.tsv", b"sub-03_task-rest_run001_desc-none_qc.tsv"]
+    for name in strays:
+        Path(os.fsdecode(os.fsencode(func) + b"/" + name)).write_text("a\n1\n")
+    (func / "sub-03_relmat.tsv").write_text("a\n1\n")
+    assert run_group(group_plan(dataset, tmp_path / "work")) == 0
+    printed = capsys.readouterr().out
+    assert "Quality of 24 runs: none 24 of 24 usable" in printed
+    assert f"{func}/sub-03_task-\\xff_qc.tsv is left out" in printed
+    assert f"{func}/sub-03_task-rest_run001_desc-none_qc.tsv is left out" in printed
