@@ -327,8 +327,9 @@ class ExplainOptions:
     with those of the other two is reported."""
 
     null_maps: str = "auto"
-    """Maps of models fitted to shuffled outcomes, against which a parcel's z is: a number, or auto:
-    99 for models without epochs, for networks 20 on CUDA and 0 on a CPU."""
+    """Maps of models fitted to shuffled outcomes, against which a parcel's z is, and beside which
+    the shares of the streams stand: a number, or auto: 99 for models without epochs, for networks
+    20 on CUDA and 0 on a CPU."""
 
     smoothgrad: int = 0
     """Noisy copies of each person over which the maps are averaged (SmoothGrad); 0 for none."""

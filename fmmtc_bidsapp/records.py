@@ -957,6 +957,9 @@ class FoldExplanation:
     streams: Floats | None = None
     """(test person, 2) sum of |attribution| over the features of series and of connectivity, from
     the mean training person, so that no feature's scale counts; None for a model of one stream."""
+    replaced: Floats | None = None
+    """(test person, 3) logit as it is, with the series and with the connectivity replaced by their
+    training mean where both meet; None for a model of one stream."""
     series: Floats | None = None
     """(map, parcel) signed attribution of the series, summed over time; NaN where a person lacks
     the parcel. ``map`` is a test person, or the one pattern."""
@@ -995,6 +998,18 @@ class ModalityShare:
     """95 % bootstrap interval (participants), given these fits."""
     fold_sd: float
     n: int
+    auroc_lost: float = float("nan")
+    """Mean over folds of the AUROC of held-out people minus that with the stream replaced by its
+    training mean: what the model's ranking owes to the stream."""
+    auroc_lost_low: float = float("nan")
+    auroc_lost_high: float = float("nan")
+    """95 % Nadeau-Bengio corrected interval."""
+    null_share: float = float("nan")
+    """Mean share of models fitted to shuffled outcomes."""
+    null_low: float = float("nan")
+    null_high: float = float("nan")
+    """2.5 and 97.5 % quantiles of them."""
+    n_null: int = 0
 
 
 @dataclass(frozen=True)

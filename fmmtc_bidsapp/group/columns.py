@@ -98,6 +98,14 @@ _COLUMNS = {
     "chosen": "Whether the inner folds chose this epoch.",
     "modality": "series or connectivity.",
     "share": "Mean over people of the part of |attribution| that falls to it.",
+    "auroc_lost": "Mean over folds of the AUROC of held-out people minus that with the stream "
+    "replaced by its training mean.",
+    "auroc_lost_low": "Lower end of its 95 % Nadeau-Bengio corrected interval.",
+    "auroc_lost_high": "Upper end of it.",
+    "null_share": "Mean share of models that were fitted to shuffled outcomes; n/a without them.",
+    "null_low": "2.5 % quantile of them.",
+    "null_high": "97.5 % quantile of them.",
+    "n_null": "Shuffles behind null_share.",
     "source": "series or connectivity, what is attributed to; rollout: where the attention of the "
     "encoder goes, which knows nothing of the outcome.",
     "level": "parcel, network, subnetwork, hemisphere, or edge (the largest).",

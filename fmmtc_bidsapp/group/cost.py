@@ -327,13 +327,13 @@ def _map_network_s(
     if step.kind == ROLLOUT:
         return _ROLLOUT_S * n_test * size**2
     streams_s = _STREAMS_S * (n_train + n_test) * size**2
+    fit_s = train.epochs * n_train * max(network.least_s, network.person_s * size**2)
     if options.explain != "parcels":
-        return streams_s
+        return streams_s if step.kind == EXPLAIN else step.maps * (fit_s + streams_s)
     person_s = max(_LEAST_MAP_S, (own.series_s + own.connectivity_s) * size**2)
     noisy_s = person_s * max(options.smoothgrad, 1)
     if step.kind == EXPLAIN:
         return streams_s + n_test * noisy_s + _COMPARED * person_s
-    fit_s = train.epochs * n_train * max(network.least_s, network.person_s * size**2)
     return step.maps * (fit_s + n_test * noisy_s)
 
 

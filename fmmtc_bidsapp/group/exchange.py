@@ -175,7 +175,7 @@ def load_fold(path: str | Path) -> FoldPredictions:
 
 
 _OF_EXPLANATION = (
-    *("streams", "series", "series_size", "edges"),
+    *("streams", "replaced", "series", "series_size", "edges"),
     *("delta", "steps", "converged", "gap"),
 )
 

@@ -38,7 +38,7 @@ from fmmtc_bidsapp.group.steps import (
 )
 from fmmtc_bidsapp.group.study import Study, outcome_told
 from fmmtc_bidsapp.group.workflow import explain_workflow
-from fmmtc_bidsapp.learning.cohort_maps import NullMaps, restore_null_maps
+from fmmtc_bidsapp.learning.cohort_maps import NullMaps, join_nulls, restore_null_maps
 from fmmtc_bidsapp.learning.maps import Places, summarise, summarise_rollout
 from fmmtc_bidsapp.learning.streams import modality_shares
 from fmmtc_bidsapp.plan import GroupPlan
@@ -164,13 +164,23 @@ def _explain(
     rows: list[MapRow] = []
     folds: list[FoldExplanation] = []
     models: dict[str, Any] = {**left_out, **nothing}
+    shuffled_shares: dict[str, Any] = {}
     for name in dict.fromkeys(step.kept.model for step in steps):
         own = _folds(steps, ended, name)
         nulls = _nulls(steps, ended, name, {each.fold.fold for each in own})
+        joined = join_nulls(nulls)
+        if joined is not None and joined.share is not None:
+            shuffled_shares[name] = joined.share[:, 0]
         maps, models[name] = _summed_up(study, name, own, nulls, atlas.places)
         rows += [*maps, *_rollout(study, name, steps, ended, atlas.places)]
         folds += own
-    shares = modality_shares(folds, study.plan.random_seed, study.plan.evaluation.bootstrap)
+    shares = modality_shares(
+        folds,
+        study.encoded.examples.y,
+        study.plan.random_seed,
+        study.plan.evaluation.bootstrap,
+        shuffled_shares,
+    )
     own_rows = [row for row in rows if row.model == main]
     drawn = draw_map(atlas, own_rows, shares, unsupported=unsupported)
     explanation = Explanation(

@@ -235,10 +235,9 @@ def list_explain_steps(
         if plan.explain.explain == "parcels" and not _FROZEN.isdisjoint(MODELS[each.model].needs):
             steps.append(ExplainStep(ROLLOUT, each))
         is_network = MODELS[each.model].is_network
-        has_map = not can_attribute(each.model) and (
-            # Those of linear models cost nothing, and are made in any case.
-            plan.explain.explain == "parcels" or not is_network
-        )
+        # What is kept is explained: those of linear models cost nothing, and of a network with two
+        # streams shuffled outcomes tell what a share is worth also where no map is asked for.
+        has_map = not can_attribute(each.model)
         if not (null_maps and has_map):
             continue
         total = plan.explain.n_null_maps(is_network=is_network, device=device)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.map_values import mean_there, stability, strengths
+from fmmtc_bidsapp.learning.streams import series_shares
 from fmmtc_bidsapp.records import Floats, FoldExplanation
 
 __all__ = [
@@ -123,6 +124,8 @@ class NullMaps:
     """(shuffle, parcel)"""
     edges: NDArray[np.float32] | None = None
     """(shuffle, edge) the upper triangle, row by row"""
+    share: Floats | None = None
+    """(shuffle, 1) mean share of the series, of networks with two streams"""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that is there, by name."""
@@ -134,7 +137,7 @@ def restore_null_maps(arrays: Mapping[str, NDArray[Any]]) -> NullMaps:
     return NullMaps(arrays["n"], *(arrays.get(name) for name in _MAPS))
 
 
-_MAPS = ("series", "connectivity", "edges")
+_MAPS = ("series", "connectivity", "edges", "share")
 
 
 def null_maps(explanations: Iterable[FoldExplanation]) -> NullMaps:
@@ -163,6 +166,10 @@ def _means(explanation: FoldExplanation) -> dict[str, NDArray[Any]]:
     if explanation.converged is not None:
         kept = explanation.converged
     found: dict[str, NDArray[Any]] = {"n": np.array(float(kept.sum()))}
+    if explanation.streams is not None:
+        found["share"] = mean_there(series_shares(explanation)[:, None])
+        if not n_maps:
+            found["n"] = np.array(float(len(explanation.streams)))
     if explanation.series_size is not None:
         found["series"] = mean_there(explanation.series_size[kept])
     if explanation.edges is not None:

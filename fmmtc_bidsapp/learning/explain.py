@@ -16,7 +16,7 @@ from fmmtc_bidsapp.learning.learner import Setup
 from fmmtc_bidsapp.learning.models import MODELS
 from fmmtc_bidsapp.learning.patterns import haufe_pattern, shuffled_patterns
 from fmmtc_bidsapp.learning.routes import encoding_order, patch_of
-from fmmtc_bidsapp.learning.streams import stream_masses
+from fmmtc_bidsapp.learning.streams import replaced_logits, stream_masses
 from fmmtc_bidsapp.model.brainlm import BrainLM
 from fmmtc_bidsapp.model.rollout import attention_rollout
 from fmmtc_bidsapp.options import ExplainOptions
@@ -67,13 +67,16 @@ def explain_fold(
         When surrogates are asked for and there are no series to make them of.
     """
     streams = stream_masses(model, examples, fold.test, fold.train)
+    replaced = replaced_logits(model, examples, fold.test, fold.train)
     is_network = MODELS[model.name].is_network
     if can_attribute(model.name) or (is_network and options.explain != _WHOLE):
-        return FoldExplanation(model.name, fold, "integrated gradients", streams=streams)
+        return FoldExplanation(
+            model.name, fold, "integrated gradients", streams=streams, replaced=replaced
+        )
     if not is_network:
         return haufe_pattern(model, examples, fold)
     found = attribute(model, examples, fold, options, encoder=encoder, seed=seed)
-    return replace(found, streams=streams)
+    return replace(found, streams=streams, replaced=replaced)
 
 
 def explain_null(
@@ -118,9 +121,26 @@ def explain_null(
     if not MODELS[name].is_network:
         return null_maps(shuffled_patterns(name, examples, fold, labels, setup, seed))
     return null_maps(
-        attribute(model, examples, fold, options, encoder=encoder, seed=seed, compare=False)
+        _explain_shuffled(model, examples, fold, options, encoder=encoder, seed=seed)
         for model in _shuffled_fits(name, examples, fold, labels, epoch, setup, seed)
     )
+
+
+def _explain_shuffled(
+    model: FittedModel,
+    examples: Examples,
+    fold: Fold,
+    options: ExplainOptions,
+    *,
+    encoder: BrainLM | None,
+    seed: int,
+) -> FoldExplanation:
+    """Map a network that was fitted to shuffled outcomes, or take its streams alone."""
+    streams = stream_masses(model, examples, fold.test, fold.train)
+    if options.explain != _WHOLE:
+        return FoldExplanation(model.name, fold, "integrated gradients", streams=streams)
+    maps = attribute(model, examples, fold, options, encoder=encoder, seed=seed, compare=False)
+    return replace(maps, streams=streams)
 
 
 def _shuffled_fits(

@@ -140,7 +140,7 @@ def _perfect_down_to(classes: Sequence[tuple[int, int]]) -> float:
     def excess(rate: float) -> float:
         # Of exponential scores each lowest one is of the lower outcome with this probability.
         own = [np.log(i / (i + rate * above)) for i, (above, _) in zip(ranks, classes, strict=True)]
-        return float(sum(each.sum() for each in own)) - np.log(0.025)
+        return float(np.concatenate(own).sum() - np.log(0.025))
 
     return float(1 / (1 + brentq(excess, 0, 1e6)))
 

@@ -11,11 +11,16 @@ from captum.attr import IntegratedGradients
 
 from fmmtc_bidsapp.learning.branches import Branches, branches_of
 from fmmtc_bidsapp.learning.experiments import FittedModel
-from fmmtc_bidsapp.learning.intervals import bootstrap_interval, bootstrap_weights
+from fmmtc_bidsapp.learning.intervals import (
+    bootstrap_interval,
+    bootstrap_weights,
+    corrected_interval,
+)
+from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.records import Examples, Floats, FoldExplanation, Ints, ModalityShare
 
-__all__ = ["modality_shares", "stream_masses"]
+__all__ = ["modality_shares", "replaced_logits", "series_shares", "stream_masses"]
 
 _MODALITIES = ("series", "connectivity")
 _FIRST_STEPS, _MOST_STEPS = 16, 4096
@@ -66,6 +71,35 @@ def stream_masses(
 
 
 @torch.no_grad()
+def replaced_logits(
+    model: FittedModel, examples: Examples, rows: Ints, train_rows: Ints
+) -> Floats | None:
+    """Predict people with each stream in turn replaced by its training mean.
+
+    Parameters
+    ----------
+    model, examples, rows, train_rows
+        As in `stream_masses`.
+
+    Returns
+    -------
+    array or None
+        (person, 3) logit as it is, without the series, without the connectivity. None for a model
+        of one stream, or without gradients.
+    """
+    branches = branches_of(model.fitted)
+    if branches is None or len(branches.encode) == 1:
+        return None
+    own = _features(branches, model, examples, rows)
+    mean = [
+        each.double().mean(dim=0, keepdim=True).float().expand(len(rows), -1)
+        for each in _features(branches, model, examples, train_rows)
+    ]
+    seen = (own, (mean[0], own[1]), (own[0], mean[1]))
+    return np.stack([branches.join(*each).double().cpu().numpy() for each in seen], axis=1)
+
+
+@torch.no_grad()
 def _features(
     branches: Branches, model: FittedModel, examples: Examples, rows: Ints
 ) -> tuple[torch.Tensor, ...]:
@@ -101,7 +135,11 @@ def _masses(
 
 
 def modality_shares(
-    folds: Sequence[FoldExplanation], seed: int, n_bootstrap: int
+    folds: Sequence[FoldExplanation],
+    y: Ints,
+    seed: int,
+    n_bootstrap: int,
+    nulls: Mapping[str, Floats] | None = None,
 ) -> tuple[ModalityShare, ...]:
     """Sum up how much each stream carries.
 
@@ -109,10 +147,14 @@ def modality_shares(
     ----------
     folds : sequence of FoldExplanation
         Of any models; those without streams are passed over.
+    y : array of int
+        (person,) outcomes of the cohort, for what the AUROC loses without a stream.
     seed : int
         Of the run.
     n_bootstrap : int
         Draws of participants behind the intervals.
+    nulls : mapping of array, optional
+        By model, (shuffle,) share of the series in models that were fitted to shuffled outcomes.
 
     Returns
     -------
@@ -123,15 +165,19 @@ def modality_shares(
     for each in folds:
         if each.streams is not None:
             by_model.setdefault(each.model, []).append(each)
-    return tuple(share for own in by_model.values() for share in _shares(own, seed, n_bootstrap))
+    return tuple(
+        share
+        for model, own in by_model.items()
+        for share in _shares(own, y, seed, n_bootstrap, (nulls or {}).get(model, np.zeros(0)))
+    )
 
 
 def _shares(
-    folds: Sequence[FoldExplanation], seed: int, n_bootstrap: int
+    folds: Sequence[FoldExplanation], y: Ints, seed: int, n_bootstrap: int, null: Floats
 ) -> tuple[ModalityShare, ...]:
     found: dict[int, list[float]] = {}
     for each in folds:
-        for row, share in zip(each.fold.test.tolist(), _of_series(each), strict=True):
+        for row, share in zip(each.fold.test.tolist(), series_shares(each), strict=True):
             if not np.isnan(share):
                 found.setdefault(row, []).append(share)
     # Repeats of the cross-validation see the same people again, and are no more people.
@@ -141,20 +187,63 @@ def _shares(
     rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
     weights = bootstrap_weights(np.zeros(len(people), dtype=np.int64), n_bootstrap, rng)
     low, high = bootstrap_interval(weights @ people / len(people))
-    by_fold = np.array([np.nanmean(own) for each in folds if _any(own := _of_series(each))])
+    by_fold = np.array([np.nanmean(own) for each in folds if _any(own := series_shares(each))])
     fold_sd = float(by_fold.std(ddof=1)) if len(by_fold) > 1 else float("nan")
-    mean = float(people.mean())
-    of_modality: Mapping[str, tuple[float, float, float]] = {
-        "series": (mean, low, high),
-        "connectivity": (1 - mean, 1 - high, 1 - low),
+    mean, known = float(people.mean()), null[~np.isnan(null)]
+    of_modality: Mapping[str, tuple[float, float, float, Floats]] = {
+        "series": (mean, low, high, known),
+        "connectivity": (1 - mean, 1 - high, 1 - low, 1 - known),
     }
     return tuple(
-        ModalityShare(folds[0].model, name, *of_modality[name], fold_sd=fold_sd, n=len(people))
-        for name in _MODALITIES
+        ModalityShare(
+            folds[0].model,
+            name,
+            *of_modality[name][:3],
+            fold_sd,
+            len(people),
+            *_auroc_lost(folds, y, column),
+            *_spread(of_modality[name][3]),
+            n_null=len(known),
+        )
+        for column, name in enumerate(_MODALITIES, start=1)
     )
 
 
-def _of_series(explanation: FoldExplanation) -> Floats:
+def _spread(null: Floats) -> tuple[float, float, float]:
+    """Mean and 95 % quantiles of (shuffle,) shares; NaN without any."""
+    if not len(null):
+        return (float("nan"),) * 3
+    low, high = np.quantile(null, (0.025, 0.975))
+    return float(null.mean()), float(low), float(high)
+
+
+def _auroc_lost(
+    folds: Sequence[FoldExplanation], y: Ints, column: int
+) -> tuple[float, float, float]:
+    """Mean over folds of what the AUROC loses without a stream, and its corrected interval."""
+    there = [each for each in folds if each.replaced is not None]
+    if not there:
+        return (float("nan"),) * 3
+    lost = np.array([_lost(each, y[each.fold.test], column) for each in there])
+    known = lost[~np.isnan(lost)]
+    if not len(known):
+        return (float("nan"),) * 3
+    low, high = corrected_interval(
+        lost,
+        n_train=float(np.mean([len(each.fold.train) for each in there])),
+        n_test=float(np.mean([len(each.fold.test) for each in there])),
+        n_repeats=len({each.fold.repeat for each in there}),
+    )
+    return float(known.mean()), low, high
+
+
+def _lost(explanation: FoldExplanation, y: Ints, column: int) -> float:
+    logits = np.asarray(explanation.replaced).T
+    whole, without = shuffled_aurocs(logits[[0, column]], np.stack([y, y]))
+    return float(whole - without)
+
+
+def series_shares(explanation: FoldExplanation) -> Floats:
     """(person,) the series' part of the whole; NaN where there is none."""
     masses = np.asarray(explanation.streams)
     total = masses.sum(axis=1)

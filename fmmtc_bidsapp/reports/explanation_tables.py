@@ -42,15 +42,46 @@ def share_sentences(shares: pd.DataFrame, names: Mapping[str, str]) -> list[str]
         series, other = rows.get((model, "series")), rows.get((model, "connectivity"))
         if series is None or other is None:
             continue
+        lost = _lost_words(series, other)
+        if lost:
+            sentences.append(f"{name}: {lost}.")
         carried = interval(100 * series["low"], 100 * series["high"], 0)
         sentences.append(
             f"{name}: {number(100 * series['share'], 0)} % of |attribution| is of the time series"
             f"{f' (95 % interval {carried} %)' if carried else ''}, "
             f"{number(100 * other['share'], 0)} % of connectivity, over "
             f"{number(series['n'], 0)} people; the SD over folds is "
-            f"{number(100 * series['fold_sd'], 0)} points."
+            f"{number(100 * series['fold_sd'], 0)} points. {_null_words(series)}"
         )
     return sentences
+
+
+def _lost_words(series: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
+    """Say what held-out people's AUROC loses without each stream; empty where it is not known."""
+    told = []
+    for row, stream in ((other, "connectivity"), (series, "time series")):
+        lost = number(row.get("auroc_lost"))
+        if lost == "n/a":
+            return ""
+        limits = interval(row["auroc_lost_low"], row["auroc_lost_high"]) or "interval n/a"
+        told.append(f"{lost} ({limits}) with the {stream} replaced by the training mean")
+    return f"the AUROC of held-out people falls by {', and by '.join(told)}"
+
+
+def _null_words(series: Mapping[Any, Any]) -> str:
+    """Say what share the series have where outcomes are shuffled, or that this is not known."""
+    if number(series.get("null_share")) == "n/a":
+        return (
+            "Streams of different scale or size take different shares also where nothing is to be "
+            "learnt; without fits to shuffled outcomes (--null-maps) a share is no evidence."
+        )
+    limits = interval(100 * series["null_low"], 100 * series["null_high"], 0)
+    inside = series["null_low"] <= series["share"] <= series["null_high"]
+    return (
+        f"In {number(series['n_null'], 0)} fits to shuffled outcomes the time series have "
+        f"{number(100 * series['null_share'], 0)} % ({limits} %): the share "
+        f"{'is within what shuffled outcomes give' if inside else 'lies outside of that'}."
+    )
 
 
 def share_rows(shares: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
@@ -73,10 +104,20 @@ def share_rows(shares: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str,
             "share": number(100 * row["share"], 0),
             "interval": interval(100 * row["low"], 100 * row["high"], 0),
             "fold_sd": number(100 * row["fold_sd"], 0),
+            "null": number(_percent(row.get("null_share")), 0),
+            "null_interval": interval(
+                _percent(row.get("null_low")), _percent(row.get("null_high")), 0
+            ),
+            "lost": number(row.get("auroc_lost")),
+            "lost_interval": interval(row.get("auroc_lost_low"), row.get("auroc_lost_high")),
             "n": number(row["n"], 0),
         }
         for row in shares.to_dict("records")
     ]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def z_sentences(tables: Mapping[str, tuple[pd.DataFrame, object]]) -> list[str]:

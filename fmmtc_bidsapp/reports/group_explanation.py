@@ -21,7 +21,7 @@ from fmmtc_bidsapp.reports.explanation_tables import (
 )
 from fmmtc_bidsapp.reports.explanation_trust import SOURCE_TITLES, trust_rows
 from fmmtc_bidsapp.reports.figures import inline_svg
-from fmmtc_bidsapp.reports.group_maps import Glass, glass_figure
+from fmmtc_bidsapp.reports.group_maps import Glass, glass_figure, largest_amount
 from fmmtc_bidsapp.reports.group_places import Places, paint
 from fmmtc_bidsapp.reports.group_slices import Slices, slices_figure
 from fmmtc_bidsapp.reports.written import read_json
@@ -181,7 +181,10 @@ def _glass(found: Explained, pairs: list[tuple[str, str]], name: str) -> Markup 
     if places is None or not places.known or not (rows := _drawn(found, places, pairs)):
         return ""
     alt = f"Parcels in a glass brain: {'; '.join(row.title for row in rows)}."
-    return inline_svg(glass_figure(rows, places, found.mark), name, alt)
+    # One scale for all glass brains of the page, those of other models and of rollout too.
+    pairs_of_page = [*found.maps, *_rollout_pairs(found)]
+    largest = largest_amount(_drawn(found, places, pairs_of_page))
+    return inline_svg(glass_figure(rows, places, found.mark, largest), name, alt)
 
 
 def _slices(found: Explained, pairs: list[tuple[str, str]]) -> Markup | str:
@@ -245,8 +248,12 @@ def _placed(found: Explained, pair: tuple[str, str]) -> pd.DataFrame:
     return edges.assign(index=edges["index"].map(ends), other=edges["other"].map(ends))
 
 
-def _rollout(found: Explained) -> dict[str, Any]:
+def _rollout_pairs(found: Explained) -> list[tuple[str, str]]:
+    """Take the first model: of a frozen encoder rollout is the same for all that read it."""
     models = dict.fromkeys(found.of("parcel", source=ROLLOUT)["model"])
-    # Of a frozen encoder it is the same for every model that reads it.
-    pairs = [(model, ROLLOUT) for model in models][:1]
+    return [(model, ROLLOUT) for model in models][:1]
+
+
+def _rollout(found: Explained) -> dict[str, Any]:
+    pairs = _rollout_pairs(found)
     return {"rollout": _glass(found, pairs, "rollout") if pairs else "", "has_rollout": bool(pairs)}

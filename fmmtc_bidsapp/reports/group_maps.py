@@ -27,6 +27,7 @@ __all__ = [
     "View",
     "draw_brain",
     "glass_figure",
+    "largest_amount",
     "name_view",
     "top_parcels",
     "watermark",
@@ -93,7 +94,9 @@ def watermark(figure: Figure, text: str) -> None:
 
 
 @themed
-def glass_figure(rows: Sequence[Glass], places: Places, mark: str = "") -> Figure:
+def glass_figure(
+    rows: Sequence[Glass], places: Places, mark: str = "", largest: float | None = None
+) -> Figure:
     """Draw maps in glass brains, the tenth of the parcels with the largest values by size.
 
     Parameters
@@ -104,6 +107,8 @@ def glass_figure(rows: Sequence[Glass], places: Places, mark: str = "") -> Figur
         Of the parcels.
     mark
         Watermark; empty for none.
+    largest
+        Amount of the largest disc, the same for all figures of a page; None for that of the rows.
 
     Returns
     -------
@@ -115,7 +120,8 @@ def glass_figure(rows: Sequence[Glass], places: Places, mark: str = "") -> Figur
     row_in = _TITLE_IN + across_in * _TALLEST_MM / sum(_WIDTHS_MM)
     figure = Figure(figsize=(9.4, 0.5 + row_in * len(rows)))
     grid = figure.subplots(len(rows), len(_VIEWS), squeeze=False, width_ratios=_WIDTHS_MM)
-    largest = max((float(np.nanmax(row.amount)) for row in rows), default=1.0)
+    if largest is None:
+        largest = largest_amount(rows)
     for line, row in zip(grid, rows, strict=True):
         for axes, view in zip(line, _VIEWS, strict=True):
             draw_brain(axes, view)
@@ -133,6 +139,11 @@ def glass_figure(rows: Sequence[Glass], places: Places, mark: str = "") -> Figur
         axes.set_anchor("S")  # a colour bar moves it
     watermark(figure, mark)
     return figure
+
+
+def largest_amount(rows: Sequence[Glass]) -> float:
+    """Find the amount that the largest disc of some maps stands for."""
+    return max((float(np.nanmax(row.amount)) for row in rows), default=1.0)
 
 
 def draw_brain(axes: Axes, view: View) -> None:
@@ -183,7 +194,7 @@ def _draw_parcels(axes: Axes, view: View, row: Glass, places: Places, largest: f
     ringed = np.abs(row.z[order]) > row.z_limit
     axes.scatter(
         xyz_mm[order, view.across], xyz_mm[order, view.up], zorder=3,
-        s=_LARGEST_POINTS2 * row.amount[order] / largest, c=colours, alpha=0.9,
+        s=_LARGEST_POINTS2 * row.amount[order] / largest, c=colours,
         edgecolors=INK, linewidths=np.where(ringed, 1.5, 0.0).tolist(),
     )  # fmt: skip
 

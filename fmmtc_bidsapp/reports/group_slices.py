@@ -25,14 +25,12 @@ __all__ = ["Slices", "slices_figure"]
 Floats = NDArray[np.float64]
 
 _AMOUNTS = LinearSegmentedColormap.from_list(
-    "amounts", mpl.colormaps["plasma"](np.linspace(0.1, 0.92, 32))
+    "amounts", mpl.colormaps["plasma"](np.linspace(0.1, 0.92, 32)), N=32
 )
 _N_SLICES = 7
 _CUT_SHARES = (0.16, 0.88)
 """Of the height of the parcels, between which the slices lie: nearer its ends there is little."""
 _LIMIT_PERCENTILE = 99.5
-_FINE = 3
-"""Pixels a voxel is drawn with, so that an outline is thinner than a voxel."""
 _MARGIN = 2
 _GAP = 2
 """Voxels around the parcels of a slice, and between slices."""
@@ -89,7 +87,9 @@ def slices_figure(rows: Sequence[Slices], mark: str = "") -> Figure:
         axes.set_title(row.title)
     _name_slices(grid[-1], cuts, images[0].affine, (width, height))
     average = {1.0: "1"} if 0.15 < 1 / limit < 0.9 else {}  # where it keeps clear of the ends
-    ends = {0.0: "0", **average, limit: f"{limit:.2g}"}
+    # The few values beyond the scale have the colour of its end.
+    most = "≥ " if values.max() > limit else ""
+    ends = {0.0: "0", **average, limit: f"{most}{limit:.2g}"}
     shades = ScalarMappable(scale, _AMOUNTS)
     colour_bar(shades, list(grid), ends, "|attribution| (× average)", shrink=0.9)
     watermark(figure, mark)
@@ -131,15 +131,9 @@ def _greys(plane: Floats) -> Floats:
 
 
 def _coloured(plane: Floats, scale: Normalize) -> Floats:
-    """Colour the parcels, the stronger the more opaque, each with a thin line around it."""
-    fine = np.kron(np.nan_to_num(plane, nan=-1), np.ones((_FINE, _FINE)))
-    level = np.round(np.clip(scale(fine), 0, 1) * 31) / 31
-    image: Floats = _AMOUNTS(level)
-    image[..., 3] = np.where(fine >= 0, 0.12 + 0.88 * level, 0)
-    edge = np.zeros(fine.shape, dtype=bool)
-    edge[:, 1:] |= fine[:, 1:] != fine[:, :-1]
-    edge[1:] |= fine[1:] != fine[:-1]
-    image[edge] = (0.1, 0.1, 0.1, 0.3)
+    """Colour the parcels, opaque: mixed with the anatomy they would match no colour of the bar."""
+    image: Floats = _AMOUNTS(np.clip(scale(np.nan_to_num(plane)), 0, 1))
+    image[..., 3] = np.isfinite(plane)
     return image
 
 

@@ -395,3 +395,36 @@ def test_the_real_atlas_can_be_drawn(shared, tmp_path):
     html = rendered(explanation_section(files))
     assert "L_V1" in html
     assert len(html) < 2_000_000
+
+
+LOST = {
+    "auroc_lost": [0.02, 0.21], "auroc_lost_low": [-0.05, 0.1], "auroc_lost_high": [0.09, 0.32],
+}  # fmt: skip
+NULL = {"null_share": [0.8, 0.2], "null_low": [0.7, 0.1], "null_high": [0.9, 0.3], "n_null": 20}
+
+
+def stream_shares(**columns) -> pd.DataFrame:
+    shares = {"share": [0.75, 0.25], "low": [0.7, 0.2], "high": [0.8, 0.3], "fold_sd": 0.02}
+    return pd.DataFrame(
+        {"model": "m", "modality": ["series", "connectivity"], "n": 40, **shares, **columns}
+    )
+
+
+def test_what_the_auroc_loses_without_a_stream_is_said_before_the_shares():
+    first, second = share_sentences(stream_shares(**LOST, **NULL), {"m": "M"})
+    assert "falls by 0.21 (0.10 to 0.32) with the connectivity replaced" in first
+    assert "by 0.02 (−0.05 to 0.09) with the time series replaced" in first
+    assert "In 20 fits to shuffled outcomes the time series have 80 % (70 to 90 %)" in second
+    assert "the share is within what shuffled outcomes give" in second
+
+
+def test_a_share_outside_of_those_of_shuffled_outcomes_is_called_so():
+    (only,) = share_sentences(
+        stream_shares(**{**NULL, "null_low": 0.1, "null_high": 0.3}), {"m": "M"}
+    )
+    assert "lies outside of that" in only
+
+
+def test_a_share_without_fits_to_shuffled_outcomes_is_called_no_evidence():
+    (only,) = share_sentences(stream_shares(), {"m": "M"})
+    assert "a share is no evidence" in only

@@ -5,18 +5,25 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from explained_analysis import ATLAS, write_demo_labels
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from fmmtc_bidsapp.reports.figures import inline_svg
-from fmmtc_bidsapp.reports.group_maps import Glass, glass_figure, top_parcels
+from fmmtc_bidsapp.reports.group_maps import (
+    Glass,
+    glass_figure,
+    largest_amount,
+    top_parcels,
+)
 from fmmtc_bidsapp.reports.group_networks import (
     Bars,
     edges_figure,
@@ -180,12 +187,12 @@ def test_a_slice_has_the_colour_of_the_largest_value_where_its_parcel_is(places)
     values[middle] = 3.0
     figure = slices_figure([Slices("A map", paint(places.volume, values))])
     overlays = list(figure.axes[0].images)[1::2]
-    opaque = [(image.get_array()[..., 3] > 0.9).sum() for image in overlays]
-    assert max(opaque) > 0
-    image = overlays[int(np.argmax(opaque))]
-    columns = np.flatnonzero((image.get_array()[..., 3] > 0.9).any(axis=0))
+    # The only yellow there is: at the end of the scale.
+    yellow = [(image.get_array()[..., :2] > 0.7).all(axis=-1) for image in overlays]
+    most = max(yellow, key=np.sum)
+    assert most.any()
     # The right of the person is at the right.
-    assert columns.min() > image.get_array().shape[1] / 2
+    assert np.flatnonzero(most.any(axis=0)).min() > most.shape[1] / 2
 
 
 def test_painting_gives_every_voxel_the_value_of_its_parcel(places):
@@ -285,3 +292,42 @@ def test_figures_follow_the_page_and_hold_no_shade_that_is_a_stand_in(places):
         assert not re.search(r"#0([1-7])0\1\0?", svg)
         for found in re.findall(r"data:image/png;base64,([^\"]+)", svg):
             assert imread(io.BytesIO(base64.b64decode(found)), format="png").size
+
+
+def test_coloured_pixels_of_a_slice_have_a_colour_of_the_bar(places):
+    """Every drawn pixel that has a hue, against the colours of the bar beside it."""
+    values = np.random.default_rng(0).gamma(1, 1, len(places.names))
+    figure = slices_figure([Slices("A map", paint(places.volume, values))])
+    figure.set_dpi(150)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())
+    *slices, bar = [each.get_window_extent() for each in figure.axes]
+    shown, scale = (_inside(pixels, each) for each in (slices[0], bar))
+    known, coloured = (each[np.ptp(each, axis=1) > 20] for each in (scale, shown))
+    known = np.unique(known, axis=0)
+    assert len(known) >= 30
+    assert len(coloured) > 1000
+    colours, counts = np.unique(coloured, axis=0, return_counts=True)
+    # Rounded to whole steps, a colour of the bar and one of an image may differ by one.
+    apart = np.abs(colours[:, None] - known).max(axis=2).min(axis=1)
+    assert counts[apart <= 1].sum() >= 0.99 * counts.sum()
+
+
+def _inside(pixels, box):
+    """(pixel, 3) colours within a box of a figure, whose rows count from above."""
+    top = len(pixels) - round(box.y1)
+    part = pixels[top : top + round(box.height), round(box.x0) : round(box.x1), :3]
+    return part.reshape(-1, 3).astype(int)
+
+
+def test_discs_of_all_figures_of_a_page_are_of_one_scale_that_each_legend_gives():
+    small, large = a_map(4, largest=0), a_map(4, largest=1)
+    large = replace(large, amount=2 * large.amount)
+    largest = largest_amount([small, large])
+    assert largest == 8
+    figures = [glass_figure([each], four_places(), largest=largest) for each in (small, large)]
+    sizes = [max(drawn_large(each, LEFT).get_sizes()) for each in figures]
+    assert sizes[0] == pytest.approx(sizes[1] / 2)
+    legends = [[each.get_text() for each in f.legends[0].get_texts()][:3] for f in figures]
+    assert legends[0] == legends[1] == ["8 × average", "4 × average", "2 × average"]
