@@ -195,5 +195,5 @@ def test_every_model_is_adjusted_refused_or_reads_nothing_of_the_brain() -> None
         for features in ("ts", "fc", "pca-ts", "pca-fc", "encoder")
     }
     left = {name for name, model in MODELS.items() if not model.adjustment}
-    assert left == {"dummy", "covariates", "motion"}
+    assert left == {"dummy", "covariates", "motion", "acquisition"}
     refuse_adjusting([*adjusted, *left])
