@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -230,7 +231,7 @@ def _unmatched_ids(eligible: Eligible, found: Sequence[SeriesFile]) -> str:
 
 
 def counted_reasons(exclusions: Sequence[Exclusion]) -> str:
-    """Count exclusions by stage, with the first of each.
+    """Count exclusions by reason, with the first of each.
 
     Parameters
     ----------
@@ -242,13 +243,23 @@ def counted_reasons(exclusions: Sequence[Exclusion]) -> str:
     str
         A sentence; empty where nobody and nothing was left out.
     """
-    counts = Counter(each.stage for each in exclusions)
-    first = {each.stage: each for each in reversed(exclusions)}
+    counts = Counter(map(_kind, exclusions))
+    first = {_kind(each): each for each in reversed(exclusions)}
     listed = "; ".join(
-        f"{stage}: {n}, the first {first[stage].participant_id}, {first[stage].reason}"
-        for stage, n in counts.most_common()
+        f"{n} ({first[kind].participant_id}{', …' if n > 1 else ''}): {first[kind].reason}"
+        for kind, n in counts.most_common(_SHOWN)
     )
-    return f"Left out by {listed}." if listed else ""
+    more = f"; and {len(counts) - _SHOWN} other reasons" if len(counts) > _SHOWN else ""
+    return f"Left out: {listed}{more}." if listed else ""
+
+
+_SHOWN = 6
+_OF_ONE_FILE = re.compile(r"\S*sub-\S+|\d+(\.\d+)?")
+
+
+def _kind(exclusion: Exclusion) -> tuple[str, str]:
+    """Give what exclusions for one reason share: no file and no number."""
+    return exclusion.stage, _OF_ONE_FILE.sub("", exclusion.reason)
 
 
 def _first_reasons(*stages: Sequence[Exclusion]) -> list[Exclusion]:

@@ -4,13 +4,13 @@ import tarfile
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.cohort import read_cohort
+from fmmtc_bidsapp.bidsio.cohort import counted_reasons, read_cohort
 from fmmtc_bidsapp.bidsio.eligibility import Eligible, LabelRow, read_eligible
 from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
 from fmmtc_bidsapp.bidsio.query import Query
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
-from fmmtc_bidsapp.records import EligibilityStep
+from fmmtc_bidsapp.records import EligibilityStep, Exclusion
 
 
 @pytest.fixture
@@ -318,7 +318,9 @@ def test_ids_whose_zeros_a_spreadsheet_ate_are_named_and_matched_with_nobody(wri
     assert "3 people of the table (sub-1, sub-2, sub-3) have no files" in said
     assert "3 people with files (sub-001, sub-002, sub-003) are not in the table" in said
     assert "leading zeros had not been lost, 1 in place of 001" in said
-    assert "series: 3" in said
+    assert (
+        "Left out: 3 (sub-001, …): not in the participants table; 3 (sub-1, …): no series." in said
+    )
 
 
 def test_ids_of_which_some_lost_their_zeros_are_warned_of(written, cohort):
@@ -351,3 +353,19 @@ def test_a_label_that_looks_like_one_that_is_there_is_answered_with_it(written, 
         cohort(None, participants=["1"])
     found = cohort(None, participants=["1", "002"])
     assert reasons(found)["sub-1"].endswith("; there is sub-001")
+
+
+def test_exclusions_are_counted_by_reason_whatever_the_file_and_the_figure():
+    exclusions = [
+        *(
+            Exclusion(f"sub-{i}", None, "quality", f"sub-{i}_x.tsv: mean FD 0.{i} mm")
+            for i in "789"
+        ),
+        Exclusion("sub-1", None, "table", "y is n/a"),
+        Exclusion("sub-2", None, "series", "no series"),
+    ]
+    assert counted_reasons(exclusions) == (
+        "Left out: 3 (sub-7, …): sub-7_x.tsv: mean FD 0.7 mm; 1 (sub-1): y is n/a; 1 (sub-2): no "
+        "series."
+    )
+    assert counted_reasons([]) == ""

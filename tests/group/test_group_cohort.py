@@ -228,7 +228,9 @@ def test_a_file_over_several_runs_is_left_out_in_a_line_that_counts_them(
             path.with_name(other).write_bytes(path.read_bytes())
     code, said = say()
     assert code == 0
-    assert "Left out by series: 12, the first sub-01, sub-01_task-rest_atlas-Tiny_stat" in said
+    assert (
+        "Left out: 12 (sub-01, …): sub-01_task-rest_atlas-Tiny_stat-mean_timeseries.tsv st" in said
+    )
     assert (
         "The runs of a person are averaged (12 people: task-rest_run-1 + task-rest_run-2)" in said
     )
