@@ -942,6 +942,8 @@ class ComparisonRow:
     difference_high: float
     difference_p: float
     """As in `Difference`; NaN for the main model itself."""
+    difference_p_holm: float
+    """`difference_p` adjusted by Holm's method for all differences of the table."""
     note: str | None = None
     """Why there are no figures, or what to know of them."""
 

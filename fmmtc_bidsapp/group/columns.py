@@ -65,8 +65,10 @@ _COLUMNS = {
     "brain activity that others are held against. not tested: no shuffles, or not every fold.",
     "last_epoch": "Mean over folds without any choice of the epoch; n/a unless --selection asked.",
     "best_on_test": "Mean over folds with the epoch chosen on the test fold: optimistic.",
-    "optimism": "best_on_test minus the nested mean of the same training on the same folds: what "
-    "choosing on the test fold adds.",
+    "nested_uncalibrated": "Mean over folds of the nested training, decided as the published "
+    "protocol decides: without calibration, at a probability of 0.5.",
+    "optimism": "best_on_test minus nested_uncalibrated, of the same training on the same folds: "
+    "what choosing on the test fold adds.",
     "table": "Table of the paper that the line belongs to; n/a for a model in none of them.",
     "row": "Line of that table.",
     "title": "The line in words.",
@@ -78,6 +80,7 @@ _COLUMNS = {
     "difference_low": "Lower end of its 95 % Nadeau-Bengio corrected interval.",
     "difference_high": "Upper end of it.",
     "difference_p": "Two-sided p of the corrected resampled t-test.",
+    "difference_p_holm": "The same, adjusted by Holm's method for all differences of this table.",
     "note": "Why a line has no figures, or what to know of them.",
     "arm": "Value of the --subset-by column.",
     "other": "The arm that is subtracted, n/a where the row is of one arm; of an edge its second "
@@ -95,7 +98,8 @@ _COLUMNS = {
     "epoch": "Epoch of training, from 1.",
     "train_loss": "Mean binary cross-entropy of the training rows in the refit.",
     "validation_loss": "The same over the inner validation rows, mean over inner folds.",
-    "chosen": "Whether the inner folds chose this epoch.",
+    "chosen": "Whether the training on all rows ended here: after as many steps of the optimiser "
+    "as the inner folds took to their least loss.",
     "modality": "series or connectivity.",
     "share": "Mean over people of the part of |attribution| that falls to it.",
     "auroc_lost": "Mean over folds of the AUROC of held-out people minus that with the stream "

@@ -233,6 +233,15 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
+_OPTIMISM = {
+    "nested_uncalibrated": "nested",
+    "last_epoch": "last_epoch",
+    "best_on_test": "best_on_test",
+    "optimism": "gap",
+}
+"""Columns of the metrics, and fields of `OptimismRow`."""
+
+
 def _metrics(evaluation: Evaluation) -> dict[str, list[Any]]:
     """Put the tests and the optimism beside the metrics they are of."""
     tests = {(each.model, "auroc"): each for each in evaluation.tests}
@@ -241,9 +250,8 @@ def _metrics(evaluation: Evaluation) -> dict[str, list[Any]]:
     keys = [(row.model, row.metric) for row in evaluation.metrics]
     for name in ("n_people", "n_folds", "n_permutations", "p", "p_adjusted", "verdict"):
         columns[name] = [getattr(tests.get(key), name, None) for key in keys]
-    for name, field in (("last_epoch", "last_epoch"), ("best_on_test", "best_on_test")):
+    for name, field in _OPTIMISM.items():
         columns[name] = [getattr(optimism.get(key), field, None) for key in keys]
-    columns["optimism"] = [getattr(optimism.get(key), "gap", None) for key in keys]
     return columns
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from fmmtc_bidsapp.learning.intervals import corrected_interval, corrected_test
 from fmmtc_bidsapp.learning.metrics import METRICS, Metric
 from fmmtc_bidsapp.learning.outcomes import fold_values
-from fmmtc_bidsapp.records import Difference, FoldPredictions, Ints
+from fmmtc_bidsapp.records import Difference, Floats, FoldPredictions, Ints
 
-__all__ = ["COMPARED", "compare"]
+__all__ = ["COMPARED", "compare", "holm"]
 
 COMPARED = ("f1_macro", "balanced_accuracy", "auroc", "mcc", "brier")
 """The metrics of the paper, in its order, and one of the probabilities."""
@@ -47,6 +47,26 @@ def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[
         theirs = [by_fold[other, *split] for split in splits if (other, *split) in by_fold]
         rows += [_row(name, METRICS[name], ours, theirs, y) for name in COMPARED if ours]
     return rows
+
+
+def holm(p: Floats) -> Floats:
+    """Adjust p for each other, NaN apart, so that one of all is below a level by chance that often.
+
+    Parameters
+    ----------
+    p : array
+        (difference,); NaN where there is none, which counts as no test.
+
+    References
+    ----------
+    Holm (1979), Scandinavian Journal of Statistics 6, 65-70.
+    """
+    adjusted = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
+    return adjusted
 
 
 def _row(

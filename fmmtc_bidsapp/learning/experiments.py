@@ -13,6 +13,7 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.adjust import OUTDATED, check_adjustment
 from fmmtc_bidsapp.learning.calibrate import check_calibration, fit_calibration
 from fmmtc_bidsapp.learning.family import OfNetwork, Reader, finish, follow, predict
+from fmmtc_bidsapp.learning.inputs import n_batches
 from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup, ValidationPath, by_key
 from fmmtc_bidsapp.learning.models import MAIN_MODEL, MODELS, check_needs, families
 from fmmtc_bidsapp.learning.seeds import derive_seed
@@ -63,7 +64,7 @@ class FittedModel:
     prevalence: float
     """Share of positives among the training rows."""
     epoch: int
-    """Epochs trained, as the inner folds chose."""
+    """Epochs trained: as many steps of the optimiser as the inner folds chose."""
     validation_loss: Floats
     """(epoch,) mean over inner folds"""
 
@@ -284,6 +285,7 @@ def _fit_nested(
     # Models of one family have one loss, that of their network.
     validation_loss = np.mean([own[0].loss for own in paths], axis=0)
     best = int(validation_loss.argmin())
+    epoch = _same_steps(best + 1, [len(fit) for fit, _ in splits], len(rows), names[0], setup)
     held_out_rows = np.concatenate([rows[held_out] for _, held_out in splits])
     prevalence = float(examples.y[rows].mean())
     calibrations = [
@@ -296,11 +298,24 @@ def _fit_nested(
         )
         for i in range(len(names))
     ]
-    fits = _fits(_learners(names, setup), examples, rows, best + 1, derive_seed(own_seed, _REFIT))
+    fits = _fits(_learners(names, setup), examples, rows, epoch, derive_seed(own_seed, _REFIT))
     return [
-        FittedModel(name, fitted, calibration, prevalence, best + 1, validation_loss)
+        FittedModel(name, fitted, calibration, prevalence, epoch, validation_loss)
         for name, fitted, calibration in zip(names, fits, calibrations, strict=True)
     ]
+
+
+def _same_steps(epoch: int, n_inner: Sequence[int], n_all: int, name: str, setup: Setup) -> int:
+    """Turn epochs of the inner folds into the epochs on all rows that take as many steps.
+
+    An epoch on more people has more steps of the optimiser, so the same number of epochs would
+    train longer than the inner folds found best.
+    """
+    if not MODELS[name].is_network:
+        return epoch
+    size = setup.train.batch_size
+    steps = epoch * np.mean([n_batches(n, size) for n in n_inner])
+    return max(1, round(float(steps / n_batches(n_all, size))))
 
 
 def family_paths(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.learning.prepare import Preparation
 from fmmtc_bidsapp.records import Ints
 
-__all__ = ["Batch", "Inputs", "split_batches"]
+__all__ = ["Batch", "Inputs", "n_batches", "split_batches"]
 
 Batch = tuple[torch.Tensor, ...]
 
@@ -68,7 +68,7 @@ class Inputs:
             return
         # One transfer for all batches: each of its own would make the host wait for the device.
         index = torch.as_tensor(positions, device=self.device)
-        for at in index.tensor_split(_n_batches(len(positions), size)):
+        for at in index.tensor_split(n_batches(len(positions), size)):
             yield tuple(each.index_select(0, at) for each in self.held)
 
     def _prepared(self, rows: Ints) -> Batch:
@@ -83,8 +83,9 @@ def split_batches(rows: Ints, size: int) -> list[Ints]:
 
     From a size of 3 on nobody is alone in a batch, with BatchNorm statistics of their own.
     """
-    return np.array_split(rows, _n_batches(len(rows), size))
+    return np.array_split(rows, n_batches(len(rows), size))
 
 
-def _n_batches(n_rows: int, size: int) -> int:
+def n_batches(n_rows: int, size: int) -> int:
+    """Count the batches of `split_batches`: the optimiser's steps in an epoch."""
     return max(1, -(-n_rows // size))

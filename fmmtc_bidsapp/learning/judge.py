@@ -10,6 +10,7 @@ import numpy as np
 from fmmtc_bidsapp.learning.added_value import brain_scores
 from fmmtc_bidsapp.learning.arms import judge_arms
 from fmmtc_bidsapp.learning.chance import RANDOM, random_rows
+from fmmtc_bidsapp.learning.compare import holm
 from fmmtc_bidsapp.learning.evaluate import evaluate
 from fmmtc_bidsapp.learning.intervals import Draws, draw_people
 from fmmtc_bidsapp.learning.lines import comparison_rows, domain_lines, plain_lines
@@ -135,7 +136,7 @@ def judge(
         tests=tests,
         verdict=verdict_sentence(tests, y, judged.expected_half_width),
         metrics=(*judged.metrics, *guesses),
-        comparison=(
+        comparison=_adjusted_for_all(
             *comparison_rows(lines, guesses, y, draws),
             *_across(across, examples, options, seed, main, asked=bool(rows)),
         ),
@@ -180,6 +181,22 @@ def _tests(
         with_people(each, [own.fold for own in by_model[each.model]], len(planned))
         for each in tests
     )
+
+
+def _adjusted_for_all(*rows: ComparisonRow) -> tuple[ComparisonRow, ...]:
+    """Adjust the p of every difference for all of them; a line in two tables is one test."""
+    tests = {_test_of(row): row.difference_p for row in rows if not np.isnan(row.difference_p)}
+    adjusted = dict(zip(tests, holm(np.array(list(tests.values()))).tolist(), strict=True))
+    return tuple(
+        row
+        if np.isnan(row.difference_p)
+        else replace(row, difference_p_holm=adjusted[_test_of(row)])
+        for row in rows
+    )
+
+
+def _test_of(row: ComparisonRow) -> tuple[str | None, ...]:
+    return row.model, row.selection, row.train_on, row.test_on, row.metric
 
 
 def model_titles() -> dict[str, str]:

@@ -244,6 +244,7 @@ def _row(
         difference_low=_NAN if difference is None else difference.low,
         difference_high=_NAN if difference is None else difference.high,
         difference_p=_NAN if difference is None else difference.p,
+        difference_p_holm=_NAN,
         note=note,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from sklearn.metrics import matthews_corrcoef
@@ -145,7 +146,8 @@ def optimism_rows(
     Returns
     -------
     tuple of OptimismRow
-        For every model and metric, in the order of `published`.
+        For every model and metric, in the order of `published`; both are decided alike, without
+        calibration at a probability of 0.5.
     """
     rows = []
     for model in dict.fromkeys(each[LAST_EPOCH].model for each in published):
@@ -156,7 +158,7 @@ def optimism_rows(
             if each[LAST_EPOCH].model == model and _place(each[LAST_EPOCH]) in honest
         }
         protocols = {
-            "nested": [honest[place] for place in chosen],
+            "nested": [_decided_alike(honest[place]) for place in chosen],
             LAST_EPOCH: [each[LAST_EPOCH] for each in chosen.values()],
             BEST_ON_TEST: [each[BEST_ON_TEST] for each in chosen.values()],
         }
@@ -165,6 +167,11 @@ def optimism_rows(
             best, own = means[BEST_ON_TEST], means["nested"]
             rows.append(OptimismRow(model, metric, own, means[LAST_EPOCH], best, best - own))
     return tuple(rows)
+
+
+def _decided_alike(nested: FoldPredictions) -> FoldPredictions:
+    """Take its outputs as those of the published protocol: a calibration is no part of the gap."""
+    return replace(nested, logit=nested.output, calibration=_AS_IT_IS)
 
 
 def _place(predictions: FoldPredictions) -> tuple[int, int]:

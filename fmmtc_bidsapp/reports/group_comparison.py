@@ -76,7 +76,7 @@ def _line(
         "difference_interval": interval(
             headline.get("difference_low"), headline.get("difference_high")
         ),
-        "difference_p": number(headline.get("difference_p"), 3),
+        "difference_p": number(headline.get("difference_p_holm", headline.get("difference_p")), 3),
         "note": "" if pd.isna(headline.get("note")) else headline["note"],
     }
 
@@ -165,13 +165,20 @@ def optimism_rows(metrics: pd.DataFrame, names: Mapping[str, str]) -> list[dict[
         return []
     metric_names = {metric.column: metric.name for metric in METRICS}
     known = metrics[metrics["last_epoch"].notna()]
+    # Tables of older versions compare with the calibrated mean.
+    nested = "nested_uncalibrated" if "nested_uncalibrated" in known else "mean"
     return [
         {
             "model": names.get(row["model"], row["model"]),
             "metric": metric_names.get(row["metric"], row["metric"]),
             **{
-                column: number(row[column])
-                for column in ("mean", "last_epoch", "best_on_test", "optimism")
+                name: number(row[column])
+                for name, column in (
+                    ("nested", nested),
+                    ("last_epoch", "last_epoch"),
+                    ("best_on_test", "best_on_test"),
+                    ("optimism", "optimism"),
+                )
             },
         }
         for row in known.to_dict("records")

@@ -160,7 +160,8 @@ def test_the_comparison_has_one_schema_with_and_without_the_papers_tables(files,
     assert table.columns.tolist() == [
         "table", "row", "model", "title", "selection", "train_on", "test_on", "metric", "mean",
         "mean_low", "mean_high", "fold_sd", "pooled", "pooled_low", "pooled_high", "difference",
-        "difference_low", "difference_high", "difference_p", "note",
+        "difference_low", "difference_high", "difference_p", "difference_p_holm",
+        "note",
     ]  # fmt: skip
     assert table.loc[table["model"] == "dummy", "table"].isna().all()
     assert table.loc[table["table"] == "Table 3", "row"].unique().tolist() == [8]

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
-from fmmtc_bidsapp.learning.compare import compare
+from fmmtc_bidsapp.learning.compare import compare, holm
 from fmmtc_bidsapp.records import Calibration, Fold, FoldPredictions
 
 Y = np.tile([0, 1], 15)
@@ -86,3 +86,16 @@ def test_repeats_of_the_folds_add_no_degrees_of_freedom() -> None:
     standard_error = np.sqrt(np.var(auroc, ddof=1) * (1 / 12 + 10 / 20))
     assert row.p == pytest.approx(2 * t.sf(np.mean(auroc) / standard_error, 2))
     assert row.difference - row.low == pytest.approx(t.ppf(0.975, 2) * standard_error)
+
+
+def test_holms_p_are_those_of_the_method_written_out() -> None:
+    p = np.array([0.01, 0.04, np.nan, 0.03, 0.5])
+    # Sorted 0.01, 0.03, 0.04, 0.5 times 4, 3, 2, 1, never falling.
+    expected = [0.04, 0.09, np.nan, 0.09, 0.5]
+    np.testing.assert_allclose(holm(p), expected)
+    assert np.isnan(holm(np.full(2, np.nan))).all()
+
+
+def test_of_many_true_null_hypotheses_one_is_rejected_in_one_family_of_twenty() -> None:
+    p = np.random.default_rng(0).uniform(size=(2000, 45))
+    assert np.mean([(holm(each) <= 0.05).any() for each in p]) == pytest.approx(0.05, abs=0.015)

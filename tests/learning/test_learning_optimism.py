@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from fmmtc_bidsapp.learning.models import Model
 from fmmtc_bidsapp.learning.optimism import fit_published, optimism_rows
 from fmmtc_bidsapp.learning.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
-from fmmtc_bidsapp.records import Examples
+from fmmtc_bidsapp.records import Calibration, Examples
 
 EVALUATION = EvaluationOptions()
 EPOCHS = 100
@@ -140,6 +140,14 @@ def test_a_model_without_epochs_has_nothing_to_choose(setup, whole_cohort):
     assert all(each.best_on_test == each.last_epoch for each in rows)
     auroc = next(each for each in rows if each.metric == "auroc")
     assert auroc.gap == pytest.approx(0)
+
+
+def test_a_calibration_of_the_nested_side_is_no_part_of_the_gap(setup, whole_cohort):
+    """A model without epochs has nothing to choose, however its probabilities are moved."""
+    examples = whole_cohort(effect=0.5)
+    nested, published = protocols("svm-fc", examples, setup, 0)
+    moved = [replace(each, calibration=Calibration("sigmoid", 0.5, -3.0, 0.2)) for each in nested]
+    assert all(each.gap == 0 for each in optimism_rows(moved, published, examples.y))
 
 
 def test_only_folds_that_both_protocols_have_are_compared(setup, whole_cohort):
