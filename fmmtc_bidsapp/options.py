@@ -14,6 +14,8 @@ from typing import Any
 from fmmtc_bidsapp.errors import UsageError
 
 __all__ = [
+    "LONGEST_WINDOW",
+    "MOST_TOKEN_ORDERS",
     "STRATEGIES",
     "CohortOptions",
     "ConnectivityOptions",
@@ -193,6 +195,11 @@ class CohortOptions:
     """Keep runs whose quality table says usable = false."""
 
 
+LONGEST_WINDOW, MOST_TOKEN_ORDERS = 100_000, 1_000
+"""More would ask for more memory or time than any machine has."""
+_RESAMPLED_S = (0.01, 100.0)
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """What the network is made of and what it is shown."""
@@ -243,8 +250,17 @@ class ModelOptions:
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_positive(self, "window", "token_orders")
-        if self.resample_tr is not None:
-            _check_positive(self, "resample_tr")
+        for name, most in (("window", LONGEST_WINDOW), ("token_orders", MOST_TOKEN_ORDERS)):
+            if getattr(self, name) > most:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {most} or "
+                    "less."
+                )
+        low, high = _RESAMPLED_S
+        if self.resample_tr is not None and not low <= self.resample_tr <= high:
+            raise UsageError(
+                f"--resample-tr is {self.resample_tr} s; it must lie in {low:g} to {high:g}."
+            )
 
 
 @dataclass(frozen=True)

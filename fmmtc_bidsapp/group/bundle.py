@@ -25,11 +25,24 @@ from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
 from fmmtc_bidsapp.bidsio.write import atomic_path, write_text
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
+from fmmtc_bidsapp.group.bundle_schema import (
+    CALIBRATION,
+    CONFIG,
+    PEOPLE,
+    PREPROCESSING,
+    disagreements,
+)
 from fmmtc_bidsapp.group.choice import learns_scale
 from fmmtc_bidsapp.group.evidence import Evidence
 from fmmtc_bidsapp.group.known_people import KnownPeople
 from fmmtc_bidsapp.group.ranges import TrainingRange
-from fmmtc_bidsapp.learning.distance import ConnectivityRange, restore_connectivity_range
+from fmmtc_bidsapp.group.schema import Record
+from fmmtc_bidsapp.learning.declared import check_tensors_declared
+from fmmtc_bidsapp.learning.distance import (
+    DECLARED_RANGE,
+    ConnectivityRange,
+    restore_connectivity_range,
+)
 from fmmtc_bidsapp.learning.ensemble import (
     EnsembleModel,
     restore_trainings,
@@ -79,6 +92,7 @@ _FILES = {
 """Files that the configuration vouches for, by format."""
 _OF_MODEL, _OF_RANGE = "model.", "connectivity."
 """What the names of tensors begin with."""
+_SHOWN = 5
 _ENCODED = ("encoder", "random encoder")
 """Needs that an encoder must be there for."""
 
@@ -310,46 +324,64 @@ def read_bundle(folder: Path) -> Bundle:
         When a file is missing, changed, from another bundle, or of another format.
     """
     config = _verified(folder)
-    preprocessing = _read_json(folder / _PREPROCESSING)
-    try:
-        main = _known_model(folder, config["model"])
-        ranges = config["training_range"]
-        xyz_mm = preprocessing["coordinates_mm"]
-        return Bundle(
-            folder=folder,
-            main=main,
-            title=config["title"],
-            model=ModelOptions(**preprocessing["options"]),
-            seed=preprocessing["seed"],
-            encoder_digest=preprocessing["encoder_digest"],
-            random_digest=preprocessing["random_digest"],
-            precision=preprocessing["precision"],
-            atlas_label=preprocessing["atlas"],
-            atlas_digest=preprocessing["atlas_digest"],
-            parcels=tuple(preprocessing["parcels"]),
-            coordinates_mm=None if xyz_mm is None else np.array(xyz_mm, dtype=np.float64),
-            training_range=TrainingRange(
-                **{each.name: _pair(ranges[each.name]) for each in fields(TrainingRange)}
-            ),
-            connectivity_limit=config["connectivity_limit"],
-            target=config["target"],
-            positive_value=config["positive_value"],
-            negative_value=config.get("negative_value"),
-            positive_meaning=config.get("positive_meaning"),
-            negative_meaning=config.get("negative_meaning"),
-            people=_people(folder, config),
-            n_people=config["n_people"],
-            trainings=config["trainings"],
-            adjust=preprocessing["adjust"],
-            covariates=tuple(CovariateLevels(**each) for each in preprocessing["covariates"]),
-            scale=_scale(folder, main, preprocessing),
-            evidence=_evidence(config.get("evidence")),
-            digest=config["seal"],
-        )
-    except (KeyError, TypeError) as error:
-        raise ModelFileError(
-            f"{folder} is not a whole bundle ({error}); copy it again, or train again."
-        ) from error
+    preprocessing = _read_known(folder / _PREPROCESSING, PREPROCESSING)
+    wrong = disagreements(config, preprocessing)
+    if wrong:
+        raise _not_whole(folder, wrong)
+    ranges, xyz_mm = config["training_range"], preprocessing["coordinates_mm"]
+    return Bundle(
+        folder=folder,
+        main=config["model"],
+        title=config["title"],
+        model=ModelOptions(**preprocessing["options"]),
+        seed=preprocessing["seed"],
+        encoder_digest=preprocessing["encoder_digest"],
+        random_digest=preprocessing.get("random_digest"),
+        precision=preprocessing["precision"],
+        atlas_label=preprocessing["atlas"],
+        atlas_digest=preprocessing["atlas_digest"],
+        parcels=tuple(preprocessing["parcels"]),
+        coordinates_mm=None if xyz_mm is None else np.array(xyz_mm, dtype=np.float64),
+        training_range=TrainingRange(
+            **{each.name: _pair(ranges[each.name]) for each in fields(TrainingRange)}
+        ),
+        connectivity_limit=config["connectivity_limit"],
+        target=config["target"],
+        positive_value=config["positive_value"],
+        negative_value=config.get("negative_value"),
+        positive_meaning=config.get("positive_meaning"),
+        negative_meaning=config.get("negative_meaning"),
+        people=_people(folder, config),
+        n_people=config["n_people"],
+        trainings=config["trainings"],
+        adjust=preprocessing["adjust"],
+        covariates=tuple(CovariateLevels(**each) for each in preprocessing["covariates"]),
+        scale=_scale(folder, config["model"], preprocessing),
+        evidence=_evidence(config.get("evidence")),
+        digest=config["seal"],
+    )
+
+
+def _not_whole(path: Path, problems: Sequence[str]) -> ModelFileError:
+    """Say what is wrong with the fields of a bundle."""
+    shown = "; ".join(problems[:_SHOWN]) + ("; …" if len(problems) > _SHOWN else "")
+    return ModelFileError(
+        f"{path} is not as this program writes it: {shown}. Copy the whole bundle again, or train "
+        "again."
+    )
+
+
+def _read_known(path: Path, kind: Record) -> dict[str, Any]:
+    """Read a file whose every field is what it must be."""
+    content = _read_json(path)
+    _check_fields(path, content, kind)
+    return content
+
+
+def _check_fields(path: Path, content: Any, kind: Record) -> None:
+    found = [f"{field} {problem}" for field, problem in kind.problems("", content)]
+    if found:
+        raise _not_whole(path, found)
 
 
 def _scale(folder: Path, main: str, preprocessing: Mapping[str, Any]) -> Scale | None:
@@ -369,7 +401,10 @@ def _scale(folder: Path, main: str, preprocessing: Mapping[str, Any]) -> Scale |
 def _verified(folder: Path) -> dict[str, Any]:
     """Read the configuration, once it and all that it names have proven to be unchanged."""
     config = _read_config(folder)
-    for name in _FILES[config["format"]]:
+    files = _FILES[config["format"]]
+    if set(files) != set(config["sha256"]):
+        raise _not_whole(folder / _CONFIG, [f"sha256 does not name {', '.join(files)}"])
+    for name in files:
         _check_digest(folder / name, config["sha256"][name])
     return config
 
@@ -385,9 +420,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder} has bundle format {found}, this program, {__version__}, reads "
             f"{' and '.join(map(str, _READ))}: it "
             f"is {'newer' if newer else 'older'} than the program. Use fmmtc_bidsapp "
-            f"{config.get('version')}, or train again."
+            f"{str(config.get('version'))[:20]}, or train again."
         )
-    seal = config.get("seal")
+    _check_fields(path, config, CONFIG)
+    seal = config["seal"]
     unsealed = {name: value for name, value in config.items() if name != "seal"}
     # Rendered anew, so that not even a space is another one.
     if seal != _digest(_render(unsealed)) or path.read_text(encoding="utf-8") != _render(config):
@@ -407,12 +443,6 @@ def _check_digest(path: Path, expected: str) -> None:
         )
 
 
-def _known_model(folder: Path, name: str) -> str:
-    if name not in MODELS:
-        raise ModelFileError(f"{folder} holds {name!r}, a model that this program does not know.")
-    return name
-
-
 def _evidence(written: Mapping[str, Any] | None) -> Evidence | None:
     if written is None:
         return None
@@ -423,7 +453,7 @@ def _evidence(written: Mapping[str, Any] | None) -> Evidence | None:
 def _people(folder: Path, config: Mapping[str, Any]) -> KnownPeople | None:
     if _PEOPLE not in _FILES[config["format"]]:
         return None
-    written = _read_json(folder / _PEOPLE)["people"]
+    written = _read_known(folder / _PEOPLE, PEOPLE)["people"]
     if written is None:
         return None
     lists = {name: tuple(written[name]) for name in ("labels", "files", "scans")}
@@ -443,8 +473,16 @@ def load_bundle_model(folder: Path, setup: Setup) -> FittedModel | EnsembleModel
         When its tensors are not those its configuration promises.
     """
     config = _verified(folder)
-    description = config["network"] | _read_json(folder / _CALIBRATION)
-    return restore_trainings(_tensors(folder, config, _OF_MODEL), description, setup)
+    preprocessing = _read_known(folder / _PREPROCESSING, PREPROCESSING)
+    description = config["network"] | _read_known(folder / _CALIBRATION, CALIBRATION)
+    tensors = _tensors(folder, config, _OF_MODEL)
+    return restore_trainings(tensors, description, setup, _lengths(preprocessing["parcels"]))
+
+
+def _lengths(parcels: Sequence[str]) -> dict[str, int]:
+    """Count what tensors have along the axes that parcels decide."""
+    n_parcels = len(parcels)
+    return {"parcel": n_parcels, "edge": n_parcels * (n_parcels - 1) // 2}
 
 
 def load_connectivity_range(bundle: Bundle) -> ConnectivityRange | None:
@@ -458,6 +496,7 @@ def load_connectivity_range(bundle: Bundle) -> ConnectivityRange | None:
     if bundle.connectivity_limit is None:
         return None
     tensors = _tensors(bundle.folder, _verified(bundle.folder), _OF_RANGE)
+    check_tensors_declared(tensors, DECLARED_RANGE, _lengths(bundle.parcels))
     return restore_connectivity_range(tensors, bundle.connectivity_limit)
 
 
@@ -518,9 +557,15 @@ def _atlas_problem(bundle: Bundle, cohort: Cohort) -> str | None:
     return None
 
 
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        # Half a character, as JSON can spell one, has no digest.
+        json.dumps(content, ensure_ascii=False).encode()
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(
             f"{path} cannot be read ({error}); --model needs a whole models/<label> folder."

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.declared import Declared, floats
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = [
+    "ADJUSTMENT",
     "OUTDATED",
     "Adjustment",
     "check_adjustment",
@@ -24,6 +26,13 @@ OUTDATED = (
     "This model was trained with --adjust by an older version, which let the covariates back in. "
     "Train it again."
 )
+
+ADJUSTMENT: Mapping[str, Declared] = {
+    "mean": floats("covariate", optional=True),
+    "weight": floats("covariate", optional=True),
+    "slopes": floats("covariate", "feature", optional=True),
+}
+"""What `Adjustment.arrays` holds; all of it or nothing."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 
+from fmmtc_bidsapp.errors import ModelFileError
+from fmmtc_bidsapp.learning.declared import Declared, floats
 from fmmtc_bidsapp.learning.fisher import fisher_z
-from fmmtc_bidsapp.learning.tangent import fit_reference, tangent_edges
+from fmmtc_bidsapp.learning.tangent import REFERENCE, fit_reference, tangent_edges
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
-__all__ = ["FEATURES", "FeatureSet", "Scaling", "fit_scaling", "restore_scaling"]
+__all__ = [
+    "FEATURES",
+    "FeatureSet",
+    "Scaling",
+    "declared_scaling",
+    "fit_scaling",
+    "restore_scaling",
+]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -43,7 +52,18 @@ class Scaling:
     """(component, column) or None"""
 
     def apply(self, columns: Floats) -> Floats:
-        """(person, column) with NaN -> (person, feature) without."""
+        """(person, column) with NaN -> (person, feature) without.
+
+        Raises
+        ------
+        ModelFileError
+            When people have another number of columns than the model was trained on.
+        """
+        if columns.shape[1] != len(self.fill):
+            raise ModelFileError(
+                f"The model was trained on {len(self.fill)} columns, these people have "
+                f"{columns.shape[1]}. Train it again."
+            )
         filled = np.where(np.isnan(columns), self.fill, columns)
         scaled = (filled - self.mean) / self.scale
         return scaled if self.components is None else scaled @ self.components.T
@@ -53,6 +73,12 @@ class Scaling:
         scale = np.where(np.isinf(self.scale), 0.0, self.scale)
         own = {"fill": self.fill, "mean": self.mean, "scale": scale}
         return own if self.components is None else own | {"components": self.components}
+
+
+def declared_scaling(*, rotated: bool) -> dict[str, Declared]:
+    """Say what `Scaling.arrays` holds, rotated or not."""
+    own = {name: floats("column") for name in ("fill", "mean", "scale")}
+    return own | ({"components": floats("feature", "column")} if rotated else {})
 
 
 def fit_scaling(columns: Floats, n_components: int | None, *, rotate: bool) -> Scaling:
@@ -107,6 +133,8 @@ class FeatureSet:
     learn: Callable[[Examples, Ints], Arrays] = lambda examples, rows: {}
     """What `read` must know of the training rows, without their outcomes."""
     n_components: int | None = None
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+    """What `learn` returns."""
 
     @property
     def is_of_brain(self) -> bool:
@@ -145,7 +173,9 @@ FEATURES: Mapping[str, FeatureSet] = {
     "pca-ts": FeatureSet("PCA(series)", "series", _series, n_components=_PCA_COMPONENTS),
     "pca-fc": FeatureSet("PCA(FC)", "fc", _edges, n_components=_PCA_COMPONENTS),
     "encoder": FeatureSet("encoder", "encoder", _encoded),
-    "tangent": FeatureSet("tangent space of FC", "fc", tangent_edges, fit_reference),
+    "tangent": FeatureSet(
+        "tangent space of FC", "fc", tangent_edges, fit_reference, declared=REFERENCE
+    ),
     "covariates": FeatureSet("covariates", "covariates", _covariates),
     "motion": FeatureSet("mean FD", "motion", _motion),
     "acquisition": FeatureSet("acquisition", "acquisition", _acquisition),

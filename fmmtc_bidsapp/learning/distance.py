@@ -9,14 +9,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.learning.declared import Declared, flags, floats
 from fmmtc_bidsapp.learning.fisher import fisher_z
 from fmmtc_bidsapp.records import Floats
 
-__all__ = ["ConnectivityRange", "connectivity_range", "restore_connectivity_range"]
+__all__ = [
+    "DECLARED_RANGE",
+    "ConnectivityRange",
+    "connectivity_range",
+    "restore_connectivity_range",
+]
 
 _SHARE = 0.99
 """Of the training people, within the limit."""
 _FEWEST_PEOPLE = 3
+
+DECLARED_RANGE: Mapping[str, Declared] = {"mean_z": floats("edge"), "known": flags("edge")}
+"""What `ConnectivityRange.tensors` holds."""
 
 
 @dataclass(frozen=True, eq=False)

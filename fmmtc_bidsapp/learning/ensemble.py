@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fmmtc_bidsapp.errors import ModelFileError
 from fmmtc_bidsapp.learning.calibrate import apply_calibration, log_odds
 from fmmtc_bidsapp.learning.experiments import FittedModel, restore_model
 from fmmtc_bidsapp.learning.learner import Setup
@@ -168,18 +169,27 @@ def unite_trainings(models: Sequence[FittedModel]) -> FittedModel | EnsembleMode
 
 
 def restore_trainings(
-    tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any], setup: Setup
+    tensors: Mapping[str, torch.Tensor],
+    description: Mapping[str, Any],
+    setup: Setup,
+    lengths: Mapping[str, int] | None = None,
 ) -> FittedModel | EnsembleModel:
     """Rebuild what `unite_trainings` returned; parameters as in `restore_model`."""
     if "trainings" not in description:
-        return restore_model(tensors, description, setup)
+        return restore_model(tensors, description, setup, lengths)
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for path, tensor in tensors.items():
         part, _, name = path.partition(".")
         parts.setdefault(part, {})[name] = tensor
+    unknown = set(parts) - {f"training-{i}" for i in range(len(description["trainings"]))}
+    if unknown:
+        raise ModelFileError(
+            f"There are tensors of {', '.join(sorted(unknown)[:5])}, of which nothing is said. "
+            "Copy the whole bundle again."
+        )
     return EnsembleModel(
         tuple(
-            restore_model(parts[f"training-{i}"], each, setup)
+            restore_model(parts.get(f"training-{i}", {}), each, setup, lengths)
             for i, each in enumerate(description["trainings"])
         )
     )

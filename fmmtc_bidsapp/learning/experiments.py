@@ -12,6 +12,7 @@ import torch
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.adjust import OUTDATED, check_adjustment
 from fmmtc_bidsapp.learning.calibrate import check_calibration, fit_calibration
+from fmmtc_bidsapp.learning.declared import check_tensors_declared
 from fmmtc_bidsapp.learning.family import OfNetwork, Reader, finish, follow, predict
 from fmmtc_bidsapp.learning.inputs import n_batches
 from fmmtc_bidsapp.learning.learner import Fitted, Learner, Setup, ValidationPath, by_key
@@ -90,7 +91,10 @@ class FittedModel:
 
 
 def restore_model(
-    tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any], setup: Setup
+    tensors: Mapping[str, torch.Tensor],
+    description: Mapping[str, Any],
+    setup: Setup,
+    lengths: Mapping[str, int] | None = None,
 ) -> FittedModel:
     """Rebuild a model from `FittedModel.tensors` and `FittedModel.description`.
 
@@ -102,6 +106,8 @@ def restore_model(
         As read from JSON.
     setup : Setup
         Where and in which arithmetic to compute.
+    lengths : mapping, optional
+        Of axes that are known, such as ``parcel``.
 
     Returns
     -------
@@ -109,6 +115,8 @@ def restore_model(
 
     Raises
     ------
+    ModelFileError
+        When the tensors are not those of such a model.
     InputError
         For a model that was trained with ``--adjust`` by a version that adjusted any model.
     """
@@ -117,9 +125,12 @@ def restore_model(
         each.startswith(_ADJUSTMENT) for each in tensors
     ):
         raise InputError(OUTDATED)
+    learner, fitted = MODELS[name].learner(setup), description["fitted"]
+    declared = learner.declared(fitted, sum(each.numel() for each in tensors.values()))
+    check_tensors_declared(tensors, declared, lengths or {})
     return FittedModel(
         name=name,
-        fitted=MODELS[name].learner(setup).restore(tensors, description["fitted"]),
+        fitted=learner.restore(tensors, fitted),
         calibration=Calibration(**description["calibration"]),
         prevalence=description["prevalence"],
         epoch=description["epoch"],

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from fmmtc_bidsapp.learning.declared import Declared, declared_network, under
 from fmmtc_bidsapp.learning.learner import Fitted, Setup, ValidationPath, mean_cross_entropy
 from fmmtc_bidsapp.learning.networks import NETWORKS, NetworkKind
 from fmmtc_bidsapp.learning.train import FittedNetwork, Outputs, Training
@@ -159,6 +160,21 @@ def _seen(network: FittedNetwork, training: Training) -> Callable[[], Outputs]:
 
 class NetworkLearner(OfNetwork):
     """A network trained end to end."""
+
+    def declared(self, fitted: Mapping[str, Any], n_values: int) -> dict[str, Declared]:
+        """Say what tensors there must be: those of the network of these sizes, built without them.
+
+        Raises
+        ------
+        ModelFileError
+            When there can be no such network, or it would be larger than its tensors.
+        """
+        prepared = {
+            name: each
+            for own in self.kind.streams
+            for name, each in own.preparation.declared.items()
+        }
+        return prepared | under("network.", declared_network(self.kind, fitted, n_values))
 
     def on(
         self, network: FittedNetwork, seen: Callable[[], Outputs], y: Ints, seed: int

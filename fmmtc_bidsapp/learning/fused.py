@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fmmtc_bidsapp.learning.columns import Scaling, fit_scaling, restore_scaling
+from fmmtc_bidsapp.learning.columns import Scaling, declared_scaling, fit_scaling, restore_scaling
+from fmmtc_bidsapp.learning.declared import Declared, under
 from fmmtc_bidsapp.learning.family import NetworkLearner, OfNetwork
 from fmmtc_bidsapp.learning.heads import HEADS, FittedHead
 from fmmtc_bidsapp.learning.learner import Setup
@@ -86,6 +87,14 @@ class FusedLearner(OfNetwork):
         features = seen().features
         scaling = fit_scaling(features, None, rotate=self.head.rotates)
         return FittedFused(network, scaling, self.head.fit(scaling.apply(features), y, seed))
+
+    def declared(self, fitted: Mapping[str, Any], n_values: int) -> dict[str, Declared]:
+        """Say what tensors there must be."""
+        return {
+            **under("fmmtc.", self.alone.declared(fitted, n_values)),
+            **under("scaling.", declared_scaling(rotated=self.head.rotates)),
+            **under("head.", self.head.declared),
+        }
 
     def restore(
         self, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]

@@ -19,7 +19,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
 
-from fmmtc_bidsapp.learning.trees import Trees, restore_trees, trees_of_xgboost
+from fmmtc_bidsapp.errors import ModelFileError
+from fmmtc_bidsapp.learning.declared import Declared, floats, wholes
+from fmmtc_bidsapp.learning.trees import (
+    DECLARED_TREES,
+    Trees,
+    restore_trees,
+    trees_of_xgboost,
+)
 from fmmtc_bidsapp.records import Floats, Ints
 
 __all__ = ["HEADS", "FittedHead", "Head", "Weights"]
@@ -53,6 +60,8 @@ class Head(ABC):
     """Whether it knows distances and inner products alone, so that a rotation changes nothing."""
     is_linear: ClassVar[bool] = False
     """Whether its output is a weighted sum of the columns."""
+    declared: ClassVar[Mapping[str, Declared]]
+    """What `FittedHead.arrays` holds."""
 
     @abstractmethod
     def fit(self, columns: Floats, y: Ints, seed: int) -> FittedHead:
@@ -86,6 +95,7 @@ class Weights:
 
 class _Linear(Head):
     is_linear: ClassVar[bool] = True
+    declared: ClassVar = {"weights": floats("feature"), "intercept": floats(1)}
 
     def restore(self, arrays: Arrays) -> Weights:
         """Rebuild from arrays."""
@@ -157,12 +167,16 @@ def _log_odds(outcomes: Ints) -> Floats:
 class NeighboursHead(Head):
     """The five nearest training people."""
 
+    declared: ClassVar = {"columns": floats("person", "feature"), "y": wholes("person")}
+
     def fit(self, columns: Floats, y: Ints, seed: int) -> _Neighbours:
         """Remember everyone."""
         return _Neighbours(columns, y)
 
     def restore(self, arrays: Arrays) -> _Neighbours:
         """Rebuild from arrays."""
+        if not len(arrays["y"]) or not np.isin(arrays["y"], (0, 1)).all():
+            raise ModelFileError("The model's y holds other outcomes than 0 and 1. Train it again.")
         return _Neighbours(arrays["columns"], arrays["y"])
 
     def many(self, columns: Floats, labels: Ints, others: Floats, seed: int) -> Floats:
@@ -180,6 +194,11 @@ class _ScreenedTrees:
 
     def logits(self, columns: Floats) -> Floats:
         """(person, column) -> (person,)."""
+        if self.kept[-1] >= columns.shape[1]:
+            raise ModelFileError(
+                f"The model keeps column {self.kept[-1]} of people who have {columns.shape[1]}. "
+                "Train it again."
+            )
         return self.trees.logits(columns[:, self.kept])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -191,6 +210,7 @@ class TreesHead(Head):
     """Fifty boosted trees of depth 3 on the 256 columns with the largest F among training rows."""
 
     rotates: ClassVar[bool] = False
+    declared: ClassVar = {"kept": wholes("kept"), **DECLARED_TREES}
 
     def fit(self, columns: Floats, y: Ints, seed: int) -> _ScreenedTrees:
         """Screen and train; the trees add up log odds."""
@@ -214,7 +234,10 @@ class TreesHead(Head):
 
     def restore(self, arrays: Arrays) -> _ScreenedTrees:
         """Rebuild from arrays."""
-        return _ScreenedTrees(arrays["kept"], restore_trees(arrays, len(arrays["kept"])))
+        kept = arrays["kept"]
+        if not len(kept) or kept[0] < 0 or (np.diff(kept) < 1).any():
+            raise ModelFileError("The model's kept columns do not rise from 0. Train it again.")
+        return _ScreenedTrees(kept, restore_trees(arrays, len(kept)))
 
 
 def _screen(columns: Floats, labels: Ints) -> Ints:

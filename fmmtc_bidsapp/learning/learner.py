@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from fmmtc_bidsapp.learning.declared import Declared
 from fmmtc_bidsapp.model.brain_network_transformer import PUBLISHED_SIZE, BrainNetworkSize
 from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.model.resnet import RESNET_18, ResNetSize
@@ -74,6 +75,9 @@ class Learner(Protocol):
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> Fitted:
         """Train on the rows and stop after `epoch` epochs of the same schedule."""
+
+    def declared(self, fitted: Mapping[str, Any], n_values: int) -> Mapping[str, Declared]:
+        """Say what `restore` must be given, for a description and a number of stored values."""
 
     def restore(
         self, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]

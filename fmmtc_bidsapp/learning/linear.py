@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from fmmtc_bidsapp.learning.adjust import Adjustment, fit_adjustment, restore_adjustment
+from fmmtc_bidsapp.learning.adjust import ADJUSTMENT, Adjustment, fit_adjustment, restore_adjustment
 from fmmtc_bidsapp.learning.columns import (
     FEATURES,
     FeatureSet,
     Scaling,
+    declared_scaling,
     fit_scaling,
     restore_scaling,
 )
+from fmmtc_bidsapp.learning.declared import Declared, floats, under
 from fmmtc_bidsapp.learning.heads import HEADS, FittedHead, Head
 from fmmtc_bidsapp.learning.learner import (
     Fitted,
@@ -75,6 +77,10 @@ class FittedDummy:
 
 class DummyLearner(_WithoutEpochs):
     """What can be said without looking at anyone: the training prevalence, so the majority."""
+
+    def declared(self, fitted: Mapping[str, Any], n_values: int) -> dict[str, Declared]:
+        """Say what tensors there must be."""
+        return {"intercept": floats(1)}
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedDummy:
         """Count the positives among the rows."""
@@ -143,7 +149,8 @@ class ColumnsLearner(_WithoutEpochs):
         self.head: Head = HEADS[head]
         self.features = FEATURES[features]
         # Covariates and motion are no features of the brain: what is made of them stays as it is.
-        self.adjusts = setup.adjust and self.head.is_linear and self.features.is_of_brain
+        self._can_adjust = self.head.is_linear and self.features.is_of_brain
+        self.adjusts = setup.adjust and self._can_adjust
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedColumns:
         """Fit on the rows."""
@@ -181,6 +188,16 @@ class ColumnsLearner(_WithoutEpochs):
         if adjustment is not None:
             others = adjustment.apply(others, people)
         return self.head.many(seen, labels[:, train], others, seed)
+
+    def declared(self, fitted: Mapping[str, Any], n_values: int) -> dict[str, Declared]:
+        """Say what tensors there must be."""
+        rotated = self.head.rotates or self.features.n_components is not None
+        return {
+            **under("learnt.", self.features.declared),
+            **under("scaling.", declared_scaling(rotated=rotated)),
+            **under("head.", self.head.declared),
+            **(under("adjustment.", ADJUSTMENT) if self._can_adjust else {}),
+        }
 
     def _prepare(
         self, examples: Examples, rows: Ints

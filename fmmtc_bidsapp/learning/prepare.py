@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.errors import InputError, ModelFileError
+from fmmtc_bidsapp.learning.declared import Declared, flags, floats
 from fmmtc_bidsapp.records import Floats, Ints
 
 __all__ = [
@@ -28,6 +29,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 class Preparation(ABC):
     """How one source of the people becomes one input of a network."""
+
+    declared: ClassVar[Mapping[str, Declared]] = {}
+    """What `arrays` holds."""
 
     @classmethod
     @abstractmethod
@@ -52,6 +56,8 @@ class Preparation(ABC):
 class ScaledFeatures(Preparation):
     """Encoder features, each to mean 0 and SD 1 over the training rows."""
 
+    declared: ClassVar = {"cls_mean": floats("hidden"), "cls_sd": floats("hidden")}
+
     mean: Floats
     """(hidden,)"""
     sd: Floats
@@ -72,6 +78,11 @@ class ScaledFeatures(Preparation):
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """(person, hidden) -> (person, hidden)."""
+        if values.shape[1] != len(self.mean):
+            raise ModelFileError(
+                f"The model was trained on {len(self.mean)} encoder features, these people have "
+                f"{values.shape[1]}. Train it again."
+            )
         return ((values - self.mean) / self.sd).astype(np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -86,6 +97,11 @@ class FilledEdges(Preparation):
     An edge that no training row has takes the mean for everyone: a value that only other people
     have counts for nothing.
     """
+
+    declared: ClassVar = {
+        "edge_mean": floats("parcel", "parcel"),
+        "edge_known": flags("parcel", "parcel"),
+    }
 
     edge_mean: NDArray[np.float32]
     """(parcel, parcel), without NaN"""
@@ -118,6 +134,8 @@ class CentredSeries(Preparation):
     What is missing becomes 0, which is then the training mean of the parcel. One SD for all
     parcels, as the amplitude of one parcel against another is part of what a network may read.
     """
+
+    declared: ClassVar = {"series_mean": floats("parcel"), "series_sd": floats("parcel")}
 
     mean: Floats
     """(parcel,)"""

@@ -12,10 +12,18 @@ from nilearn.connectome import sym_matrix_to_vec
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, eigh
 
+from fmmtc_bidsapp.learning.declared import Declared, flags, floats
 from fmmtc_bidsapp.learning.prepare import fill_edges, fit_edge_means
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
-__all__ = ["fit_reference", "geometric_mean", "tangent_edges"]
+__all__ = ["REFERENCE", "fit_reference", "geometric_mean", "tangent_edges"]
+
+REFERENCE: Mapping[str, Declared] = {
+    "edge_mean": floats("parcel", "parcel"),
+    "known": flags("parcel", "parcel"),
+    "whitening": floats("parcel", "parcel"),
+}
+"""What `fit_reference` returns."""
 
 _SHRINKAGE = 0.1
 """Towards the identity: correlations of fewer volumes than parcels have no logarithm as they are,

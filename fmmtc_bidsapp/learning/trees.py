@@ -17,11 +17,20 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from fmmtc_bidsapp.errors import ModelFileError
+from fmmtc_bidsapp.learning.declared import Declared, floats, wholes
 from fmmtc_bidsapp.records import Floats
 
-__all__ = ["Trees", "restore_trees", "trees_of_xgboost"]
+__all__ = ["DECLARED_TREES", "Trees", "restore_trees", "trees_of_xgboost"]
 
 _LEAF = -1
+
+DECLARED_TREES: Mapping[str, Declared] = {
+    "start": wholes("tree"),
+    **{name: wholes("node") for name in ("feature", "left", "right")},
+    "value": floats("node"),
+    "base": floats(1),
+}
+"""What `Trees.arrays` holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +160,14 @@ def _problem(trees: Trees, n_columns: int) -> str:
     end = np.append(start[1:], n_nodes)[np.searchsorted(start, np.arange(n_nodes), "right") - 1]
     leaf = trees.feature == _LEAF
     if ((trees.feature < 0) & ~leaf).any() or (trees.feature >= n_columns).any():
-        return f"feature names a column that is none of the {n_columns}"
+        return f"feature names a column that is none of the {n_columns} kept"
     for name in ("left", "right"):
         child = getattr(trees, name)
         if (child[leaf] != _LEAF).any():
             return f"a leaf has a child ({name})"
         if (child[~leaf] <= np.flatnonzero(~leaf)).any() or (child[~leaf] >= end[~leaf]).any():
             return f"a child ({name}) does not stand behind its parent in the same tree"
+    children = np.concatenate([trees.left[~leaf], trees.right[~leaf]])
+    if not np.array_equal(np.sort(np.concatenate([start, children])), np.arange(n_nodes)):
+        return f"start, left and right do not reach each of {n_nodes} nodes once"
     return ""

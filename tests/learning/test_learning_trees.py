@@ -76,7 +76,7 @@ def test_trees_whose_walk_could_leave_them_are_refused(name, place, value) -> No
     assert caught.value.exit_code == 65
 
 
-@pytest.mark.parametrize("start", [[], [1], [0, 0], [0, 10**9], [5, 0], [0, -1]])
+@pytest.mark.parametrize("start", [[], [0], [1], [0, 0], [0, 10**9], [5, 0], [0, -1]])
 def test_trees_that_begin_nowhere_are_refused(start) -> None:
     with pytest.raises(ModelFileError, match="start"):
         restore_trees(arrays() | {"start": np.array(start, dtype=np.int64)}, 9)

@@ -1,0 +1,239 @@
+"""Kinds of JSON values, by which a file that others wrote is checked before anything is read of it.
+
+Each kind yields ``(field, problem)`` for what is wrong with a value: ``("parcels[3]", "is 7, not a
+text")``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from types import NoneType, UnionType
+from typing import Any, Protocol, get_args, get_type_hints
+
+__all__ = [
+    "Choice",
+    "Flag",
+    "Items",
+    "Kind",
+    "Maybe",
+    "Number",
+    "Record",
+    "Table",
+    "Text",
+    "Whole",
+    "record_of",
+]
+
+_SHOWN = 60
+_LONGEST = 10_000
+"""Characters of a text."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of characters that no file can hold."""
+
+Problems = Iterator[tuple[str, str]]
+
+
+class Kind(Protocol):
+    """What a value must be."""
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with it."""
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text without control characters, of a pattern."""
+
+    pattern: str = r"(?s).*"
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if not isinstance(value, str):
+            yield field, f"is {_shown(value)}, not a text"
+        elif len(value) > _LONGEST:
+            yield field, f"has {len(value)} characters"
+        elif _CONTROL.search(value) or not re.fullmatch(self.pattern, value):
+            yield field, f"is {_shown(value)}, which it cannot be"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some texts."""
+
+    allowed: tuple[str, ...]
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if not (isinstance(value, str) and value in self.allowed):
+            yield field, f"is {_shown(value)}, not one of {', '.join(self.allowed)}"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if not isinstance(value, bool):
+            yield field, f"is {_shown(value)}, neither true nor false"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number within limits."""
+
+    low: float = -1e30
+    high: float = 1e30
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            yield field, f"is {_shown(value)}, not a number"
+        elif not self.low <= value <= self.high or not math.isfinite(value):
+            yield field, f"is {_shown(value)}, not within {self.low:g} and {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number within limits."""
+
+    low: int = 0
+    high: int = 2**31
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            yield field, f"is {_shown(value)}, not a whole number"
+        elif not self.low <= value <= self.high:
+            yield field, f"is {_shown(value)}, not within {self.low} and {self.high}"
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """A value of a kind, or null."""
+
+    kind: Kind
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if value is not None:
+            yield from self.kind.problems(field, value)
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of values of one kind."""
+
+    kind: Kind
+    least: int = 0
+    most: int = 10_000_000
+    rising: bool = False
+    """Whether each is at least the one before."""
+    unique: bool = False
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if not isinstance(value, list):
+            yield field, f"is {_shown(value)}, not a list"
+            return
+        if not self.least <= len(value) <= self.most:
+            yield field, f"has {len(value)} entries, not {self.least} to {self.most}"
+            return
+        found = False
+        for i, each in enumerate(value):
+            for problem in self.kind.problems(f"{field}[{i}]", each):
+                found = True
+                yield problem
+        if self.unique and not found and len(set(value)) < len(value):
+            yield field, "names something twice"
+        if self.rising and not found and value != sorted(value):
+            yield field, f"is {_shown(value)}, which does not rise"
+
+
+@dataclass(frozen=True)
+class Record:
+    """An object with these fields and no other."""
+
+    fields: Mapping[str, Kind]
+    optional: frozenset[str] = frozenset()
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if not isinstance(value, dict):
+            yield field, f"is {_shown(value)}, not an object"
+            return
+        for name in value:
+            if name not in self.fields:
+                yield _below(field, name), "is a field that nobody knows"
+        for name, kind in self.fields.items():
+            if name in value:
+                yield from kind.problems(_below(field, name), value[name])
+            elif name not in self.optional:
+                yield _below(field, name), "is missing"
+
+
+@dataclass(frozen=True)
+class Table:
+    """An object of any names, all of whose values are of one kind."""
+
+    kind: Kind
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if not isinstance(value, dict):
+            yield field, f"is {_shown(value)}, not an object"
+            return
+        for name, each in value.items():
+            yield from self.kind.problems(_below(field, name), each)
+
+
+_OF_TYPE: Mapping[Any, Kind] = {
+    str: Text(),
+    bool: Flag(),
+    int: Whole(),
+    float: Number(),
+    tuple[int, ...]: Items(Whole()),
+    tuple[str, ...]: Items(Text()),
+    tuple[float, ...]: Items(Number()),
+}
+
+
+def record_of(kind: type, narrower: Mapping[str, Kind] | None = None) -> Record:
+    """Make the record of a dataclass from the types of its fields.
+
+    Parameters
+    ----------
+    kind
+        The dataclass; a field with a default may be missing.
+    narrower
+        Kinds of fields whose type does not say everything.
+    """
+    hints, own = get_type_hints(kind), dict(narrower or {})
+    kinds = {
+        each.name: own[each.name] if each.name in own else _of_hint(hints[each.name], each.metadata)
+        for each in fields(kind)
+    }
+    given = (each for each in fields(kind) if each.default is not MISSING)
+    return Record(kinds, frozenset(each.name for each in given))
+
+
+def _of_hint(hint: Any, metadata: Mapping[str, Any]) -> Kind:
+    if "choices" in metadata:
+        return Choice(metadata["choices"])
+    if isinstance(hint, UnionType):
+        (inner,) = (each for each in get_args(hint) if each is not NoneType)
+        return Maybe(_OF_TYPE[inner])
+    return _OF_TYPE[hint]
+
+
+def _below(field: str, name: str) -> str:
+    shown = name if name.isprintable() else ascii(name)
+    return f"{field}.{shown}" if field else shown
