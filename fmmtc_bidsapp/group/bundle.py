@@ -476,6 +476,10 @@ def load_bundle_model(folder: Path, setup: Setup) -> FittedModel | EnsembleModel
     preprocessing = _read_known(folder / _PREPROCESSING, PREPROCESSING)
     description = config["network"] | _read_known(folder / _CALIBRATION, CALIBRATION)
     tensors = _tensors(folder, config, _OF_MODEL)
+    if preprocessing["adjust"] != any("adjustment." in name for name in tensors):
+        raise _not_whole(
+            folder, ["adjust does not agree with whether there are tensors of an adjustment"]
+        )
     return restore_trainings(tensors, description, setup, _lengths(preprocessing["parcels"]))
 
 

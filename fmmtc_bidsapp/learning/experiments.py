@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.adjust import OUTDATED, check_adjustment
+from fmmtc_bidsapp.learning.adjust import ADJUSTMENT, OUTDATED, check_adjustment
 from fmmtc_bidsapp.learning.calibrate import check_calibration, fit_calibration
 from fmmtc_bidsapp.learning.declared import check_tensors_declared
 from fmmtc_bidsapp.learning.family import OfNetwork, Reader, finish, follow, predict
@@ -121,9 +121,8 @@ def restore_model(
         For a model that was trained with ``--adjust`` by a version that adjusted any model.
     """
     name = description["model"]
-    if MODELS[name].adjustment != "columns" and any(
-        each.startswith(_ADJUSTMENT) for each in tensors
-    ):
+    adjusted = {each.removeprefix(_ADJUSTMENT) for each in tensors if each.startswith(_ADJUSTMENT)}
+    if adjusted and (MODELS[name].adjustment != "columns" or not adjusted <= set(ADJUSTMENT)):
         raise InputError(OUTDATED)
     learner, fitted = MODELS[name].learner(setup), description["fitted"]
     declared = learner.declared(fitted, sum(each.numel() for each in tensors.values()))

@@ -169,7 +169,9 @@ def test_a_model_of_any_kind_is_read_back_and_predicts_the_same_to_the_bit(
 ) -> None:
     adjust = name in ("svm-ts", "ridge-fc", "fc-logistic", "dummy")
     fitted = fit(name, adjust=adjust)
-    restored = load_bundle_model(write(tmp_path, [fitted]), PLAIN)
+    adjusted = any("adjustment." in each for each in fitted.tensors())
+    assert adjusted == (adjust and name != "dummy")
+    restored = load_bundle_model(write(tmp_path, [fitted], adjust=adjusted), PLAIN)
     np.testing.assert_array_equal(restored.logits(examples()), fitted.logits(examples()))
     assert restored.calibration == fitted.calibration
     assert restored.prevalence == fitted.prevalence

@@ -219,6 +219,18 @@ def test_text_that_is_no_configuration_is_refused(
         read_bundle(folder)
 
 
+def test_an_adjustment_that_is_promised_and_not_there_is_refused(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundles["ridge-fc"], folder)
+    whole = read_all(folder)
+    whole["preprocessing.json"]["adjust"] = True
+    seal(folder, whole)
+    with pytest.raises(ModelFileError, match="adjust does not agree"):
+        use(folder)
+
+
 def other_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
     """List what a tensor of this name cannot be."""
     other = [
