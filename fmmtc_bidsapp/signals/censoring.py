@@ -88,7 +88,7 @@ def unknown_volumes(values: Floats, dummy: Flags) -> Flags:
     (time,) array of bool
         The volumes without a value.
     """
-    unknown = np.isnan(values) & ~dummy
+    unknown = ~np.isfinite(values) & ~dummy
     unknown[0] = False
     return unknown
 
@@ -151,7 +151,7 @@ def _above(
     """Say of each volume whether a measure is above its threshold, and whether it is unknown."""
     if threshold is None:
         return np.zeros(len(dummy), dtype=bool), np.zeros(len(dummy), dtype=bool)
-    if values is None or (len(values) > 1 and np.isnan(values[1:]).all()):
+    if values is None or (len(values) > 1 and not np.isfinite(values[1:]).any()):
         found = "has no such column" if values is None else "has no value in that column"
         raise InputError(
             f"Volumes above {threshold:g} in {column} are to be left out, but the confounds table "

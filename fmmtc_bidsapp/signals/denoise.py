@@ -286,7 +286,7 @@ def _telling(columns: Floats) -> Floats:
 
 def _centred(values: Floats, kept: Flags, strategy: Strategy, tr_s: float | None) -> Floats:
     prepared = _prepared(values, kept, strategy, tr_s)
-    return prepared - prepared.mean(axis=0)
+    return np.asarray(prepared - prepared.mean(axis=0))
 
 
 def _varies(prepared: Floats, raw: Floats) -> Flags:
