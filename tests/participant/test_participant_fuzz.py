@@ -414,7 +414,7 @@ def volume_means(study: TinyStudy, index: NDArray[np.int64]) -> Floats | None:
     values = np.asarray(image.dataobj, dtype=np.float64).reshape(-1, image.shape[3]).T
     stored = np.asarray(image.dataobj.get_unscaled()).reshape(-1, image.shape[3]).T
     labels = np.asarray(atlas.dataobj).reshape(-1)
-    inside = np.asarray(mask.dataobj).reshape(-1) > 0
+    inside = np.asarray(mask.dataobj).reshape(-1) > 0.5
     return averages(values, stored, np.where(inside, labels, 0), labels, index)
 
 
