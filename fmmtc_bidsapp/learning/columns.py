@@ -139,7 +139,7 @@ class FeatureSet:
     @property
     def is_of_brain(self) -> bool:
         """Whether it says anything of the brain's activity."""
-        return self.needs not in ("covariates", "motion")
+        return self.needs not in ("covariates", "motion", "acquisition")
 
 
 def _series(people: Examples, learnt: Arrays) -> Floats:
