@@ -73,6 +73,15 @@ def test_runs_of_a_person_are_one_example_with_the_outcome(written, cohort):
     assert (found.atlas_label, found.atlas_digest) == ("A424", "00")
 
 
+def test_the_order_of_rows_and_of_files_changes_nothing_of_the_cohort(written, cohort):
+    for sub in ("03", "01", "02"):
+        written(rest(sub))
+    table = {"sub-01": 1, "sub-02": 0, "sub-03": 1}
+    mixed = cohort(dict(reversed(table.items())))
+    assert [each.key for each in mixed.people] == ["sub-01", "sub-02", "sub-03"]
+    assert mixed.people == cohort(table).people
+
+
 def test_people_in_only_one_of_table_and_series_are_listed(written, cohort):
     for sub in ("01", "02", "03"):
         written(rest(sub))
