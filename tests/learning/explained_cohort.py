@@ -47,8 +47,10 @@ def fold_of(examples: Examples, n_test: int = 4) -> Fold:
     return Fold(repeat=0, fold=0, train=rows[:-n_test], test=rows[-n_test:])
 
 
-def fitted(name: str, examples: Examples, fold: Fold, setup: Setup, epoch: int = 3) -> FittedModel:
+def fitted(
+    name: str, examples: Examples, fold: Fold, setup: Setup, epoch: int = 3, seed: int = 1
+) -> FittedModel:
     """Train without inner folds: nothing here hangs on a calibration."""
-    own = MODELS[name].learner(setup).fit(examples, fold.train, epoch, 1)
+    own = MODELS[name].learner(setup).fit(examples, fold.train, epoch, seed)
     nothing = Calibration("none", 1.0, 0.0, 0.5)
     return FittedModel(name, own, nothing, 0.5, epoch, np.zeros(0))

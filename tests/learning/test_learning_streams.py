@@ -11,8 +11,11 @@ from explained_cohort import fitted, fold_of
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.learning.cohort_maps import join_nulls, null_maps
+from fmmtc_bidsapp.learning.experiments import refit_seed
+from fmmtc_bidsapp.learning.explain import explain_null
 from fmmtc_bidsapp.learning.intervals import corrected_interval
 from fmmtc_bidsapp.learning.streams import modality_shares, replaced_logits, stream_masses
+from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Fold, FoldExplanation
 
 
@@ -219,3 +222,33 @@ def test_shares_of_shuffled_fits_are_means_over_the_people_of_all_folds():
     ]
     joined = join_nulls(folds)
     np.testing.assert_allclose(joined.share[:, 0], [(0.25 + 0.5 + 0.75) / 3, 2 / 3])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("effect", [0.0, 3.0])
+def test_a_share_leaves_those_of_shuffled_outcomes_only_where_the_stream_carries_an_effect(
+    whole_cohort, setup, effect
+):
+    """Half a minute each: 20 trainings of the small network, all from the same random weights."""
+    people = whole_cohort(n=60, effect=effect, seed=2)
+    people = replace(people, cls=whole_cohort(n=60, effect=0.0, seed=2).cls)
+    test = np.arange(0, 60, 3)
+    fold = Fold(0, 0, np.setdiff1d(np.arange(60), test), test)
+    rng, epochs, seed = np.random.default_rng(0), 15, 1
+    model = fitted("fmmtc", people, fold, setup, epoch=epochs, seed=refit_seed(seed, fold))
+    own = explanation(stream_masses(model, people, fold.test, fold.train), test=fold.test.tolist())
+    shuffled = explain_null(
+        "fmmtc",
+        people,
+        fold,
+        np.stack([rng.permutation(people.y) for _ in range(19)]),
+        epochs,
+        setup,
+        ExplainOptions(explain="features"),
+        encoder=None,
+        seed=seed,
+    )
+    _, found = modality_shares([own], people.y, 0, 50, {"fmmtc": shuffled.share[:, 0]})
+    assert found.n_null == 19
+    assert (found.share > found.null_high) == (effect > 0)
+    assert found.share >= found.null_low
