@@ -52,8 +52,8 @@ trial: $(STAMP)  ## compare all models on a real drug trial, in an hour (TRIAL= 
 test: $(STAMP)  ## the default tests: no network, no GPU, within 8 minutes
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-slow-test: $(STAMP)  ## tests that train for minutes
-	$(BIN)/python -m pytest -m slow
+slow-test: $(STAMP)  ## tests that train, simulate or are killed for minutes
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --timeout 1200
 
 browser-test: $(STAMP)  ## open the reports in headless Chromium, installed where it can be
 	@command -v chromium >/dev/null || { apt-get update && \

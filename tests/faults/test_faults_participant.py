@@ -146,15 +146,15 @@ REPORT = "fmmtc_bidsapp.participant.nodes:write_participant_report"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "code"),
+    ("fault", "code", "again"),
     [
-        (("full", "sub-02.html"), 73),
-        (("unwell", "sub-02.html"), 73),
-        (("die", REPORT, "sub-02"), 1),
+        (("full", "sub-02.html"), 73, ()),
+        (("unwell", "sub-02.html"), 73, ()),
+        (("die", REPORT, "sub-02"), 1, ()),
+        (("full", "sub-02.html"), 73, ("--reports-only",)),
     ],
-    ids=["full", "unwell", "killed"],
+    ids=["full", "unwell", "killed", "reports-only"],
 )
-@pytest.mark.parametrize("again", [(), ("--reports-only",)], ids=["run", "reports-only"])
 def test_a_report_that_failed_is_after_a_rerun_that_of_an_undisturbed_run(
     fault: tuple[str, ...], code: int, again: tuple[str, ...], place: Place, undisturbed: Place
 ) -> None:
@@ -249,18 +249,19 @@ def test_a_file_system_mounted_read_only_ends_with_73_also_over_finished_work(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["deleted", "moved", "a link"])
 @pytest.mark.parametrize(
-    "when",
+    ("how", "when"),
     [
-        (PARCEL_MEANS, "sub-02"),
-        ("fmmtc_bidsapp.participant.nodes:draw_run", "'02'"),
-        (REPORT, "sub-02"),
+        ("deleted", (PARCEL_MEANS, "sub-02")),
+        ("a link", (PARCEL_MEANS, "sub-02")),
+        ("moved", ("fmmtc_bidsapp.participant.nodes:draw_run", "'02'")),
+        ("deleted", (REPORT, "sub-02")),
+        ("a link", (REPORT, "sub-02")),
     ],
-    ids=["parcellation", "pictures", "report"],
+    ids=["parcels", "parcels-link", "pictures-moved", "report", "report-link"],
 )
 def test_an_output_deleted_moved_or_replaced_during_a_run_is_told_and_a_rerun_completes(
-    when: tuple[str, str], how: str, place: Place, undisturbed: Place, tmp_path: Path
+    how: str, when: tuple[str, str], place: Place, undisturbed: Place, tmp_path: Path
 ) -> None:
     done = place.run(fault=("lose", *when, place.out, how, tmp_path / "outside"))
     assert done.code == 73, done.text
