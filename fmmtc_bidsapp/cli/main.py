@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
 import uuid
@@ -300,4 +301,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``fmmtc``; returns the exit code."""
     if argv is None:
         restart_in_utf8()
-    return run_guarded("fmmtc", lambda: _run(argv))
+    code = run_guarded("fmmtc", lambda: _run(argv))
+    if argv is None:
+        # The process ends, and there is nothing left to interrupt.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code

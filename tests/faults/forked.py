@@ -30,7 +30,10 @@ def begin(log: str, words: list[str]) -> int:
     for stream in (1, 2):
         os.dup2(target, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.exit(main(words))
+    code = main(words)
+    # As the command does that is not forked.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
