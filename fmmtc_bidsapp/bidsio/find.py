@@ -49,6 +49,14 @@ class _Files:
     boldref: dict[Grid, Path] = field(default_factory=dict)
     dense: dict[Grid, Path] = field(default_factory=dict)
     confounds: Path | None = None
+    twice: dict[Grid, tuple[Path, Path]] = field(default_factory=dict)
+    """Two images or masks of one grid, compressed and not."""
+
+    def keep(self, store: dict[Grid, Path], grid: Grid, path: Path) -> None:
+        """Keep a file of a grid, and note where there is another one."""
+        if grid in store:
+            self.twice[grid] = store[grid], path
+        store[grid] = path
 
 
 def find_bold_runs(
@@ -116,7 +124,7 @@ def find_bold_runs(
             + "".join(f"\n{stray}." for stray in strays)
         )
     lost, others = _apart(strays)
-    aroma = {} if aroma_dir is None else _aroma(aroma_dir, query, database_dir)
+    aroma, of_aroma = ({}, []) if aroma_dir is None else _aroma(aroma_dir, query, database_dir)
     selected = []
     there = [*(files.entities for files in found), *(stray.entities for stray in lost)]
     exclusions = absent_participants(fmriprep_dir, query, there)
@@ -129,7 +137,7 @@ def find_bold_runs(
             selected.append(_read_run(files, chosen, table, fmriprep_dir))
         except InputError as error:
             exclusions.append(_exclude(files.entities, str(error)))
-    return with_anat_masks(selected, fmriprep_dir), exclusions, others
+    return with_anat_masks(selected, fmriprep_dir), exclusions, [*others, *of_aroma]
 
 
 def _named(
@@ -170,9 +178,9 @@ def _group(named: Mapping[Path, ParsedName]) -> list[_Files]:
             case "bold", ".dtseries.nii", (None | "preproc"):
                 files.dense[grid[0], entities.get("den")] = path
             case "bold", (".nii" | ".nii.gz"), "preproc":
-                files.bold[grid] = path
+                files.keep(files.bold, grid, path)
             case "mask", _, "brain":
-                files.mask[grid] = path
+                files.keep(files.mask, grid, path)
             case "boldref", _, None:
                 files.boldref[grid] = path
             case (("timeseries" | "regressors"), _, "confounds"):
@@ -193,16 +201,19 @@ def _is_echo(key: Key, groups: Mapping[Key, _Files]) -> bool:
     return whole != key and whole in groups
 
 
-def _aroma(root: Path, query: Query, database_dir: Path | None) -> dict[frozenset[Entity], Path]:
-    """Find fMRIPost-AROMA's table of components of each run."""
+def _aroma(
+    root: Path, query: Query, database_dir: Path | None
+) -> tuple[dict[frozenset[Entity], Path], list[Stray]]:
+    """Find fMRIPost-AROMA's table of components of each run, and files that are nobody's."""
     if not root.is_dir():
         raise UsageError(f"There is no folder {root} of fMRIPost-AROMA. Check --derivatives.")
-    named, _ = sort_out(index_run_files(root, query.participant_ids(), database_dir))
-    return {
+    named, strays = _named(root, query, database_dir)
+    tables = {
         frozenset(_run_of(name)): path
         for path, name in named.items()
         if (name.suffix, name.entities.get("desc")) == ("timeseries", "aroma")
     }
+    return tables, strays
 
 
 def _choose(files: _Files, spaces: Sequence[str], file_format: str) -> Grid:
@@ -245,6 +256,9 @@ def _require_content(
     files: _Files, chosen: Grid, aroma: Path | None, spaces: Sequence[str]
 ) -> None:
     """Refuse a run whose mask is missing, or of which a file was not fetched."""
+    if chosen in files.twice:
+        one, other = files.twice[chosen]
+        raise InputError(f"{one.name} and {other.name} are both there: keep the right one of them")
     bold, mask = _image(files, chosen), files.mask.get(chosen)
     if mask is None and chosen != _DENSE:
         raise InputError(

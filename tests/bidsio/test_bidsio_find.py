@@ -286,6 +286,23 @@ def test_aroma_components_that_were_not_fetched_exclude_their_run(fmriprep, arom
     assert "AROMA components not fetched: run `datalad get" in exclusion.reason
 
 
+def test_a_table_of_aroma_that_is_nobodys_is_named(fmriprep, aroma):
+    stem = "sub-01/func/sub-01_task-rest"
+    folder = aroma("sub-01/func/sub-01_task-rest_run001_desc-aroma_timeseries.tsv")
+    (run,), exclusions, (stray,) = find_all(fmriprep(*run_files(stem)), aroma_dir=folder)
+    assert (run.aroma, exclusions) == (None, [])
+    assert stray.path.parent == folder / "sub-01" / "func"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_image_or_mask_that_is_there_twice_excludes_its_run_and_names_both(fmriprep, which):
+    names = run_files("sub-01/func/sub-01_task-rest")
+    double = names[which].removesuffix(".gz")
+    runs, (exclusion,) = find(fmriprep(*names, double))
+    assert runs == []
+    assert f"{Path(double).name} and {Path(names[which]).name} are both there" in exclusion.reason
+
+
 def test_a_folder_of_aroma_that_is_not_there_is_wrong_use(fmriprep, tmp_path):
     root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
     with pytest.raises(UsageError, match=r"no folder .*fMRIPost-AROMA"):
