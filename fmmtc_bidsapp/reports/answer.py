@@ -10,7 +10,13 @@ import pandas as pd
 
 from fmmtc_bidsapp.reports.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.pages import interval, number, p_value, shows_spread
-from fmmtc_bidsapp.verdict import LEVEL, NOT_TESTED, added_steps
+from fmmtc_bidsapp.verdict import (
+    LEVEL,
+    NOT_TESTED,
+    added_steps,
+    predicts,
+    untested_steps,
+)
 
 __all__ = [
     "answer_of_application",
@@ -59,7 +65,17 @@ def answer_of_training(
         f"{words[0].upper()}{words[1:]}: on people it had not seen, {name} reached an AUROC of "
         f"{number(row['mean'])} ({limits}; guessing gives 0.50{tested}) for "
         f"{_asked(about)} in {people_of(about, main)}."
+        f"{_left_out(about, main) if predicts(words) else ''}"
     )
+
+
+def _left_out(about: Mapping[str, Any], main: str) -> str:
+    """Tell the steps that could not be tested, each with its reason; empty where all were."""
+    steps = about.get("Steps", {}).get(main, ())
+    told = untested_steps(
+        [(each["Step"], each["Reason"]) for each in steps if each["Reached"] is None]
+    )
+    return f" {told[0].upper()}{told[1:]}." if told else ""
 
 
 def people_of(about: Mapping[str, Any], model: str) -> str:

@@ -212,6 +212,9 @@ def test_the_answer_is_the_verdict_that_was_written(verdict):
     told = meaning(metrics, pd.DataFrame(), "fmmtc", NAMES, {"Steps": {"fmmtc": [untested]}})
     said = "Beyond motion and acquisition: not tested, since head motion is not known."
     assert (said in told) == (not verdict.startswith("no "))
+    answer = answer_of_training(metrics, "fmmtc", "FMM_TC", {"Steps": {"fmmtc": [untested]}})
+    end = " Not tested: beyond motion and acquisition (head motion is not known)."
+    assert answer.endswith(end) == (not verdict.startswith("no "))
 
 
 def test_figures_of_a_model_that_was_not_fitted_on_every_fold_say_of_how_many_people_they_are():
