@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ _UNREADABLE = (
     *(ValueError, ArithmeticError, LookupError, TypeError, AttributeError),
 )
 
+_HEADER_BYTES = 540
+_LONGEST_XML = 64 * 2**20
+_INDEX_COUNT = re.compile(rb"IndexCount\s*=\s*[\"'](\d{1,18})")
 _SIDE = 1024
 """Longer than any side of a volume of grayordinates, in voxels."""
 
@@ -65,6 +70,7 @@ def open_cifti(path: Path, rows: type[Axis], needed: str) -> Cifti:
         If the file cannot be read, is cut, or is another kind of CIFTI.
     """
     try:
+        _require_room(path)
         loaded: Any = nib.load(path)
         cifti = isinstance(loaded, Cifti2Image)
         axes = [loaded.header.get_axis(n) for n in range(loaded.ndim)] if cifti else []
@@ -78,6 +84,31 @@ def open_cifti(path: Path, rows: type[Axis], needed: str) -> Cifti:
     opened = Cifti(path, loaded, *axes)
     _require_whole(opened)
     return opened
+
+
+def _require_room(path: Path) -> None:
+    """Refuse axes longer than the data, before nibabel makes room for them.
+
+    Raises
+    ------
+    ValueError
+        When the header promises more than the file can hold. Of what is no NIfTI-2 nothing is said.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        start = stream.read(_HEADER_BYTES)
+        order = next((each for each in "<>" if start[:4] == struct.pack(f"{each}i", 540)), None)
+        if order is None or len(start) < _HEADER_BYTES:
+            return
+        n_axes, *lengths = struct.unpack_from(f"{order}8q", start, 16)
+        (data_begin,) = struct.unpack_from(f"{order}q", start, 168)
+        xml = stream.read(max(0, min(data_begin, size, _LONGEST_XML) - _HEADER_BYTES))
+    axes = lengths[: max(0, min(n_axes, len(lengths)))]
+    if max(axes, default=0) > size:
+        raise ValueError(f"its header promises an axis of {max(axes)}, the file has {size} bytes")
+    listed = sum(int(each) for each in _INDEX_COUNT.findall(xml))
+    if listed > sum(axes):
+        raise ValueError(f"its header lists {listed} grayordinates, its data has {max(axes)}")
 
 
 def _require_whole(cifti: Cifti) -> None:

@@ -112,8 +112,10 @@ def read_transform(path: Path) -> Transform:
     try:
         # It is only read: many file systems of clusters have no locks.
         with h5py.File(path, "r", locking=False) as file:
-            groups = file["TransformGroup"]
-            stored = [_stored(groups[key]) for key in sorted(groups, key=int)]
+            groups = _inside(file, "TransformGroup")
+            n_bytes = path.stat().st_size
+            keys = sorted(groups, key=int)
+            stored = [_stored(_inside(groups, key), n_bytes) for key in keys]
     except _UNREADABLE as error:
         raise InputError(
             f"{path} cannot be read as an ITK transform ({error!r}). {_AGAIN}"
@@ -144,27 +146,45 @@ class _Stored:
     values: NDArray[np.floating[Any]]
 
 
-def _stored(group: Any) -> _Stored:
-    kind = group["TransformType"][0]
+def _stored(group: Any, n_bytes: int) -> _Stored:
+    kind = _read(group, "TransformType", n_bytes)[0]
     return _Stored(
         kind=(kind.decode() if isinstance(kind, bytes) else str(kind)).split("_")[0],
-        fixed=_parameters(group, "FixedParameters").astype(np.float64),
-        values=_parameters(group, "Parameters"),
+        fixed=_parameters(group, "FixedParameters", n_bytes).astype(np.float64),
+        values=_parameters(group, "Parameters", n_bytes),
     )
 
 
-def _parameters(group: Any, name: str) -> NDArray[np.floating[Any]]:
+def _parameters(group: Any, name: str, n_bytes: int) -> NDArray[np.floating[Any]]:
     """Return what a group holds under a name, which older versions of ITK misspell."""
     for key in (f"Transform{name}", f"Tranform{name}"):  # codespell:ignore
         if key in group:
-            stored = group[key]
-            found = stored.id.get_storage_size()
-            # What was never written takes no room in the file, and all of it once it is read.
-            if stored.nbytes > found * MAX_DEFLATE_RATIO:
-                raise ValueError(f"{key} promises {stored.nbytes} bytes, the file has {found}")
-            values: NDArray[np.floating[Any]] = stored[:]
+            values: NDArray[np.floating[Any]] = _read(group, key, n_bytes)
             return values
     return np.empty(0)
+
+
+def _inside(group: Any, key: str) -> Any:
+    """Open what a group itself holds: a link could name any file of this machine."""
+    import h5py
+
+    if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+        raise ValueError(f"{key} is a link or not there, and no part of the file")  # noqa: TRY004
+    return group[key]
+
+
+def _read(group: Any, key: str, n_bytes: int) -> Any:
+    """Read an array that fits into the file of `n_bytes` that it is said to be in."""
+    stored = _inside(group, key)
+    if stored.is_virtual or stored.external:
+        raise ValueError(f"the values of {key} lie in another file")
+    packed = stored.chunks is not None
+    # What was never written takes no room in the file, and all of it once it is read.
+    found = min(stored.id.get_storage_size(), n_bytes)
+    most = found * MAX_DEFLATE_RATIO if packed else found
+    if stored.nbytes > most:
+        raise ValueError(f"{key} promises {stored.nbytes} bytes, the file has {found}")
+    return stored[:]
 
 
 def _affine(stored: _Stored) -> _Affine:

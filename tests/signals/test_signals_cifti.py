@@ -1,5 +1,7 @@
 """Parcel means of CIFTI series against brute force over every grayordinate."""
 
+import re
+import struct
 import tracemalloc
 
 import nibabel as nib
@@ -312,6 +314,27 @@ def test_a_broken_header_is_refused(write, atlas, values):
     path.write_bytes(path.read_bytes().replace(b"<Matrix", b"<<atrix", 1))
     with pytest.raises(InputError, match="cannot be read as CIFTI-2"):
         cifti_parcel_means(path, atlas[0], INDEX, min_coverage=0)
+
+
+def test_a_header_that_lists_more_grayordinates_than_the_data_has_takes_no_room(
+    write, atlas, values, tmp_path
+):
+    raw = write(standard(), values).read_bytes()
+    (length,) = struct.unpack_from("<i", raw, 544)
+    count = re.findall(rb'IndexCount="\d+"', raw)[-1]
+    xml = raw[552 : 544 + length].rstrip(b"\0").replace(count, b'IndexCount="30000000"')
+    longer = -(-(8 + len(xml)) // 16) * 16
+    header = bytearray(raw[:552])
+    struct.pack_into("<i", header, 544, longer)
+    struct.pack_into("<q", header, 168, 544 + longer)
+    path = tmp_path / "b_bold.dtseries.nii"
+    path.write_bytes(bytes(header) + xml.ljust(longer - 8, b"\0") + raw[544 + length :])
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"lists \d+ grayordinates, its data has"):
+        cifti_parcel_means(path, atlas[0], INDEX, min_coverage=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30_000_000
 
 
 @pytest.mark.parametrize(

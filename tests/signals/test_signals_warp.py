@@ -190,3 +190,62 @@ def test_parameters_that_do_not_belong_together_are_refused(written, field):
         file["TransformGroup/0/TransformFixedParameters"][0] = 7
     with pytest.raises(InputError, match="do not belong together"):
         read_transform(path)
+
+
+def _external(group, tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(96))
+    size = [(str(tmp_path / "secret"), 0, 96)]
+    group.create_dataset("TransformParameters", (12,), "f8", external=size)
+
+
+def _linked(group, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["values"] = np.zeros(12)
+    group["TransformParameters"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/values")
+
+
+def _soft(group, tmp_path):
+    group["TransformParameters"] = h5py.SoftLink("/TransformGroup/0/TransformFixedParameters")
+
+
+def _virtual(group, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["values"] = np.zeros(12)
+    layout = h5py.VirtualLayout((12,), "f8")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "values", (12,))
+    group.create_virtual_dataset("TransformParameters", layout)
+
+
+def _unwritten(group, tmp_path):
+    group.create_dataset("TransformParameters", (10**9,), "f8")
+
+
+def _unwritten_chunks(group, tmp_path):
+    group.create_dataset("TransformParameters", (10**9,), "f8", chunks=(1000,), compression="gzip")
+
+
+@pytest.mark.parametrize(
+    "put", [_external, _linked, _soft, _virtual, _unwritten, _unwritten_chunks]
+)
+def test_values_that_are_not_in_the_file_itself_are_refused_without_making_room(
+    written, tmp_path, put
+):
+    path = written(affine())
+    with h5py.File(path, "r+") as file:
+        group = file["TransformGroup/0"]
+        del group["TransformParameters"]
+        put(group, tmp_path)
+    with pytest.raises(InputError, match=r"another file|is a link|promises"):
+        read_transform(path)
+
+
+def test_a_group_that_is_a_link_to_another_file_is_refused(written, tmp_path):
+    path = written(affine())
+    (tmp_path / "elsewhere").mkdir()
+    other = tmp_path / "elsewhere" / "other.h5"
+    other.write_bytes(path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["TransformGroup"]
+        file["TransformGroup"] = h5py.ExternalLink(str(other), "/TransformGroup")
+    with pytest.raises(InputError, match="TransformGroup is a link"):
+        read_transform(path)
