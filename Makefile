@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUNTIME := $(VENV)/.runtime
 SHARED ?= $(or $(FMMTC_SHARED),../shared)
 DEMO ?= demo
 TRIAL ?= $(SHARED)/data/stages.tar.xz
@@ -18,24 +19,28 @@ help:  ## this list
 
 install: $(STAMP)  ## set up .venv with the locked versions
 
-$(STAMP): pyproject.toml requirements/constraints.txt
+$(RUNTIME): pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e .
+	@touch $@
+
+$(STAMP): $(RUNTIME)
 	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -e ".[test,lint]"
 	@touch $@
 
-demo: $(STAMP)  ## simulate a study of 24 people and predict their response, end to end
-	$(BIN)/fmmtc-tools simulate $(DEMO)/bids --people 24 --controls 4 --seed 1 --strength 2 \
-	    --atlas demo --parcels 60
+demo: $(RUNTIME)  ## simulate a study of 44 people and predict their response, end to end
+	$(BIN)/fmmtc-tools simulate $(DEMO)/bids --people 44 --controls 4 --seed 1 \
+	    --strength 2 --outcome-noise 0.9 --atlas demo --parcels 60 --voxel-size-mm 6
 	$(BIN)/fmmtc $(DEMO)/bids $(DEMO)/out participant --work-dir $(DEMO)/work \
 	    --atlas $(DEMO)/bids/sourcedata/simulation
 	$(BIN)/fmmtc $(DEMO)/bids $(DEMO)/out group --work-dir $(DEMO)/work \
-	    --target Response --where type=patient --encoder random --token-orders 2 \
-	    --folds 3 --inner-folds 2 --epochs 4 --permutations 19 --explain parcels
-	$(BIN)/python tests/bids_schema.py $(DEMO)/out
-	@echo "Predictions:        $(DEMO)/out/group/group_desc-fmmtc_predictions.tsv"
+	    --label demo --target Response --where type=patient --network fc-logistic fmmtc \
+	    --encoder random --token-orders 2 --folds 5 --inner-folds 2 --epochs 4 \
+	    --learning-rate 2e-3 --permutations 99 --network-permutations 0 --explain parcels
+	@echo "Predictions:        $(DEMO)/out/group/group_desc-demo_predictions.tsv"
 	@echo "Participant report: $(DEMO)/out/sub-05.html"
-	@echo "Group report:       $(DEMO)/out/group/group_desc-fmmtc_report.html"
+	@echo "Group report:       $(DEMO)/out/group/group_desc-demo_report.html"
 
 trial: $(STAMP)  ## compare all models on a real drug trial, in an hour (TRIAL= names the archive)
 	@test -e "$(TRIAL)" || { echo "No archive at $(TRIAL): make trial TRIAL=/path/to/stages.tar.xz"; exit 69; }
