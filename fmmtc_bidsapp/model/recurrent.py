@@ -31,8 +31,12 @@ class LstmEncoder(nn.Module):
         self.lstm = nn.LSTM(n_parcels, hidden, batch_first=True)
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
-        """(batch, time, parcel) -> (batch, hidden)."""
-        states: torch.Tensor = self.lstm(series)[0]
+        """(batch, time, parcel) -> (batch, hidden), always in float32.
+
+        Processors without AVX-512 have no LSTM in bfloat16, and it is the cheapest of all networks.
+        """
+        with torch.autocast(series.device.type, enabled=False):
+            states: torch.Tensor = self.lstm(series.float())[0]
         return states.mean(dim=1)
 
 

@@ -102,6 +102,16 @@ def test_logits_are_float32_under_bfloat16(build: Callable[[int], SingleStream])
     torch.testing.assert_close(logits, exact, rtol=0.05, atol=0.05)
 
 
+def test_the_lstm_computes_in_float32_as_not_every_processor_has_one_in_bfloat16() -> None:
+    network = build_lstm(6, 0).eval()
+    people = torch.randn(4, 12, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        exact = network.features(people)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            under_autocast = network.features(people)
+    assert torch.equal(exact, under_autocast)
+
+
 def test_every_part_is_trained(build: Callable[[int], SingleStream]) -> None:
     network = build(0)
     loss = functional.binary_cross_entropy_with_logits(
