@@ -216,6 +216,7 @@ def test_an_image_that_promises_more_than_its_file_can_hold_gets_no_room(
     header = nib.Nifti1Header()
     header.set_data_shape((20_000, 20_000, 20_000))
     header.set_data_dtype(np.float64)
+    header.set_sform(np.eye(4), code="mni")
     header["vox_offset"] = 352
     content = header.binaryblock + bytes(4) + bytes(1000)
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
