@@ -42,6 +42,7 @@ from fmmtc_bidsapp.participant.run import join_output
 from fmmtc_bidsapp.participant.start import begin
 from fmmtc_bidsapp.participant.workflow import run_nodes
 from fmmtc_bidsapp.plan import ParticipantPlan, Resources, Selection
+from fmmtc_bidsapp.visible import visible
 
 # nibabel says aloud what it makes of odd headers.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning:nibabel")
@@ -349,7 +350,8 @@ def require_right(case: Case) -> None:
 
 
 def _require_right(case: Case, files: RunFiles) -> None:
-    names = resolve_atlas(case.plan.parcel.atlas).names
+    # What would act on a terminal is spelled out in every file that we write.
+    names = tuple(map(visible, resolve_atlas(case.plan.parcel.atlas).names))
     uncleaned, cleaned = numbers(files.uncleaned), numbers(files.timeseries)
     assert uncleaned.names == cleaned.names == names
     matrix = numbers(files.relmat, rows_named=True)
