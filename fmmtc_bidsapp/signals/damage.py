@@ -56,7 +56,8 @@ class VolumeWatch:
             self._spread.append(_sd(finite))
         self._n_zero.append(int(np.count_nonzero(finite == self._zero)))
         self._n_lost.append(len(values) - len(finite))
-        self._content.append(hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest())
+        content = np.ascontiguousarray(values).data
+        self._content.append(hashlib.blake2b(content, digest_size=16).digest())
 
     def damage(self) -> Codes:
         """Return what each volume is, a code of this module: (time,)."""
