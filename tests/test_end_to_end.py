@@ -180,6 +180,7 @@ def test_a_bundle_holds_no_pickle(
         "calibration.json",
         "config.json",
         "model.safetensors",
+        "people.json",
         "preprocessing.json",
     }
 
@@ -213,6 +214,26 @@ def test_another_configuration_under_the_same_label_is_refused(
     assert GroupFiles(out, "fmmtc").predictions.read_bytes() == before
 
 
+def newcomers(out: Path, new: Path, labels: dict[str, str]) -> Path:
+    """Write the output for people of other labels and with other series."""
+    others = [path.name for path in out.glob("sub-*") if path.name not in labels]
+    kept_out = shutil.ignore_patterns("group", "models", "*.html", *others)
+    shutil.copytree(out, new, ignore=kept_out)
+    rng = np.random.default_rng(5)
+    for old, label in labels.items():
+        (new / old).rename(new / label)
+        for path in sorted((new / label).rglob("*")):
+            if path.is_file():
+                path.rename(path.with_name(path.name.replace(old, label)))
+        for path in (new / label).rglob("*_timeseries.tsv"):
+            table = pd.read_csv(path, sep="\t")
+            noise = 1000 + 10 * rng.normal(size=table.shape)
+            pd.DataFrame(noise, columns=table.columns).to_csv(path, sep="\t", index=False)
+    rows = "\n".join(labels.values())
+    (new / "participants.tsv").write_text(f"participant_id\n{rows}\n")
+    return new
+
+
 def test_a_bundle_predicts_new_people_and_refuses_other_parcels(
     train_run: tuple[Path, subprocess.CompletedProcess[str]],
     bids: Path,
@@ -224,13 +245,18 @@ def test_a_bundle_predicts_new_people_and_refuses_other_parcels(
     apply = ["--analysis", "apply", "--model", bundle, "-w", tmp_path / "work"]
     applied = tmp_path / "applied"
     parcels = f"parcels={out}"
-    done = run(bids, applied, "group", *apply, "-d", parcels, "--participant-label", "05", "06")
+    trained = ["--participant-label", "05", "06"]
+    code, said = refusal(bids, tmp_path / "t", "group", *apply, "-d", parcels, *trained)
+    assert (code, "because the model was trained on" in said) == (65, True)
+    new = newcomers(out, tmp_path / "new", {"sub-05": "sub-91", "sub-06": "sub-92"})
+    people = ["--participants", new / "participants.tsv"]
+    done = run(bids, applied, "group", *apply, "-d", f"parcels={new}", *people)
     assert done.returncode == 0, done.stdout + done.stderr
     predictions = pd.read_csv(GroupFiles(applied, "applied").predictions, sep="\t")
-    assert predictions["participant_id"].tolist() == ["sub-05", "sub-06"]
+    assert predictions["participant_id"].tolist() == ["sub-91", "sub-92"]
     assert GroupFiles(applied, "applied").report.exists()
     sheets = sorted(GroupFiles(applied, "applied").sheets_dir.iterdir())
-    assert [path.name[:6] for path in sheets] == ["sub-05", "sub-06"]
+    assert [path.name[:6] for path in sheets] == ["sub-91", "sub-92"]
     # What the bundle knows of its own worth has come along.
     assert all("This model was not tested." in path.read_text() for path in sheets)
 

@@ -21,7 +21,7 @@ def give_home() -> None:
 
     Such are users of containers whose number no list of users names.
     """
-    if "HOME" in os.environ or _named_home():
+    if os.environ.get("HOME") is not None or _named_home():
         return
     home = _private_folder()
     if home is None:

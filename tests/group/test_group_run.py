@@ -22,6 +22,7 @@ def test_a_sheet_that_fails_is_told_by_itself_and_the_report_is_there(
         raise InputError("damaged")
 
     monkeypatch.setattr(telling_nodes, "write_group_report", lambda *_: done.append("report"))
+    monkeypatch.setattr(telling_nodes, "group_answer", lambda *_: "")
     monkeypatch.setattr(telling_nodes, "write_sheets", broken)
     monkeypatch.setattr(telling_nodes, "write_citation", lambda *_: done.append("citation"))
     plugin = tmp_path / "plugin.yml"

@@ -212,7 +212,7 @@ def test_without_an_encoder_there_is_no_way_back(people, setup):
 def test_every_model_has_a_map_or_a_reason():
     without = {name for name in MODELS if can_attribute(name)}
     assert without == {
-        "dummy", "covariates", "motion", "svm-encoder", "ridge-encoder",
+        "dummy", "covariates", "motion", "acquisition", "svm-encoder", "ridge-encoder",
         *(f"{head}-{seen}" for head in ("knn", "xgboost")
           for seen in ("ts", "fc", "pca-ts", "pca-fc", "encoder", "fused")),
     }  # fmt: skip

@@ -78,20 +78,44 @@ def written_out(
     return norm(x, "vit.layernorm")[0]
 
 
-@pytest.mark.parametrize("tag", ["m00_identity", "m00_random", "m20_random"])
-def test_cls_equals_the_published_encoders(shared: Path, tag: str) -> None:
+def orders_that_sort(noise: np.ndarray) -> list[np.ndarray]:
+    """List every order of (token,) noise from low to high: equal values may stand either way."""
+    order = noise.argsort(kind="stable")
+    orders = [order]
+    for place in np.flatnonzero(np.diff(noise[order]) == 0):
+        swapped = [place + 1, place]
+        orders += [each.copy() for each in orders]
+        for each in orders[len(orders) // 2 :]:
+            each[[place, place + 1]] = each[swapped]
+    return orders
+
+
+@pytest.mark.parametrize(("tag", "share"), [("m00_random", 1.0), ("m20_random", 0.8)])
+def test_cls_in_the_order_of_the_noise_equals_the_published_encoders(
+    shared: Path, tag: str, share: float
+) -> None:
     reference = shared / "reference" / "brainlm-tiny"
     golden = np.load(reference / "golden_small.npz")
-    shuffled = torch.tensor(golden["noise_random"].argsort(axis=1))
-    orders = {
-        "m00_identity": None,
-        "m00_random": shuffled,
-        "m20_random": shuffled[:, : int(shuffled.shape[1] * 0.8)],
-    }
+    network = load_brainlm(reference)
+    signal, xyz = torch.tensor(golden["signal_vectors"]), torch.tensor(golden["xyz_vectors"])
+    for i, noise in enumerate(golden["noise_random"]):
+        # Some noise is equal to the last digit, and processors sort such values differently.
+        kept = [order[: int(len(order) * share)] for order in orders_that_sort(noise)]
+        assert len(kept) <= 4
+        found = [
+            network(signal[i : i + 1], xyz[i : i + 1], torch.tensor(order)[None]) for order in kept
+        ]
+        errors = [np.abs(cls[0].numpy() - golden[f"{tag}__cls"][i]).max() for cls in found]
+        assert min(errors) <= 1e-5
+
+
+def test_cls_in_the_order_of_the_parcels_equals_the_published_encoders(shared: Path) -> None:
+    reference = shared / "reference" / "brainlm-tiny"
+    golden = np.load(reference / "golden_small.npz")
     cls = load_brainlm(reference)(
-        torch.tensor(golden["signal_vectors"]), torch.tensor(golden["xyz_vectors"]), orders[tag]
+        torch.tensor(golden["signal_vectors"]), torch.tensor(golden["xyz_vectors"]), None
     )
-    np.testing.assert_allclose(cls, golden[f"{tag}__cls"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(cls, golden["m00_identity__cls"], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_patches", [1, 2, 3])
@@ -215,7 +239,10 @@ def test_one_seed_gives_one_network_and_leaves_the_global_generator_alone(
 def test_random_networks_number_positions_as_the_published_file_does(shared: Path) -> None:
     published = load_brainlm(shared / "reference" / "brainlm-tiny")
     drawn = BrainLM.from_config(published.config, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(drawn.positions, published.positions, rtol=0, atol=1e-6)
+    # The last digit of a frequency is the processor's own, and counts as often as the position is.
+    position = torch.arange(len(published.positions))[:, None]
+    difference = (drawn.positions - published.positions).abs()
+    assert (difference <= 1e-6 + 1e-7 * position).all()
 
 
 def test_the_published_size_has_the_published_number_of_parameters() -> None:
