@@ -189,6 +189,7 @@ def state(path: Path) -> tuple[int, bytes]:
     return path.stat().st_mtime_ns, path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_second_run_elsewhere_gives_the_same_bytes_and_rewrites_nothing(
     train_run: tuple[Path, subprocess.CompletedProcess[str]], bids: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_the_series_of_those_who_are_tested_have_no_part_in_the_scale(plan, tmp_
         assert (getattr(second, name)[FOLD.test[1]] != array[FOLD.test[1]]).any()
 
 
+@pytest.mark.slow
 def test_whoever_a_fold_has_nothing_to_do_with_is_not_encoded_for_it(plan, tmp_path, capsys):
     part = Fold(0, 7, np.array([0, 3]), np.array([4]))
     encoded = scaled(plan, write_cohort(tmp_path / "in", scans()), (FOLD, part), "random")
@@ -147,6 +148,7 @@ def test_whoever_a_fold_has_nothing_to_do_with_is_not_encoded_for_it(plan, tmp_p
     assert said.index("10 encodings") < said.index("encode:")
 
 
+@pytest.mark.slow
 def test_a_later_run_encodes_nobody_again(plan, tmp_path):
     cohort = write_cohort(tmp_path / "in", scans())
     scaled(plan, cohort, (None, FOLD))
@@ -161,6 +163,7 @@ def test_a_later_run_encodes_nobody_again(plan, tmp_path):
     assert results() == before
 
 
+@pytest.mark.slow
 def test_the_scale_is_of_the_series_as_they_are_resampled(plan, tmp_path):
     people = scans()[:2] + scans()[3:]
     plan = replace(plan, model=replace(plan.model, resample_tr=1.0))
