@@ -35,9 +35,10 @@ demo: $(RUNTIME)  ## simulate a study of 44 people and predict their response, e
 	$(BIN)/fmmtc $(DEMO)/bids $(DEMO)/out participant --work-dir $(DEMO)/work \
 	    --atlas $(DEMO)/bids/sourcedata/simulation
 	$(BIN)/fmmtc $(DEMO)/bids $(DEMO)/out group --work-dir $(DEMO)/work \
-	    --label demo --target Response --where type=patient --network fc-logistic fmmtc \
-	    --encoder random --token-orders 2 --folds 5 --inner-folds 2 --epochs 4 \
-	    --learning-rate 2e-3 --permutations 99 --network-permutations 0 --explain parcels
+	    --label demo --target Response --where type=patient --covariates Age gender \
+	    --network fc-logistic fmmtc --encoder random --token-orders 2 --folds 5 --inner-folds 2 \
+	    --epochs 4 --learning-rate 2e-3 --permutations 99 --network-permutations 0 \
+	    --explain parcels
 	@echo "Predictions:        $(DEMO)/out/group/group_desc-demo_predictions.tsv"
 	@echo "Participant report: $(DEMO)/out/sub-05.html"
 	@echo "Group report:       $(DEMO)/out/group/group_desc-demo_report.html"

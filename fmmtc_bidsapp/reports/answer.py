@@ -319,8 +319,8 @@ def _of_a_step(step: Mapping[str, Any]) -> str:
     shown = "" if step["Reached"] else "not shown that it "
     unknown = f" ({step['Reason']})" if step["Reason"] else ""
     return (
-        f"{name}{unknown}: {shown}{meaning}. Of {against} alone the AUROC is "
-        f"{number(step['ReferenceAUROC'])}, with the brain's score {number(step['AUROC'])}; "
+        f"{name}{unknown}: {shown}{meaning}. The AUROC of {against} alone is "
+        f"{number(step['ReferenceAUROC'])}, and {number(step['AUROC'])} with the brain's score; "
         f"adjusted p = {number(step['PAdjusted'], 3)}."
     )
 

@@ -205,7 +205,7 @@ def test_the_answer_is_the_verdict_that_was_written(verdict):
         assert others[0].startswith("Beyond motion and acquisition: ")
         assert ("not shown that it adds" in others[0]) == verdict.startswith("predicts;")
         assert (
-            "Of mean_fd_mm, volumes alone the AUROC is 0.71, with the brain's score 0.72"
+            "The AUROC of mean_fd_mm, volumes alone is 0.71, and 0.72 with the brain's score"
             in (others[0])
         )
     untested = STEP | {"Reached": None, "Reason": "head motion is not known"}
