@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from fmmtc_bidsapp.bidsio.names import ParsedName, build_name, space_of
 from fmmtc_bidsapp.bidsio.origin import origin_of
 from fmmtc_bidsapp.bidsio.quality import read_quality
 from fmmtc_bidsapp.bidsio.query import Query, identity
-from fmmtc_bidsapp.bidsio.sidecar import read_sidecar, repetition_time_s
+from fmmtc_bidsapp.bidsio.sidecar import Listing, json_names, read_sidecar, repetition_time_s
 from fmmtc_bidsapp.bidsio.strays import excluded_strays, sort_out
 from fmmtc_bidsapp.bidsio.xcpd_quality import XcpdQuality, read_xcpd_quality
 from fmmtc_bidsapp.errors import InputError, UsageError
@@ -186,20 +187,23 @@ def runs_of_their_own(
 
 
 def describe_all(
-    found: Iterable[Candidate], folder: Path, read: Callable[[Candidate, Path], SeriesFile]
+    found: Iterable[Candidate],
+    folder: Path,
+    read: Callable[[Candidate, Path, Listing], SeriesFile],
 ) -> tuple[list[SeriesFile], list[Exclusion]]:
     """Read what stands beside each file; what cannot be read is an exclusion."""
     described, exclusions = [], []
+    listed = cache(json_names)
     for each in found:
         try:
-            described.append(read(each, folder))
+            described.append(read(each, folder, listed))
         except InputError as error:
             exclusions.append(Exclusion(*identity(each.name.entities), _STAGE, str(error)))
     return described, exclusions
 
 
 def describe(
-    candidate: Candidate, root: Path, check: Callable[[Path], object]
+    candidate: Candidate, root: Path, check: Callable[[Path], object], listed: Listing
 ) -> tuple[SeriesFile, bool, Mapping[str, Any]]:
     """Read what stands beside a file: its facts, whether it has a quality table, its sidecar."""
     path, entities = candidate.path, candidate.name.entities
@@ -208,7 +212,7 @@ def describe(
         raise InputError(f"table {problem}")
     # Damage that shows in the header costs this file, not the cohort that is compared by it.
     check(path)
-    sidecar = read_sidecar(path, root)
+    sidecar = read_sidecar(path, root, listed)
     quality = read_quality(candidate.quality) if candidate.quality.is_file() else None
     other = XcpdQuality() if quality is not None else read_xcpd_quality(path, entities)
     file = SeriesFile(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.anatomy import with_anat_masks
@@ -14,7 +15,13 @@ from fmmtc_bidsapp.bidsio.index import func_files, index_run_files
 from fmmtc_bidsapp.bidsio.locate import find_fmriprep
 from fmmtc_bidsapp.bidsio.names import ParsedName, space_of
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity, run_title
-from fmmtc_bidsapp.bidsio.sidecar import finite_number, read_sidecar, repetition_time_s
+from fmmtc_bidsapp.bidsio.sidecar import (
+    Listing,
+    finite_number,
+    json_names,
+    read_sidecar,
+    repetition_time_s,
+)
 from fmmtc_bidsapp.bidsio.strays import Stray, excluded_strays, sort_out
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.records import BoldRun, Exclusion
@@ -129,12 +136,13 @@ def find_bold_runs(
     there = [*(files.entities for files in found), *(stray.entities for stray in lost)]
     exclusions = absent_participants(fmriprep_dir, query, there)
     exclusions += excluded_strays(lost, "find")
+    listed = cache(json_names)
     for files in found:
         try:
             chosen = _choose(files, spaces, file_format)
             table = aroma.get(frozenset(files.entities.items()))
             _require_content(files, chosen, table, spaces)
-            selected.append(_read_run(files, chosen, table, fmriprep_dir))
+            selected.append(_read_run(files, chosen, table, fmriprep_dir, listed))
         except InputError as error:
             exclusions.append(_exclude(files.entities, str(error)))
     return with_anat_masks(selected, fmriprep_dir), exclusions, [*others, *of_aroma]
@@ -287,12 +295,18 @@ def _instead(files: _Files, chosen: Grid, spaces: Sequence[str]) -> str:
     return ""
 
 
-def _read_run(files: _Files, chosen: Grid, aroma: Path | None, root: Path) -> BoldRun:
+def _read_run(
+    files: _Files,
+    chosen: Grid,
+    aroma: Path | None,
+    root: Path,
+    listed: Listing,
+) -> BoldRun:
     """Bring together the files of a run and what its sidecars say."""
     space, detail = chosen
     is_dense = chosen == _DENSE
     bold, boldref = _image(files, chosen), files.boldref.get(chosen)
-    sidecar = read_sidecar(bold, root)
+    sidecar = read_sidecar(bold, root, listed)
     return BoldRun(
         entities=files.entities,
         bold=bold,

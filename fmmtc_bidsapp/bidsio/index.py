@@ -18,6 +18,8 @@ from fmmtc_bidsapp.errors import InputError, OutputError
 __all__ = ["func_files", "index_run_files"]
 
 _NO_RUNS = r"/(figures|log|logs|anat|dwi|fmap|sourcedata|code|\.[^/]+)(/|$)"
+_NO_DATA = r"\.(json|gii|html|svg|txt|h5|mat)$"
+"""Endings of files that are found in other ways or not needed, and cost the index its time."""
 _NOT_UTF8 = r"[\ud800-\udfff]"
 """pybids' database cannot hold such a name."""
 
@@ -52,7 +54,7 @@ def index_run_files(
     OutputError
         If the database cannot be written or read.
     """
-    ignore = [_NO_RUNS, _NOT_UTF8, _other_folders(participant_ids)]
+    ignore = [_NO_RUNS, _NO_DATA, _NOT_UTF8, _other_folders(participant_ids)]
     layout = _index(root, ignore) if database_dir is None else _kept(database_dir, root, ignore)
     found: list[str] = layout.get(
         suffix=list(RUN_SUFFIXES),

@@ -21,6 +21,7 @@ from fmmtc_bidsapp.bidsio.candidates import (
 from fmmtc_bidsapp.bidsio.names import MATRIX_PATTERNS
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants
 from fmmtc_bidsapp.bidsio.read import matrix_measure, read_matrix_names
+from fmmtc_bidsapp.bidsio.sidecar import Listing
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Exclusion, SeriesFile
 
@@ -95,6 +96,6 @@ def _correlations(found: list[Candidate], folder: Path) -> list[Candidate]:
     return kept
 
 
-def _describe_matrix(candidate: Candidate, root: Path) -> SeriesFile:
-    matrix, _, sidecar = describe(candidate, root, read_matrix_names)
+def _describe_matrix(candidate: Candidate, root: Path, listed: Listing) -> SeriesFile:
+    matrix, _, sidecar = describe(candidate, root, read_matrix_names, listed)
     return replace(matrix, is_matrix=True, fisher_z=sidecar.get("FisherZ") is True)

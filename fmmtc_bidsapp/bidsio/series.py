@@ -32,6 +32,7 @@ from fmmtc_bidsapp.bidsio.names import (
 )
 from fmmtc_bidsapp.bidsio.query import Query, absent_participants, identity
 from fmmtc_bidsapp.bidsio.read import check_series
+from fmmtc_bidsapp.bidsio.sidecar import Listing
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Exclusion, SeriesFile
 
@@ -160,8 +161,8 @@ def _unfinished(uncleaned: Candidate, desc: str) -> Exclusion:
     return Exclusion(*identity(uncleaned.name.entities), "series", reason)
 
 
-def _describe_series(candidate: Candidate, root: Path) -> SeriesFile:
-    series, has_quality, sidecar = describe(candidate, root, check_series)
+def _describe_series(candidate: Candidate, root: Path, listed: Listing) -> SeriesFile:
+    series, has_quality, sidecar = describe(candidate, root, check_series, listed)
     if not has_quality and "AtlasDigest" in sidecar:
         raise InputError(
             f"{candidate.path.name} has no quality table, which is written last: the run failed or "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,14 @@ from fmmtc_bidsapp.bidsio.content import content_problem
 from fmmtc_bidsapp.bidsio.names import ParsedName, parse_name
 from fmmtc_bidsapp.errors import InputError
 
-__all__ = ["finite_number", "read_json", "read_sidecar", "repetition_time_s"]
+__all__ = [
+    "Listing",
+    "finite_number",
+    "json_names",
+    "read_json",
+    "read_sidecar",
+    "repetition_time_s",
+]
 
 _SHORTEST_TR_S, _LONGEST_TR_S = 0.001, 100.0
 """Above the second the BIDS validator, too, takes a number for milliseconds."""
@@ -54,7 +63,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_sidecar(path: Path, root: Path) -> dict[str, Any]:
+Listing = Callable[[Path], tuple[str, ...]]
+"""Folder -> names of the JSON files in it."""
+
+
+def json_names(folder: Path) -> tuple[str, ...]:
+    """List the names of the JSON files in a folder; none where it may not be looked into."""
+    try:
+        with os.scandir(folder) as entries:
+            return tuple(entry.name for entry in entries if entry.name.endswith(".json"))
+    except OSError:
+        return ()
+
+
+def read_sidecar(path: Path, root: Path, listed: Listing = json_names) -> dict[str, Any]:
     """Collect the metadata of a file from every JSON that applies to it.
 
     Parameters
@@ -63,6 +85,9 @@ def read_sidecar(path: Path, root: Path) -> dict[str, Any]:
         A data file below ``root``.
     root
         Root of its dataset, where inheritance starts.
+    listed
+        How a folder is listed. Whoever reads many files gives ``functools.cache(json_names)``, as
+        the root of a dataset holds a folder for every participant.
 
     Returns
     -------
@@ -77,18 +102,20 @@ def read_sidecar(path: Path, root: Path) -> dict[str, Any]:
     target = parse_name(path)
     found: dict[str, Any] = {}
     for folder in reversed([parent for parent in path.parents if parent.is_relative_to(root)]):
-        for sidecar in _applicable(folder, target):
+        for sidecar in _applicable(folder, listed(folder), target):
             found |= read_json(sidecar)
     return found
 
 
-def _applicable(folder: Path, target: ParsedName) -> list[Path]:
+def _applicable(folder: Path, names: Sequence[str], target: ParsedName) -> list[Path]:
     """Sort the JSONs of a folder that apply to a file from the general to the specific."""
     # Beside a .dtseries.nii fMRIPrep has put a .json, a .dtseries.json or both.
     endings = ("json", "dtseries.json") if target.extension == ".dtseries.nii" else ("json",)
-    names = [f"{target.suffix}.{ending}" for ending in endings]
+    ends = [f"{target.suffix}.{ending}" for ending in endings]
     candidates = [
-        path for each in names for path in (*folder.glob(each), *folder.glob(f"*_{each}"))
+        folder / name
+        for name in names
+        if any(name == end or name.endswith(f"_{end}") for end in ends)
     ]
     parsed = ((len(_entities(path)), path) for path in candidates if _applies(path, target))
     return [path for _, path in sorted(parsed)]

@@ -1,16 +1,18 @@
 """Work grows with the number of people, not with its square: comparisons are counted, no clock."""
 
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from fmmtc_bidsapp.bidsio import cohort as cohort_module
-from fmmtc_bidsapp.bidsio import eligibility, outcome, tables
+from fmmtc_bidsapp.bidsio import eligibility, find, outcome, tables
 from fmmtc_bidsapp.bidsio.cohort import read_cohort
 from fmmtc_bidsapp.bidsio.distinct_runs import merged_runs, refuse_versions
 from fmmtc_bidsapp.bidsio.eligibility import eligibility_columns, read_eligible
 from fmmtc_bidsapp.bidsio.query import Query
+from fmmtc_bidsapp.bidsio.sidecar import json_names
 from fmmtc_bidsapp.errors import AppError
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.records import SeriesFile
@@ -157,3 +159,34 @@ def test_asking_for_many_labels_grows_with_files_and_labels():
         return lambda: (sum(map(query.admits, files)), str(query))
 
     assert growth(work) < LIMIT
+
+
+def test_the_root_of_a_dataset_is_listed_once_for_all_runs(fmriprep, monkeypatch):
+    folders: Counter[Path] = Counter()
+
+    def counted(folder: Path) -> tuple[str, ...]:
+        folders[folder] += 1
+        return json_names(folder)
+
+    root = fmriprep(
+        *(
+            f"sub-{i}/func/sub-{i}_task-rest_{end}"
+            for i in range(1, 5)
+            for end in (
+                "space-MNI152NLin6Asym_desc-preproc_bold.nii.gz",
+                "space-MNI152NLin6Asym_desc-brain_mask.nii.gz",
+            )
+        )
+    )
+    monkeypatch.setattr(find, "json_names", counted)
+    runs, *_ = find.find_bold_runs(
+        root,
+        spaces=["MNI152NLin6Asym"],
+        file_format="auto",
+        participants=[],
+        sessions=[],
+        tasks=[],
+        runs=[],
+    )
+    assert [run.tr_s for run in runs] == [2.0] * 4
+    assert folders[root] == 1
