@@ -63,10 +63,15 @@ def note_plan(plan: ParticipantPlan, participants: Collection[str]) -> None:
 def keep_crash_files(
     output_dir: Path, run_id: str, problems: Sequence[Problem], *, prefix: str = ""
 ) -> None:
-    """Copy each crash file beside the participant's plan, where the report points to it."""
+    """Copy each crash file beside the participant's plan, where the report points to it.
+
+    Nothing is written through a folder that became a link out of the output, with which the run
+    ends.
+    """
+    root = output_dir.resolve()
     for problem in problems:
-        if problem.crash_file is not None:
-            log_dir = run_log_dir(output_dir, problem.participant_id, run_id)
+        log_dir = run_log_dir(output_dir, problem.participant_id, run_id)
+        if problem.crash_file is not None and log_dir.resolve().is_relative_to(root):
             text = problem.crash_file.read_text(encoding="utf-8")
             write_text(log_dir / f"{prefix}{problem.crash_file.name}", text)
 

@@ -514,7 +514,7 @@ NASTIEST: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {
     "a pointer": ("mask", lambda _: b"/annex/objects/MD5E-s9--0.nii.gz\n"),
     "a mask elsewhere": ("mask", _field("srow_x", 300.0, 3)),
     "a mask of text": ("mask", lambda _: b"not an image"),
-    "text in a cell": ("confounds", lambda x: x.replace(b"0.0", b"zero", 1)),
+    "text in a cell": ("confounds", lambda x: x.replace(b"0.0", b"zero")),
     "infinity in a cell": ("confounds", lambda x: x.replace(b"0.0", b"1e400", 1)),
     "latin-1": ("confounds", lambda x: x.replace(b"csf", b"\xe9")),
     "a row short": ("confounds", lambda x: x[: x.rindex(b"\n", 0, -1) + 1]),
