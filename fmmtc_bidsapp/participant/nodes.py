@@ -9,6 +9,8 @@ stated by a digest or a stamp.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from fmmtc_bidsapp.bidsio.atlas import require_dlabel, resolve_atlas
 from fmmtc_bidsapp.bidsio.read import read_component_masks, read_run_confounds
 from fmmtc_bidsapp.bidsio.write import write_run
 from fmmtc_bidsapp.engine import save_array
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.participant.combine import combine_runs
 from fmmtc_bidsapp.participant.exchange import (
     load_cleaned,
@@ -173,14 +176,17 @@ class Clean(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         means, _ = load_means(self.inputs.means)
         strategy = read_strategy_text(self.inputs.strategy)
-        cleaned = clean(
-            means.signal,
-            _confounds(self.inputs, means.n_volumes),
-            strategy,
-            tr_s=self.inputs.tr_s or means.tr_header_s,
-            dummy_scans=self.inputs.dummy_scans,
-            masks=_masks(self.inputs.confounds, strategy),
-        )
+        confounds = _confounds(self.inputs, means.n_volumes)
+        masks = _masks(self.inputs.confounds, strategy)
+        with _naming(_tables(self.inputs)):
+            cleaned = clean(
+                means.signal,
+                confounds,
+                strategy,
+                tr_s=self.inputs.tr_s or means.tr_header_s,
+                dummy_scans=self.inputs.dummy_scans,
+                masks=masks,
+            )
         self._results["cleaned"] = save_cleaned(Path(runtime.cwd) / "cleaned.npz", cleaned)
         return runtime
 
@@ -192,8 +198,22 @@ def _masks(confounds: Any, strategy: Strategy) -> dict[str, str]:
 
 
 def _confounds(inputs: Any, n_volumes: int) -> Any:
-    tables = [Path(each) for each in (inputs.confounds, inputs.aroma) if each]
-    return read_run_confounds(tables, n_volumes)
+    return read_run_confounds(_tables(inputs), n_volumes)
+
+
+def _tables(inputs: Any) -> list[Path]:
+    return [Path(each) for each in (inputs.confounds, inputs.aroma) if each]
+
+
+@contextmanager
+def _naming(tables: Sequence[Path]) -> Iterator[None]:
+    """Add to an error of cleaning, which knows arrays alone, the tables that it is about."""
+    try:
+        yield
+    except InputError as error:
+        if not tables:
+            raise
+        raise InputError(f"{error} Confounds: {', '.join(map(str, tables))}") from error
 
 
 class _ConnectInput(BaseInterfaceInputSpec):

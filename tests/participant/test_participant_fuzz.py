@@ -499,12 +499,12 @@ def _huge_extension(content: bytes) -> bytes:
     return gzip.compress(whole, 1)
 
 
-def _text_in(column: str) -> Callable[[bytes], bytes]:
-    """Put text into a cell of a column that the strategy takes."""
+def _in_used_column(value: str) -> Callable[[bytes], bytes]:
+    """Put a value into a cell of a column that the strategy takes."""
 
     def change(content: bytes) -> bytes:
         table = pd.read_csv(io.BytesIO(content), sep="\t", dtype=str, keep_default_na=False)
-        table.loc[3, column] = "zero"
+        table.loc[3, "trans_x"] = value
         return table.to_csv(sep="\t", index=False).encode()
 
     return change
@@ -525,8 +525,8 @@ NASTIEST: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {
     "a pointer": ("mask", lambda _: b"/annex/objects/MD5E-s9--0.nii.gz\n"),
     "a mask elsewhere": ("mask", _field("srow_x", 300.0, 3)),
     "a mask of text": ("mask", lambda _: b"not an image"),
-    "text in a cell": ("confounds", _text_in("trans_x")),
-    "infinity in a cell": ("confounds", lambda x: x.replace(b"0.0", b"1e400", 1)),
+    "text in a cell": ("confounds", _in_used_column("zero")),
+    "infinity in a cell": ("confounds", _in_used_column("1e400")),
     "latin-1": ("confounds", lambda x: x.replace(b"csf", b"\xe9")),
     "a row short": ("confounds", lambda x: x[: x.rindex(b"\n", 0, -1) + 1]),
     "commas": ("confounds", lambda x: x.replace(b"\t", b",")),
