@@ -284,7 +284,7 @@ class TrainOptions:
     """Longest training; the inner folds choose the epoch that is used."""
 
     batch_size: int = 8
-    """Participants in one step."""
+    """Participants in one step; 3 or more, so that nobody is normalised alone."""
 
     learning_rate: float = 5e-4
     """Learning rate of AdamW at the first step, falling to 1e-7 along a cosine."""
@@ -302,6 +302,11 @@ class TrainOptions:
         for name in ("folds", "inner_folds"):
             if getattr(self, name) < 2:
                 raise UsageError(f"--{name.replace('_', '-')} must be 2 or more.")
+        if self.batch_size < 3:
+            raise UsageError(
+                f"--batch-size is {self.batch_size} and must be 3 or more: the network normalises "
+                "each participant by the others in the step."
+            )
 
 
 @dataclass(frozen=True)

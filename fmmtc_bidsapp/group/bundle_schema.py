@@ -78,6 +78,7 @@ _SIZES: Mapping[str, Kind] = {
         },
     ),
     "brainlm": record_of(BrainLMConfig),
+    "standardised": Flag(),
 }
 """What a fitted model says of itself besides its tensors; most models say less."""
 _FITTED = Record(_SIZES, frozenset(_SIZES) - {"train_loss"})

@@ -101,13 +101,21 @@ def _fmmtc(cls: Stream, fusion: str | None = None) -> NetworkKind:
             "hidden": cls.values(examples).shape[1],
             "fusion": fusion or setup.model.fusion,
             "resnet": asdict(setup.resnet),
+            "standardised": True,
         }
 
     return NetworkKind((cls, _FC), sizes, _build_fmmtc, batchnorm=("fc_encoder", 1))
 
 
 def _build_fmmtc(sizes: Sizes, seed: int) -> nn.Module:
-    return build_fmmtc(sizes["hidden"], sizes["fusion"], seed, _resnet_size(sizes))
+    return build_fmmtc(
+        sizes["hidden"],
+        sizes["fusion"],
+        seed,
+        _resnet_size(sizes),
+        # A bundle that does not say was trained before there was a choice.
+        standardised=sizes.get("standardised", False),
+    )
 
 
 def _resnet(stream: Stream, build: Callable[[int, ResNetSize], nn.Module]) -> NetworkKind:

@@ -54,7 +54,13 @@ class FmmTc(nn.Module):
         return log_odds(self.head, self.features(cls, fc))
 
 
-def build_fmmtc(hidden: int, fusion: str, seed: int, resnet: ResNetSize = RESNET_18) -> FmmTc:
+def build_fmmtc(
+    hidden: int,
+    fusion: str,
+    seed: int,
+    resnet: ResNetSize = RESNET_18,
+    standardised: bool = True,
+) -> FmmTc:
     """Build FMM_TC with random weights on the CPU.
 
     Parameters
@@ -67,7 +73,11 @@ def build_fmmtc(hidden: int, fusion: str, seed: int, resnet: ResNetSize = RESNET
         The same seed gives the same weights; the caller's random state is left alone.
     resnet
         Stages of the connectivity encoder.
+    standardised
+        Whether the features of connectivity are standardised over the training rows, as those of
+        the series are; bundles written before 2026-12-01 are not.
     """
     with seeded(seed):
         meeting = FUSIONS[fusion](hidden)
-        return FmmTc(ResNetEncoder(hidden, resnet), meeting, nn.Linear(meeting.out_width, 1))
+        encoder = ResNetEncoder(hidden, resnet, standardised)
+        return FmmTc(encoder, meeting, nn.Linear(meeting.out_width, 1))

@@ -36,19 +36,27 @@ class ResNetEncoder(nn.Module):
         Number of output features.
     size
         Stages of the network.
+    standardised
+        Whether each output feature has mean 0 and SD 1 over the batch in training and over the
+        training rows in evaluation (BatchNorm without weights), so that the next layer meets
+        features of one scale. Batches of one person cannot be trained then.
     """
 
-    def __init__(self, width: int, size: ResNetSize = RESNET_18) -> None:
+    def __init__(
+        self, width: int, size: ResNetSize = RESNET_18, standardised: bool = False
+    ) -> None:
         super().__init__()
         # The layout of memory that convolutions are fastest in; the values do not depend on it.
         self.backbone = convert_conv2d_weight_memory_format(_backbone(size), torch.channels_last)
         self.projection = nn.Linear(size.hidden_sizes[-1], width)
+        self.scaling = nn.BatchNorm1d(width, affine=False) if standardised else nn.Identity()
 
     def forward(self, fc: torch.Tensor) -> torch.Tensor:
         """(batch, parcel, parcel) -> (batch, width)."""
         image = fc[:, None].contiguous(memory_format=torch.channels_last)
         features: torch.Tensor = self.projection(self.backbone(image).mean(dim=(2, 3)))
-        return features
+        scaled: torch.Tensor = self.scaling(features)
+        return scaled
 
 
 class _BasicBlock(nn.Module):

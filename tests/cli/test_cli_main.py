@@ -228,6 +228,7 @@ def test_the_group_flags_reach_the_plan() -> None:
         (["participant", "--epochs", "3"], "no meaning at the participant level"),
         (["participant", "--label", "x"], "no meaning at the participant level"),
         (["group", "--target", "y", "--folds", "1"], "--folds"),
+        (["group", "--target", "y", "--batch-size", "2"], "--batch-size is 2"),
         (["participant", "--min-coverage", "2"], "--min-coverage"),
         (["participant", "--nprocs", "0"], "--nprocs"),
         (["group", "--target", "y", "--bids-filter-file", "f"], "--bids-filter-file has no mean"),

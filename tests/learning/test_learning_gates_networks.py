@@ -196,7 +196,7 @@ def held_out_auroc(name, examples, setup, seed):
 def test_an_effect_split_over_both_streams_is_found_by_fmmtc_and_half_found_by_either_alone():
     setup = split_setup(12, 2e-3, ResNetSize(hidden_sizes=(8, 16), depths=(1, 1)))
     found, oracles = [], []
-    for seed in range(10):
+    for seed in range(16):
         examples, own_oracles = split_effect(seed, n_parcels=30)
         oracles.append([own_oracles[name] for name in ("combined", "level", "coupling")])
         found.append([held_out_auroc(name, examples, setup, seed) for name in MODELS])

@@ -205,6 +205,28 @@ def test_a_model_restored_from_its_tensors_and_json_predicts_the_same(name):
     assert (restored.calibration, restored.epoch) == (model.calibration, model.epoch)
 
 
+def test_features_of_connectivity_have_one_scale_over_the_training_rows_and_nothing_else():
+    examples = cohort(n=24, in_fc=4.0)
+    fitted = NetworkLearner(SETUP, "fmmtc").fit(examples, np.arange(16), 3, 1)
+    ours = fitted.outputs(fitted.prepare(examples)).features[:, HIDDEN:]
+    np.testing.assert_allclose(ours[:16].mean(axis=0), 0, atol=0.05)
+    np.testing.assert_allclose(ours[:16].std(axis=0, ddof=1), 1, atol=0.05)
+    assert abs(ours[16:].mean(axis=0)).max() > 0.1
+
+
+def test_a_bundle_of_before_features_of_connectivity_had_one_scale_predicts_as_it_did():
+    examples = cohort(in_fc=1.0)
+    fitted = NetworkLearner(SETUP, "fmmtc").fit(examples, np.arange(16), 3, 1)
+    tensors = {key: each for key, each in fitted.tensors().items() if "scaling" not in key}
+    assert len(tensors) < len(fitted.tensors())
+    description = {**fitted.description()}
+    assert description.pop("standardised")
+    old = NetworkLearner(SETUP, "fmmtc").restore(tensors, description)
+    network = fitted.network
+    network.fc_encoder.scaling = torch.nn.Identity()
+    np.testing.assert_array_equal(old.logits(examples), fitted.logits(examples))
+
+
 def test_imputed_edges_are_counted_once_per_person_and_edge():
     examples = cohort()
     fc = examples.fc.copy()
