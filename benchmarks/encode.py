@@ -21,8 +21,8 @@ from measure import Measurement, machine, markdown_table, run_isolated, spread
 from torch import nn
 from torch.nn import functional
 
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.model.device import autocast
+from fmmtc_bidsapp.models.device import autocast
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 
 N_PARCELS, N_VOLUMES = 424, 200
 METHODS = {

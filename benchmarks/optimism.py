@@ -33,14 +33,14 @@ from scipy.stats import t
 from sklearn.metrics import matthews_corrcoef
 from torch.nn import functional
 
-from fmmtc_bidsapp.learning.experiments import fit_fold
-from fmmtc_bidsapp.learning.features import encode_series
-from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.learning.optimism import fit_published, optimism_rows
-from fmmtc_bidsapp.learning.splits import outer_folds
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.model.network import FmmTc, build_fmmtc
-from fmmtc_bidsapp.model.resnet import ResNetSize, reestimate_batchnorm
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.optimism import fit_published, optimism_rows
+from fmmtc_bidsapp.learning.preprocessing.features import encode_series
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.networks.network import FmmTc, build_fmmtc
+from fmmtc_bidsapp.models.networks.resnet import ResNetSize, reestimate_batchnorm
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Fold
 from fmmtc_bidsapp.signals.connectivity import connect

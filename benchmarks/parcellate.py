@@ -75,7 +75,7 @@ def decompress(folder: str, dtype: str) -> Callable[[], int]:
 def parcel_means(folder: str, dtype: str) -> Callable[[], None]:
     import numpy as np
 
-    from fmmtc_bidsapp.signals import parcellate, placement, space
+    from fmmtc_bidsapp.signals.parcellation import parcellate, placement, space
 
     image = Path(folder, f"{dtype}.nii.gz")
     grid = space.read_grid(image)
@@ -120,7 +120,7 @@ def make_inputs(folder: Path) -> None:
     from nilearn.datasets import load_mni152_brain_mask
     from nilearn.image import resample_img
 
-    from fmmtc_bidsapp.signals.space import read_labels
+    from fmmtc_bidsapp.signals.parcellation.space import read_labels
 
     if all((folder / f"{dtype}.nii.gz").exists() for dtype in DTYPES):
         return

@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from fmmtc_bidsapp.learning.evaluate import evaluate
-from fmmtc_bidsapp.learning.experiments import fit_fold
-from fmmtc_bidsapp.learning.features import encode_series
-from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.learning.splits import outer_folds
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.model.device import resolve_device, resolve_precision
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.preprocessing.features import encode_series
+from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 from fmmtc_bidsapp.signals.connectivity import connect

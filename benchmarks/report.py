@@ -30,7 +30,7 @@ _PAINT = """() => Object.fromEntries(
 
 def build(root: str) -> Callable[[], float]:
     """Return what writes the report, and gives its size in MB (1 MB = 1e6 bytes)."""
-    from fmmtc_bidsapp.reports.group import write_group_report
+    from fmmtc_bidsapp.reports.pages.group import write_group_report
 
     return lambda: write_group_report(Path(root), LABEL).stat().st_size / 1e6
 

@@ -78,8 +78,8 @@ def make_study(folder: Path, n_runs: int) -> Path:
     """Simulate people of one tiny run each, on an atlas of eight blocks; returns the atlas."""
     import nibabel as nib
 
-    from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
-    from fmmtc_bidsapp.bidsio.write import write_tsv
+    from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
+    from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
     from fmmtc_bidsapp.simulate.dataset import write_dataset
     from fmmtc_bidsapp.simulate.options import SimulationOptions
 

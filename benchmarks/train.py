@@ -31,12 +31,12 @@ from torch import nn
 from torch.nn import functional
 from transformers import ResNetConfig, ResNetModel
 
-from fmmtc_bidsapp.learning.features import encode_series
-from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.splits import inner_folds, outer_folds
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.model.device import resolve_device, resolve_precision
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.model_selection.splits import inner_folds, outer_folds
+from fmmtc_bidsapp.learning.preprocessing.features import encode_series
+from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 

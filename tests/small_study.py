@@ -24,7 +24,7 @@ from nibabel.cifti2 import BrainModelAxis, LabelAxis, SeriesAxis
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
 from fmmtc_bidsapp.simulate.dataset import write_dataset
 from fmmtc_bidsapp.simulate.options import SimulationOptions
 

@@ -24,9 +24,9 @@ from bids_schema import validate
 from nilearn import signal
 from small_study import write_block_atlas
 
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
-from fmmtc_bidsapp.bidsio.names import GroupFiles, RunFiles
-from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
+from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles, RunFiles
+from fmmtc_bidsapp.bidsio.tables.read import read_relmat, read_series
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.simulate.dataset import write_dataset
 from fmmtc_bidsapp.simulate.options import SimulationOptions

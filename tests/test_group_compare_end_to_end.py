@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from parcel_study import N_PARCELS, group, group_command, write_parcel_study
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.cli.main import main
-from fmmtc_bidsapp.learning.calibrate import apply_calibration
-from fmmtc_bidsapp.learning.experiments import fit_together
-from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.learning.paper import domains
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.metrics.calibrate import apply_calibration
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_together
+from fmmtc_bidsapp.learning.paper.paper import domains
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 

@@ -18,7 +18,7 @@ from parcel_study import (
     written,
 )
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.cli.main import main
 
 MODELS = "--network lstm ridge --seeds 2 --permutations 19 --selection best-on-test"

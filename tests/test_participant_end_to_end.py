@@ -51,8 +51,8 @@ from small_study import (
     write_templates,
 )
 
-from fmmtc_bidsapp.bidsio.names import RunFiles, atlas_files
-from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
+from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
+from fmmtc_bidsapp.bidsio.tables.read import read_relmat, read_series
 
 Floats = NDArray[np.float64]
 Tree = Mapping[Path, tuple[int, str]]

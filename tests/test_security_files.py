@@ -19,22 +19,22 @@ import torch
 import yaml
 from nibabel.cifti2.cifti2_axes import LabelAxis
 
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
-from fmmtc_bidsapp.bidsio.images import open_image
-from fmmtc_bidsapp.bidsio.plain_yaml import read_plain_yaml
-from fmmtc_bidsapp.bidsio.strategy import read_strategy
+from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.files.images import open_image
+from fmmtc_bidsapp.bidsio.files.plain_yaml import read_plain_yaml
+from fmmtc_bidsapp.bidsio.tables.strategy import read_strategy
 from fmmtc_bidsapp.engine import make_folder, workspace
 from fmmtc_bidsapp.engine.arrays import load_arrays, load_shared
 from fmmtc_bidsapp.engine.plugins import read_plugin
 from fmmtc_bidsapp.errors import InputError, ModelFileError, OutputError, UsageError
-from fmmtc_bidsapp.group.bundle import read_bundle
-from fmmtc_bidsapp.model.brainlm import load_brainlm
-from fmmtc_bidsapp.model.brainlm_config import BrainLMConfig
-from fmmtc_bidsapp.model.checkpoint import check_tensors, load_tensors
+from fmmtc_bidsapp.group.bundle.bundle import read_bundle
+from fmmtc_bidsapp.models.checkpoint import check_tensors, load_tensors
+from fmmtc_bidsapp.models.encoders.brainlm import load_brainlm
+from fmmtc_bidsapp.models.encoders.brainlm_config import BrainLMConfig
 from fmmtc_bidsapp.plan import Resources
-from fmmtc_bidsapp.signals.grayordinates import open_cifti
-from fmmtc_bidsapp.signals.volumes import read_info
-from fmmtc_bidsapp.signals.warp import read_transform
+from fmmtc_bidsapp.signals.parcellation.grayordinates import open_cifti
+from fmmtc_bidsapp.signals.parcellation.volumes import read_info
+from fmmtc_bidsapp.signals.parcellation.warp import read_transform
 
 CONFIG = {
     "hidden_size": 8,

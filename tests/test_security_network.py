@@ -10,7 +10,7 @@ from no_network import NETWORK, run_offline
 from parcel_study import write_parcel_study
 from small_study import N6, N9, write_block_atlas
 
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
 from fmmtc_bidsapp.simulate.dataset import write_dataset
 from fmmtc_bidsapp.simulate.options import SimulationOptions
 
@@ -48,7 +48,7 @@ def test_no_library_that_a_level_imports_connects_to_anything(tmp_path: Path) ->
         "from fmmtc_bidsapp.cli.main import run_guarded\n"
         "def imports():\n"
         "    import fmmtc_bidsapp.participant.run, fmmtc_bidsapp.group.run\n"
-        "    import fmmtc_bidsapp.participant.nodes, fmmtc_bidsapp.group.nodes\n"
+        "    import fmmtc_bidsapp.participant.nodes, fmmtc_bidsapp.group.tasks.nodes\n"
         "    import captum.attr\n"
         "    from nipype.interfaces.utility import IdentityInterface\n"
         "    IdentityInterface(fields=['x'])\n"

@@ -10,8 +10,14 @@ import pytest
 from parcel_study import group_command, write_parcel_study
 from participant.tiny_study import write_study
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles, build_name, linked_file, parse_name, sheet_path
-from fmmtc_bidsapp.bidsio.tables import read_rows
+from fmmtc_bidsapp.bidsio.files.names import (
+    GroupFiles,
+    build_name,
+    linked_file,
+    parse_name,
+    sheet_path,
+)
+from fmmtc_bidsapp.bidsio.tables.tables import read_rows
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.errors import InputError
 

@@ -16,7 +16,7 @@ import pytest
 from no_network import NETWORK, run_offline
 from small_study import write_block_atlas
 
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
 from fmmtc_bidsapp.simulate.dataset import write_dataset
 from fmmtc_bidsapp.simulate.options import SimulationOptions
 

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from nipype.pipeline.plugins.base import SGELikeBatchManagerBase
 
-from fmmtc_bidsapp.bidsio.atomic import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.engine.crashes import read_traceback
 from fmmtc_bidsapp.engine.queues import CUT_SHORT, Queue
 from fmmtc_bidsapp.engine.schedulers import SCHEDULERS, answer, is_in_doubt, words

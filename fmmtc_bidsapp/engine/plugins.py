@@ -16,7 +16,7 @@ import yaml
 from nipype.pipeline import plugins
 from nipype.pipeline.plugins.base import GraphPluginBase
 
-from fmmtc_bidsapp.bidsio.plain_yaml import read_plain_yaml
+from fmmtc_bidsapp.bidsio.files.plain_yaml import read_plain_yaml
 from fmmtc_bidsapp.engine.jobs import JobPlugin
 from fmmtc_bidsapp.engine.progress import NodeProgress
 from fmmtc_bidsapp.engine.schedulers import SCHEDULERS, require_queue

@@ -10,30 +10,40 @@ from typing import Any
 
 import numpy as np
 
-from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.bidsio.origin import told_origin
+from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
+from fmmtc_bidsapp.bidsio.files.origin import told_origin
 from fmmtc_bidsapp.engine import Outcome, node_file, raise_failure, run_workflow
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
-from fmmtc_bidsapp.group import results
-from fmmtc_bidsapp.group.bundle import Bundle, check_fits, load_connectivity_range, read_bundle
-from fmmtc_bidsapp.group.choice import (
+from fmmtc_bidsapp.group.bundle.bundle import (
+    Bundle,
+    check_fits,
+    load_connectivity_range,
+    read_bundle,
+)
+from fmmtc_bidsapp.group.bundle.known_people import dataset_name
+from fmmtc_bidsapp.group.cohort.start import announce, prepare, read_people, with_weights_folder
+from fmmtc_bidsapp.group.encode.choice import (
     NO_ENCODER,
     EncoderChoice,
     require_repetition_times,
     same_input_note,
 )
-from fmmtc_bidsapp.group.encoding import Encoded, encode, keep_scale
-from fmmtc_bidsapp.group.exchange import load_fold
-from fmmtc_bidsapp.group.known_people import dataset_name
-from fmmtc_bidsapp.group.nodes import check_device, check_encoder
-from fmmtc_bidsapp.group.position import out_of_distribution, positions
-from fmmtc_bidsapp.group.start import announce, prepare, read_people, with_weights_folder
-from fmmtc_bidsapp.group.workflow import predict_workflow
-from fmmtc_bidsapp.learning.distance import ConnectivityRange
-from fmmtc_bidsapp.learning.external import External, Recalibration, judge_external, of_people
-from fmmtc_bidsapp.learning.models import check_needs
-from fmmtc_bidsapp.learning.outcomes import prediction_rows
+from fmmtc_bidsapp.group.encode.exchange import load_fold
+from fmmtc_bidsapp.group.output import results
+from fmmtc_bidsapp.group.output.position import out_of_distribution, positions
+from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode, keep_scale
+from fmmtc_bidsapp.group.tasks.nodes import check_device, check_encoder
+from fmmtc_bidsapp.group.tasks.workflow import predict_workflow
+from fmmtc_bidsapp.learning.estimators.models import check_needs
+from fmmtc_bidsapp.learning.evaluation.distance import ConnectivityRange
+from fmmtc_bidsapp.learning.evaluation.external import (
+    External,
+    Recalibration,
+    judge_external,
+    of_people,
+)
+from fmmtc_bidsapp.learning.metrics.outcomes import prediction_rows
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Exclusion, FoldPredictions, Ints, Person

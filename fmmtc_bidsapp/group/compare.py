@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.errors import AppError
-from fmmtc_bidsapp.group.explain import models_to_keep
-from fmmtc_bidsapp.group.fit import Fits, fit_models
-from fmmtc_bidsapp.group.study import Study, begin, outcomes, with_baselines, with_scales
+from fmmtc_bidsapp.group.cohort.study import Study, begin, outcomes, with_baselines, with_scales
+from fmmtc_bidsapp.group.output.explain import models_to_keep
+from fmmtc_bidsapp.group.tasks.fit import Fits, fit_models
 from fmmtc_bidsapp.group.train import about_study, explain_and_write, judge_study, write_study
+from fmmtc_bidsapp.learning.estimators.models import (
+    MAIN_MODEL,
+    baselines,
+    expand_models,
+    missing_needs,
+)
 from fmmtc_bidsapp.learning.judge import DomainFits
-from fmmtc_bidsapp.learning.models import MAIN_MODEL, baselines, expand_models, missing_needs
-from fmmtc_bidsapp.learning.paper import (
+from fmmtc_bidsapp.learning.paper.paper import (
     FEATURES,
     TABLE_4_MODELS,
     Domain,

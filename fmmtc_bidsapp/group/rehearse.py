@@ -11,18 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.bidsio.covariates import CovariateLevels, covariate_columns
-from fmmtc_bidsapp.bidsio.quality import find_quality
-from fmmtc_bidsapp.bidsio.read import read_relmat, read_series
-from fmmtc_bidsapp.bidsio.writable import refuse_unwritable
+from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
+from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels, covariate_columns
+from fmmtc_bidsapp.bidsio.files.writable import refuse_unwritable
+from fmmtc_bidsapp.bidsio.tables.quality import find_quality
+from fmmtc_bidsapp.bidsio.tables.read import read_relmat, read_series
 from fmmtc_bidsapp.engine import duration
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.acquisition import acquisition_columns
 from fmmtc_bidsapp.group.apply import admit_new
-from fmmtc_bidsapp.group.choice import NO_ENCODER, EncoderChoice, needs_of_cohort
+from fmmtc_bidsapp.group.cohort.start import announce, check_prepared, require_quality
+from fmmtc_bidsapp.group.cohort.study import (
+    Admitted,
+    admit,
+    warn_of_acquisition,
+    warn_of_selection,
+    with_baselines,
+)
 from fmmtc_bidsapp.group.compare import across_arms, asked_to_compare, compared_models, lines
-from fmmtc_bidsapp.group.cost import (
+from fmmtc_bidsapp.group.encode.acquisition import acquisition_columns
+from fmmtc_bidsapp.group.encode.choice import NO_ENCODER, EncoderChoice, needs_of_cohort
+from fmmtc_bidsapp.group.encode.person import MatrixRun, merge_matrices
+from fmmtc_bidsapp.group.output.explain import models_to_keep
+from fmmtc_bidsapp.group.tasks.cost import (
     encode_s,
     expected_s,
     explain_gb,
@@ -34,24 +44,14 @@ from fmmtc_bidsapp.group.cost import (
     step_gb,
     step_s,
 )
-from fmmtc_bidsapp.group.encoding import all_known, stratum
-from fmmtc_bidsapp.group.explain import models_to_keep
-from fmmtc_bidsapp.group.fit import blocks_of, exchangeable
-from fmmtc_bidsapp.group.person import MatrixRun, merge_matrices
-from fmmtc_bidsapp.group.start import announce, check_prepared, require_quality
-from fmmtc_bidsapp.group.steps import Kept, Step, list_explain_steps, list_steps
-from fmmtc_bidsapp.group.study import (
-    Admitted,
-    admit,
-    warn_of_acquisition,
-    warn_of_selection,
-    with_baselines,
-)
+from fmmtc_bidsapp.group.tasks.encoding import all_known, stratum
+from fmmtc_bidsapp.group.tasks.fit import blocks_of, exchangeable
+from fmmtc_bidsapp.group.tasks.steps import Kept, Step, list_explain_steps, list_steps
+from fmmtc_bidsapp.group.tasks.workflow import ENCODE_GB, MERGE_GB, PREDICT_GB
 from fmmtc_bidsapp.group.train import asked_to_train
-from fmmtc_bidsapp.group.workflow import ENCODE_GB, MERGE_GB, PREDICT_GB
-from fmmtc_bidsapp.learning.models import refuse_needs
-from fmmtc_bidsapp.learning.paper import Domain, folds_to_fit
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.estimators.models import refuse_needs
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.paper import Domain, folds_to_fit
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Exclusion, Floats, Fold, Person, SeriesFile
 

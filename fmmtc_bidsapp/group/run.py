@@ -6,12 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from fmmtc_bidsapp.bidsio.atomic import noting_written
-from fmmtc_bidsapp.bidsio.dataset import require_written, run_id_after
-from fmmtc_bidsapp.bidsio.hold import holding
-from fmmtc_bidsapp.bidsio.names import GroupFiles, citation, outcomes_log
-from fmmtc_bidsapp.bidsio.quality import has_quality
-from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir, write_json, write_tsv
+from fmmtc_bidsapp.bidsio.derivatives.dataset import require_written, run_id_after
+from fmmtc_bidsapp.bidsio.derivatives.write import (
+    check_output_dir,
+    check_work_dir,
+    write_json,
+    write_tsv,
+)
+from fmmtc_bidsapp.bidsio.files.atomic import noting_written
+from fmmtc_bidsapp.bidsio.files.hold import holding
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles, citation, outcomes_log
+from fmmtc_bidsapp.bidsio.tables.quality import has_quality
 from fmmtc_bidsapp.engine import (
     Outcome,
     error_code,
@@ -23,14 +28,14 @@ from fmmtc_bidsapp.engine import (
 )
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.apply import apply
+from fmmtc_bidsapp.group.cohort.start import require_quality, write_plan
 from fmmtc_bidsapp.group.compare import compare
 from fmmtc_bidsapp.group.rehearse import rehearse
-from fmmtc_bidsapp.group.start import require_quality, write_plan
+from fmmtc_bidsapp.group.tasks.workflow import quality_workflow, report_workflow
 from fmmtc_bidsapp.group.train import train
-from fmmtc_bidsapp.group.workflow import quality_workflow, report_workflow
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.reports.methods import methods_sections, write_citation
-from fmmtc_bidsapp.reports.written import RESULTS_KEY, RESULTS_NOTE, results_digest
+from fmmtc_bidsapp.reports.data.written import RESULTS_KEY, RESULTS_NOTE, results_digest
+from fmmtc_bidsapp.reports.text.methods import methods_sections, write_citation
 
 __all__ = ["run_group"]
 

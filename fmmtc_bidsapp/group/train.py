@@ -6,18 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs, unlike_runs
-from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.bidsio.origin import told_origin
+from fmmtc_bidsapp.bidsio.cohort.distinct_runs import averaged_runs, unlike_runs
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
+from fmmtc_bidsapp.bidsio.files.origin import told_origin
 from fmmtc_bidsapp.engine import Outcome
-from fmmtc_bidsapp.group import results
-from fmmtc_bidsapp.group.bundle import withdraw_bundle
-from fmmtc_bidsapp.group.choice import same_input_note
-from fmmtc_bidsapp.group.explain import explain, models_to_keep
-from fmmtc_bidsapp.group.fit import Fits, fit_models
-from fmmtc_bidsapp.group.keep import keep_bundle, missing_covariates
-from fmmtc_bidsapp.group.nodes import training_precision
-from fmmtc_bidsapp.group.study import (
+from fmmtc_bidsapp.group.bundle.bundle import withdraw_bundle
+from fmmtc_bidsapp.group.cohort.study import (
     Study,
     begin,
     outcome_told,
@@ -25,10 +19,16 @@ from fmmtc_bidsapp.group.study import (
     with_baselines,
     with_scales,
 )
+from fmmtc_bidsapp.group.encode.choice import same_input_note
+from fmmtc_bidsapp.group.output import results
+from fmmtc_bidsapp.group.output.explain import explain, models_to_keep
+from fmmtc_bidsapp.group.output.keep import keep_bundle, missing_covariates
+from fmmtc_bidsapp.group.tasks.fit import Fits, fit_models
+from fmmtc_bidsapp.group.tasks.nodes import training_precision
+from fmmtc_bidsapp.learning.estimators.models import MAIN_MODEL, expand_models
 from fmmtc_bidsapp.learning.judge import DomainFits, judge, model_titles
-from fmmtc_bidsapp.learning.models import MAIN_MODEL, expand_models
-from fmmtc_bidsapp.learning.outcomes import prediction_rows
-from fmmtc_bidsapp.learning.paper import PaperRow
+from fmmtc_bidsapp.learning.metrics.outcomes import prediction_rows
+from fmmtc_bidsapp.learning.paper.paper import PaperRow
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 

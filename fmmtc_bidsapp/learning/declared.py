@@ -72,7 +72,7 @@ def declared_network(kind: _Kind, fitted: Mapping[str, Any], n_values: int) -> d
     Parameters
     ----------
     kind
-        A row of `fmmtc_bidsapp.learning.networks.NETWORKS`.
+        A row of `fmmtc_bidsapp.learning.estimators.networks.NETWORKS`.
     fitted
         What a fitted network says of itself.
     n_values

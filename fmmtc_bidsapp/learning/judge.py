@@ -7,23 +7,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fmmtc_bidsapp.learning.added_value import brain_scores
-from fmmtc_bidsapp.learning.arms import judge_arms
-from fmmtc_bidsapp.learning.chance import RANDOM, random_rows
-from fmmtc_bidsapp.learning.compare import holm
-from fmmtc_bidsapp.learning.evaluate import evaluate
-from fmmtc_bidsapp.learning.intervals import Draws, draw_people
-from fmmtc_bidsapp.learning.lines import comparison_rows, domain_lines, plain_lines
-from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH, optimism_rows
-from fmmtc_bidsapp.learning.paper import TABLE_4, Domain, PaperRow
-from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
-from fmmtc_bidsapp.learning.verdicts import (
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.evaluation.added_value import brain_scores
+from fmmtc_bidsapp.learning.evaluation.arms import judge_arms
+from fmmtc_bidsapp.learning.evaluation.compare import holm
+from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.evaluation.verdicts import (
     added_values,
     judge_permutations,
     verdict_sentence,
     with_people,
 )
+from fmmtc_bidsapp.learning.metrics.intervals import Draws, draw_people
+from fmmtc_bidsapp.learning.paper.chance import RANDOM, random_rows
+from fmmtc_bidsapp.learning.paper.lines import comparison_rows, domain_lines, plain_lines
+from fmmtc_bidsapp.learning.paper.optimism import BEST_ON_TEST, LAST_EPOCH, optimism_rows
+from fmmtc_bidsapp.learning.paper.paper import TABLE_4, Domain, PaperRow
+from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import (
     ArmDifference,
@@ -89,17 +89,19 @@ def judge(
         Seed of the run.
     permuted : mapping of str to array, optional
         (permutation,) headline AUROC of the tested models on shuffled outcomes
-        (`fmmtc_bidsapp.learning.verdicts.judge_permutations`); without it nothing is tested.
+        (`fmmtc_bidsapp.learning.evaluation.verdicts.judge_permutations`); without it nothing is
+        tested.
     exchanged : mapping of str to array, optional
         (permutation, person) scores of exchanged brains of these models
-        (`fmmtc_bidsapp.learning.added_value.carry_back`); without it no step beyond the first is.
+        (`fmmtc_bidsapp.learning.evaluation.added_value.carry_back`); without it no step beyond the
+        first is.
     folds : sequence of Fold
         All that were to be fitted; a model that lacks one is not tested. Without them those of
         `predictions`.
     untested : mapping of str to str, optional
         By model that has no shuffles, why.
     published : sequence of mapping of str to FoldPredictions
-        Of `fmmtc_bidsapp.learning.optimism.fit_published`, one a network and fold.
+        Of `fmmtc_bidsapp.learning.paper.optimism.fit_published`, one a network and fold.
     trainings : sequence of FoldPredictions
         `predictions` before they were merged: `published` is of one training, and is compared
         with the first.
@@ -110,7 +112,7 @@ def judge(
     across : DomainFits, optional
         Table 4; without it the table says what it needs.
     duplicates : sequence of Duplicate
-        Of `fmmtc_bidsapp.learning.leaks.find_duplicates`, to be told with the figures.
+        Of `fmmtc_bidsapp.learning.evaluation.leaks.find_duplicates`, to be told with the figures.
 
     Returns
     -------

@@ -8,7 +8,7 @@ from typing import Any
 
 from nipype.interfaces.base import TraitError
 
-from fmmtc_bidsapp.bidsio.names import RunFiles, participant_report
+from fmmtc_bidsapp.bidsio.files.names import RunFiles, participant_report
 from fmmtc_bidsapp.engine import (
     NodeFailure,
     NodeResults,
@@ -42,8 +42,8 @@ from fmmtc_bidsapp.participant.workflow import (
     run_nodes,
 )
 from fmmtc_bidsapp.records import BoldRun
-from fmmtc_bidsapp.reports.run_figures import COMBINED_KIND
-from fmmtc_bidsapp.reports.written import crash_files
+from fmmtc_bidsapp.reports.data.written import crash_files
+from fmmtc_bidsapp.reports.figures.run_figures import COMBINED_KIND
 
 __all__ = ["combine_tasks", "compute_runs", "draw_again", "told_of", "write_reports"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.signals.volumes import read_info
+from fmmtc_bidsapp.signals.parcellation.volumes import read_info
 
 __all__ = ["expected_s", "parcellate_gb"]
 

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fmmtc_bidsapp.bidsio.names import RunFiles
+from fmmtc_bidsapp.bidsio.files.names import RunFiles
 from fmmtc_bidsapp.engine import load_arrays, save_arrays
 from fmmtc_bidsapp.records import CleanedSeries, Regressor, Strategy
-from fmmtc_bidsapp.signals.means import ParcelMeans
+from fmmtc_bidsapp.signals.parcellation.means import ParcelMeans
 
 __all__ = [
     "describe_files",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fmmtc_bidsapp.bidsio.names import (
+from fmmtc_bidsapp.bidsio.files.names import (
     RunFiles,
     citation,
     finished_dir,

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fmmtc_bidsapp.bidsio.atlas import require_dlabel
-from fmmtc_bidsapp.bidsio.names import atlas_description, atlas_files, finished_dir
-from fmmtc_bidsapp.bidsio.write_atlas import label_bytes, write_atlas
+from fmmtc_bidsapp.bidsio.atlases.atlas import require_dlabel
+from fmmtc_bidsapp.bidsio.atlases.write_atlas import label_bytes, write_atlas
+from fmmtc_bidsapp.bidsio.files.names import atlas_description, atlas_files, finished_dir
 from fmmtc_bidsapp.engine import make_folder
 from fmmtc_bidsapp.errors import InputError, OutputError
 from fmmtc_bidsapp.participant.finished import file_stem
 from fmmtc_bidsapp.participant.resume import Ledger
 from fmmtc_bidsapp.participant.start import Start
 from fmmtc_bidsapp.records import BoldRun
-from fmmtc_bidsapp.signals.placement import placed_once
-from fmmtc_bidsapp.signals.space import read_grid
+from fmmtc_bidsapp.signals.parcellation.placement import placed_once
+from fmmtc_bidsapp.signals.parcellation.space import read_grid
 
 __all__ = ["require_labels", "write_labels"]
 

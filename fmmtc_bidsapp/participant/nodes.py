@@ -23,9 +23,9 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from fmmtc_bidsapp.bidsio.atlas import require_dlabel, resolve_atlas
-from fmmtc_bidsapp.bidsio.read import read_component_masks, read_run_confounds
-from fmmtc_bidsapp.bidsio.write import write_run
+from fmmtc_bidsapp.bidsio.atlases.atlas import require_dlabel, resolve_atlas
+from fmmtc_bidsapp.bidsio.derivatives.write import write_run
+from fmmtc_bidsapp.bidsio.tables.read import read_component_masks, read_run_confounds
 from fmmtc_bidsapp.engine import save_array
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.participant.combine import combine_runs
@@ -38,22 +38,22 @@ from fmmtc_bidsapp.participant.exchange import (
     save_means,
 )
 from fmmtc_bidsapp.records import Connectome, ParcelSeries, Strategy
-from fmmtc_bidsapp.reports.participant import write_participant_report
-from fmmtc_bidsapp.reports.run_figures import draw_combined, draw_run
-from fmmtc_bidsapp.signals.cifti import cifti_parcel_means
-from fmmtc_bidsapp.signals.confounds import relative_rms_mm
+from fmmtc_bidsapp.reports.figures.run_figures import draw_combined, draw_run
+from fmmtc_bidsapp.reports.pages.participant import write_participant_report
 from fmmtc_bidsapp.signals.connectivity import connect, fisher_z
-from fmmtc_bidsapp.signals.denoise import clean
-from fmmtc_bidsapp.signals.parcellate import parcel_means
-from fmmtc_bidsapp.signals.placement import placed_once
-from fmmtc_bidsapp.signals.quality import assess
-from fmmtc_bidsapp.signals.space import (
+from fmmtc_bidsapp.signals.denoising.confounds import relative_rms_mm
+from fmmtc_bidsapp.signals.denoising.denoise import clean
+from fmmtc_bidsapp.signals.parcellation.cifti import cifti_parcel_means
+from fmmtc_bidsapp.signals.parcellation.parcellate import parcel_means
+from fmmtc_bidsapp.signals.parcellation.placement import placed_once
+from fmmtc_bidsapp.signals.parcellation.space import (
     Grid,
     header_remarks,
     mask_overlap,
     read_grid,
     read_mask,
 )
+from fmmtc_bidsapp.signals.quality import assess
 
 __all__ = [
     "Clean",

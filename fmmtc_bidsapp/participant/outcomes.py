@@ -8,14 +8,14 @@ from pathlib import Path
 
 import tomli_w
 
-from fmmtc_bidsapp.bidsio.names import (
+from fmmtc_bidsapp.bidsio.derivatives.write import write_text, write_tsv
+from fmmtc_bidsapp.bidsio.files.names import (
     dataset_description,
     outcomes_log,
     run_log_dir,
     strays_log,
 )
-from fmmtc_bidsapp.bidsio.strays import Stray
-from fmmtc_bidsapp.bidsio.write import write_text, write_tsv
+from fmmtc_bidsapp.bidsio.files.strays import Stray
 from fmmtc_bidsapp.engine import Outcome, exit_code, outcome_columns, print_outcomes
 from fmmtc_bidsapp.errors import InputError, OutputError
 from fmmtc_bidsapp.plan import ParticipantPlan, plan_table

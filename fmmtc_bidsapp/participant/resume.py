@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmmtc_bidsapp._version import __version__
-from fmmtc_bidsapp.bidsio.atomic import write_json
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 
 __all__ = ["Ledger", "Stamps", "stamps"]
 

@@ -9,10 +9,14 @@ from math import ceil
 from pathlib import Path
 
 from fmmtc_bidsapp._version import __version__
-from fmmtc_bidsapp.bidsio.dataset import check_configuration, require_joined, run_id_after
-from fmmtc_bidsapp.bidsio.hold import holding
-from fmmtc_bidsapp.bidsio.names import citation, run_log_dir
-from fmmtc_bidsapp.bidsio.write import PARCEL_MEANS, prepare_output
+from fmmtc_bidsapp.bidsio.derivatives.dataset import (
+    check_configuration,
+    require_joined,
+    run_id_after,
+)
+from fmmtc_bidsapp.bidsio.derivatives.write import PARCEL_MEANS, prepare_output
+from fmmtc_bidsapp.bidsio.files.hold import holding
+from fmmtc_bidsapp.bidsio.files.names import citation, run_log_dir
 from fmmtc_bidsapp.engine import clean_workspace
 from fmmtc_bidsapp.errors import AppError, InputError
 from fmmtc_bidsapp.participant.compute import (
@@ -43,7 +47,7 @@ from fmmtc_bidsapp.participant.start import Start, begin
 from fmmtc_bidsapp.participant.workflow import run_name
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import BoldRun
-from fmmtc_bidsapp.reports.methods import participant_methods, write_citation
+from fmmtc_bidsapp.reports.text.methods import participant_methods, write_citation
 
 __all__ = ["join_output", "run_participant"]
 

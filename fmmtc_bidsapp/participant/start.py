@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fmmtc_bidsapp.bidsio.atlas import require_dlabel, resolve_atlas
-from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
-from fmmtc_bidsapp.bidsio.names import LONGEST_NAME, RunFiles, bids_uri
-from fmmtc_bidsapp.bidsio.origin import join_origins, read_origin
-from fmmtc_bidsapp.bidsio.strategy import read_strategy
-from fmmtc_bidsapp.bidsio.strays import Stray
-from fmmtc_bidsapp.bidsio.templates import find_template_mask, find_transform
-from fmmtc_bidsapp.bidsio.write import check_output_dir, check_work_dir
+from fmmtc_bidsapp.bidsio.atlases.atlas import require_dlabel, resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases.templates import find_template_mask, find_transform
+from fmmtc_bidsapp.bidsio.derivatives.write import check_output_dir, check_work_dir
+from fmmtc_bidsapp.bidsio.files.names import LONGEST_NAME, RunFiles, bids_uri
+from fmmtc_bidsapp.bidsio.files.origin import join_origins, read_origin
+from fmmtc_bidsapp.bidsio.files.strays import Stray
+from fmmtc_bidsapp.bidsio.layout.find import find_bold_runs, find_fmriprep
+from fmmtc_bidsapp.bidsio.tables.strategy import read_strategy
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import AppError, InputError, UsageError
 from fmmtc_bidsapp.participant.exchange import describe_strategy
 from fmmtc_bidsapp.participant.outcomes import Problem, excluded
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import Atlas, BoldRun, Origin, Strategy
-from fmmtc_bidsapp.signals.strategies import STRATEGIES_TABLE, choose_strategy
+from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE, choose_strategy
 
 __all__ = ["Start", "Transform", "begin"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from fmmtc_bidsapp.bidsio.names import RunFiles
-from fmmtc_bidsapp.bidsio.origin import told_origin
+from fmmtc_bidsapp.bidsio.files.names import RunFiles
+from fmmtc_bidsapp.bidsio.files.origin import told_origin
 from fmmtc_bidsapp.engine import new_workflow, node_name
 from fmmtc_bidsapp.participant.cost import parcellate_gb
 from fmmtc_bidsapp.participant.exchange import describe_files, describe_strategy, stamp

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.records import CleanedSeries, RunQuality
-from fmmtc_bidsapp.signals.censoring import unknown_volumes
 from fmmtc_bidsapp.signals.damage import WHOLE, describe_damage
-from fmmtc_bidsapp.signals.gaps import longest_gap
-from fmmtc_bidsapp.signals.means import ParcelMeans
+from fmmtc_bidsapp.signals.denoising.censoring import unknown_volumes
+from fmmtc_bidsapp.signals.denoising.gaps import longest_gap
+from fmmtc_bidsapp.signals.parcellation.means import ParcelMeans
 
 __all__ = ["RULES", "Limits", "Rule", "assess"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fmmtc_bidsapp.bidsio import a424
-from fmmtc_bidsapp.bidsio.write import write_bytes
+from fmmtc_bidsapp.bidsio.atlases import a424
+from fmmtc_bidsapp.bidsio.derivatives.write import write_bytes
 from fmmtc_bidsapp.records import Atlas
 
 __all__ = ["copy_atlas"]
@@ -17,7 +17,7 @@ def copy_atlas(atlas: Atlas, folder: Path) -> None:
     Parameters
     ----------
     atlas
-        As `fmmtc_bidsapp.bidsio.atlas.resolve_atlas` found it.
+        As `fmmtc_bidsapp.bidsio.atlases.atlas.resolve_atlas` found it.
     folder
         Where to; created when absent.
 

@@ -11,12 +11,12 @@ import os
 import re
 from pathlib import Path
 
-from fmmtc_bidsapp.bidsio.atlas import cache_dir
-from fmmtc_bidsapp.bidsio.atomic import write_text
-from fmmtc_bidsapp.bidsio.download import DigestError, alone, download
+from fmmtc_bidsapp.bidsio.atlases.atlas import cache_dir
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
+from fmmtc_bidsapp.bidsio.files.download import DigestError, alone, download
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import MissingResourceError, OutputError, UsageError
-from fmmtc_bidsapp.model.received import (
+from fmmtc_bidsapp.models.received import (
     RECORD,
     Received,
     read_received,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from fmmtc_bidsapp.bidsio import a424, templates
-from fmmtc_bidsapp.bidsio.atlas import cache_dir, fetch_atlas
-from fmmtc_bidsapp.bidsio.atomic import write_text
-from fmmtc_bidsapp.bidsio.templates import fetch_templates, templateflow_home
+from fmmtc_bidsapp.bidsio.atlases import a424, templates
+from fmmtc_bidsapp.bidsio.atlases.atlas import cache_dir, fetch_atlas
+from fmmtc_bidsapp.bidsio.atlases.templates import fetch_templates, templateflow_home
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import UsageError
-from fmmtc_bidsapp.model.received import (
+from fmmtc_bidsapp.models.received import (
     RECORD,
     Received,
     check_received,

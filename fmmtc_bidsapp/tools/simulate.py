@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
 from fmmtc_bidsapp.errors import MissingResourceError
 from fmmtc_bidsapp.records import Atlas
 from fmmtc_bidsapp.simulate.dataset import (

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import RunFiles
-from fmmtc_bidsapp.bidsio.write import write_run
+from fmmtc_bidsapp.bidsio.derivatives.write import write_run
+from fmmtc_bidsapp.bidsio.files.names import RunFiles
 from fmmtc_bidsapp.records import CleanedSeries, Connectome, ParcelSeries, RunQuality, Strategy
 
 PARCELS = ("R_V1", "R_MST", "L_V1")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from nibabel.cifti2 import BrainModelAxis, LabelAxis, SeriesAxis
 
-from fmmtc_bidsapp.bidsio import a424
-from fmmtc_bidsapp.bidsio.atlas import cache_dir, fetch_atlas, require_dlabel, resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases import a424
+from fmmtc_bidsapp.bidsio.atlases.atlas import cache_dir, fetch_atlas, require_dlabel, resolve_atlas
 from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
 
 
@@ -263,7 +263,7 @@ def publisher(files, tmp_path, monkeypatch):
         asked.append(url)
         shutil.copyfile(files / path.name, path.with_name(f".{path.name}.part"))
 
-    monkeypatch.setattr("fmmtc_bidsapp.bidsio.download._fetch", fetch)
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.files.download._fetch", fetch)
     return files, tmp_path / "cache" / "atlas" / "A424", asked
 
 

@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.cells import as_number, lookalikes, same_value, sizes, spelled
-from fmmtc_bidsapp.bidsio.covariates import CovariateLevels, covariate_columns
-from fmmtc_bidsapp.bidsio.eligibility import read_eligible
+from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels, covariate_columns
+from fmmtc_bidsapp.bidsio.cohort.eligibility import read_eligible
+from fmmtc_bidsapp.bidsio.tables.cells import as_number, lookalikes, same_value, sizes, spelled
 from fmmtc_bidsapp.options import CohortOptions
 
 NUMBERS = ["1", "1.0", "01", "+1", "1e0", "1.", "10", "0.1", ".1", "-1", "0", "-0", "0.10", "1E1"]

@@ -4,10 +4,10 @@ import tarfile
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.cohort import counted_reasons, read_cohort
-from fmmtc_bidsapp.bidsio.eligibility import Eligible, LabelRow, read_eligible
-from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
-from fmmtc_bidsapp.bidsio.query import Query
+from fmmtc_bidsapp.bidsio.cohort.cohort import counted_reasons, read_cohort
+from fmmtc_bidsapp.bidsio.cohort.eligibility import Eligible, LabelRow, read_eligible
+from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
+from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.records import EligibilityStep, Exclusion

@@ -1,6 +1,6 @@
 import pytest
 
-from fmmtc_bidsapp.bidsio.content import content_problem
+from fmmtc_bidsapp.bidsio.files.content import content_problem
 
 KEY = "MD5E-s39411--88fd1ed0000000000000000000000000.nii.gz"
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.covariates import CovariateLevels, covariate_columns
+from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels, covariate_columns
 from fmmtc_bidsapp.errors import InputError, UsageError
 
 NAMES = ("age", "drug")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fmmtc_bidsapp.bidsio import dataset, hold
-from fmmtc_bidsapp.bidsio.dataset import (
+from fmmtc_bidsapp.bidsio.derivatives import dataset
+from fmmtc_bidsapp.bidsio.derivatives.dataset import (
     check_configuration,
     check_output_dir,
     prepare_output,
@@ -14,7 +14,8 @@ from fmmtc_bidsapp.bidsio.dataset import (
     require_written,
     run_id_after,
 )
-from fmmtc_bidsapp.bidsio.hold import holding
+from fmmtc_bidsapp.bidsio.files import hold
+from fmmtc_bidsapp.bidsio.files.hold import holding
 from fmmtc_bidsapp.errors import OutputError, UsageError
 
 
@@ -140,8 +141,8 @@ def test_another_configuration_is_refused_while_a_run_of_the_first_is_alive(tmp_
 def test_a_run_that_was_killed_holds_its_configuration_no_longer(tmp_path):
     code = (
         "import os, signal; from pathlib import Path\n"
-        "from fmmtc_bidsapp.bidsio.dataset import prepare_output\n"
-        "from fmmtc_bidsapp.bidsio.hold import holding\n"
+        "from fmmtc_bidsapp.bidsio.derivatives.dataset import prepare_output\n"
+        "from fmmtc_bidsapp.bidsio.files.hold import holding\n"
         "with holding():\n"
         f"    prepare_output(Path({str(tmp_path)!r}), config_hash='aaa', desc='none', sources={{}},"
         " version='0.1.0')\n"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.distinct_runs import averaged_runs, merged_runs, unlike_runs
-from fmmtc_bidsapp.bidsio.matrices import find_matrices
-from fmmtc_bidsapp.bidsio.names import parse_name
-from fmmtc_bidsapp.bidsio.query import Query
-from fmmtc_bidsapp.bidsio.series import find_series
+from fmmtc_bidsapp.bidsio.cohort.distinct_runs import averaged_runs, merged_runs, unlike_runs
+from fmmtc_bidsapp.bidsio.cohort.matrices import find_matrices
+from fmmtc_bidsapp.bidsio.cohort.series import find_series
+from fmmtc_bidsapp.bidsio.files.names import parse_name
+from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.records import Person, SeriesFile
 

@@ -5,8 +5,8 @@ import tarfile
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.eligibility import eligibility_columns, read_eligible
-from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
+from fmmtc_bidsapp.bidsio.cohort.eligibility import eligibility_columns, read_eligible
+from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.records import ArmCount, EligibilityStep

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fmmtc_bidsapp.bidsio.filters import read_filter
-from fmmtc_bidsapp.bidsio.query import Query
+from fmmtc_bidsapp.bidsio.layout.filters import read_filter
+from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.errors import UsageError
 
 

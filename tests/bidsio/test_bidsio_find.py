@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bids.layout import BIDSLayoutIndexer
 
-from fmmtc_bidsapp.bidsio.find import find_bold_runs, find_fmriprep
+from fmmtc_bidsapp.bidsio.layout.find import find_bold_runs, find_fmriprep
 from fmmtc_bidsapp.errors import InputError, OutputError, UsageError
 
 SPACE, OTHER = "MNI152NLin6Asym", "MNI152NLin2009cAsym"

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from fmmtc_bidsapp.bidsio import cohort as cohort_module
-from fmmtc_bidsapp.bidsio import eligibility, find, outcome, tables
-from fmmtc_bidsapp.bidsio.cohort import read_cohort
-from fmmtc_bidsapp.bidsio.distinct_runs import merged_runs, refuse_versions
-from fmmtc_bidsapp.bidsio.eligibility import eligibility_columns, read_eligible
-from fmmtc_bidsapp.bidsio.query import Query
-from fmmtc_bidsapp.bidsio.sidecar import json_names
+from fmmtc_bidsapp.bidsio.cohort import cohort as cohort_module
+from fmmtc_bidsapp.bidsio.cohort import eligibility, outcome
+from fmmtc_bidsapp.bidsio.cohort.cohort import read_cohort
+from fmmtc_bidsapp.bidsio.cohort.distinct_runs import merged_runs, refuse_versions
+from fmmtc_bidsapp.bidsio.cohort.eligibility import eligibility_columns, read_eligible
+from fmmtc_bidsapp.bidsio.files.sidecar import json_names
+from fmmtc_bidsapp.bidsio.layout import find
+from fmmtc_bidsapp.bidsio.layout.query import Query
+from fmmtc_bidsapp.bidsio.tables import tables
 from fmmtc_bidsapp.errors import AppError
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.records import SeriesFile

@@ -6,7 +6,7 @@ from bidsschematools.schema import load_schema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmmtc_bidsapp.bidsio.names import (
+from fmmtc_bidsapp.bidsio.files.names import (
     ENTITY_ORDER,
     STATISTICS,
     UNCLEANED,

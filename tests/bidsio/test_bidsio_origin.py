@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.locate import find_fmriprep
-from fmmtc_bidsapp.bidsio.origin import (
+from fmmtc_bidsapp.bidsio.files.origin import (
     SIMULATOR,
     join_origins,
     origin_of,
     read_origin,
     told_origin,
 )
+from fmmtc_bidsapp.bidsio.layout.locate import find_fmriprep
 from fmmtc_bidsapp.records import Origin
 
 OLD_SIMULATION = [

@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.parcel_columns import counter
-from fmmtc_bidsapp.bidsio.query import Query
-from fmmtc_bidsapp.bidsio.read import check_series, read_matrix_names, read_relmat, read_series
-from fmmtc_bidsapp.bidsio.series import find_series
+from fmmtc_bidsapp.bidsio.cohort.series import find_series
+from fmmtc_bidsapp.bidsio.layout.query import Query
+from fmmtc_bidsapp.bidsio.tables.parcel_columns import counter
+from fmmtc_bidsapp.bidsio.tables.read import (
+    check_series,
+    read_matrix_names,
+    read_relmat,
+    read_series,
+)
 from fmmtc_bidsapp.errors import InputError
 
 

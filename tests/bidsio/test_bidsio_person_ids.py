@@ -2,7 +2,7 @@
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.person_ids import first_ids, likely_cause, unmatched
+from fmmtc_bidsapp.bidsio.tables.person_ids import first_ids, likely_cause, unmatched
 
 
 @pytest.mark.parametrize(

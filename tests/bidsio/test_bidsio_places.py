@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import atlas_files
-from fmmtc_bidsapp.bidsio.places import label_image, paint, read_places
+from fmmtc_bidsapp.bidsio.cohort.places import label_image, paint, read_places
+from fmmtc_bidsapp.bidsio.files.names import atlas_files
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import SeriesFile
 

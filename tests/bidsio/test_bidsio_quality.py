@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmmtc_bidsapp.bidsio.atomic import write_tsv
-from fmmtc_bidsapp.bidsio.names import RunFiles
-from fmmtc_bidsapp.bidsio.quality import (
+from fmmtc_bidsapp.bidsio.files.atomic import write_tsv
+from fmmtc_bidsapp.bidsio.files.names import RunFiles
+from fmmtc_bidsapp.bidsio.tables.quality import (
     find_quality,
     has_quality,
     matrices_of,

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.read import (
+from fmmtc_bidsapp.bidsio.files.sidecar import read_sidecar
+from fmmtc_bidsapp.bidsio.tables.read import (
     read_confounds,
     read_parcel_names,
     read_relmat,
     read_series,
 )
-from fmmtc_bidsapp.bidsio.sidecar import read_sidecar
 from fmmtc_bidsapp.errors import InputError
 
 

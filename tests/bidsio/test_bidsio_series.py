@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.matrices import find_matrices
-from fmmtc_bidsapp.bidsio.query import Query
-from fmmtc_bidsapp.bidsio.series import find_series, read_atlas_table, read_parcel_table
+from fmmtc_bidsapp.bidsio.cohort.matrices import find_matrices
+from fmmtc_bidsapp.bidsio.cohort.series import find_series, read_atlas_table, read_parcel_table
+from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.errors import InputError, UsageError
 
 

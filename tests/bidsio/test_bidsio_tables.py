@@ -2,7 +2,7 @@
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.tables import read_rows
+from fmmtc_bidsapp.bidsio.tables.tables import read_rows
 from fmmtc_bidsapp.errors import InputError, UsageError
 
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 import requests
 
-from fmmtc_bidsapp.bidsio import templates
-from fmmtc_bidsapp.bidsio.templates import (
+from fmmtc_bidsapp.bidsio.atlases import templates
+from fmmtc_bidsapp.bidsio.atlases.templates import (
     fetch_templates,
     find_template_mask,
     find_transform,
@@ -73,7 +73,7 @@ def test_a_transform_lies_with_the_template_it_leads_to(put, offline):
 def test_what_is_there_is_found_without_templateflows_client(put):
     put(TO_NINE)
     code = (
-        "import sys; from fmmtc_bidsapp.bidsio.templates import find_transform;"
+        "import sys; from fmmtc_bidsapp.bidsio.atlases.templates import find_transform;"
         f"find_transform('{SIX}', '{NINE}'); print('templateflow' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from bids_schema import validate
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles, participant_report, run_log_dir
-from fmmtc_bidsapp.bidsio.write import (
+from fmmtc_bidsapp.bidsio.atlases.write_atlas import label_bytes, write_atlas
+from fmmtc_bidsapp.bidsio.derivatives.write import (
     prepare_output,
     write_json,
     write_text,
     write_tsv,
 )
-from fmmtc_bidsapp.bidsio.write_atlas import label_bytes, write_atlas
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles, participant_report, run_log_dir
 from fmmtc_bidsapp.records import Atlas
 
 

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.atomic import _machine
-from fmmtc_bidsapp.bidsio.names import RunFiles, atlas_files
-from fmmtc_bidsapp.bidsio.write import (
+from fmmtc_bidsapp.bidsio.atlases.write_atlas import label_bytes, write_atlas
+from fmmtc_bidsapp.bidsio.derivatives.write import (
     atomic_path,
     write_bytes,
     write_json,
@@ -22,7 +21,8 @@ from fmmtc_bidsapp.bidsio.write import (
     write_text,
     write_tsv,
 )
-from fmmtc_bidsapp.bidsio.write_atlas import label_bytes, write_atlas
+from fmmtc_bidsapp.bidsio.files.atomic import _machine
+from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
 from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.records import Atlas, CleanedSeries, Connectome, ParcelSeries, Strategy
 
@@ -53,7 +53,7 @@ def test_what_a_killed_run_leaves_matches_no_bids_name(tmp_path):
 def half_written(tmp_path, program):
     """Let another process begin a file; returns what it left."""
     code = (
-        "from pathlib import Path; from fmmtc_bidsapp.bidsio.atomic import atomic_path\n"
+        "from pathlib import Path; from fmmtc_bidsapp.bidsio.files.atomic import atomic_path\n"
         f"with atomic_path(Path({str(tmp_path / 'a.txt')!r})) as path:\n"
         f"    path.write_text('half'); print(path, flush=True); {program}"
     )
@@ -285,7 +285,7 @@ def test_a_run_with_other_numbers_is_not_called_whole_until_all_of_it_is_written
     def fail(*_, **__):
         raise OutputError("full")
 
-    monkeypatch.setattr("fmmtc_bidsapp.bidsio.write.write_connectome", fail)
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.derivatives.write.write_connectome", fail)
     with pytest.raises(OutputError, match="full"):
         written({"sub": "01", "task": "rest"}, changes={"fc_mean": 0.7})
     assert files.timeseries.is_file()

@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.matrices import find_matrices
-from fmmtc_bidsapp.bidsio.names import parse_name
-from fmmtc_bidsapp.bidsio.query import Query
-from fmmtc_bidsapp.bidsio.series import find_series
-from fmmtc_bidsapp.bidsio.xcpd_quality import read_xcpd_quality
+from fmmtc_bidsapp.bidsio.cohort.matrices import find_matrices
+from fmmtc_bidsapp.bidsio.cohort.series import find_series
+from fmmtc_bidsapp.bidsio.files.names import parse_name
+from fmmtc_bidsapp.bidsio.layout.query import Query
+from fmmtc_bidsapp.bidsio.tables.xcpd_quality import read_xcpd_quality
 from fmmtc_bidsapp.errors import InputError
 
 SPACE = "space-MNI152NLin2009cAsym"

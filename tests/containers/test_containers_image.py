@@ -14,7 +14,7 @@ import pytest
 from container_engine import IMAGE, UID, Engine
 
 from fmmtc_bidsapp import __version__
-from fmmtc_bidsapp.bidsio import a424
+from fmmtc_bidsapp.bidsio.atlases import a424
 
 pytestmark = pytest.mark.container
 

@@ -19,7 +19,7 @@ from container_engine import STRICT, UID, Engine
 from parcel_study import TINY
 
 from fmmtc_bidsapp import __version__
-from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(1200)]
 

@@ -15,7 +15,7 @@ from bids_schema import validate
 from container_engine import place
 
 from fmmtc_bidsapp import __version__
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
 from fmmtc_bidsapp.simulate.dataset import write_dataset
 from fmmtc_bidsapp.simulate.options import SimulationOptions
 from fmmtc_bidsapp.simulate.parcellation import demo_atlas

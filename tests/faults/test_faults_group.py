@@ -13,9 +13,13 @@ from survival import Place, ended, kill_at, remount, require_same, results, spel
 
 MODELS = ("--network", "lstm", "--seeds", "2", "--permutations", "19", "--nprocs", "2")
 PAUSES = {
-    "training": ("pause", "fmmtc_bidsapp.learning.train:Training._epoch", ""),
-    "another training": ("pause", "fmmtc_bidsapp.group.nodes:train_together", "'training': 1"),
-    "the bundle": ("pause", "fmmtc_bidsapp.group.bundle:save_tensors", "models/fmmtc"),
+    "training": ("pause", "fmmtc_bidsapp.learning.estimators.train:Training._epoch", ""),
+    "another training": (
+        "pause",
+        "fmmtc_bidsapp.group.tasks.nodes:train_together",
+        "'training': 1",
+    ),
+    "the bundle": ("pause", "fmmtc_bidsapp.group.bundle.bundle:save_tensors", "models/fmmtc"),
     "the bundle's seal": ("half", "config.json"),
     "the metrics": ("half", "_metrics.tsv"),
     "the report": ("half", "_report.html"),
@@ -85,8 +89,8 @@ def test_a_full_disk_is_told_and_with_room_again_the_group_level_completes(
 @pytest.mark.parametrize(
     "place",
     [
-        ("fmmtc_bidsapp.learning.train:Training._epoch", ""),
-        ("fmmtc_bidsapp.group.telling_nodes:write_group_report", ""),
+        ("fmmtc_bidsapp.learning.estimators.train:Training._epoch", ""),
+        ("fmmtc_bidsapp.group.tasks.telling_nodes:write_group_report", ""),
     ],
     ids=["training", "report"],
 )

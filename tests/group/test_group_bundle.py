@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
-from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
+from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
+from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
+from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
-from fmmtc_bidsapp.group.bundle import (
+from fmmtc_bidsapp.group.bundle.bundle import (
     Bundle,
     check_fits,
     load_bundle_model,
@@ -24,17 +24,17 @@ from fmmtc_bidsapp.group.bundle import (
     withdraw_bundle,
     write_bundle,
 )
-from fmmtc_bidsapp.group.known_people import KnownPeople
-from fmmtc_bidsapp.group.ranges import TrainingRange
-from fmmtc_bidsapp.learning.distance import connectivity_range
-from fmmtc_bidsapp.learning.ensemble import EnsembleModel
-from fmmtc_bidsapp.learning.experiments import fit_final
-from fmmtc_bidsapp.learning.features import Scale
-from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.model.brain_network_transformer import BrainNetworkSize
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.model.resnet import ResNetSize
+from fmmtc_bidsapp.group.bundle.known_people import KnownPeople
+from fmmtc_bidsapp.group.bundle.ranges import TrainingRange
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
+from fmmtc_bidsapp.learning.model_selection.ensemble import EnsembleModel
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_final
+from fmmtc_bidsapp.learning.preprocessing.features import Scale
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize
+from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 

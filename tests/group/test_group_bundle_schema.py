@@ -17,9 +17,13 @@ from safetensors.torch import load_file, save_file
 from test_group_bundle import LEVELS, PLAIN, examples, fit, write
 
 from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.group.bundle import load_bundle_model, load_connectivity_range, read_bundle
-from fmmtc_bidsapp.group.evidence import Evidence
-from fmmtc_bidsapp.learning.external import predict_new
+from fmmtc_bidsapp.group.bundle.bundle import (
+    load_bundle_model,
+    load_connectivity_range,
+    read_bundle,
+)
+from fmmtc_bidsapp.group.bundle.evidence import Evidence
+from fmmtc_bidsapp.learning.evaluation.external import predict_new
 
 JSON = ("config.json", "preprocessing.json", "calibration.json", "people.json")
 NULLABLE = {

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.covariates import CovariateLevels
-from fmmtc_bidsapp.group.bundle import Bundle
-from fmmtc_bidsapp.group.card import CardFacts, model_card
-from fmmtc_bidsapp.group.ranges import TrainingRange
+from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
+from fmmtc_bidsapp.group.bundle.bundle import Bundle
+from fmmtc_bidsapp.group.bundle.card import CardFacts, model_card
+from fmmtc_bidsapp.group.bundle.ranges import TrainingRange
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import (
     ArmCount,

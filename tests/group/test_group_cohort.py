@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from parcel_study import group_command, write_parcel_study
 
-from fmmtc_bidsapp.bidsio.covariates import covariate_columns
-from fmmtc_bidsapp.bidsio.writable import refuse_unwritable
+from fmmtc_bidsapp.bidsio.cohort.covariates import covariate_columns
+from fmmtc_bidsapp.bidsio.files.writable import refuse_unwritable
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.errors import InputError, OutputError
 

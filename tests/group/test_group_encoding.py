@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from fmmtc_bidsapp.bidsio.cohort import Cohort
+from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.group.choice import (
+from fmmtc_bidsapp.group.encode.choice import (
     EncoderChoice,
     coordinates,
     learns_scale,
     refuse_contradictions,
     require_repetition_times,
 )
-from fmmtc_bidsapp.group.exchange import load_fold, save_fold
-from fmmtc_bidsapp.group.person import (
+from fmmtc_bidsapp.group.encode.exchange import load_fold, save_fold
+from fmmtc_bidsapp.group.encode.person import (
     EncodedPerson,
     MatrixRun,
     SeriesRun,
@@ -28,8 +28,8 @@ from fmmtc_bidsapp.group.person import (
     fit_scale_of_runs,
     merge_matrices,
 )
-from fmmtc_bidsapp.learning.features import Scale, normalise
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.learning.preprocessing.features import Scale, normalise
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import (
     Calibration,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.exchange import load_examples, save_examples
+from fmmtc_bidsapp.group.encode.exchange import load_examples, save_examples
 from fmmtc_bidsapp.records import Examples
 
 

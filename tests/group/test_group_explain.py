@@ -13,20 +13,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.bidsio.names import GroupFiles, atlas_files
-from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
+from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_files
 from fmmtc_bidsapp.engine import save_arrays
-from fmmtc_bidsapp.group import results, train
-from fmmtc_bidsapp.group.choice import EncoderChoice
-from fmmtc_bidsapp.group.cost import explain_gb, explain_s, say_explain_cost, say_kept
-from fmmtc_bidsapp.group.encoding import Encoded
-from fmmtc_bidsapp.group.exchange import (
+from fmmtc_bidsapp.group import train
+from fmmtc_bidsapp.group.cohort.study import Study
+from fmmtc_bidsapp.group.encode.choice import EncoderChoice
+from fmmtc_bidsapp.group.encode.exchange import (
     load_explanation,
     save_examples,
     save_explanation,
 )
-from fmmtc_bidsapp.group.explain import (
+from fmmtc_bidsapp.group.output import results
+from fmmtc_bidsapp.group.output.explain import (
     Explained,
     _nulls,
     _summed_up,
@@ -34,8 +34,10 @@ from fmmtc_bidsapp.group.explain import (
     explain,
     models_to_keep,
 )
-from fmmtc_bidsapp.group.fit import Fits, fit_models
-from fmmtc_bidsapp.group.steps import (
+from fmmtc_bidsapp.group.tasks.cost import explain_gb, explain_s, say_explain_cost, say_kept
+from fmmtc_bidsapp.group.tasks.encoding import Encoded
+from fmmtc_bidsapp.group.tasks.fit import Fits, fit_models
+from fmmtc_bidsapp.group.tasks.steps import (
     EXPLAIN,
     FIT,
     NULL_MAPS,
@@ -45,10 +47,9 @@ from fmmtc_bidsapp.group.steps import (
     list_explain_steps,
     list_steps,
 )
-from fmmtc_bidsapp.group.study import Study
-from fmmtc_bidsapp.group.workflow import _own_explaining
-from fmmtc_bidsapp.learning.maps import Places
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.group.tasks.workflow import _own_explaining
+from fmmtc_bidsapp.learning.explanation.maps import Places
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import (
     CohortOptions,
     EvaluationOptions,

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.cost import expected_s, say_cost, step_gb, step_s
-from fmmtc_bidsapp.group.encoding import Encoded
-from fmmtc_bidsapp.group.exchange import save_examples
-from fmmtc_bidsapp.group.fit import fit_models
-from fmmtc_bidsapp.group.steps import FINAL, FIT, PUBLISHED, SHUFFLES, list_steps
-from fmmtc_bidsapp.learning.optimism import BEST_ON_TEST, LAST_EPOCH
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.group.encode.exchange import save_examples
+from fmmtc_bidsapp.group.tasks.cost import expected_s, say_cost, step_gb, step_s
+from fmmtc_bidsapp.group.tasks.encoding import Encoded
+from fmmtc_bidsapp.group.tasks.fit import fit_models
+from fmmtc_bidsapp.group.tasks.steps import FINAL, FIT, PUBLISHED, SHUFFLES, list_steps
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.optimism import BEST_ON_TEST, LAST_EPOCH
 from fmmtc_bidsapp.options import (
     CohortOptions,
     EvaluationOptions,
@@ -147,7 +147,7 @@ def test_what_was_fitted_comes_back_and_a_broken_step_takes_its_model_alone(
     people = examples()
     folds = outer_folds(people.strata, 2, 1, 0)
     # Before the workers are forked, so that they break as well: on every shuffle of one model.
-    from fmmtc_bidsapp.group import nodes
+    from fmmtc_bidsapp.group.tasks import nodes
 
     whole = nodes.permuted_outputs
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.group.known_people import KnownPeople, dataset_name, known_people
+from fmmtc_bidsapp.group.bundle.known_people import KnownPeople, dataset_name, known_people
 from fmmtc_bidsapp.records import Person, SeriesFile
 
 

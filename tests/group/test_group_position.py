@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.group import results
-from fmmtc_bidsapp.group.encoding import Encoded
-from fmmtc_bidsapp.group.evidence import evidence_of
-from fmmtc_bidsapp.group.position import Position, out_of_distribution, positions
-from fmmtc_bidsapp.group.ranges import TrainingRange
-from fmmtc_bidsapp.learning.distance import connectivity_range
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
+from fmmtc_bidsapp.group.bundle.evidence import evidence_of
+from fmmtc_bidsapp.group.bundle.ranges import TrainingRange
+from fmmtc_bidsapp.group.output import results
+from fmmtc_bidsapp.group.output.position import Position, out_of_distribution, positions
+from fmmtc_bidsapp.group.tasks.encoding import Encoded
+from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
 from fmmtc_bidsapp.learning.judge import judge
-from fmmtc_bidsapp.learning.outcomes import prediction_rows
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.metrics.outcomes import prediction_rows
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Examples, FoldPredictions, Person, SeriesFile
 

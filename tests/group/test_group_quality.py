@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.atomic import write_json, write_tsv
-from fmmtc_bidsapp.bidsio.names import RunFiles, atlas_files
+from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.quality import write_quality
 from fmmtc_bidsapp.group.run import run_group
+from fmmtc_bidsapp.group.tasks.quality import write_quality
 from fmmtc_bidsapp.plan import GroupPlan, Resources
 from fmmtc_bidsapp.records import RunQuality
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fmmtc_bidsapp.group.ranges import TrainingRange, training_range
+from fmmtc_bidsapp.group.bundle.ranges import TrainingRange, training_range
 
 RANGE = TrainingRange(tr_s=(2.0, 2.5), n_volumes=(120, 150), mean_fd_mm=(0.05, 0.3))
 

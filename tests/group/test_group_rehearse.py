@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from parcel_study import N_PARCELS, N_VOLUMES, group_command, write_parcel_study
 
-from fmmtc_bidsapp.bidsio.write import prepare_output, write_text
+from fmmtc_bidsapp.bidsio.derivatives.write import prepare_output, write_text
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.errors import UsageError
-from fmmtc_bidsapp.group.choice import refuse_surrogates
+from fmmtc_bidsapp.group.encode.choice import refuse_surrogates
 from fmmtc_bidsapp.group.rehearse import _n_volumes
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import SeriesFile

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.bidsio.eligibility import Divisions
-from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.group import results
+from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
+from fmmtc_bidsapp.bidsio.cohort.eligibility import Divisions
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
+from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.learning.judge import judge
-from fmmtc_bidsapp.learning.lines import OPTIMISTIC
-from fmmtc_bidsapp.learning.paper import PaperRow
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.lines import OPTIMISTIC
+from fmmtc_bidsapp.learning.paper.paper import PaperRow
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Duplicate, Examples, FoldPredictions, Person
 

@@ -13,20 +13,20 @@ import torch
 from parcel_study import group, write_parcel_study
 from scipy.stats import iqr
 
-from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.bidsio.names import GroupFiles
+from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.bundle import load_bundle_model, read_bundle
-from fmmtc_bidsapp.group.choice import EncoderChoice
-from fmmtc_bidsapp.group.cost import encode_s, say_scales
-from fmmtc_bidsapp.group.encoding import Encoded, encode
-from fmmtc_bidsapp.group.exchange import load_examples, load_scale
-from fmmtc_bidsapp.group.fit import fit_models
-from fmmtc_bidsapp.group.nodes import check_encoder
-from fmmtc_bidsapp.group.scaling import encode_folds
-from fmmtc_bidsapp.learning.experiments import fit_together
-from fmmtc_bidsapp.learning.learner import Setup
+from fmmtc_bidsapp.group.bundle.bundle import load_bundle_model, read_bundle
+from fmmtc_bidsapp.group.encode.choice import EncoderChoice
+from fmmtc_bidsapp.group.encode.exchange import load_examples, load_scale
+from fmmtc_bidsapp.group.tasks.cost import encode_s, say_scales
+from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode
+from fmmtc_bidsapp.group.tasks.fit import fit_models
+from fmmtc_bidsapp.group.tasks.nodes import check_encoder
+from fmmtc_bidsapp.group.tasks.scaling import encode_folds
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_together
 from fmmtc_bidsapp.options import (
     CohortOptions,
     EvaluationOptions,

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from parcel_study import write_parcel_study
 
-from fmmtc_bidsapp.bidsio.outcome import OutcomeCoding
+from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.group.choice import EncoderChoice, coordinates
-from fmmtc_bidsapp.group.encoding import Encoded, encode
-from fmmtc_bidsapp.group.nodes import check_encoder
-from fmmtc_bidsapp.group.start import announce, read_people
-from fmmtc_bidsapp.learning.features import normalise
+from fmmtc_bidsapp.group.cohort.start import announce, read_people
+from fmmtc_bidsapp.group.encode.choice import EncoderChoice, coordinates
+from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode
+from fmmtc_bidsapp.group.tasks.nodes import check_encoder
+from fmmtc_bidsapp.learning.preprocessing.features import normalise
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions, ProtocolOptions
 from fmmtc_bidsapp.plan import GroupPlan, Resources
 

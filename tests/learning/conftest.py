@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.model.brain_network_transformer import BrainNetworkSize
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.model.resnet import ResNetSize
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize
+from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fmmtc_bidsapp.learning.experiments import FittedModel
-from fmmtc_bidsapp.learning.features import encode_series
-from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.model.brainlm import BrainLM
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.model_selection.experiments import FittedModel
+from fmmtc_bidsapp.learning.preprocessing.features import encode_series
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Fold
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from fmmtc_bidsapp.learning.added_value import brain_scores, carry_back, gains
-from fmmtc_bidsapp.learning.experiments import fit_fold
-from fmmtc_bidsapp.learning.leaks import copies_together
-from fmmtc_bidsapp.learning.permute import (
+from fmmtc_bidsapp.learning.evaluation.added_value import brain_scores, carry_back, gains
+from fmmtc_bidsapp.learning.evaluation.leaks import copies_together
+from fmmtc_bidsapp.learning.evaluation.reference import reference_columns
+from fmmtc_bidsapp.learning.evaluation.verdicts import added_values, judge_permutations
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.model_selection.permute import (
     aurocs_of_shuffles,
     exchange_blocks,
     exchanged_rows,
@@ -19,9 +21,7 @@ from fmmtc_bidsapp.learning.permute import (
     permuted_labels,
     permuted_outputs,
 )
-from fmmtc_bidsapp.learning.reference import reference_columns
-from fmmtc_bidsapp.learning.splits import outer_folds
-from fmmtc_bidsapp.learning.verdicts import added_values, judge_permutations
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Duplicate, Examples
 

@@ -10,11 +10,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.learning.adjust import fit_adjustment
-from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold, restore_model
-from fmmtc_bidsapp.learning.linear import ColumnsLearner
-from fmmtc_bidsapp.learning.models import MODELS, refuse_adjusting
-from fmmtc_bidsapp.learning.permute import permuted_aurocs
+from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
+from fmmtc_bidsapp.learning.estimators.models import MODELS, refuse_adjusting
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_final, fit_fold, restore_model
+from fmmtc_bidsapp.learning.model_selection.permute import permuted_aurocs
+from fmmtc_bidsapp.learning.preprocessing.adjust import fit_adjustment
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Fold
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fmmtc_bidsapp.learning.arms import judge_arms
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.evaluation.arms import judge_arms
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.records import Calibration, FoldPredictions
 
 N = 120

@@ -12,14 +12,14 @@ from explained_cohort import SEED, encoded, fitted, fold_of
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.attribution import _agreement, attribute, can_attribute
-from fmmtc_bidsapp.learning.branches import branches_of
-from fmmtc_bidsapp.learning.integrate import Integral
-from fmmtc_bidsapp.learning.map_values import strengths
-from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.networks import NETWORKS
-from fmmtc_bidsapp.learning.traced import ParcelMap, TracedNetwork
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
+from fmmtc_bidsapp.learning.explanation.attribution import _agreement, attribute, can_attribute
+from fmmtc_bidsapp.learning.explanation.branches import branches_of
+from fmmtc_bidsapp.learning.explanation.integrate import Integral
+from fmmtc_bidsapp.learning.explanation.map_values import strengths
+from fmmtc_bidsapp.learning.explanation.traced import ParcelMap, TracedNetwork
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Examples
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from explained_cohort import fold_of
 
-from fmmtc_bidsapp.learning.baselines import BASELINES, Starts, phase_randomise
+from fmmtc_bidsapp.learning.explanation.baselines import BASELINES, Starts, phase_randomise
 
 SOURCES = ("series", "fc")
 

@@ -15,12 +15,12 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import balanced_accuracy_score
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.calibrate import (
+from fmmtc_bidsapp.learning.metrics.calibrate import (
     apply_calibration,
     check_calibration,
     fit_calibration,
 )
-from fmmtc_bidsapp.learning.experiments import fit_fold
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Fold
 

@@ -7,8 +7,8 @@ import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
-from fmmtc_bidsapp.learning.chance import random_rows
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.chance import random_rows
 
 # The paper's OpenNeuro cohort: 26 of 56 respond.
 Y = np.repeat([0, 1], [30, 26])

@@ -17,10 +17,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from fmmtc_bidsapp.learning.columns import fit_scaling
-from fmmtc_bidsapp.learning.heads import HEADS
-from fmmtc_bidsapp.learning.linear import ColumnsLearner
-from fmmtc_bidsapp.learning.tangent import fit_reference, geometric_mean, tangent_edges
+from fmmtc_bidsapp.learning.estimators.heads import HEADS
+from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
+from fmmtc_bidsapp.learning.preprocessing.columns import fit_scaling
+from fmmtc_bidsapp.learning.preprocessing.tangent import (
+    fit_reference,
+    geometric_mean,
+    tangent_edges,
+)
 from fmmtc_bidsapp.records import Examples
 
 

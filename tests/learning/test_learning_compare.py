@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
-from fmmtc_bidsapp.learning.compare import compare, holm
+from fmmtc_bidsapp.learning.evaluation.compare import compare, holm
 from fmmtc_bidsapp.records import Calibration, Fold, FoldPredictions
 
 Y = np.tile([0, 1], 15)

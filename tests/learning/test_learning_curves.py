@@ -11,9 +11,9 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from fmmtc_bidsapp.learning.curves import curves_of
-from fmmtc_bidsapp.learning.evaluate import evaluate
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.metrics.curves import curves_of
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Fold, FoldPredictions
 

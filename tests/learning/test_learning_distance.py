@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.learning.distance import connectivity_range, restore_connectivity_range
+from fmmtc_bidsapp.learning.evaluation.distance import (
+    connectivity_range,
+    restore_connectivity_range,
+)
 
 
 def people(n: int, seed: int = 0) -> np.ndarray:

@@ -10,19 +10,19 @@ from scipy.special import expit
 from scipy.stats import t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from fmmtc_bidsapp.learning.calibrate import fit_calibration
-from fmmtc_bidsapp.learning.ensemble import merge_trainings
-from fmmtc_bidsapp.learning.evaluate import evaluate
-from fmmtc_bidsapp.learning.intervals import (
+from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.metrics.calibrate import fit_calibration
+from fmmtc_bidsapp.learning.metrics.intervals import (
     auroc_bound,
     auroc_half_width,
     bootstrap_interval,
     bootstrap_weights,
     corrected_interval,
 )
-from fmmtc_bidsapp.learning.metrics import METRICS
-from fmmtc_bidsapp.learning.outcomes import pool, prediction_rows, score_fold
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.metrics.metrics import METRICS
+from fmmtc_bidsapp.learning.metrics.outcomes import pool, prediction_rows, score_fold
+from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
 

@@ -10,9 +10,9 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from fmmtc_bidsapp.learning.ensemble import log_odds, unite_trainings
-from fmmtc_bidsapp.learning.experiments import fit_final
-from fmmtc_bidsapp.learning.external import judge_external, of_people, predict_new
+from fmmtc_bidsapp.learning.evaluation.external import judge_external, of_people, predict_new
+from fmmtc_bidsapp.learning.model_selection.ensemble import log_odds, unite_trainings
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_final
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Fold, FoldPredictions
 

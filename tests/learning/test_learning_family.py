@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.learning import family
-from fmmtc_bidsapp.learning.experiments import fit_fold, fit_together, refit_seed
-from fmmtc_bidsapp.learning.optimism import fit_published, publish_together
+from fmmtc_bidsapp.learning.estimators import family
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold, fit_together, refit_seed
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.optimism import fit_published, publish_together
 from fmmtc_bidsapp.learning.seeds import derive_seed
-from fmmtc_bidsapp.learning.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 
 EVALUATION = EvaluationOptions()

@@ -8,14 +8,14 @@ import torch
 from sklearn.preprocessing import RobustScaler
 
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.learning.features import (
+from fmmtc_bidsapp.learning.preprocessing.features import (
     encode_series,
     first_window,
     fit_scale,
     normalise,
     window_starts,
 )
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
 
 PARCELS = 6

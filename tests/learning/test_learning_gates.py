@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from fmmtc_bidsapp.learning.evaluate import evaluate
-from fmmtc_bidsapp.learning.experiments import fit_fold
-from fmmtc_bidsapp.learning.intervals import corrected_interval
-from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.permute import (
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations
+from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.model_selection.permute import (
     exchange_blocks,
     headline,
     permuted_aurocs,
     permuted_labels,
 )
-from fmmtc_bidsapp.learning.splits import outer_folds
-from fmmtc_bidsapp.learning.verdicts import judge_permutations
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 
 COHORTS, N, FOLDS = 200, 40, 5

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.permute import permuted_aurocs
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.model_selection.permute import permuted_aurocs
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples
 

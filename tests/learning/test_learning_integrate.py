@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fmmtc_bidsapp.learning.integrate import Noise, Term, integrate, relative
+from fmmtc_bidsapp.learning.explanation.integrate import Noise, Term, integrate, relative
 
 
 def term(function, x, baseline, at_once=8, **most):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
-from fmmtc_bidsapp.learning.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.judge import DomainFits, judge
-from fmmtc_bidsapp.learning.lines import OPTIMISTIC
-from fmmtc_bidsapp.learning.paper import PaperRow, domains, folds_to_fit
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.lines import OPTIMISTIC
+from fmmtc_bidsapp.learning.paper.paper import PaperRow, domains, folds_to_fit
 from fmmtc_bidsapp.options import EvaluationOptions, TrainOptions
 from fmmtc_bidsapp.records import Calibration, Examples, FoldPredictions
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import UsageError
-from fmmtc_bidsapp.learning.leaks import (
+from fmmtc_bidsapp.learning.evaluation.leaks import (
     copies_together,
     find_duplicates,
     leaking_covariates,
     refuse_leaks,
     telling_acquisition,
 )
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.records import Duplicate, Examples
 
 Y = np.tile([0, 1], 20)

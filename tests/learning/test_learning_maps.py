@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, spearmanr
 
-from fmmtc_bidsapp.learning.cohort_maps import join_nulls, null_maps, restore_null_maps
-from fmmtc_bidsapp.learning.map_values import stability
-from fmmtc_bidsapp.learning.maps import Places, summarise, summarise_rollout
+from fmmtc_bidsapp.learning.explanation.cohort_maps import join_nulls, null_maps, restore_null_maps
+from fmmtc_bidsapp.learning.explanation.map_values import stability
+from fmmtc_bidsapp.learning.explanation.maps import Places, summarise, summarise_rollout
 from fmmtc_bidsapp.records import Fold, FoldExplanation
 
 PLACES = Places(

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
 
-from fmmtc_bidsapp.learning.metrics import EXTERNAL_METRICS, METRICS, Scored
+from fmmtc_bidsapp.learning.metrics.metrics import EXTERNAL_METRICS, METRICS, Scored
 
 REFERENCES = {
     "auroc": lambda s, w: reference.roc_auc_score(s.y, s.score, sample_weight=w),

@@ -10,14 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.learning.experiments import (
-    fit_final,
-    fit_fold,
-    fit_together,
-    restore_model,
-)
-from fmmtc_bidsapp.learning.external import predict_new
-from fmmtc_bidsapp.learning.models import (
+from fmmtc_bidsapp.learning.estimators.models import (
     MODELS,
     baselines,
     check_needs,
@@ -25,7 +18,14 @@ from fmmtc_bidsapp.learning.models import (
     families,
     missing_needs,
 )
-from fmmtc_bidsapp.learning.optimism import fit_published
+from fmmtc_bidsapp.learning.evaluation.external import predict_new
+from fmmtc_bidsapp.learning.model_selection.experiments import (
+    fit_final,
+    fit_fold,
+    fit_together,
+    restore_model,
+)
+from fmmtc_bidsapp.learning.paper.optimism import fit_published
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Fold
 

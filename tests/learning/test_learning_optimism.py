@@ -10,13 +10,13 @@ from scipy.special import expit
 from scipy.stats import t
 from sklearn.metrics import matthews_corrcoef
 
-from fmmtc_bidsapp.learning import models
-from fmmtc_bidsapp.learning.experiments import fit_fold, refit_seed
-from fmmtc_bidsapp.learning.family import NetworkLearner
-from fmmtc_bidsapp.learning.learner import ValidationPath, mean_cross_entropy
-from fmmtc_bidsapp.learning.models import Model
-from fmmtc_bidsapp.learning.optimism import fit_published, optimism_rows
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.estimators import models
+from fmmtc_bidsapp.learning.estimators.family import NetworkLearner
+from fmmtc_bidsapp.learning.estimators.learner import ValidationPath, mean_cross_entropy
+from fmmtc_bidsapp.learning.estimators.models import Model
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold, refit_seed
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.optimism import fit_published, optimism_rows
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Examples
 

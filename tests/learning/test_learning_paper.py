@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from fmmtc_bidsapp.learning.chance import RANDOM
-from fmmtc_bidsapp.learning.experiments import rehearse_fold
-from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.paper import PAPER, domains, folds_to_fit, paper_models, paper_rows
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.model_selection.experiments import rehearse_fold
+from fmmtc_bidsapp.learning.paper.chance import RANDOM
+from fmmtc_bidsapp.learning.paper.paper import (
+    PAPER,
+    domains,
+    folds_to_fit,
+    paper_models,
+    paper_rows,
+)
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 
 OPTIONS = TrainOptions(folds=3, repeats=2, inner_folds=2)

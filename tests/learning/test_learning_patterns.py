@@ -9,9 +9,9 @@ import pytest
 from explained_cohort import fitted, fold_of
 from sklearn.metrics import roc_auc_score
 
-from fmmtc_bidsapp.learning.fisher import fisher_z
-from fmmtc_bidsapp.learning.map_values import strengths
-from fmmtc_bidsapp.learning.patterns import haufe_pattern, shuffled_patterns, slopes
+from fmmtc_bidsapp.learning.explanation.map_values import strengths
+from fmmtc_bidsapp.learning.explanation.patterns import haufe_pattern, shuffled_patterns, slopes
+from fmmtc_bidsapp.learning.preprocessing.fisher import fisher_z
 from fmmtc_bidsapp.records import Examples
 
 

@@ -13,17 +13,19 @@ from scipy.stats import kstest, norm
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.learning.ensemble import merge_trainings
-from fmmtc_bidsapp.learning.evaluate import evaluate
-from fmmtc_bidsapp.learning.experiments import fit_fold
-from fmmtc_bidsapp.learning.metrics import shuffled_aurocs
-from fmmtc_bidsapp.learning.permute import (
+from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations, verdict_sentence
+from fmmtc_bidsapp.learning.metrics.metrics import shuffled_aurocs
+from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.model_selection.permute import (
     exchange_blocks,
     exchanged_rows,
     headline,
     permuted_aurocs,
     permuted_labels,
 )
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.seeds import (
     ARMS,
     BOOTSTRAP,
@@ -32,8 +34,6 @@ from fmmtc_bidsapp.learning.seeds import (
     SHUFFLES,
     derive_seed,
 )
-from fmmtc_bidsapp.learning.splits import outer_folds
-from fmmtc_bidsapp.learning.verdicts import judge_permutations, verdict_sentence
 from fmmtc_bidsapp.options import EvaluationOptions, ProtocolOptions
 from fmmtc_bidsapp.records import AddedValue, Examples, Fold
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.learning.distance import connectivity_range
-from fmmtc_bidsapp.learning.same_scan import scan_digests
+from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
+from fmmtc_bidsapp.learning.evaluation.same_scan import scan_digests
 
 N_PARCELS = 30
 

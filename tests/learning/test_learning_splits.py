@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.experiments import rehearse_splits
-from fmmtc_bidsapp.learning.splits import check_strata, inner_folds, outer_folds
+from fmmtc_bidsapp.learning.model_selection.experiments import rehearse_splits
+from fmmtc_bidsapp.learning.model_selection.splits import check_strata, inner_folds, outer_folds
 from fmmtc_bidsapp.options import TrainOptions
 
 STRATA = ("1|drug",) * 9 + ("0|drug",) * 10 + ("1|placebo",) * 17 + ("0|placebo",) * 20

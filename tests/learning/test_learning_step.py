@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from fmmtc_bidsapp.learning import step as steps
-from fmmtc_bidsapp.learning.family import NetworkLearner
-from fmmtc_bidsapp.learning.step import Replayed, adamw, training_step
+from fmmtc_bidsapp.learning.estimators import step as steps
+from fmmtc_bidsapp.learning.estimators.family import NetworkLearner
+from fmmtc_bidsapp.learning.estimators.step import Replayed, adamw, training_step
 
 CPU = torch.device("cpu")
 

@@ -10,11 +10,15 @@ import torch
 from explained_cohort import fitted, fold_of
 from sklearn.metrics import roc_auc_score
 
-from fmmtc_bidsapp.learning.cohort_maps import join_nulls, null_maps
-from fmmtc_bidsapp.learning.experiments import refit_seed
-from fmmtc_bidsapp.learning.explain import explain_null
-from fmmtc_bidsapp.learning.intervals import corrected_interval
-from fmmtc_bidsapp.learning.streams import modality_shares, replaced_logits, stream_masses
+from fmmtc_bidsapp.learning.explanation.cohort_maps import join_nulls, null_maps
+from fmmtc_bidsapp.learning.explanation.explain import explain_null
+from fmmtc_bidsapp.learning.explanation.streams import (
+    modality_shares,
+    replaced_logits,
+    stream_masses,
+)
+from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval
+from fmmtc_bidsapp.learning.model_selection.experiments import refit_seed
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Fold, FoldExplanation
 

@@ -11,12 +11,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.experiments import fit_final, fit_fold, restore_model
-from fmmtc_bidsapp.learning.family import NetworkLearner
-from fmmtc_bidsapp.learning.inputs import split_batches
-from fmmtc_bidsapp.learning.learner import Setup
-from fmmtc_bidsapp.learning.prepare import FilledEdges, ScaledFeatures
-from fmmtc_bidsapp.model.resnet import ResNetSize
+from fmmtc_bidsapp.learning.estimators.family import NetworkLearner
+from fmmtc_bidsapp.learning.estimators.inputs import split_batches
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.model_selection.experiments import fit_final, fit_fold, restore_model
+from fmmtc_bidsapp.learning.preprocessing.prepare import FilledEdges, ScaledFeatures
+from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Fold
 

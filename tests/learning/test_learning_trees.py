@@ -7,8 +7,8 @@ import pytest
 import xgboost
 
 from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.learning.heads import HEADS
-from fmmtc_bidsapp.learning.trees import restore_trees, trees_of_xgboost
+from fmmtc_bidsapp.learning.estimators.heads import HEADS
+from fmmtc_bidsapp.learning.estimators.trees import restore_trees, trees_of_xgboost
 
 RNG = np.random.default_rng(0)
 COLUMNS, OTHERS = RNG.normal(size=(60, 9)), RNG.normal(size=(500, 9))

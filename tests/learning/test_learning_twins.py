@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.twins import duplicates_line, refuse_twins
+from fmmtc_bidsapp.learning.evaluation.twins import duplicates_line, refuse_twins
 from fmmtc_bidsapp.records import Duplicate
 
 PEOPLE = [f"sub-{i:02}" for i in range(24)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.model.brain_network_transformer import (
+from fmmtc_bidsapp.models.networks.brain_network_transformer import (
     PUBLISHED_SIZE,
     BrainNetworkEncoder,
     BrainNetworkSize,

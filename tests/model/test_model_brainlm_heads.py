@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.model.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.model.brainlm_heads import (
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.tokens import token_orders
+from fmmtc_bidsapp.models.networks.brainlm_heads import (
     TunedBrainLM,
     build_frozen_brainlm,
     build_tuned_brainlm,
 )
-from fmmtc_bidsapp.model.tokens import token_orders
 
 N_PEOPLE, N_PARCELS, N_VOLUMES, N_TOKENS = 12, 6, 12, 18
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fmmtc_bidsapp.errors import ModelFileError, OutputError
-from fmmtc_bidsapp.model.checkpoint import load_tensors, save_tensors
+from fmmtc_bidsapp.models.checkpoint import load_tensors, save_tensors
 
 
 @pytest.fixture

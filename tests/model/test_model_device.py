@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fmmtc_bidsapp.errors import UsageError
-from fmmtc_bidsapp.model.device import autocast, resolve_device, resolve_precision
+from fmmtc_bidsapp.models.device import autocast, resolve_device, resolve_precision
 
 CPU = torch.device("cpu")
 

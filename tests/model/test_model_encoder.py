@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fmmtc_bidsapp.errors import MissingResourceError
-from fmmtc_bidsapp.model.encoder import ENCODERS, build_encoder, weights_digest
+from fmmtc_bidsapp.models.encoders.encoder import ENCODERS, build_encoder, weights_digest
 from fmmtc_bidsapp.options import ModelOptions
 
 

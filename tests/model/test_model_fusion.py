@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.model.fusion import (
+from fmmtc_bidsapp.models.networks.fusion import (
     FUSIONS,
     BidirectionalCrossAttention,
     CrossAttention,
@@ -17,8 +17,8 @@ from fmmtc_bidsapp.model.fusion import (
     MixtureOfExperts,
     Sum,
 )
-from fmmtc_bidsapp.model.network import build_fmmtc
-from fmmtc_bidsapp.model.resnet import ResNetSize
+from fmmtc_bidsapp.models.networks.network import build_fmmtc
+from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import ModelOptions
 
 SMALL = ResNetSize(hidden_sizes=(4, 8), depths=(1, 1))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.model.fusion import FUSIONS
-from fmmtc_bidsapp.model.network import FmmTc, build_fmmtc
-from fmmtc_bidsapp.model.resnet import ResNetSize, reestimate_batchnorm
+from fmmtc_bidsapp.models.networks.fusion import FUSIONS
+from fmmtc_bidsapp.models.networks.network import FmmTc, build_fmmtc
+from fmmtc_bidsapp.models.networks.resnet import ResNetSize, reestimate_batchnorm
 
 SMALL = ResNetSize(hidden_sizes=(4, 8), depths=(1, 1))
 WIDTH = 6

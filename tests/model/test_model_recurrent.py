@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fmmtc_bidsapp.model.recurrent import build_lstm
+from fmmtc_bidsapp.models.networks.recurrent import build_lstm
 
 
 def test_it_is_the_mean_output_of_an_lstm_written_out() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import ResNetConfig, ResNetModel
 
-from fmmtc_bidsapp.model.resnet import ResNetEncoder, ResNetSize, reestimate_batchnorm
+from fmmtc_bidsapp.models.networks.resnet import ResNetEncoder, ResNetSize, reestimate_batchnorm
 
 SMALL = ResNetSize(hidden_sizes=(4, 8), depths=(1, 1))
 

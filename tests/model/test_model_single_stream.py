@@ -9,15 +9,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.model.brain_network_transformer import (
+from fmmtc_bidsapp.models.networks.brain_network_transformer import (
     BrainNetworkSize,
     build_brain_network_transformer,
 )
-from fmmtc_bidsapp.model.brainlm_heads import build_frozen_brainlm
-from fmmtc_bidsapp.model.recurrent import build_lstm
-from fmmtc_bidsapp.model.resnet import ResNetSize, reestimate_batchnorm
-from fmmtc_bidsapp.model.resnet_streams import build_connectivity_resnet, build_series_resnet
-from fmmtc_bidsapp.model.single_stream import STREAMS, SingleStream
+from fmmtc_bidsapp.models.networks.brainlm_heads import build_frozen_brainlm
+from fmmtc_bidsapp.models.networks.recurrent import build_lstm
+from fmmtc_bidsapp.models.networks.resnet import ResNetSize, reestimate_batchnorm
+from fmmtc_bidsapp.models.networks.resnet_streams import (
+    build_connectivity_resnet,
+    build_series_resnet,
+)
+from fmmtc_bidsapp.models.networks.single_stream import STREAMS, SingleStream
 
 N_PARCELS, N_VOLUMES, HIDDEN = 18, 30, 12
 

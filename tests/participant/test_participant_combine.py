@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from tiny_study import SPACE, TinyStudy, write_study
 
-from fmmtc_bidsapp.bidsio.names import RunFiles, citation, participant_report
+from fmmtc_bidsapp.bidsio.files.names import RunFiles, citation, participant_report
 from fmmtc_bidsapp.options import ConnectivityOptions, DenoiseOptions, ParcelOptions
 from fmmtc_bidsapp.participant import nodes
 from fmmtc_bidsapp.participant.combine import runs_of_a_task

@@ -32,9 +32,9 @@ import pytest
 from numpy.typing import NDArray
 from tiny_study import TinyStudy, run_all, write_study
 
-from fmmtc_bidsapp.bidsio import find
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
-from fmmtc_bidsapp.bidsio.names import RunFiles
+from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.files.names import RunFiles
+from fmmtc_bidsapp.bidsio.layout import find
 from fmmtc_bidsapp.cli.main import run_guarded
 from fmmtc_bidsapp.options import ConnectivityOptions, DenoiseOptions, ParcelOptions
 from fmmtc_bidsapp.participant.labels import write_labels

@@ -14,7 +14,7 @@ import pytest
 from nibabel.affines import from_matvec
 from tiny_study import AFFINE, SHAPE, TR_S, TinyStudy, run_all, write_study
 
-from fmmtc_bidsapp.bidsio.quality import read_quality
+from fmmtc_bidsapp.bidsio.tables.quality import read_quality
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.options import ParcelOptions
 from fmmtc_bidsapp.participant.labels import write_labels

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles, dataset_description
-from fmmtc_bidsapp.bidsio.write import write_json, write_text, write_tsv
+from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_text, write_tsv
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles, dataset_description
 
 EVIDENCE: Mapping[str, Any] = {
     "verdict": "no evidence of prediction",

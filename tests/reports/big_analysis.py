@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 from explained_analysis import write_demo_labels, write_explanation
 
-from fmmtc_bidsapp.bidsio.cohort import Cohort
-from fmmtc_bidsapp.bidsio.eligibility import Divisions
-from fmmtc_bidsapp.bidsio.names import (
+from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
+from fmmtc_bidsapp.bidsio.cohort.eligibility import Divisions
+from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.names import (
     GroupFiles,
     dataset_description,
     group_motion_connectivity,
     group_quality,
 )
-from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
-from fmmtc_bidsapp.group import results
+from fmmtc_bidsapp.group.output import results
+from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.judge import judge, model_titles
-from fmmtc_bidsapp.learning.models import MODELS
-from fmmtc_bidsapp.learning.outcomes import prediction_rows
-from fmmtc_bidsapp.learning.paper import paper_rows
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.metrics.outcomes import prediction_rows
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.paper import paper_rows
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions
 from fmmtc_bidsapp.records import (
     Calibration,

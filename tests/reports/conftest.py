@@ -12,7 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import (
+from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.names import (
     GroupFiles,
     RunFiles,
     atlas_description,
@@ -20,9 +21,8 @@ from fmmtc_bidsapp.bidsio.names import (
     bids_uri,
     dataset_description,
 )
-from fmmtc_bidsapp.bidsio.write import write_json, write_tsv
-from fmmtc_bidsapp.reports.run_figures import draw_combined, draw_run
-from fmmtc_bidsapp.reports.written import read_json
+from fmmtc_bidsapp.reports.data.written import read_json
+from fmmtc_bidsapp.reports.figures.run_figures import draw_combined, draw_run
 
 SPACE = "MNI152NLin6Asym"
 NETWORKS = ("Visual", "Default Mode", "Subcortical")

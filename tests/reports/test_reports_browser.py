@@ -10,11 +10,11 @@ from applied_analysis import EVIDENCE, write_applied
 from axe import fetch_axe, violations
 from big_analysis import write_big_analysis
 
-from fmmtc_bidsapp.bidsio.write import write_text
-from fmmtc_bidsapp.reports.group import write_group_report
-from fmmtc_bidsapp.reports.participant import write_participant_report
-from fmmtc_bidsapp.reports.run_figures import KINDS
-from fmmtc_bidsapp.reports.sheet import write_sheets
+from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.reports.figures.run_figures import KINDS
+from fmmtc_bidsapp.reports.pages.group import write_group_report
+from fmmtc_bidsapp.reports.pages.participant import write_participant_report
+from fmmtc_bidsapp.reports.pages.sheet import write_sheets
 
 pytestmark = pytest.mark.browser
 

@@ -9,8 +9,8 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from fmmtc_bidsapp.reports import group_bands
-from fmmtc_bidsapp.reports.group_bands import curve_bands
+from fmmtc_bidsapp.reports.figures import group_bands
+from fmmtc_bidsapp.reports.figures.group_bands import curve_bands
 
 
 def predictions(y, logit, *, fold=None, repeat=0) -> pd.DataFrame:

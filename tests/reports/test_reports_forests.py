@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.learning.evaluate import evaluate
-from fmmtc_bidsapp.learning.splits import outer_folds
+from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, FoldPredictions
-from fmmtc_bidsapp.reports.group_bands import Band
-from fmmtc_bidsapp.reports.group_figures import learning_curves, precision_recall, roc
-from fmmtc_bidsapp.reports.group_forests import (
+from fmmtc_bidsapp.reports.figures.group_bands import Band
+from fmmtc_bidsapp.reports.figures.group_figures import learning_curves, precision_recall, roc
+from fmmtc_bidsapp.reports.figures.group_forests import (
     arm_forest,
     difference_forest,
     forest,

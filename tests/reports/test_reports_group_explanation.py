@@ -10,19 +10,19 @@ import pandas as pd
 import pytest
 from explained_analysis import NAMES, TOLD, write_demo_labels, write_explanation
 
-from fmmtc_bidsapp.bidsio.a424 import IMAGE, read_parcels
-from fmmtc_bidsapp.bidsio.names import GroupFiles, atlas_files
-from fmmtc_bidsapp.bidsio.write import write_tsv
-from fmmtc_bidsapp.reports.explanation_tables import (
+from fmmtc_bidsapp.bidsio.atlases.a424 import IMAGE, read_parcels
+from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_files
+from fmmtc_bidsapp.reports.data.z_limit import z_limit
+from fmmtc_bidsapp.reports.pages.group_explanation import explanation_section
+from fmmtc_bidsapp.reports.pages.pages import render_part
+from fmmtc_bidsapp.reports.text.explanation_tables import (
     edge_rows,
     parcel_rows,
     share_sentences,
     z_sentences,
 )
-from fmmtc_bidsapp.reports.explanation_trust import trust_rows
-from fmmtc_bidsapp.reports.group_explanation import explanation_section
-from fmmtc_bidsapp.reports.pages import render_part
-from fmmtc_bidsapp.reports.z_limit import z_limit
+from fmmtc_bidsapp.reports.text.explanation_trust import trust_rows
 from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 PLANTED = {"series": "DemoNetwork2", "connectivity": "DemoNetwork1"}

@@ -17,21 +17,21 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from fmmtc_bidsapp.reports.figures import inline_svg
-from fmmtc_bidsapp.reports.group_maps import (
+from fmmtc_bidsapp.reports.data.group_places import Places, drawing_places, paint
+from fmmtc_bidsapp.reports.figures.figures import inline_svg
+from fmmtc_bidsapp.reports.figures.group_maps import (
     Glass,
     glass_figure,
     largest_amount,
     top_parcels,
 )
-from fmmtc_bidsapp.reports.group_networks import (
+from fmmtc_bidsapp.reports.figures.group_networks import (
     Bars,
     edges_figure,
     networks_figure,
     shares_figure,
 )
-from fmmtc_bidsapp.reports.group_places import Places, drawing_places, paint
-from fmmtc_bidsapp.reports.group_slices import Slices, slices_figure
+from fmmtc_bidsapp.reports.figures.group_slices import Slices, slices_figure
 from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 LEFT, BEHIND, ABOVE, RIGHT = range(4)

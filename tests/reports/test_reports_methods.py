@@ -8,25 +8,25 @@ from importlib.metadata import version
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles, atlas_description
-from fmmtc_bidsapp.bidsio.write import write_json
-from fmmtc_bidsapp.reports.applied import REGRESSOR_KEYS, regressors_in_words
-from fmmtc_bidsapp.reports.bibliography import (
+from fmmtc_bidsapp.bidsio.derivatives.write import write_json
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_description
+from fmmtc_bidsapp.reports.data.bibliography import (
     boilerplate_dir,
     cited_keys,
     references,
     spell_citations,
 )
-from fmmtc_bidsapp.reports.methods import (
+from fmmtc_bidsapp.reports.data.written import read_json
+from fmmtc_bidsapp.reports.pages.pages import methods_html
+from fmmtc_bidsapp.reports.pages.participant import write_participant_report
+from fmmtc_bidsapp.reports.text.applied import REGRESSOR_KEYS, regressors_in_words
+from fmmtc_bidsapp.reports.text.methods import (
     group_methods,
     methods_sections,
     participant_methods,
     write_citation,
 )
-from fmmtc_bidsapp.reports.pages import methods_html
-from fmmtc_bidsapp.reports.participant import write_participant_report
-from fmmtc_bidsapp.reports.written import read_json
-from fmmtc_bidsapp.signals.strategies import STRATEGIES_TABLE
+from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE
 
 
 def test_templates_and_strategies_cite_only_what_is_known_and_nothing_lies_unused():

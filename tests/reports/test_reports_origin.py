@@ -7,13 +7,13 @@ import re
 import pytest
 from applied_analysis import EVIDENCE, write_applied
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.bidsio.write import write_json, write_text
-from fmmtc_bidsapp.reports.group import write_group_report
-from fmmtc_bidsapp.reports.methods import group_methods, participant_methods
-from fmmtc_bidsapp.reports.participant import write_participant_report
-from fmmtc_bidsapp.reports.sheet import write_sheets
-from fmmtc_bidsapp.reports.written import RESULTS_KEY, RESULTS_NOTE, read_json, results_digest
+from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_text
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
+from fmmtc_bidsapp.reports.data.written import RESULTS_KEY, RESULTS_NOTE, read_json, results_digest
+from fmmtc_bidsapp.reports.pages.group import write_group_report
+from fmmtc_bidsapp.reports.pages.participant import write_participant_report
+from fmmtc_bidsapp.reports.pages.sheet import write_sheets
+from fmmtc_bidsapp.reports.text.methods import group_methods, participant_methods
 
 FMRIPREP = {"InputDataset": "Study of pain", "InputGeneratedBy": ["fMRIPrep 24.1.1"]}
 SIMULATED = {"InputGeneratedBy": ["fmmtc-tools simulate 0.1.0"], "Simulated": True}

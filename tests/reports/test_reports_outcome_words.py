@@ -7,13 +7,13 @@ import re
 import pytest
 from applied_analysis import write_applied
 
-from fmmtc_bidsapp.bidsio.names import GroupFiles
-from fmmtc_bidsapp.bidsio.write import write_json
-from fmmtc_bidsapp.reports.group import write_group_report
-from fmmtc_bidsapp.reports.methods import group_methods
-from fmmtc_bidsapp.reports.outcome_words import outcome_words
-from fmmtc_bidsapp.reports.sheet import write_sheets
-from fmmtc_bidsapp.reports.written import read_json
+from fmmtc_bidsapp.bidsio.derivatives.write import write_json
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
+from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
+from fmmtc_bidsapp.reports.data.written import read_json
+from fmmtc_bidsapp.reports.pages.group import write_group_report
+from fmmtc_bidsapp.reports.pages.sheet import write_sheets
+from fmmtc_bidsapp.reports.text.methods import group_methods
 
 CODED = {"Target": "Response", "PositiveValue": "1", "NegativeValue": "0"}
 WORDS = {"PositiveMeaning": "responder", "NegativeMeaning": "no responder"}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.reports.group import write_group_report
-from fmmtc_bidsapp.reports.pages import interval, number
-from fmmtc_bidsapp.reports.participant import write_participant_report
-from fmmtc_bidsapp.reports.written import read_json
+from fmmtc_bidsapp.reports.data.number_format import interval, number
+from fmmtc_bidsapp.reports.data.written import read_json
+from fmmtc_bidsapp.reports.pages.group import write_group_report
+from fmmtc_bidsapp.reports.pages.participant import write_participant_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

@@ -5,11 +5,11 @@ import re
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.write import write_text
+from fmmtc_bidsapp.bidsio.derivatives.write import write_text
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.reports.participant import write_participant_report
-from fmmtc_bidsapp.reports.run_figures import KINDS
-from fmmtc_bidsapp.reports.written import finished_runs, read_table
+from fmmtc_bidsapp.reports.data.written import finished_runs, read_table
+from fmmtc_bidsapp.reports.figures.run_figures import KINDS
+from fmmtc_bidsapp.reports.pages.participant import write_participant_report
 
 HEADINGS = (
     *("Summary", "Quality", "Head motion", "Regressors", "Series", "Parcels on the brain"),

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-from fmmtc_bidsapp.reports import figures, group_figures, group_forests
-from fmmtc_bidsapp.reports.group_bands import Band
-from fmmtc_bidsapp.reports.group_maps import Glass, Places, glass_figure
-from fmmtc_bidsapp.reports.group_networks import edges_figure, shares_figure
+from fmmtc_bidsapp.reports.figures import figures, group_figures, group_forests
+from fmmtc_bidsapp.reports.figures.group_bands import Band
+from fmmtc_bidsapp.reports.figures.group_maps import Glass, Places, glass_figure
+from fmmtc_bidsapp.reports.figures.group_networks import edges_figure, shares_figure
 
 TOLERANCE = 2
 """RMS of the pixels' values: an end of an interval that moves by 0.06 makes 4. Words are left out:

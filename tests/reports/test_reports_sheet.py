@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from applied_analysis import EVIDENCE, WITHIN, write_applied
 
-from fmmtc_bidsapp.bidsio.names import sheet_path
+from fmmtc_bidsapp.bidsio.files.names import sheet_path
 from fmmtc_bidsapp.group.run import run_group
 from fmmtc_bidsapp.plan import GroupPlan, Resources
-from fmmtc_bidsapp.reports.group import write_group_report
-from fmmtc_bidsapp.reports.sheet import write_sheets
+from fmmtc_bidsapp.reports.pages.group import write_group_report
+from fmmtc_bidsapp.reports.pages.sheet import write_sheets
 
 
 def text_of(html: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Strategy
-from fmmtc_bidsapp.signals.censoring import censored_volumes, dummy_volumes
+from fmmtc_bidsapp.signals.denoising.censoring import censored_volumes, dummy_volumes
 
 NONE = np.zeros(3, dtype=bool)
 

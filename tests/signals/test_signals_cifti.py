@@ -10,7 +10,7 @@ import pytest
 from nibabel.cifti2 import BrainModelAxis, LabelAxis, ParcelsAxis, ScalarAxis, SeriesAxis
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.signals.cifti import cifti_parcel_means
+from fmmtc_bidsapp.signals.parcellation.cifti import cifti_parcel_means
 
 LEFT, RIGHT = "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"
 THALAMUS = "CIFTI_STRUCTURE_THALAMUS_LEFT"

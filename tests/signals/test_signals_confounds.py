@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.read import read_component_masks
+from fmmtc_bidsapp.bidsio.tables.read import read_component_masks
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.signals.confounds import (
+from fmmtc_bidsapp.signals.denoising.confounds import (
     EXPANDED,
     canonical,
     components_by_mask,

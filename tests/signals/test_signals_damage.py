@@ -14,9 +14,9 @@ from fmmtc_bidsapp.signals.damage import (
     VolumeWatch,
     describe_damage,
 )
-from fmmtc_bidsapp.signals.parcellate import parcel_means
-from fmmtc_bidsapp.signals.placement import place_parcels
-from fmmtc_bidsapp.signals.space import read_grid
+from fmmtc_bidsapp.signals.parcellation.parcellate import parcel_means
+from fmmtc_bidsapp.signals.parcellation.placement import place_parcels
+from fmmtc_bidsapp.signals.parcellation.space import read_grid
 
 N_VOLUMES, N_VOXELS = 60, 400
 

@@ -11,9 +11,9 @@ from nilearn import signal as nilearn_signal
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Regressor, Strategy
-from fmmtc_bidsapp.signals.denoise import clean
-from fmmtc_bidsapp.signals.design import read_design
-from fmmtc_bidsapp.signals.strategies import STRATEGIES_TABLE
+from fmmtc_bidsapp.signals.denoising.denoise import clean
+from fmmtc_bidsapp.signals.denoising.design import read_design
+from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE
 
 N, TR = 240, 2.0
 BASES = (*(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"),)

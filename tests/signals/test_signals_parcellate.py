@@ -11,9 +11,9 @@ import pytest
 from nilearn.maskers import NiftiLabelsMasker
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.signals.parcellate import parcel_means
-from fmmtc_bidsapp.signals.placement import place_parcels
-from fmmtc_bidsapp.signals.space import read_grid
+from fmmtc_bidsapp.signals.parcellation.parcellate import parcel_means
+from fmmtc_bidsapp.signals.parcellation.placement import place_parcels
+from fmmtc_bidsapp.signals.parcellation.space import read_grid
 
 SHAPE, N_VOLUMES, N_PARCELS = (7, 8, 6), 12, 5
 INDEX = np.array([30, 2, 11, 4, 17])

@@ -10,7 +10,7 @@ import pytest
 from fmmtc_bidsapp.records import CleanedSeries
 from fmmtc_bidsapp.signals.connectivity import connect
 from fmmtc_bidsapp.signals.damage import COPY, EMPTY, NOT_FINITE
-from fmmtc_bidsapp.signals.means import ParcelMeans
+from fmmtc_bidsapp.signals.parcellation.means import ParcelMeans
 from fmmtc_bidsapp.signals.quality import assess
 
 N_PARCELS, N_VOLUMES = 8, 30

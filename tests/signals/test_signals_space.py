@@ -10,7 +10,7 @@ from scipy.spatial.distance import dice
 from scipy.stats import pearsonr
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.signals.space import (
+from fmmtc_bidsapp.signals.parcellation.space import (
     Grid,
     labels_on_grid,
     mask_overlap,

@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 from nilearn.interfaces.fmriprep import load_confounds_strategy
 
-from fmmtc_bidsapp.bidsio.read import read_component_masks, read_run_confounds
+from fmmtc_bidsapp.bidsio.tables.read import read_component_masks, read_run_confounds
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import STRATEGIES, DenoiseOptions
 from fmmtc_bidsapp.records import Regressor, Strategy
-from fmmtc_bidsapp.signals.censoring import censored_volumes, dummy_volumes
-from fmmtc_bidsapp.signals.confounds import (
+from fmmtc_bidsapp.signals.denoising.censoring import censored_volumes, dummy_volumes
+from fmmtc_bidsapp.signals.denoising.confounds import (
     canonical,
     framewise_displacement,
     standardised_dvars,
 )
-from fmmtc_bidsapp.signals.design import read_design
-from fmmtc_bidsapp.signals.strategies import STRATEGIES_TABLE, choose_strategy
+from fmmtc_bidsapp.signals.denoising.design import read_design
+from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE, choose_strategy
 
 MOTION = {f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"}
 SUFFIXES = ("", "_derivative1", "_power2", "_derivative1_power2")

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.read import read_confounds
+from fmmtc_bidsapp.bidsio.tables.read import read_confounds
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Regressor, Strategy
-from fmmtc_bidsapp.signals.denoise import clean
-from fmmtc_bidsapp.signals.strategies import STRATEGIES_TABLE
+from fmmtc_bidsapp.signals.denoising.denoise import clean
+from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE
 
 N_VOLUMES, TR_S = 60, 2.0
 CSF = Strategy("csf", "csf alone", (Regressor("CSF", (("csf",),)),), detrend=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.signals.volumes import iterate_volumes, read_info
+from fmmtc_bidsapp.signals.parcellation.volumes import iterate_volumes, read_info
 
 SHAPE, N_VOLUMES = (5, 6, 7), 20
 VOLUME_BYTES = 5 * 6 * 7 * 4

@@ -10,9 +10,9 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.signals.grid import Grid
-from fmmtc_bidsapp.signals.space import labels_on_grid
-from fmmtc_bidsapp.signals.warp import read_transform
+from fmmtc_bidsapp.signals.parcellation.grid import Grid
+from fmmtc_bidsapp.signals.parcellation.space import labels_on_grid
+from fmmtc_bidsapp.signals.parcellation.warp import read_transform
 
 LPS = np.diag([-1.0, -1, 1, 1])
 ATLAS_AFFINE = np.array([[-2.0, 0, 0, 30], [0, 2, 0, -34], [0, 0, 2, -28], [0, 0, 0, 1]])

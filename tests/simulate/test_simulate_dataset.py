@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.atlas import resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
 from fmmtc_bidsapp.errors import MissingResourceError, UsageError
 from fmmtc_bidsapp.records import Atlas
 from fmmtc_bidsapp.simulate.dataset import (

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from faults.survival import without_privilege
 
-from fmmtc_bidsapp.bidsio import a424
-from fmmtc_bidsapp.bidsio.templates import links_of_templates
+from fmmtc_bidsapp.bidsio.atlases import a424
+from fmmtc_bidsapp.bidsio.atlases.templates import links_of_templates
 from fmmtc_bidsapp.cli.tools import main
 from fmmtc_bidsapp.tools import check
 from fmmtc_bidsapp.tools.brainlm import weights_dir

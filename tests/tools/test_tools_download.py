@@ -13,7 +13,7 @@ import pytest
 from filelock import SoftFileLock
 from hub import Hub, serving
 
-from fmmtc_bidsapp.bidsio.download import DigestError, download, without_secrets
+from fmmtc_bidsapp.bidsio.files.download import DigestError, download, without_secrets
 
 CONTENT = bytes(range(256)) * 16384
 """Four pieces of a megabyte."""
@@ -117,8 +117,8 @@ def test_a_run_that_waits_for_another_says_which_file_to_delete_if_there_is_none
 def test_a_file_that_another_run_never_finishes_is_given_up(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fmmtc_bidsapp.bidsio.download._PATIENCE_S", 0.1)
-    monkeypatch.setattr("fmmtc_bidsapp.bidsio.download._SILENCE_S", 0.1)
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.files.download._PATIENCE_S", 0.1)
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.files.download._SILENCE_S", 0.1)
     lock = tmp_path / ".file.lock"
     with SoftFileLock(lock), pytest.raises(ConnectionError, match=f"delete {lock}"):
         download(f"{hub.url}/file", tmp_path / "file")

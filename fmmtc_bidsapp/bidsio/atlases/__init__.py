@@ -1,0 +1,1 @@
+"""Atlases and templates, fetched, checked and written."""

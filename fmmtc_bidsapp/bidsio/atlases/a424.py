@@ -1,0 +1,251 @@
+"""The A424 atlas: where its files are, and how its table is repaired.
+
+The files are upstream's (GPL-3.0) and never part of this program: they are fetched from a pinned
+commit and held to pinned digests.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.bidsio.files.download import download, without_secrets
+from fmmtc_bidsapp.digest import digest_of
+from fmmtc_bidsapp.errors import InputError, MissingResourceError
+
+__all__ = [
+    "DLABEL",
+    "IMAGE",
+    "TABLE",
+    "Parcels",
+    "a424_dir",
+    "cache_dir",
+    "check_dlabel",
+    "check_files",
+    "fetch_atlas",
+    "find_a424",
+    "how_to_get",
+    "read_parcels",
+]
+
+IMAGE = "A424+2mm.nii.gz"
+TABLE = "A424_Labels_AA-AAc_main_maps.csv"
+COORDINATES = "A424_Coordinates.dat"
+SHA256: Mapping[str, str] = MappingProxyType(
+    {
+        IMAGE: "8478d7516a2bbf295989835d5033d03e4283143a2955c90428f634951702501b",
+        TABLE: "2920dac75cc297e48a8444c8a58a50c8ae2244b664167ac13c573633e9842b58",
+        COORDINATES: "cdad8f8859c211b1400211ebbad455dedcc4399ac14fd614354fb71b110c892c",
+    }
+)
+"""The files without which there is no A424."""
+DLABEL = "A424.dlabel.nii"
+"""The same parcels on the 91k grayordinates; only CIFTI series need it."""
+DLABEL_SHA256 = "aa44b971ff80d247f890365cbb5bc68583c84b37605bab04bc930dce8a263a1e"
+SOURCE = "https://github.com/emergelab/hierarchical-brain-networks"
+_COMMIT = "bbb460b7b476187072fd69de6a8a960f7d97ae89"
+_RAW = (
+    f"https://raw.githubusercontent.com/emergelab/hierarchical-brain-networks/{_COMMIT}/brainmaps/"
+)
+_FOLDER_VARIABLE = "FMMTC_ATLAS_DIR"
+_N_PARCELS = 424
+
+
+class Parcels(NamedTuple):
+    """What A424's table and coordinates say, one entry per parcel 1 to 424."""
+
+    names: tuple[str, ...]
+    networks: tuple[str, ...]
+    """AA-7"""
+    subnetworks: tuple[str, ...]
+    """AA-24"""
+    coordinates_mm: NDArray[np.float64]
+    """(424, 3) as BrainLM was trained with."""
+
+
+def cache_dir() -> Path:
+    """Name the folder of fetched files: ``FMMTC_CACHE_DIR``, else the user's cache."""
+    own = os.environ.get("FMMTC_CACHE_DIR")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "fmmtc"
+
+
+def find_a424() -> Path:
+    """Find A424's files, fetching them when they are nowhere on this machine.
+
+    Returns
+    -------
+    Path
+        The folder that holds image, table and coordinates, their digests checked.
+
+    Raises
+    ------
+    MissingResourceError
+        If they are not there and cannot be fetched.
+    InputError
+        If a file is there but is not the pinned one.
+    """
+    folder = a424_dir()
+    if os.environ.get(_FOLDER_VARIABLE) or all((folder / name).is_file() for name in SHA256):
+        return check_files(folder)
+    return fetch_atlas()
+
+
+def a424_dir() -> Path:
+    """Name where A424 is looked for: ``FMMTC_ATLAS_DIR``, else in the cache."""
+    named = os.environ.get(_FOLDER_VARIABLE)
+    return Path(named) if named else _cached()
+
+
+def _cached() -> Path:
+    return cache_dir() / "atlas" / "A424"
+
+
+def check_files(folder: Path) -> Path:
+    """Check that a folder holds A424's image, table and coordinates, unchanged.
+
+    Parameters
+    ----------
+    folder
+        Where they should be.
+
+    Returns
+    -------
+    Path
+        The same folder.
+
+    Raises
+    ------
+    MissingResourceError
+        If one is absent.
+    InputError
+        If one is not the pinned file.
+    """
+    for name, expected in SHA256.items():
+        path = folder / name
+        if not path.is_file():
+            raise MissingResourceError(f"{folder} lacks {name} of the A424 atlas. {how_to_get()}")
+        _check_digest(path, expected)
+    return folder
+
+
+def check_dlabel(folder: Path) -> Path | None:
+    """Look for A424 on grayordinates, and check that it is unchanged.
+
+    Parameters
+    ----------
+    folder
+        Where the other files are.
+
+    Returns
+    -------
+    Path or None
+        The ``.dlabel.nii`` file; None where it is absent, which only CIFTI series mind.
+
+    Raises
+    ------
+    InputError
+        If it is not the pinned file.
+    """
+    path = folder / DLABEL
+    if not path.is_file():
+        return None
+    _check_digest(path, DLABEL_SHA256)
+    return path
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    found = digest_of(path)
+    if found != expected:
+        raise InputError(
+            f"{path} is not the A424 file this program knows: its sha256 is {found}, needed "
+            f"is {expected}. Delete it and run `fmmtc-tools fetch atlas`."
+        )
+
+
+def fetch_atlas() -> Path:
+    """Fetch A424's files into the cache; those that are there and whole are left alone.
+
+    Returns
+    -------
+    Path
+        The folder that holds them.
+
+    Raises
+    ------
+    MissingResourceError
+        If they cannot be fetched.
+    """
+    folder = _cached()
+    for name, expected in {**SHA256, DLABEL: DLABEL_SHA256}.items():
+        path = folder / name
+        try:
+            # Before anything is written: the cache may be bound read-only.
+            if not (path.is_file() and digest_of(path) == expected):
+                download(_RAW + quote(name), path, expected=expected)
+        except OSError as error:
+            reason = without_secrets(str(error))
+            raise MissingResourceError(f"Cannot fetch {name} ({reason}). {how_to_get()}") from None
+    return folder
+
+
+def how_to_get() -> str:
+    """Say how the files come onto this machine."""
+    return (
+        "Run `fmmtc-tools fetch atlas` where there is a network and bring its cache folder "
+        f"({_cached()}) here, or point {_FOLDER_VARIABLE} to a folder with "
+        f"{', '.join([*SHA256, DLABEL])}."
+    )
+
+
+def read_parcels(folder: Path) -> Parcels:
+    """Read names, networks and coordinates of the 424 parcels.
+
+    The table starts with a byte-order mark, may repeat its header between rows, and holds a
+    spreadsheet formula gone wrong in the long name of a parcel; the short names are sound, so
+    rows are told by their number and named by their short name.
+
+    Parameters
+    ----------
+    folder
+        Where the files are.
+
+    Returns
+    -------
+    Parcels
+        In the order of the labels.
+
+    Raises
+    ------
+    InputError
+        If a parcel is absent from the table or the coordinates.
+    """
+    table = folder / TABLE
+    with table.open(encoding="utf-8-sig", newline="") as stream:
+        rows = {int(row[0]): row for row in csv.reader(stream) if row and row[0].strip().isdigit()}
+    xyz = {int(row[0]): row[1:4] for row in np.loadtxt(folder / COORDINATES, ndmin=2)}
+    numbers = range(1, _N_PARCELS + 1)
+    absent = [number for number in numbers if number not in rows or number not in xyz]
+    if absent:
+        raise InputError(f"{folder} names no parcel {absent} of A424. Fetch the files anew.")
+    columns = list(zip(*(rows[number] for number in numbers), strict=True))
+    return Parcels(
+        names=_stripped(columns[1]),
+        networks=_stripped(columns[5]),
+        subnetworks=_stripped(columns[8]),
+        coordinates_mm=np.array([xyz[number] for number in numbers], dtype=np.float64),
+    )
+
+
+def _stripped(column: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text.strip() for text in column)

@@ -1,0 +1,339 @@
+"""The name or path of an atlas -> its labels, names and coordinates, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+import numpy as np
+import pandas as pd
+from nibabel.cifti2.cifti2 import Cifti2HeaderError, Cifti2Image
+from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.bidsio.atlases import a424
+from fmmtc_bidsapp.bidsio.atlases.a424 import cache_dir, fetch_atlas
+from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.images import open_image
+from fmmtc_bidsapp.bidsio.files.names import ATLAS_IMAGE_PATTERNS, parse_name, space_of
+from fmmtc_bidsapp.bidsio.files.sidecar import read_json
+from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
+from fmmtc_bidsapp.records import MOST_PARCELS, Atlas
+from fmmtc_bidsapp.visible import is_blank, visible
+
+__all__ = ["cache_dir", "fetch_atlas", "require_dlabel", "resolve_atlas"]
+
+_LABEL = "A424"
+# nibabel takes what a header says as it is, so a damaged one ends in errors of Python's own: a size
+# that is NaN or infinite, an attribute that is not there, more bytes than there is memory.
+_UNREADABLE = (
+    *(ImageFileError, HeaderDataError, Cifti2HeaderError, ExpatError),
+    *(zlib.error, OSError, EOFError, MemoryError),
+    *(ValueError, ArithmeticError, LookupError, TypeError, AttributeError),
+)
+
+_LARGEST_LABEL = np.iinfo(np.int32).max
+_ROWS = "Node"
+_SPACE = re.compile(r"(MNI[0-9A-Za-z]+)(?:[:_+]cohort-([0-9A-Za-z]+))?")
+
+
+def resolve_atlas(atlas: str) -> Atlas:
+    """Find an atlas and check that its image and table belong together.
+
+    Parameters
+    ----------
+    atlas
+        ``A424``, the path of a label image with a table of the same name ending in ``.tsv``
+        (columns ``index`` and ``name``; ``network``, ``subnetwork``, ``x``, ``y``, ``z`` if it
+        has them), or the folder that holds one. The same parcels on grayordinates may lie beside
+        it under the same name ending in ``.dlabel.nii``.
+
+    Returns
+    -------
+    Atlas
+        One row per parcel of the table, in its order. A parcel that the image lacks stays a row.
+
+    Raises
+    ------
+    MissingResourceError
+        If A424 is not on this machine and cannot be fetched.
+    UsageError
+        If there is no such file, or a personal atlas is labelled A424.
+    InputError
+        If image or table cannot be read, or the image (or its grayordinates) holds labels that the
+        table does not name or names otherwise.
+    """
+    try:
+        return _resolve(atlas)
+    except OSError as error:
+        raise InputError(
+            f"The atlas {atlas} cannot be read ({error}). Make its files and the folders above "
+            "them readable, or name another with --atlas."
+        ) from error
+
+
+def _resolve(atlas: str) -> Atlas:
+    if atlas == _LABEL:
+        return _read_a424(a424.find_a424())
+    image = _image_of(Path(atlas).absolute())
+    if _sha256(image.read_bytes()) == a424.SHA256[a424.IMAGE]:
+        return _read_a424(a424.check_files(image.parent))
+    return _read_personal(image)
+
+
+def require_dlabel(atlas: Atlas) -> Path:
+    """Name the atlas's parcels on grayordinates, which CIFTI series need.
+
+    Parameters
+    ----------
+    atlas
+        As `resolve_atlas` found it.
+
+    Returns
+    -------
+    Path
+        The ``.dlabel.nii`` file.
+
+    Raises
+    ------
+    MissingResourceError
+        If A424 is here without it: the command that fetches it.
+    UsageError
+        If a personal atlas has none.
+    """
+    if atlas.dlabel is not None:
+        return atlas.dlabel
+    if atlas.label == _LABEL:
+        raise MissingResourceError(
+            f"{atlas.image.parent} lacks {a424.DLABEL}, and CIFTI series need it. "
+            f"{a424.how_to_get()} Or read NIfTI images with --file-format nifti."
+        )
+    raise UsageError(
+        f"The atlas {atlas.label} has no parcels on grayordinates, and CIFTI series need them. Put "
+        f"{_beside(atlas.image, '.dlabel.nii').name} beside {atlas.image}, or read NIfTI images "
+        "with --file-format nifti."
+    )
+
+
+def _beside(image: Path, ending: str) -> Path:
+    return image.with_name(image.name.partition(".")[0] + ending)
+
+
+def _read_a424(folder: Path) -> Atlas:
+    parcels = a424.read_parcels(folder)
+    image, table = folder / a424.IMAGE, folder / a424.TABLE
+    return Atlas(
+        label=_LABEL,
+        title="A424",
+        image=image,
+        index=np.arange(1, len(parcels.names) + 1),
+        names=parcels.names,
+        networks=parcels.networks,
+        subnetworks=parcels.subnetworks,
+        coordinates_mm=parcels.coordinates_mm,
+        space="MNI152NLin6Asym",
+        # The grayordinates are pinned too, so with or without them it is the same atlas.
+        digest=_sha256(image.read_bytes() + table.read_bytes()),
+        dlabel=a424.check_dlabel(folder),
+        description="360 cortical (HCP-MMP), 36 subcortical (Brainnetome) and 28 cerebellar (SUIT) "
+        "parcels; networks AA-7 and AA-24.",
+        licence="GPL-3.0",
+        source=a424.SOURCE,
+    )
+
+
+def _image_of(path: Path) -> Path:
+    if path.is_dir():
+        patterns = (*ATLAS_IMAGE_PATTERNS, a424.IMAGE)
+        images = sorted(image for each in patterns for image in path.glob(each))
+        if len(images) != 1:
+            raise UsageError(
+                f"{path} holds {len(images)} label images {ATLAS_IMAGE_PATTERNS[0]}; one is "
+                "needed. Name the image itself with --atlas."
+            )
+        path = images[0]
+    problem = content_problem(path)
+    if problem is not None:
+        raise UsageError(f"The atlas image is {problem}")
+    return path
+
+
+def _read_personal(image: Path) -> Atlas:
+    table_path, sidecar_path = (_beside(image, ending) for ending in (".tsv", ".json"))
+    entities = parse_name(image).entities
+    label = entities.get("atlas", "")
+    if not label:
+        raise UsageError(f"{image} names no atlas. Call it atlas-<label>_dseg.nii.gz.")
+    if label == _LABEL:
+        raise UsageError(
+            f"{image} is not A424, so it cannot be called that. Give it another label."
+        )
+    table = _read_table(table_path)
+    index = table["index"].to_numpy(np.int64)
+    _refuse_unnamed(image, _labels_in(image), index)
+    names = _column(table, "name")
+    blank = [number for number, name in zip(index.tolist(), names, strict=True) if is_blank(name)]
+    if blank:
+        raise InputError(
+            f"{table_path}: nothing is to be seen of the names of parcels {_shortened(blank)}. "
+            "Give every parcel a name."
+        )
+    if _ROWS in names:
+        raise InputError(
+            f"{table_path} names a parcel {_ROWS}, as the column of a matrix that holds the names "
+            "of its rows. Give the parcel another name."
+        )
+    dlabel = _read_dlabel(_beside(image, ".dlabel.nii"), index, names)
+    names = _spelled(names)
+    files = [image, table_path, *([] if dlabel is None else [dlabel])]
+    sidecar = read_json(sidecar_path) if sidecar_path.is_file() else {}
+    return Atlas(
+        label=label,
+        title=str(sidecar.get("Name", label)),
+        image=image,
+        index=index,
+        names=names,
+        networks=_spelled(_column(table, "network")),
+        subnetworks=_spelled(_column(table, "subnetwork")),
+        coordinates_mm=_coordinates(table, table_path),
+        space=_space(dict(entities), sidecar, image),
+        digest=_sha256(b"".join(path.read_bytes() for path in files)),
+        dlabel=dlabel,
+        description=str(sidecar.get("Description", "")),
+        licence=str(sidecar.get("License", "")),
+        source=str(sidecar.get("Source", "")),
+    )
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    problem = content_problem(path)
+    if problem is not None:
+        raise InputError(f"The atlas table is {problem}; it needs the columns index and name.")
+    try:
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["n/a", ""])
+    except ValueError as error:
+        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
+    absent = [column for column in ("index", "name") if column not in table]
+    if absent:
+        raise InputError(f"{path} lacks the column {', '.join(absent)}.")
+    if len(table) > MOST_PARCELS:
+        raise InputError(
+            f"{path} lists {len(table)} parcels; at most {MOST_PARCELS} can be related to each "
+            "other. Use an atlas of fewer parcels."
+        )
+    index = pd.to_numeric(table["index"], errors="coerce").astype(np.float64)
+    whole = (index % 1 == 0) & (index.abs() <= _LARGEST_LABEL)
+    if not whole.all() or index.duplicated().any():
+        raise InputError(
+            f"{path}: index must hold whole numbers up to {_LARGEST_LABEL}, each once. Repair it."
+        )
+    # Background is no parcel, though some tables list it.
+    return table.assign(index=index.astype(np.int64))[index != 0]
+
+
+def _column(table: pd.DataFrame, name: str) -> tuple[str, ...]:
+    if name not in table:
+        return ("n/a",) * len(table)
+    # One space between words, as in every file that is written.
+    return tuple("n/a" if pd.isna(value) else " ".join(str(value).split()) for value in table[name])
+
+
+def _spelled(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Spell names as every file that is written does; what is not seen is no name."""
+    return tuple("n/a" if is_blank(text) else visible(text) for text in texts)
+
+
+def _coordinates(table: pd.DataFrame, path: Path) -> NDArray[np.float64] | None:
+    if not {"x", "y", "z"} <= set(table):
+        return None
+    try:
+        xyz_mm: NDArray[np.float64] = table[["x", "y", "z"]].to_numpy(np.float64)
+    except ValueError as error:
+        raise InputError(f"{path}: x, y and z must be millimetres ({error}).") from error
+    return None if np.isnan(xyz_mm).any() else xyz_mm
+
+
+def _space(entities: dict[str, str], sidecar: dict[str, Any], image: Path) -> str:
+    named = space_of(entities)
+    if named:
+        return named
+    match = _SPACE.search(str(sidecar.get("Space") or sidecar.get("SpatialReference") or ""))
+    if match is None:
+        raise InputError(
+            f"{image} does not say which template its labels are drawn in. Put space-<template> "
+            "into its name, or SpatialReference into a .json of the same name, for example "
+            "MNI152NLin6Asym (of a template for several ages MNIInfant:cohort-2)."
+        )
+    template, cohort = match.groups()
+    return str(space_of({"space": template} | ({} if cohort is None else {"cohort": cohort})))
+
+
+def _read_dlabel(path: Path, index: NDArray[np.int64], names: tuple[str, ...]) -> Path | None:
+    """Check that grayordinates, where there are any, hold the parcels of the table."""
+    if not path.exists() and not path.is_symlink():
+        return None
+    problem = content_problem(path)
+    if problem is not None:
+        raise UsageError(f"The atlas on grayordinates is {problem}")
+    values, titles = _grayordinates_in(path)
+    _refuse_unnamed(path, values, index)
+    named = dict(zip(names, index.tolist(), strict=True))
+    for value, title in titles.items():
+        # Spellings differ between tables, but one parcel's very name on another is a mix-up.
+        if named.get(title, value) != value:
+            raise InputError(
+                f"{path} calls label {value} {title!r}, which is parcel {named[title]} in the "
+                "table. Image, table and grayordinates must number the same parcels alike."
+            )
+    return path
+
+
+def _grayordinates_in(path: Path) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """Return the labels of a ``.dlabel.nii`` file, and the names its own table gives them."""
+    try:
+        loaded = open_image(path)
+        values = np.asanyarray(loaded.dataobj)
+        cifti = isinstance(loaded, Cifti2Image)
+        axes = [loaded.header.get_axis(n) for n in (0, 1)] if cifti else []
+    except _UNREADABLE as error:
+        raise InputError(f"{path} cannot be read ({error!r}). Get it anew.") from error
+    if [type(axis) for axis in axes] != [LabelAxis, BrainModelAxis] or len(axes[0]) != 1:
+        raise InputError(f"{path} is not one map of labels on grayordinates. Get a dlabel file.")
+    titles = {int(value): str(entry[0]) for value, entry in axes[0].label[0].items()}
+    return np.unique(values).astype(np.float64), titles
+
+
+def _refuse_unnamed(image: Path, labels: NDArray[np.float64], index: NDArray[np.int64]) -> None:
+    if (labels % 1 != 0).any():
+        raise InputError(f"{image} holds fractions; a label image holds whole numbers only.")
+    unnamed = sorted(set(map(int, labels.tolist())) - {0, *index.tolist()})
+    if unnamed:
+        raise InputError(
+            f"{image} holds labels its table does not name: {_shortened(unnamed)}. Add their rows."
+        )
+
+
+def _labels_in(image: Path) -> NDArray[np.float64]:
+    try:
+        loaded = open_image(image)
+        values = np.asanyarray(loaded.dataobj)
+    except _UNREADABLE as error:
+        raise InputError(f"{image} cannot be read ({error!r}). Get it anew.") from error
+    if values.ndim != 3:
+        raise InputError(f"{image} has {values.ndim} dimensions; a label image has 3.")
+    return np.unique(values).astype(np.float64)
+
+
+def _shortened(numbers: list[int], limit: int = 20) -> str:
+    more = f" and {len(numbers) - limit} more" if len(numbers) > limit else ""
+    return ", ".join(map(str, numbers[:limit])) + more
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

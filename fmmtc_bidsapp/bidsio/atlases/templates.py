@@ -1,0 +1,154 @@
+"""TemplateFlow's files: transforms between templates, and the templates' brain masks.
+
+Found and fetched without its client, which writes to the disk at import, takes seconds to notice
+that there is no network, and leaves half a file where it is killed. The names are TemplateFlow's.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.download import download, without_secrets
+from fmmtc_bidsapp.errors import MissingResourceError
+
+__all__ = [
+    "SOURCE",
+    "fetch_templates",
+    "find_template_mask",
+    "find_transform",
+    "links_of_templates",
+    "templateflow_home",
+]
+
+SOURCE = "https://templateflow.s3.amazonaws.com"
+
+_HOME_VARIABLE = "TEMPLATEFLOW_HOME"
+_SPACES = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
+_MASK_RESOLUTIONS = (2, 1)
+
+
+class _File(NamedTuple):
+    """A file of TemplateFlow."""
+
+    template: str
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return templateflow_home() / f"tpl-{self.template}" / self.name
+
+
+def _transform(source: str, target: str) -> _File:
+    return _File(target, f"tpl-{target}_from-{source}_mode-image_xfm.h5")
+
+
+def _mask(space: str, resolution: int) -> _File:
+    template, _, cohort = space.partition(":")
+    if cohort:
+        # TemplateFlow keeps each cohort in a folder of its own, and does not pad its resolutions.
+        name = f"{cohort}/tpl-{template}_{cohort}_res-{resolution}_desc-brain_mask.nii.gz"
+        return _File(template, name)
+    return _File(space, f"tpl-{space}_res-{resolution:02}_desc-brain_mask.nii.gz")
+
+
+def templateflow_home() -> Path:
+    """Name TemplateFlow's folder: ``TEMPLATEFLOW_HOME``, else in the user's cache."""
+    own = os.environ.get(_HOME_VARIABLE)
+    if own:
+        return Path(own).absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "templateflow"
+
+
+def find_transform(source: str, target: str) -> Path:
+    """Find the transform that carries images from one template to another.
+
+    Parameters
+    ----------
+    source, target
+        TemplateFlow identifiers, ``MNI152NLin6Asym``.
+
+    Returns
+    -------
+    Path
+        An ITK transform, fetched where it was not on this machine.
+
+    Raises
+    ------
+    MissingResourceError
+        If it is not there and cannot be fetched.
+    """
+    return _have(_transform(source, target))
+
+
+def find_template_mask(space: str) -> Path | None:
+    """Find the brain mask of a template, at 2 mm or else 1 mm, if it is on this machine.
+
+    Parameters
+    ----------
+    space
+        TemplateFlow identifier.
+
+    Returns
+    -------
+    Path or None
+        None where it is not there; nothing is fetched, since no result depends on it.
+    """
+    paths = [_mask(space, resolution).path for resolution in _MASK_RESOLUTIONS]
+    return next((path for path in paths if content_problem(path) is None), None)
+
+
+def fetch_templates() -> list[Path]:
+    """Fetch what links the two MNI templates: both transforms and both brain masks.
+
+    Returns
+    -------
+    list of Path
+        Where they are; what is there already is not fetched again.
+
+    Raises
+    ------
+    MissingResourceError
+        If one of them cannot be fetched.
+    """
+    return [_have(file) for file in _links()]
+
+
+def links_of_templates() -> list[Path]:
+    """Name where what `fetch_templates` fetches belongs, whether it is there or not."""
+    return [file.path for file in _links()]
+
+
+def _links() -> list[_File]:
+    first, second = _SPACES
+    transforms = [_transform(first, second), _transform(second, first)]
+    return [*transforms, *(_mask(space, 2) for space in _SPACES)]
+
+
+def _have(file: _File) -> Path:
+    # TemplateFlow lists what it has not fetched as an empty file.
+    if content_problem(file.path) is None:
+        return file.path
+    try:
+        _ask_templateflow(file)
+    except OSError as error:
+        raise _absent(file, without_secrets(str(error))) from None
+    if content_problem(file.path) is not None:
+        raise _absent(file, "what came is empty")
+    return file.path
+
+
+def _ask_templateflow(file: _File) -> None:
+    download(f"{SOURCE}/tpl-{file.template}/{quote(file.name)}", file.path)
+
+
+def _absent(file: _File, reason: str) -> MissingResourceError:
+    return MissingResourceError(
+        f"{file.path} is needed and TemplateFlow cannot fetch it ({reason}). Run `fmmtc-tools "
+        f"fetch templates` where there is a network, or let {_HOME_VARIABLE} name a TemplateFlow "
+        f"folder that holds it."
+    )

@@ -1,0 +1,1 @@
+"""Written series and tables of people to the people of an analysis."""

@@ -1,0 +1,277 @@
+"""Columns of the tables -> columns of numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.bidsio.tables.cells import as_number, is_missing, same_value, spelled
+from fmmtc_bidsapp.bidsio.tables.far_values import FAR_OFF, far_off
+from fmmtc_bidsapp.bidsio.tables.meanings import Meanings, meaning_of, same_meaning
+from fmmtc_bidsapp.errors import InputError, UsageError
+
+__all__ = ["CovariateColumns", "CovariateLevels", "covariate_columns"]
+
+_SHOWN = 5
+_MOST_LEVELS = 500
+
+
+@dataclass(frozen=True)
+class CovariateLevels:
+    """How one covariate becomes numbers; it survives `dataclasses.asdict` and JSON."""
+
+    name: str
+    levels: tuple[str, ...] | None = None
+    """Values of a column of text, sorted: one column of numbers each. None for numbers."""
+    range: tuple[float, float] | None = None
+    """Least and most of a column of numbers, without values far off; None of text, or unknown."""
+    codes: tuple[float, ...] | None = None
+    """Values of a column of numbers that has only two, such as a sex of 1 and 2; else None."""
+    meanings: tuple[tuple[str, str], ...] = ()
+    """Values with their ``Levels`` in the JSON beside the table, where it describes them."""
+
+    def __post_init__(self) -> None:
+        # JSON knows lists alone.
+        for name in ("levels", "range", "codes"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
+        if self.levels is not None:
+            object.__setattr__(self, "levels", tuple(map(spelled, self.levels)))
+        pairs = tuple((str(value), str(words)) for value, words in self.meanings)
+        object.__setattr__(self, "meanings", pairs)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of numbers."""
+        if self.levels is None:
+            return (self.name,)
+        return tuple(f"{self.name}={level}" for level in self.levels)
+
+    def outside(self, value: str) -> str | None:
+        """Say in what a new person's value differs from all of the training; None within."""
+        if is_missing(value):
+            return None
+        if self.levels is not None:
+            known = any(same_value(value, each) for each in self.levels)
+            return None if known else f"{self.name} {value}, which no training person had"
+        number = _finite(value)
+        if self.range is None or number is None or self.range[0] <= number <= self.range[1]:
+            return None
+        return f"{self.name} {number:g}, trained on {self.range[0]:g} to {self.range[1]:g}"
+
+
+@dataclass(frozen=True, eq=False)
+class CovariateColumns:
+    """The covariates of some people as numbers."""
+
+    values: NDArray[np.float64]
+    """(person, column) NaN where missing"""
+    names: tuple[str, ...]
+    """(column,)"""
+    levels: tuple[CovariateLevels, ...]
+    """By covariate, for people to come."""
+    notes: tuple[str, ...]
+    """What a reader must know: columns that are empty, constant or of mixed kind, values far off
+    or outside the training's."""
+
+
+def covariate_columns(
+    values: Sequence[Sequence[str]],
+    names: Sequence[str],
+    levels: Sequence[CovariateLevels] | None = None,
+    meanings: Mapping[str, Meanings] | None = None,
+) -> CovariateColumns:
+    """Turn covariates into numbers.
+
+    A column in which every known value is a finite number stays one column; any other has one
+    column a level, 1 for those who have it and 0 for the others.
+
+    Parameters
+    ----------
+    values : sequence of sequence of str
+        (person, covariate) as the table spells them.
+    names : sequence of str
+        (covariate,)
+    levels : sequence of CovariateLevels, optional
+        Those of the people that a model was trained on. Then a level they had not is missing here,
+        and the notes say so.
+    meanings : mapping, optional
+        By covariate, ``Levels`` of the JSON beside the table.
+
+    Returns
+    -------
+    CovariateColumns
+
+    Raises
+    ------
+    UsageError
+        When the names are not those of the levels.
+    InputError
+        When the column is coded otherwise than in the training: text for numbers, another value
+        where there were two numbers alone, or the same values with another meaning.
+    """
+    by_name = {name: [spelled(row[i]) for row in values] for i, name in enumerate(names)}
+    described = meanings or {}
+    if levels is None:
+        levels = [_find_levels(name, own, described.get(name, {})) for name, own in by_name.items()]
+        told = [note for each in levels for note in _far_notes(by_name[each.name], each.name)]
+    elif sorted(each.name for each in levels) != sorted(names):
+        raise UsageError(
+            f"--covariates are {', '.join(names) or 'none'}; the model was trained with "
+            f"{', '.join(each.name for each in levels) or 'none'}. Name the same."
+        )
+    else:
+        for each in levels:
+            _refuse_other_coding(by_name[each.name], each, described.get(each.name, {}))
+        told = [note for each in levels for note in _new_notes(by_name[each.name], each)]
+    encoded = [_encode(by_name[each.name], each) for each in levels]
+    empty = np.empty((len(values), 0))
+    return CovariateColumns(
+        np.concatenate([empty, *encoded], axis=1),
+        tuple(name for each in levels for name in each.columns),
+        tuple(levels),
+        (*(note for each in levels for note in _notes(by_name[each.name], each)), *told),
+    )
+
+
+def _known(values: Sequence[str]) -> list[str]:
+    return [value for value in values if not is_missing(value)]
+
+
+def _find_levels(name: str, values: Sequence[str], meanings: Meanings) -> CovariateLevels:
+    known = _known(values)
+    numbers = [number for value in known if (number := _finite(value)) is not None]
+    if len(numbers) < len(known):
+        levels = tuple(sorted(set(known)))
+        if len(levels) > _MOST_LEVELS:
+            raise InputError(
+                f"{name} holds {len(levels)} different texts ({_some(levels)}), and each would be "
+                f"a column; {_MOST_LEVELS} are allowed. Leave it out of --covariates, or correct "
+                "what is no number."
+            )
+        return CovariateLevels(name, levels, meanings=_described(levels, meanings))
+    codes = sorted(set(numbers) - far_off(numbers))
+    return CovariateLevels(
+        name,
+        range=(codes[0], codes[-1]) if codes else None,
+        codes=(codes[0], codes[1]) if len(codes) == 2 else None,
+        meanings=_described([f"{each:g}" for each in codes], meanings),
+    )
+
+
+def _described(values: Iterable[str], meanings: Meanings) -> tuple[tuple[str, str], ...]:
+    """List the values of the people that have a meaning."""
+    if not meanings:
+        return ()
+    found = ((value, meaning_of(value, meanings)) for value in values)
+    return tuple((value, words) for value, words in found if words is not None)
+
+
+def _finite(text: str) -> float | None:
+    number = as_number(text)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _refuse_other_coding(
+    values: Sequence[str], covariate: CovariateLevels, meanings: Meanings
+) -> None:
+    """Refuse a column whose values may mean something else than in the training."""
+    known, name = sorted(set(_known(values))), covariate.name
+    for value, there in covariate.meanings:
+        here = meaning_of(value, meanings)
+        if here is not None and not same_meaning(here, there):
+            raise InputError(
+                f"{name} = {value} means {here!r} by the JSON beside the table, but {there!r} in "
+                "the training. Code the column as it was, or correct its Levels."
+            )
+    codes = covariate.codes
+    strange = [value for value in known if codes and _finite(value) not in (None, *codes)]
+    if codes and strange:
+        raise InputError(
+            f"{name} holds {_some(known)}; the training had {codes[0]:g} and {codes[1]:g} alone, "
+            f"so what {_some(strange)} and the other values mean here is not known. Code the "
+            "column as it was, n/a where it is not known."
+        )
+
+
+def _encode(values: Sequence[str], covariate: CovariateLevels) -> NDArray[np.float64]:
+    """(person,) -> (person, column)."""
+    if covariate.levels is None:
+        return np.array([[_number(value, covariate.name)] for value in values]).reshape(-1, 1)
+    place = {level: i for i, level in enumerate(covariate.levels)}
+    encoded = np.full((len(values), len(place)), np.nan)
+    for row, value in enumerate(values):
+        column = None if is_missing(value) else place.get(value)
+        if column is not None:
+            encoded[row] = 0.0
+            encoded[row, column] = 1.0
+    return encoded
+
+
+def _number(value: str, name: str) -> float:
+    number = math.nan if is_missing(value) else _finite(value)
+    if number is None:
+        raise InputError(
+            f"{name} holds {value!r}; the model was trained with numbers there. Correct the table, "
+            "n/a where it is not known."
+        )
+    return number
+
+
+def _notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
+    known, notes = _known(values), []
+    name, levels = covariate.name, covariate.levels
+    counts = Counter(known)
+    if not known:
+        notes.append(f"{name} is n/a for everyone")
+    elif len(counts) == 1:
+        notes.append(f"{name} is {known[0]} for everyone who has it")
+    if levels is None:
+        return notes
+    text = sorted({level for level in levels if _finite(level) is None})
+    if 0 < len(text) < len(levels):
+        notes.append(
+            f"{name} holds numbers, but also {_some(text)}: each of its {len(levels)} values is a "
+            "level"
+        )
+    rare = [level for level, n in counts.items() if n == 1]
+    if len(rare) > len(known) / 2:
+        notes.append(f"{name} has a level of its own for {len(rare)} of {len(known)} people")
+    return notes
+
+
+def _far_notes(values: Sequence[str], name: str) -> list[str]:
+    """Say which numbers of a column lie far off the others, as codes for missing values do."""
+    numbers = [number for value in _known(values) if (number := _finite(value)) is not None]
+    far = far_off(numbers)
+    if not far:
+        return []
+    n = sum(number in far for number in numbers)
+    told = _some([f"{each:g}" for each in sorted(far)])
+    return [f"{name} is {told} for {n} of {len(numbers)} people, {FAR_OFF}"]
+
+
+def _new_notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
+    """Say how many new people have a value that the training had not."""
+    outside = [value for value in values if covariate.outside(value)]
+    if not outside:
+        return []
+    told, n, name = _some(sorted(set(outside))), len(outside), covariate.name
+    if covariate.levels is not None:
+        return [f"{name} is {told} for {n}, which the training had not: taken as n/a"]
+    low, high = covariate.range or (math.nan, math.nan)
+    return [
+        f"{name} is {told} for {n} of {len(_known(values))} people, outside the {low:g} to "
+        f"{high:g} that the model was trained on; their predictions are marked. If a value stands "
+        "for a missing one, write n/a"
+    ]
+
+
+def _some(values: Sequence[str]) -> str:
+    more = ", …" if len(values) > _SHOWN else ""
+    return ", ".join(values[:_SHOWN]) + more

@@ -1,0 +1,264 @@
+"""The two values of the column that is predicted, and what they mean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from fmmtc_bidsapp.bidsio.tables.cells import as_number, is_missing, same_value, spelled
+from fmmtc_bidsapp.bidsio.tables.meanings import Meanings, meaning_of, same_meaning
+from fmmtc_bidsapp.bidsio.tables.tables import Row
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.options import CohortOptions
+
+__all__ = ["OutcomeCoding", "outcome_coding", "outcome_coding_of_training"]
+
+_BARE_POSITIVE = "1"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class OutcomeCoding:
+    """Which value of the target is 1, and which 0."""
+
+    column: str
+    positive: str
+    negative: str | None
+    """None where nobody has another value, or a bundle of an older format does not say it."""
+    positive_meaning: str | None = None
+    negative_meaning: str | None = None
+    """``Levels`` of the JSON beside the table; None where it does not describe the value."""
+
+    def of(self, row: Row) -> int | None:
+        """Give the outcome of a row: 1, 0, or None where it is not known."""
+        found = row.get(self.column, "")
+        if is_missing(found):
+            return None
+        if same_value(found, self.positive):
+            return 1
+        return 0 if self.negative is not None and same_value(found, self.negative) else None
+
+    def same_values(self, other: OutcomeCoding) -> bool:
+        """Say whether another coding has the same two values."""
+        pairs = ((self.positive, other.positive), (self.negative, other.negative))
+        return all(
+            one == two if one is None or two is None else same_value(one, two) for one, two in pairs
+        )
+
+    def __str__(self) -> str:
+        """Say which value counts as what, for the terminal."""
+        positive = _with_meaning(self.positive, self.positive_meaning)
+        if self.negative is None:
+            return f"{self.column}: {positive} counts as positive; there is no other value"
+        negative = _with_meaning(self.negative, self.negative_meaning)
+        return f"{self.column}: {positive} counts as positive, {negative} as negative"
+
+    def told(self) -> dict[str, str | None]:
+        """Say the same for sidecars."""
+        return {
+            "Target": self.column,
+            "PositiveValue": self.positive,
+            "NegativeValue": self.negative,
+            "PositiveMeaning": self.positive_meaning,
+            "NegativeMeaning": self.negative_meaning,
+        }
+
+    def described(self, meanings: Meanings) -> OutcomeCoding:
+        """Add what the values mean."""
+        return replace(
+            self,
+            positive_meaning=meaning_of(self.positive, meanings),
+            negative_meaning=meaning_of(self.negative, meanings),
+        )
+
+
+def _with_meaning(value: str, meaning: str | None) -> str:
+    return value if meaning is None else f"{value} ({meaning})"
+
+
+def outcome_coding(
+    rows: Sequence[Row], options: CohortOptions, meanings: Meanings
+) -> OutcomeCoding | None:
+    """Find the two values of the target in a table to train on.
+
+    Parameters
+    ----------
+    rows
+        People who are left.
+    options
+        The target, and its positive value.
+    meanings
+        Of the target's values.
+
+    Returns
+    -------
+    OutcomeCoding or None
+        None without a target.
+
+    Raises
+    ------
+    UsageError
+        If there are more than two values, or they do not say which is positive.
+    InputError
+        If there is one value alone.
+    """
+    if options.target is None:
+        return None
+    values = _known(rows, options.target)
+    positive = _positive_value(options.target, values, options.positive_value)
+    others = [value for value in _distinct(values) if not same_value(value, positive)]
+    return OutcomeCoding(options.target, positive, others[0]).described(meanings)
+
+
+def outcome_coding_of_training(
+    rows: Sequence[Row],
+    elsewhere: Sequence[Row],
+    options: CohortOptions,
+    trained: OutcomeCoding,
+    meanings: Meanings,
+) -> OutcomeCoding | None:
+    """Read the target of new people by the two values that a model was trained on.
+
+    A value that the training had not says that the table may be coded in another way, so that its
+    other values cannot be trusted either. Then only ``--positive-value`` helps.
+
+    Parameters
+    ----------
+    rows
+        People who are left.
+    elsewhere
+        People of the same table who are not asked for; they show how it is coded.
+    options
+        The target, and its positive value where the user states it for this table.
+    trained
+        Values and meanings of the training.
+    meanings
+        Of the target's values in this table.
+
+    Returns
+    -------
+    OutcomeCoding or None
+        None without a target.
+
+    Raises
+    ------
+    UsageError
+        If the table holds other values than the training, or the same with another meaning.
+    """
+    column, stated = options.target, options.positive_value
+    if column is None:
+        return None
+    own, others = _known(rows, column), _known(elsewhere, column)
+    if stated is None:
+        coding = _as_trained(column, own, others, trained)
+    else:
+        coding = _as_stated(column, [*own, *others], stated, trained)
+    coding = coding.described(meanings)
+    _refuse_other_meaning(coding, trained, stated=stated is not None)
+    return coding
+
+
+def _as_trained(
+    column: str, own: Sequence[str], others: Sequence[str], trained: OutcomeCoding
+) -> OutcomeCoding:
+    """Take the values of the training, and refuse a table that holds any other."""
+    known = [value for value in (trained.positive, trained.negative) if value is not None]
+    values = [*own, *others]
+    strange = [each for each in _distinct(own) if not _among(each, known)]
+    # Rows that are not asked for may hold anything, where the table holds both known values.
+    if not strange and not all(_among(each, values) for each in known):
+        strange = [each for each in _distinct(others) if not _among(each, known)]
+    if strange:
+        raise UsageError(
+            f"{column} holds {_counted(values, _distinct(values))}, but the model was trained "
+            f"with {trained}. What {', '.join(strange)} means here is not known, so neither is "
+            "what the other value means. Say with --positive-value which value of this table "
+            "counts as positive, or correct the table."
+        )
+    return OutcomeCoding(column, trained.positive, trained.negative)
+
+
+def _as_stated(
+    column: str, values: Sequence[str], stated: str, trained: OutcomeCoding
+) -> OutcomeCoding:
+    """Take the value that the user states, and the other one of a table of two."""
+    distinct = _distinct(values)
+    others = [each for each in distinct if not same_value(each, stated)]
+    counts = _counted(values, distinct)
+    if len(others) > 1:
+        raise UsageError(
+            f"{column} holds {counts}; besides {stated}, which --positive-value names, one other "
+            "value is allowed. Correct the table."
+        )
+    same = same_value(stated, trained.positive)
+    negative = trained.negative if same else None
+    if others and len(distinct) == 1 and not (negative and same_value(others[0], negative)):
+        raise UsageError(
+            f"--positive-value {stated} is not a value of {column} ({counts}), and what the value "
+            "that is there means is not known. Correct the table, or name a value that it holds."
+        )
+    return OutcomeCoding(column, stated, others[0] if others else negative)
+
+
+def _refuse_other_meaning(coding: OutcomeCoding, trained: OutcomeCoding, *, stated: bool) -> None:
+    """Refuse a table whose ``Levels`` give its values another meaning than the training's."""
+    pairs = (
+        (coding.positive, coding.positive_meaning, trained.positive_meaning, "positive"),
+        (coding.negative, coding.negative_meaning, trained.negative_meaning, "negative"),
+    )
+    swapped = {"positive": trained.negative_meaning, "negative": trained.positive_meaning}
+    for value, here, there, kind in pairs:
+        if here is None:
+            continue
+        opposite = swapped[kind]
+        is_opposite = opposite is not None and same_meaning(here, opposite)
+        if is_opposite and not (there is not None and same_meaning(here, there)):
+            raise UsageError(
+                f"{coding.column} = {value} would count as {kind}, but the JSON beside the table "
+                f"says that it means {here!r}, which was the other outcome in the training "
+                f"({trained}). Say with --positive-value which value counts as positive, or "
+                "correct the table or its Levels."
+            )
+        if there is not None and not same_meaning(here, there) and not stated:
+            raise UsageError(
+                f"{coding.column} = {value} means {here!r} by the JSON beside the table, but "
+                f"{there!r} in the training ({trained}). If that is the same outcome in other "
+                f"words, say so with --positive-value {coding.positive}; else it cannot be judged."
+            )
+
+
+def _known(rows: Sequence[Row], column: str) -> list[str]:
+    found = [row.get(column, "") for row in rows]
+    return [value for value in found if not is_missing(value)]
+
+
+def _among(value: str, values: Iterable[str]) -> bool:
+    return any(same_value(value, each) for each in values)
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return sorted({spelled(value) for value in values})
+
+
+def _counted(values: Sequence[str], distinct: Sequence[str]) -> str:
+    counts = Counter(map(spelled, values))
+    shown = ", ".join(f"{each}: {counts[each]}" for each in distinct[:_SHOWN])
+    return f"{shown}, …" if len(distinct) > _SHOWN else shown
+
+
+def _positive_value(target: str, values: Sequence[str], asked: str | None) -> str:
+    """Find the value that counts as 1 among exactly two, and refuse to guess."""
+    distinct = _distinct(values)
+    counts = _counted(values, distinct)
+    if len(distinct) == 1:
+        raise InputError(f"Everyone has the same {target} ({counts}); two values are needed.")
+    if len(distinct) > 2:
+        raise UsageError(f"{target} must have two values, it has {len(distinct)} ({counts}).")
+    if asked is None:
+        if {as_number(value) for value in distinct} == {0.0, 1.0}:
+            return _BARE_POSITIVE
+        raise UsageError(f"{target} holds {counts}; say with --positive-value which counts as 1.")
+    if not any(same_value(asked, each) for each in distinct):
+        raise UsageError(f"--positive-value {asked} is not a value of {target} ({counts}).")
+    return asked

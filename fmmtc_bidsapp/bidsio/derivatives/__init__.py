@@ -1,0 +1,1 @@
+"""What we write: one run's files, and the dataset around them."""

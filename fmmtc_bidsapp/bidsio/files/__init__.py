@@ -1,0 +1,1 @@
+"""Names, sidecars and whole files: the plumbing under every other room here."""

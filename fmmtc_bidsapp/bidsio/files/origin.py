@@ -1,0 +1,131 @@
+"""What made a dataset, as its description or a sidecar says; what is not said is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fmmtc_bidsapp.bidsio.files.names import dataset_description
+from fmmtc_bidsapp.bidsio.files.sidecar import read_json
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records import Origin
+
+__all__ = [
+    "NOT_STATED",
+    "SIMULATOR",
+    "join_origins",
+    "makers_of",
+    "origin_of",
+    "read_origin",
+    "told_origin",
+]
+
+SIMULATOR = "fmmtc-tools simulate"
+"""``Name`` in ``GeneratedBy`` of what this program simulates."""
+
+NOT_STATED = "not stated"
+_PROGRAM = "fmmtc_bidsapp"
+_DATASET, _MADE_BY, _SIMULATED = "InputDataset", "InputGeneratedBy", "Simulated"
+_SIMULATED_VERSION = "simulated"
+"""``Version`` that simulations of 0.1.0 gave to an fMRIPrep that never ran."""
+
+
+def read_origin(root: Path, bids_dir: Path | None = None) -> Origin:
+    """Read what made a derivative dataset.
+
+    Parameters
+    ----------
+    root
+        Root of the derivatives.
+    bids_dir
+        Root of the raw dataset, whose name is the study's; None, or the same folder, for none.
+
+    Returns
+    -------
+    Origin
+        Without makers where the description is absent, damaged or names none. A raw dataset that
+        was simulated makes the derivatives simulated too.
+    """
+    own = _description(root)
+    raw = {} if bids_dir is None or bids_dir == root else _description(bids_dir)
+    named = makers_of(own)
+    simulated = any(_is_simulated(each) for each in (*named, *makers_of(raw)))
+    return Origin(
+        dataset=_text(raw.get("Name")) or _text(own.get("Name")),
+        made_by=_spelled(named),
+        simulated=simulated or own.get(_SIMULATED) is True or raw.get(_SIMULATED) is True,
+    )
+
+
+def makers_of(description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """List the programs that a dataset's description names, each with its ``Name``."""
+    made_by = description.get("GeneratedBy")
+    # fMRIPrep before 20.2 wrote PipelineDescription.
+    found = [
+        *(made_by if isinstance(made_by, list) else []),
+        description.get("PipelineDescription"),
+    ]
+    return [each for each in found if isinstance(each, dict) and _text(each.get("Name"))]
+
+
+def told_origin(origin: Origin) -> dict[str, Any]:
+    """Return the keys of a sidecar that carry an origin on."""
+    simulated = {_SIMULATED: True} if origin.simulated else {}
+    return {
+        _DATASET: origin.dataset or "n/a",
+        _MADE_BY: list(origin.made_by),
+        **simulated,
+    }
+
+
+def origin_of(sidecar: Mapping[str, Any]) -> Origin | None:
+    """Read an origin from a sidecar of ours; None where the sidecar does not say."""
+    if _MADE_BY not in sidecar and _SIMULATED not in sidecar:
+        return None
+    dataset, made_by = _text(sidecar.get(_DATASET)), sidecar.get(_MADE_BY)
+    return Origin(
+        dataset=None if dataset == "n/a" else dataset,
+        made_by=tuple(map(str, made_by)) if isinstance(made_by, list) else (),
+        simulated=sidecar.get(_SIMULATED) is True,
+    )
+
+
+def join_origins(origins: Iterable[Origin | None]) -> Origin:
+    """Take the origins of several files together; what some do not say is told beside the rest."""
+    found = [Origin() if each is None else each for each in origins]
+    named = dict.fromkeys(name for each in found for name in each.made_by or (NOT_STATED,))
+    datasets = dict.fromkeys(each.dataset for each in found if each.dataset)
+    return Origin(
+        dataset="; ".join(datasets) or None,
+        made_by=() if set(named) <= {NOT_STATED} else tuple(named),
+        simulated=any(each.simulated for each in found),
+    )
+
+
+def _description(root: Path) -> dict[str, Any]:
+    try:
+        return read_json(dataset_description(root))
+    except InputError:
+        # Without a readable description nobody says what made it.
+        return {}
+
+
+def _is_simulated(maker: Mapping[str, Any]) -> bool:
+    return maker["Name"] == SIMULATOR or _text(maker.get("Version")) == _SIMULATED_VERSION
+
+
+def _spelled(makers: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Spell programs with their versions; ours is no preprocessing, and one that never ran none."""
+    named = [
+        SIMULATOR
+        if _text(each.get("Version")) == _SIMULATED_VERSION
+        else " ".join(filter(None, (_text(each["Name"]), _text(each.get("Version")))))
+        for each in makers
+        if each["Name"] != _PROGRAM
+    ]
+    return tuple(dict.fromkeys(named))
+
+
+def _text(value: object) -> str | None:
+    return value.strip() or None if isinstance(value, str) else None

@@ -1,0 +1,221 @@
+"""JSON metadata of a file, with BIDS inheritance."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.names import ParsedName, parse_name
+from fmmtc_bidsapp.errors import InputError
+
+__all__ = [
+    "Listing",
+    "finite_number",
+    "json_names",
+    "read_json",
+    "read_sidecar",
+    "repetition_time_s",
+]
+
+_SHORTEST_TR_S, _LONGEST_TR_S = 0.001, 100.0
+"""Above the second the BIDS validator, too, takes a number for milliseconds."""
+_EVEN = 0.01
+"""Share of a step by which times between volumes may differ, as some are rounded."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict
+        Its content.
+
+    Raises
+    ------
+    InputError
+        If the file has no content, is not JSON, or holds something else than an object.
+    """
+    problem = content_problem(path)
+    if problem is not None:
+        raise InputError(f"JSON {problem}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text)
+        if r"\ud" in text.lower():
+            # Half a character, as JSON can spell one, could be written to no file.
+            json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}). Repair it.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object. Repair it.")
+    return content
+
+
+Listing = Callable[[Path], tuple[str, ...]]
+"""Folder -> names of the JSON files in it."""
+
+
+def json_names(folder: Path) -> tuple[str, ...]:
+    """List the names of the JSON files in a folder; none where it may not be looked into."""
+    try:
+        with os.scandir(folder) as entries:
+            return tuple(entry.name for entry in entries if entry.name.endswith(".json"))
+    except OSError:
+        return ()
+
+
+def read_sidecar(path: Path, root: Path, listed: Listing = json_names) -> dict[str, Any]:
+    """Collect the metadata of a file from every JSON that applies to it.
+
+    Parameters
+    ----------
+    path
+        A data file below ``root``.
+    root
+        Root of its dataset, where inheritance starts.
+    listed
+        How a folder is listed. Whoever reads many files gives ``functools.cache(json_names)``, as
+        the root of a dataset holds a folder for every participant.
+
+    Returns
+    -------
+    dict
+        Keys of all that apply; of two with the same key the one closest to the file wins.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be read.
+    """
+    target = parse_name(path)
+    found: dict[str, Any] = {}
+    for folder in reversed([parent for parent in path.parents if parent.is_relative_to(root)]):
+        for sidecar in _applicable(folder, listed(folder), target):
+            found |= read_json(sidecar)
+    return found
+
+
+def _applicable(folder: Path, names: Sequence[str], target: ParsedName) -> list[Path]:
+    """Sort the JSONs of a folder that apply to a file from the general to the specific."""
+    # Beside a .dtseries.nii fMRIPrep has put a .json, a .dtseries.json or both.
+    endings = ("json", "dtseries.json") if target.extension == ".dtseries.nii" else ("json",)
+    ends = [f"{target.suffix}.{ending}" for ending in endings]
+    candidates = [
+        folder / name
+        for name in names
+        if any(name == end or name.endswith(f"_{end}") for end in ends)
+    ]
+    parsed = ((len(_entities(path)), path) for path in candidates if _applies(path, target))
+    return [path for _, path in sorted(parsed)]
+
+
+def _applies(path: Path, target: ParsedName) -> bool:
+    try:
+        return _entities(path).items() <= dict(target.entities).items()
+    except InputError:
+        # Not a BIDS name, so not a sidecar of anything.
+        return False
+
+
+def _entities(path: Path) -> dict[str, str]:
+    return dict(parse_name(path).entities)
+
+
+def repetition_time_s(sidecar: dict[str, Any], path: Path) -> float | None:
+    """Take the repetition time from a sidecar.
+
+    Parameters
+    ----------
+    sidecar
+        Metadata of a BOLD image or of a series.
+    path
+        The file it belongs to, for the message.
+
+    Returns
+    -------
+    float or None
+        Seconds, from ``RepetitionTime``, an evenly spaced ``VolumeTiming`` or a numeric
+        ``SamplingFrequency``; None without any.
+
+    Raises
+    ------
+    InputError
+        If it is there but no number of seconds from 0.001 to 100, if volumes are not evenly
+        spaced in time, or if the two disagree.
+    """
+    value = sidecar.get("RepetitionTime")
+    step_s = _even_step_s(sidecar.get("VolumeTiming"), path)
+    if value is None and step_s is None:
+        frequency_hz = finite_number(sidecar.get("SamplingFrequency"))
+        # XCP-D writes the word "TR" here, which tells nothing.
+        if frequency_hz is None or frequency_hz <= 0:
+            return None
+        value = 1 / frequency_hz
+    tr_s = finite_number(step_s if value is None else value)
+    if tr_s is None or not _SHORTEST_TR_S <= tr_s <= _LONGEST_TR_S:
+        raise InputError(
+            f"RepetitionTime of {path} is {value!r}; it must be a number of seconds, "
+            f"{_SHORTEST_TR_S:g} to {_LONGEST_TR_S:g}."
+        )
+    if step_s is not None and abs(step_s - tr_s) > _EVEN * tr_s:
+        raise InputError(
+            f"The sidecar of {path} says a RepetitionTime of {tr_s:g} s, and by VolumeTiming "
+            f"volumes are {step_s:g} s apart. BIDS allows one of the two: remove the wrong one."
+        )
+    return tr_s
+
+
+def _even_step_s(onsets: Any, path: Path) -> float | None:
+    """Return the time between volumes by their onsets, which must be evenly spaced."""
+    if onsets is None:
+        return None
+    known = onsets if isinstance(onsets, list) else []
+    times_s = [finite_number(each) for each in known]
+    steps_s = [
+        later - earlier
+        for earlier, later in pairwise(times_s)
+        if earlier is not None and later is not None
+    ]
+    if not steps_s or len(steps_s) != len(times_s) - 1 or min(steps_s) <= 0:
+        raise InputError(
+            f"VolumeTiming of {path} must list when each volume began, in seconds and in order. "
+            "Repair the sidecar."
+        )
+    mean_s = sum(steps_s) / len(steps_s)
+    if max(abs(step_s - mean_s) for step_s in steps_s) > _EVEN * mean_s:
+        raise InputError(
+            f"The volumes of {path} are not evenly spaced in time: by VolumeTiming they are "
+            f"{min(steps_s):g} to {max(steps_s):g} s apart. Filters, trends and models need one "
+            "repetition time, so a run like this cannot be used."
+        )
+    return mean_s
+
+
+def finite_number(value: Any) -> float | None:
+    """Take a number from JSON, which knows neither the largest one nor that true is none.
+
+    Parameters
+    ----------
+    value
+        Anything that JSON can hold.
+
+    Returns
+    -------
+    float or None
+        None for what is no number, or none that a float can hold.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= sys.float_info.max else None

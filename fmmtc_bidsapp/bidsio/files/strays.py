@@ -1,0 +1,79 @@
+"""Files among those of runs whose names do not say whose they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmmtc_bidsapp.bidsio.files.names import ParsedName, parse_run_name
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records import Exclusion
+
+__all__ = ["Stray", "excluded_strays", "sort_out"]
+
+_PERSON = re.compile(r"sub-[0-9A-Za-z]+")
+_PART = re.compile(r"([a-z]+)-(.+)")
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A file that is taken for no run."""
+
+    path: Path
+    reason: str
+
+    @property
+    def folder_id(self) -> str:
+        """Name of the participant's folder that it lies in."""
+        above = self.path.parent.parent
+        return above.parent.name if above.name.startswith("ses-") else above.name
+
+    @property
+    def participant_id(self) -> str | None:
+        """Whose it is, where name and folder say the same; else nobody's."""
+        named = self.path.name.partition("_")[0]
+        return named if named == self.folder_id and _PERSON.fullmatch(named) else None
+
+    @property
+    def entities(self) -> dict[str, str]:
+        """What of its name can be read."""
+        parts = map(_PART.fullmatch, self.path.name.partition(".")[0].split("_"))
+        return {part[1]: part[2] for part in parts if part is not None}
+
+    def __str__(self) -> str:
+        return f"{self.path} is left out: {self.reason}"
+
+
+def sort_out(paths: Iterable[Path]) -> tuple[dict[Path, ParsedName], list[Stray]]:
+    """Tell files in ``func`` folders whose names say whose they are from those that do not.
+
+    Parameters
+    ----------
+    paths
+        Below the root of a dataset.
+
+    Returns
+    -------
+    dict of Path to ParsedName
+        The former, in order.
+    list of Stray
+        The latter.
+    """
+    named: dict[Path, ParsedName] = {}
+    strays: list[Stray] = []
+    for path in paths:
+        try:
+            named[path] = parse_run_name(path)
+        except InputError as error:
+            strays.append(Stray(path, str(error).removesuffix(".")))
+    return named, strays
+
+
+def excluded_strays(strays: Iterable[Stray], stage: str) -> list[Exclusion]:
+    """Exclude each stray file from the participant in whose folder it lies."""
+    return [
+        Exclusion(stray.folder_id, None, stage, f"{stray}. Rename it, or move it away")
+        for stray in strays
+    ]

@@ -1,0 +1,1 @@
+"""An fMRIPrep tree to the runs in it."""

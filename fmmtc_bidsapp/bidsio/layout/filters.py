@@ -1,0 +1,124 @@
+"""BIDS filter files: which runs to take, in the words of fMRIPrep's ``--bids-filter-file``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from fmmtc_bidsapp.bidsio.files.sidecar import read_json
+from fmmtc_bidsapp.errors import InputError, UsageError
+
+__all__ = ["ANY", "read_filter"]
+
+ANY = "*"
+"""Any value, but the entity must be there."""
+
+_BOLD = "bold"
+_OF_OTHERS = ("fmap", "sbref", "flair", "t1w", "t2w", "roi", "dwi", "asl", "m0scan", "pet")
+"""What else fMRIPrep and its relatives are told to take."""
+_ENTITIES: Mapping[str, str] = MappingProxyType(
+    {
+        "datatype": "datatype",
+        "suffix": "suffix",
+        "subject": "sub",
+        "session": "ses",
+        "task": "task",
+        "acquisition": "acq",
+        "ceagent": "ce",
+        "reconstruction": "rec",
+        "direction": "dir",
+        "run": "run",
+        "echo": "echo",
+        "part": "part",
+        "space": "space",
+        "extension": "extension",
+    }
+)
+"""pybids' names of what tells raw runs apart, and how file names abbreviate them."""
+_MAGNITUDE = "mag"
+"""The part that fMRIPrep preprocesses, without saying so in the names that it writes."""
+
+
+def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
+    """Read a BIDS filter file.
+
+    Parameters
+    ----------
+    path
+        JSON such as ``{"bold": {"session": "1", "acquisition": null, "run": "*"}}``: null for an
+        entity that must be absent, ``"*"`` for one that must be there, lists for alternatives.
+        fMRIPrep's own file is one; what it says of other images is passed over, with a line.
+
+    Returns
+    -------
+    dict
+        Short entity key (``ses``) to the values it may have, None for absent.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, or has a key, entity or value that is not one of those.
+    """
+    try:
+        content = read_json(path)
+    except InputError as error:
+        raise UsageError(f"--bids-filter-file: {error}") from error
+    _refuse_unknown(path, "key", content, (_BOLD, *_OF_OTHERS))
+    bold = content.get(_BOLD, {})
+    if not isinstance(bold, dict):
+        raise UsageError(f'{path}: "bold" is {bold!r}; it must be an object of entities.')
+    _refuse_unknown(path, "entity", bold, _ENTITIES)
+    asked = {_ENTITIES[name]: _values(path, name, value) for name, value in bold.items()}
+    kept, ignored = _of_derivatives(path, asked)
+    ignored = [*(each for each in content if each != _BOLD), *ignored]
+    if ignored:
+        print(
+            f"{path}: {', '.join(ignored)} passed over, as no BOLD is chosen by it.",
+            file=sys.stderr,
+        )
+    return kept
+
+
+def _of_derivatives(
+    path: Path, asked: Mapping[str, tuple[str | None, ...]]
+) -> tuple[dict[str, tuple[str | None, ...]], list[str]]:
+    """Keep what chooses among preprocessed runs, and name what chooses among raw files alone."""
+    if "space" in asked and None not in asked["space"]:
+        raise UsageError(
+            f"{path} asks for a space, which no raw BOLD has. Choose that of the preprocessed "
+            "images with --space."
+        )
+    # Echoes are combined, and every run has images of several formats.
+    ignored = {"space", "extension"} if set(asked.get("echo", ())) == {None} else _OF_RAW_FILES
+    kept = {key: values for key, values in asked.items() if key not in ignored}
+    if _MAGNITUDE in kept.get("part", ()):
+        kept["part"] = (*kept["part"], None)
+    told = [f"bold's {key}" for key in asked if key in ignored and key != "space"]
+    return kept, told
+
+
+_OF_RAW_FILES = {"space", "extension", "echo"}
+
+
+def _refuse_unknown(
+    path: Path, what: str, found: Mapping[str, Any], known: Mapping[str, str] | tuple[str, ...]
+) -> None:
+    unknown = sorted(set(found) - set(known))
+    if unknown:
+        listed = ", ".join(each or '""' for each in unknown)
+        raise UsageError(
+            f"{path} has the unknown {what} {listed}; those allowed are {', '.join(known)}."
+        )
+
+
+def _values(path: Path, name: str, value: Any) -> tuple[str | None, ...]:
+    values = value if isinstance(value, list) else [value]
+    wrong = [each for each in values if isinstance(each, bool | float | dict | list) or each == ""]
+    if wrong or not values:
+        raise UsageError(
+            f'{path}: {name} is {value!r}; it must be a label, null, "*", or a list of them.'
+        )
+    return tuple(None if each is None else str(each) for each in values)

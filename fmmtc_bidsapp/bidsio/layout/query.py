@@ -1,0 +1,166 @@
+"""Which runs the user asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from fmmtc_bidsapp.bidsio.layout.filters import ANY
+from fmmtc_bidsapp.bidsio.tables.person_ids import lookalike_ids
+from fmmtc_bidsapp.records import Exclusion
+
+__all__ = ["Query", "absent_participants", "identity", "run_title"]
+
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Query:
+    """Labels to keep, with or without their prefix; an empty list keeps all."""
+
+    participants: Sequence[str]
+    sessions: Sequence[str]
+    tasks: Sequence[str]
+    runs: Sequence[str]
+    filters: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    """Values of a filter file by short entity key, which must hold as well."""
+
+    def admits(self, entities: Mapping[str, str]) -> bool:
+        """Say whether a file with these entities is one of those asked for."""
+        return all(_meets(key, entities.get(key), wanted) for key, wanted in self._wanted)
+
+    def rules_out(self, entities: Mapping[str, str]) -> bool:
+        """Say whether what is known of a file is enough to know that it was not asked for."""
+        known = ((key, wanted) for key, wanted in self._wanted if key in entities)
+        return not all(_meets(key, entities[key], wanted) for key, wanted in known)
+
+    def participant_ids(self) -> list[str]:
+        """List the participants asked for, with their prefix; empty for all."""
+        named = [wanted for key, wanted in self._wanted if key == "sub" and ANY not in wanted]
+        labels = set.intersection(*map(set, named)) if named else set()
+        return [f"sub-{label}" for label in sorted(filter(None, labels))]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{key} {_listed(wanted)}" for key, wanted in self._wanted) or "all"
+
+    def instead(self, found: Iterable[Mapping[str, str]]) -> str:
+        """Say what files that were not admitted have in place of what was asked for.
+
+        Of participants only those are named whose ids look like one that was asked for.
+
+        Parameters
+        ----------
+        found
+            Entities of those files.
+
+        Returns
+        -------
+        str
+            The end of a sentence, ``; there is ses-01``; empty where nothing can be said.
+        """
+        files = list(found)
+        parts = [
+            f"{key}-{_listed(sorted(there))}"
+            for key, wanted in self._wanted
+            if key != "sub" and not any(_meets(key, each.get(key), wanted) for each in files)
+            if (there := {each[key] for each in files if key in each})
+        ]
+        ids = {identity(each)[0] for each in files}
+        like = lookalike_ids([each for each in self.participant_ids() if each not in ids], ids)
+        parts += [_listed(list(like.values()))] if like else []
+        return f"; there is {', '.join(parts)}" if parts else ""
+
+    @cached_property
+    def _wanted(self) -> list[tuple[str, dict[str | None, None]]]:
+        """List what was asked for, entity by entity: all must hold."""
+        lists = [
+            ("sub", self.participants),
+            ("ses", self.sessions),
+            ("task", self.tasks),
+            ("run", self.runs),
+            *self.filters.items(),
+        ]
+        return [
+            (key, dict.fromkeys(_normal(key, each) for each in labels))
+            for key, labels in lists
+            if labels
+        ]
+
+
+def _listed(labels: Collection[str | None]) -> str:
+    """List labels, of many the first alone: a message for each of many people must stay short."""
+    shown = ["(absent)" if each is None else each for each in list(labels)[:_SHOWN]]
+    more = [f"… ({len(labels)} in all)"] if len(labels) > _SHOWN else []
+    return " ".join([*shown, *more])
+
+
+def _meets(key: str, value: str | None, wanted: Collection[str | None]) -> bool:
+    return _normal(key, value) in wanted or (value is not None and ANY in wanted)
+
+
+def _normal(key: str, label: str | None) -> str | None:
+    if label is None:
+        return None
+    bare = label.removeprefix(f"{key}-")
+    # BIDS calls run an index: run-1 and run-01 are the same.
+    return bare.lstrip("0") or bare[:1] if key == "run" else bare
+
+
+def absent_participants(
+    root: Path,
+    query: Query,
+    found: Iterable[Mapping[str, str]],
+    passed_over: Iterable[Mapping[str, str]] = (),
+) -> list[Exclusion]:
+    """Exclude each participant of whom nothing was found.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset that was looked through.
+    query
+        What was asked for; without participants, those that have a folder are looked for.
+    found
+        Entities of the files that were found.
+    passed_over
+        Entities of the files that were not asked for, so that a reason can name what is there.
+
+    Returns
+    -------
+    list of Exclusion
+        One per absent participant.
+    """
+    present = {identity(entities)[0] for entities in found}
+    others: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
+    for entities in passed_over:
+        others[identity(entities)[0]].append(entities)
+    folders = sorted(path.name for path in root.glob("sub-*") if path.is_dir())
+    asked = query.participant_ids()
+    like = lookalike_ids([each for each in asked if each not in present], folders)
+    return [
+        Exclusion(
+            participant_id,
+            None,
+            "absent",
+            f"nothing of theirs is there (asked for: {query}"
+            f"{query.instead(others[participant_id])})"
+            + (f"; there is {like[participant_id]}" if participant_id in like else ""),
+        )
+        for participant_id in asked or folders
+        if participant_id not in present
+    ]
+
+
+def identity(entities: Mapping[str, str]) -> tuple[str, str | None]:
+    """Name the participant and the session a file is of, ``sub-01`` and ``ses-1``."""
+    session_id = f"ses-{entities['ses']}" if "ses" in entities else None
+    return f"sub-{entities['sub']}", session_id
+
+
+def run_title(entities: Mapping[str, str]) -> str:
+    """Name a run within its participant and session, ``task-rest_run-1``."""
+    return "_".join(f"{key}-{v}" for key, v in entities.items() if key not in ("sub", "ses"))

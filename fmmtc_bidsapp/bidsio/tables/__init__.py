@@ -1,0 +1,1 @@
+"""Tables and series in files, read and checked."""

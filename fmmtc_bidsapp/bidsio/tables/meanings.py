@@ -1,0 +1,74 @@
+"""What the values of a table's column mean, as the JSON beside the table says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fmmtc_bidsapp.bidsio.files.sidecar import read_json
+from fmmtc_bidsapp.bidsio.tables.cells import same_value
+
+__all__ = ["Meanings", "meaning_of", "read_meanings", "same_meaning"]
+
+Meanings = Mapping[str, str]
+"""By value of a column, what it means in words."""
+
+
+def read_meanings(tables: Iterable[Path], columns: Iterable[str]) -> dict[str, Meanings]:
+    """Read ``Levels`` of some columns from the JSON files beside their tables.
+
+    Parameters
+    ----------
+    tables
+        TSV files; each may have a JSON of the same name beside it.
+    columns
+        Names of columns; the first table whose JSON describes one counts.
+
+    Returns
+    -------
+    dict
+        By column, its values and their meanings; a column without ``Levels`` is not in it.
+
+    Raises
+    ------
+    InputError
+        If a JSON is there and cannot be read.
+    """
+    files = [path.with_suffix(".json") for path in tables]
+    described = [read_json(path) for path in files if path.exists()]
+    found: dict[str, Meanings] = {}
+    for column in dict.fromkeys(columns):
+        levels = next(filter(None, (_levels(each.get(column)) for each in described)), None)
+        if levels:
+            found[column] = levels
+    return found
+
+
+def _levels(about: object) -> Meanings:
+    levels = about.get("Levels") if isinstance(about, Mapping) else None
+    if not isinstance(levels, Mapping):
+        return {}
+    words = {str(value): _words(each) for value, each in levels.items()}
+    return {value: each for value, each in words.items() if each}
+
+
+def _words(level: object) -> str:
+    """Read a level's words: BIDS has text, or an object with a description."""
+    text = level.get("Description") if isinstance(level, Mapping) else level
+    return " ".join(text.split()) if isinstance(text, str) else ""
+
+
+def meaning_of(value: str | None, meanings: Meanings) -> str | None:
+    """Look a value's meaning up; None where it is not described."""
+    if value is None:
+        return None
+    return next((words for each, words in meanings.items() if same_value(each, value)), None)
+
+
+def same_meaning(one: str, other: str) -> bool:
+    """Compare two meanings, whatever their case, spaces and punctuation."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(words: str) -> str:
+    return "".join(each for each in words.casefold() if each.isalnum())

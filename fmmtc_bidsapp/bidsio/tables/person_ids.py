@@ -1,0 +1,105 @@
+"""Two lists of participants that should be the same people: what they share, and why not more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
+
+from fmmtc_bidsapp.bidsio.tables.cells import as_number, lookalike
+
+__all__ = ["first_ids", "likely_cause", "lookalike_ids", "unmatched"]
+
+_SHOWN = 3
+_PREFIX = "sub-"
+
+
+def first_ids(ids: Collection[str]) -> str:
+    """List the first participants: ``sub-01, sub-02, sub-03, …``."""
+    shown = sorted(ids)[:_SHOWN]
+    return ", ".join(shown) + (", …" if len(ids) > _SHOWN else "")
+
+
+def lookalike_ids(these: Iterable[str], others: Collection[str]) -> dict[str, str]:
+    """Find for ids of one list those of another that look the same but for zeros, case and signs.
+
+    Parameters
+    ----------
+    these, others
+        Ids with their prefix.
+
+    Returns
+    -------
+    dict of str to str
+        Only those of `these` that have one.
+    """
+    by_look = {_reduced(each): each for each in others}
+    return {each: by_look[_reduced(each)] for each in these if _reduced(each) in by_look}
+
+
+def likely_cause(these: Iterable[str], others: Collection[str]) -> str:
+    """Say why ids of one list are not in another that has what looks like the same people.
+
+    Nothing is matched by it: that is for whoever knows the people.
+
+    Parameters
+    ----------
+    these
+        Ids that were not found in the other list, with their prefix.
+    others
+        Ids of the other list that were not found in this one.
+
+    Returns
+    -------
+    str
+        A sentence with the number of such pairs and the first of them; empty without any.
+    """
+    pairs = list(lookalike_ids(these, others).items())
+    if not pairs:
+        return ""
+    one, other = pairs[0]
+    return (
+        f"{len(pairs)} of them would be the same people if {_difference(one, other)} (the first: "
+        f"{one} and {other}). Nobody is matched by likeness: spell the ids alike."
+    )
+
+
+def unmatched(in_table: AbstractSet[str], with_files: AbstractSet[str]) -> str:
+    """Say whom a table and a folder do not share, where they share nobody or spell people apart.
+
+    Parameters
+    ----------
+    in_table, with_files
+        Ids of their people, with their prefix.
+
+    Returns
+    -------
+    str
+        Numbers, the first ids of both and the likely cause; empty where ids are in order.
+    """
+    only_table, only_files = in_table - with_files, with_files - in_table
+    cause = likely_cause(sorted(only_table), only_files)
+    if not (only_table and only_files) or not (cause or in_table.isdisjoint(with_files)):
+        return ""
+    told = (
+        f"{len(only_table)} people of the table ({first_ids(only_table)}) have no files, and "
+        f"{len(only_files)} people with files ({first_ids(only_files)}) are not in the table."
+    )
+    return f"{told} {cause}".rstrip()
+
+
+def _reduced(own_id: str) -> str:
+    bare = own_id.removeprefix(_PREFIX)
+    number = as_number(bare)
+    if number is not None and number.is_integer():
+        return str(int(number))
+    return lookalike("".join(each for each in bare if each.isalnum()))
+
+
+def _difference(one: str, other: str) -> str:
+    a, b = (each.removeprefix(_PREFIX) for each in (one, other))
+    if a.casefold() == b.casefold():
+        return "capital and small letters were not told apart"
+    if a.lstrip("0") == b.lstrip("0"):
+        shorter, longer = sorted((a, b), key=len)
+        return f"leading zeros had not been lost, {shorter} in place of {longer}"
+    return "zeros, decimals, signs and the case of letters did not count"

@@ -1,0 +1,243 @@
+"""A user's own cleaning strategy: a YAML file in XCP-D's form -> a record."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.plain_yaml import read_plain_yaml
+from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.options import STRATEGIES
+from fmmtc_bidsapp.records import Regressor, Strategy
+
+__all__ = ["read_strategy"]
+
+_SUFFIXES = (".yml", ".yaml")
+
+_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "low_pass": "low_pass_hz",
+        "high_pass": "high_pass_hz",
+        "fd_threshold": "fd_threshold_mm",
+        "dvars_threshold": "std_dvars_threshold",
+    }
+)
+"""Our keys beside XCP-D's, named like the flags, and the fields they fill."""
+
+_KEYS = ("name", "description", "confounds", "detrend", *_SETTINGS)
+_ENTRY_KEYS = ("name", "dataset", "query", "columns")
+_DATASETS = ("preprocessed", "aroma", "fmriprep", "fmripost-aroma")
+"""The last two are what XCP-D called them for a while."""
+
+_NAMES_OF_XCPD: Mapping[str, str] = MappingProxyType(
+    {
+        "36P": "p36 here",
+        "24P": "nothing of the same here; simple adds white matter, CSF and cosines",
+        "27P": "nothing of the same here; simpleGSR adds cosines",
+        "acompcor_gsr": "nothing of the same here; acompcor lacks the means of tissues and brain",
+        "aroma_gsr": "nothing of the same here; aroma lacks the global signal",
+        "gsr_only": "nothing of the same here",
+    }
+)
+"""Names that XCP-D's ``--nuisance-regressors`` has and we lack, and what comes nearest."""
+_ALIKE = ("acompcor", "aroma")
+"""Names that both programs have; a file of XCP-D's is told apart in ``desc-``."""
+
+# What a query may ask for, so that it means the run's own table or AROMA's.
+_MET: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "extension": (".tsv", "tsv"),
+        "suffix": ("timeseries", "regressors"),
+        "desc": ("confounds", "aroma"),
+        "description": ("confounds", "aroma"),
+        "datatype": ("func",),
+    }
+)
+
+_COSINES = "cosine"
+_PER_RUN = ("motion_outlier", "non_steady_state_outlier")
+"""Columns that a good run does not have."""
+
+
+def read_strategy(text: str) -> Strategy | None:
+    """Read what ``--denoise-strategy`` names, where that is a file.
+
+    Parameters
+    ----------
+    text
+        A name, or a path that ends in ``.yml`` or ``.yaml``. The file has XCP-D's keys ``name``,
+        ``description`` and ``confounds`` (by name or as a list: ``dataset``, ``query``,
+        ``columns``; a column between ``^`` and ``$`` is a regular expression), and may have
+        ``low_pass``, ``high_pass`` (Hz), ``fd_threshold`` (mm), ``dvars_threshold`` and
+        ``detrend``.
+
+    Returns
+    -------
+    Strategy or None
+        None for the name of a strategy that this program brings.
+
+    Raises
+    ------
+    UsageError
+        If there is neither such a name nor such a file, or the file asks for what cannot be met.
+    """
+    if text in STRATEGIES:
+        return None
+    path = Path(text)
+    if text in _NAMES_OF_XCPD:
+        raise UsageError(
+            f"--denoise-strategy is {text!r}, which is XCP-D's name: {_NAMES_OF_XCPD[text]}. The "
+            f"names are {', '.join(STRATEGIES)}; XCP-D's own {text}.yml is read where it is given."
+        )
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(
+            f"--denoise-strategy is {text!r}; it must be one of {', '.join(STRATEGIES)}, or the "
+            "path of a file that ends in .yml."
+        )
+    try:
+        return _strategy(_read(path))
+    except UsageError as error:
+        raise UsageError(f"--denoise-strategy {path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    problem = content_problem(path)
+    if problem is not None:
+        raise UsageError(problem)
+    try:
+        content = read_plain_yaml(path)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"it is not YAML ({error}). Repair it.") from error
+    return _mapping("the file", content, _KEYS)
+
+
+def _mapping(what: str, content: Any, keys: tuple[str, ...] | None = None) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise UsageError(f"{what} is {content!r}; it must have keys and values.")
+    unknown = sorted(str(key) for key in content if keys is not None and key not in keys)
+    if unknown:
+        raise UsageError(
+            f"{what} has the unknown key {', '.join(unknown)}; those allowed are "
+            f"{', '.join(keys or ())}."
+        )
+    return {str(key): value for key, value in content.items()}
+
+
+def _strategy(content: Mapping[str, Any]) -> Strategy:
+    name = _label(content.get("name"))
+    detrend = content.get("detrend", True)
+    if not isinstance(detrend, bool):
+        raise UsageError(f"detrend is {detrend!r}; it must be true or false.")
+    settings = {field: _number(key, content.get(key)) for key, field in _SETTINGS.items()}
+    low, high = settings["low_pass_hz"], settings["high_pass_hz"]
+    if low is not None and high is not None and low <= high:
+        raise UsageError(f"nothing lies between high_pass {high:g} Hz and low_pass {low:g} Hz.")
+    strategy = Strategy(
+        name=name,
+        title=" ".join(str(content.get("description") or name).split()),
+        regressors=_regressors(content.get("confounds")),
+        detrend=detrend,
+        low_pass_hz=low,
+        high_pass_hz=high,
+        fd_threshold_mm=settings["fd_threshold_mm"],
+        std_dvars_threshold=settings["std_dvars_threshold"],
+    )
+    if not strategy.cleans:
+        raise UsageError("it cleans nothing; --denoise-strategy none says that.")
+    return strategy
+
+
+def _label(name: Any) -> str:
+    """Spell a strategy's name as it can stand in file names: ``acompcor_gsr`` is acompcorGsr."""
+    if not isinstance(name, str) or not re.fullmatch("[0-9A-Za-z]+([-_+ ][0-9A-Za-z]+)*", name):
+        raise UsageError(f"name is {name!r}; it stands in file names: letters and digits only.")
+    if name in _ALIKE:
+        return f"{name}XCPD"
+    first, *others = re.split("[-_+ ]", name)
+    label = first + "".join(each[0].upper() + each[1:] for each in others)
+    if label.casefold() in {each.casefold() for each in STRATEGIES}:
+        raise UsageError(
+            f"name is {name}, which this program's own strategy has. Choose another, so that files "
+            "of both can be told apart."
+        )
+    return label
+
+
+def _number(key: str, value: Any) -> float | None:
+    """Read a setting; 0 switches it off, as on the command line."""
+    if value is None:
+        return None
+    wrong = isinstance(value, bool) or not isinstance(value, int | float)
+    if wrong or not 0 <= value <= sys.float_info.max:
+        raise UsageError(f"{key} is {value!r}; it must be a number, 0 or more.")
+    return float(value) or None
+
+
+def _regressors(confounds: Any) -> tuple[Regressor, ...]:
+    if confounds is None:
+        return ()
+    found: list[Regressor] = []
+    for name, entry in _entries(confounds).items():
+        entry = _mapping(name, entry, _ENTRY_KEYS)
+        _check_source(name, entry)
+        columns = entry.get("columns")
+        if not isinstance(columns, list) or not columns:
+            raise UsageError(f"{name}: columns is {columns!r}; it must be a list of columns.")
+        found += [_regressor(name, column) for column in columns]
+    return tuple(found)
+
+
+def _entries(confounds: Any) -> dict[str, Any]:
+    """Name the entries of ``confounds``, which some versions of XCP-D write as a list."""
+    if not isinstance(confounds, list):
+        return _mapping("confounds", confounds)
+    numbered = enumerate(confounds, start=1)
+    return {f"entry {n} of confounds": entry for n, entry in numbered}
+
+
+def _check_source(name: str, entry: Mapping[str, Any]) -> None:
+    query = _mapping(f"{name}: query", entry.get("query") or {})
+    extension = query.get("extension")
+    if "columns" not in entry or (extension or ".tsv") not in _MET["extension"]:
+        raise UsageError(
+            f"{name} asks for images (extension {extension}, columns {entry.get('columns')}). "
+            "Regressors that differ from voxel to voxel are not possible: parcel series are "
+            "cleaned, not voxels. Leave this entry out."
+        )
+    dataset = entry.get("dataset", _DATASETS[0])
+    if dataset not in _DATASETS:
+        raise UsageError(
+            f"{name}: dataset is {dataset!r}; it must be preprocessed (fMRIPrep's own confounds "
+            "table) or aroma (that of --derivatives aroma=DIR)."
+        )
+    for key, met in _MET.items():
+        wanted = query.get(key)
+        if wanted is not None and wanted not in met:
+            raise UsageError(
+                f"{name}: query asks for {key} {wanted!r}; only the run's own confounds table and "
+                f"AROMA's can be had ({key} {' or '.join(met)})."
+            )
+
+
+def _regressor(name: str, column: Any) -> Regressor:
+    if not isinstance(column, str) or not column:
+        raise UsageError(f"{name}: the column {column!r} is no text. Give the name of a column.")
+    pattern = re.escape(column)
+    if column.startswith("^") and column.endswith("$"):
+        pattern = column[1:-1]
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UsageError(f"{name}: {column} is no regular expression ({error}).") from error
+    if column.lstrip("^").startswith(_COSINES):
+        # Short runs have none; and XCP-D's own files spell them cosine_00, fMRIPrep cosine00.
+        return Regressor("cosine columns", ((r"cosine\d+",),), optional=True)
+    optional = column.lstrip("^").startswith(_PER_RUN)
+    return Regressor(f"{column} ({name})", ((pattern,),), optional)

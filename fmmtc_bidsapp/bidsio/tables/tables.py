@@ -1,0 +1,250 @@
+"""The participants table and the phenotype tables -> one row of text a participant."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.tables.cells import NOT_AVAILABLE, is_missing
+from fmmtc_bidsapp.bidsio.tables.person_ids import first_ids, likely_cause
+from fmmtc_bidsapp.errors import InputError, UsageError
+
+__all__ = [
+    "Row",
+    "participant_id",
+    "read_rows",
+]
+
+_ID = "participant_id"
+_SESSION = "session_id"
+
+Row = Mapping[str, str]
+"""Values of one participant by column, as the table spells them; ``participant_id`` with its
+prefix."""
+
+
+def read_rows(
+    participants_tsv: Path,
+    phenotype: Sequence[Path] = (),
+    needed: Iterable[str] = (),
+    optional: Iterable[str] = (),
+    sessions: Sequence[str] = (),
+    warn: Callable[[str], None] = lambda line: None,
+) -> list[Row]:
+    """Read the participants table, joined with the phenotype tables by participant.
+
+    Parameters
+    ----------
+    participants_tsv
+        BIDS participants table: its people, in its order.
+    phenotype
+        Tables with a column ``participant_id``, one row a participant, or a participant and
+        ``session_id``.
+    needed
+        Columns that one of the tables must have.
+    optional
+        Columns that are used where there are.
+    sessions
+        Labels of the sessions asked for, by which tables with a row a session are read.
+    warn
+        Called with what a phenotype table and the participants table do not share.
+
+    Returns
+    -------
+    list of Row
+        Whom a phenotype table lacks has ``n/a`` in its columns; whom only a phenotype table has is
+        left out.
+
+    Raises
+    ------
+    UsageError
+        If a needed column is in no table, one that is used is in two of them, a table has no
+        ``participant_id``, or rows of several sessions and none is chosen; or a phenotype table is
+        not there.
+    InputError
+        If a table cannot be read, has two rows for someone or one for nobody, or a line with more
+        cells than columns; or a phenotype table of which a column is needed matches nobody.
+    """
+    for path in phenotype:
+        if not (path.is_file() or path.is_symlink()):
+            raise UsageError(f"--phenotype {path}: there is no such file.")
+    tables = {path: _read(path, sessions) for path in (participants_tsv, *phenotype)}
+    used = list(dict.fromkeys(needed))
+    _require_columns(tables, used)
+    _refuse_twins(tables, [*used, *optional])
+    first, *others = tables.values()
+    for path in phenotype:
+        _say_match(participants_tsv, first, path, tables[path], used, warn)
+    for path, table in tables.items():
+        _say_other_sessions(path, table, sessions, warn)
+    rows: list[Row] = []
+    for own_id, row in first.rows.items():
+        joined: dict[str, str] = {}
+        # The participants table wins where a column that is not used is in both.
+        for each in (*(table.row(own_id) for table in others), row, {_ID: own_id}):
+            joined |= each
+        rows.append(joined)
+    return rows
+
+
+def _say_match(
+    participants_tsv: Path,
+    first: _Table,
+    path: Path,
+    table: _Table,
+    used: Sequence[str],
+    warn: Callable[[str], None],
+) -> None:
+    """Say who is in only one of two tables, and refuse one that is needed and matches nobody."""
+    absent = [each for each in first.rows if each not in table.rows]
+    strangers = [each for each in table.rows if each not in first.rows]
+    if not (absent or strangers):
+        return
+    parts = [
+        f"{path.name} has {len(table.rows) - len(strangers)} of the {len(first.rows)} people of "
+        f"{participants_tsv.name}"
+    ]
+    if absent:
+        parts.append(f"its columns are n/a for {len(absent)} ({first_ids(absent)})")
+    if strangers:
+        parts.append(f"{len(strangers)} of its rows match nobody ({first_ids(strangers)})")
+    told = " ".join(filter(None, ["; ".join(parts) + ".", likely_cause(strangers, absent)]))
+    if len(strangers) == len(table.rows) and set(used) & set(table.columns) - {_ID}:
+        raise InputError(f"{told} What is asked of it nobody has. Correct its {_ID}.")
+    warn(told)
+
+
+def _say_other_sessions(
+    path: Path, table: _Table, sessions: Sequence[str], warn: Callable[[str], None]
+) -> None:
+    """Say that a table with one row a person names other sessions than those asked for."""
+    if _SESSION not in table.columns or not sessions:
+        return
+    asked = {_session({_SESSION: each}) for each in sessions}
+    others = Counter(
+        session for row in table.rows.values() if (session := _session(row)) not in asked
+    )
+    if others:
+        listed = ", ".join(f"{session}: {n}" for session, n in sorted(others.items()))
+        warn(
+            f"{path.name} has one row a person, of another session than asked for ({listed}); its "
+            "values are taken all the same."
+        )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table by participant."""
+
+    columns: Sequence[str]
+    rows: Mapping[str, Row]
+
+    def row(self, own_id: str) -> Row:
+        return self.rows.get(own_id) or dict.fromkeys(self.columns, NOT_AVAILABLE)
+
+
+def _read(path: Path, sessions: Sequence[str]) -> _Table:
+    problem = content_problem(path)
+    if problem is not None:
+        raise InputError(f"Table of participants {problem}")
+    (_, columns), *lines = _lines(path)
+    if _ID not in columns:
+        raise UsageError(f"{path} has no column {_ID}; it has {', '.join(columns)}.")
+    if len(set(columns)) < len(columns):
+        raise InputError(f"{path} names a column twice. Give every column its own name.")
+    rows: dict[str, list[Row]] = {}
+    for number, cells in lines:
+        if len(cells) > len(columns):
+            raise InputError(
+                f"{path} has {len(cells)} cells in line {number} but {len(columns)} columns, so "
+                "which value is of which column is not known. Repair it."
+            )
+        row = dict(zip_longest(columns, cells, fillvalue=""))
+        if is_missing(row[_ID]):
+            raise InputError(f"{path} has no {_ID} in line {number}. Give one, or delete the line.")
+        rows.setdefault(participant_id(row[_ID]), []).append(row)
+    if _SESSION in columns and any(len(own) > 1 for own in rows.values()):
+        rows = _of_session(path, rows, sessions)
+    for own_id, own in rows.items():
+        if len(own) > 1:
+            times = "two" if len(own) == 2 else str(len(own))
+            raise InputError(f"{path} has {times} rows for {own_id}. Keep one.")
+    return _Table(columns, {own_id: own[0] for own_id, own in rows.items()})
+
+
+def _of_session(
+    path: Path, rows: Mapping[str, list[Row]], sessions: Sequence[str]
+) -> dict[str, list[Row]]:
+    """Keep the rows of the session asked for, of a table with a row a person and session."""
+    counts = Counter(_session(row) for own in rows.values() for row in own)
+    listed = ", ".join(f"{session}: {n}" for session, n in sorted(counts.items()))
+    if len(sessions) != 1:
+        raise UsageError(
+            f"{path} has several rows for a person, a row a session ({listed}). Choose one with "
+            "--session-id."
+        )
+    asked = _session({_SESSION: sessions[0]})
+    if asked not in counts:
+        raise UsageError(
+            f"{path} has no row of {asked}; it has {listed}. Choose one with --session-id."
+        )
+    kept = {own_id: [row for row in own if _session(row) == asked] for own_id, own in rows.items()}
+    return {own_id: own for own_id, own in kept.items() if own}
+
+
+def _session(row: Row) -> str:
+    label = row[_SESSION]
+    return NOT_AVAILABLE if is_missing(label) else f"ses-{label.removeprefix('ses-')}"
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Split a table into the cells of each line, empty ones at its end left out.
+
+    Spreadsheets end lines, and tables, with tabs: a line of them holds nobody.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter="\t", strict=True)
+            lines = [(reader.line_num, _without_empty_end(cells)) for cells in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
+    filled = [(number, cells) for number, cells in lines if cells]
+    if not filled:
+        raise InputError(f"{path} is not a table (it is empty). Repair it.")
+    return filled
+
+
+def _without_empty_end(cells: Sequence[str]) -> list[str]:
+    stripped = [cell.strip() for cell in cells]
+    while stripped and not stripped[-1]:
+        stripped.pop()
+    return stripped
+
+
+def _require_columns(tables: Mapping[Path, _Table], needed: Sequence[str]) -> None:
+    there = {column for table in tables.values() for column in table.columns}
+    absent = [column for column in needed if column not in there]
+    if absent:
+        listed = "; ".join(f"{path} has {', '.join(t.columns)}" for path, t in tables.items())
+        raise UsageError(f"There is no column {', '.join(absent)}: {listed}.")
+
+
+def _refuse_twins(tables: Mapping[Path, _Table], used: Iterable[str]) -> None:
+    """Refuse a column that is used and stands in two tables: nobody knows which is meant."""
+    for column in used:
+        holders = [str(path) for path, table in tables.items() if column in table.columns]
+        if column != _ID and len(holders) > 1:
+            raise UsageError(
+                f"The column {column} is in {' and in '.join(holders)}. Rename it in one, or leave "
+                "one of the tables out."
+            )
+
+
+def participant_id(label: str) -> str:
+    """Give a participant's label its prefix, ``sub-01``."""
+    return f"sub-{label.removeprefix('sub-')}"

@@ -1,0 +1,123 @@
+"""Head motion and volumes of a run as XCP-D's tables beside its series tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.names import ParsedName, parse_name, space_of
+from fmmtc_bidsapp.errors import InputError
+
+__all__ = ["XcpdQuality", "read_xcpd_quality"]
+
+_NOT_OF_RUN = frozenset(
+    {"space", "cohort", "res", "den", "hemi", "atlas", "seg", "scale", "stat", "meas", "desc"}
+)
+_QC = ("*_desc-linc_qc.tsv", "*_desc-linc_qc.csv")
+_MOTION = ("*_motion.tsv",)
+_SEPARATORS = {".tsv": "\t", ".csv": ","}
+_MEAN_FD = ("mean_fd", "meanFD")
+"""Of today, and of versions before 0.5."""
+
+
+@dataclass(frozen=True)
+class XcpdQuality:
+    """What is known of a run."""
+
+    mean_fd_mm: float | None = None
+    n_volumes_retained: int | None = None
+
+
+def read_xcpd_quality(series: Path, entities: Mapping[str, str]) -> XcpdQuality:
+    """Read what XCP-D wrote of the run that a series or matrix is of.
+
+    Parameters
+    ----------
+    series
+        The file; tables are looked for in its folder.
+    entities
+        Those of its name.
+
+    Returns
+    -------
+    XcpdQuality
+        From the table ``desc-linc_qc``; without one the mean framewise displacement of the table
+        ``motion``. None for what neither says.
+
+    Raises
+    ------
+    InputError
+        If such a table is there but is damaged.
+    """
+    for path in _beside(series, entities, _QC):
+        row = _read(path)
+        mean_fd = next((name for name in _MEAN_FD if name in row), None)
+        if mean_fd is not None:
+            retained = _number(path, row, "num_retained_volumes")
+            return XcpdQuality(
+                _number(path, row, mean_fd), None if retained is None else int(retained)
+            )
+    for path in _beside(series, entities, _MOTION):
+        table = _read(path)
+        if "framewise_displacement" in table:
+            return XcpdQuality(_number(path, table, "framewise_displacement"))
+    return XcpdQuality()
+
+
+def _beside(series: Path, entities: Mapping[str, str], patterns: tuple[str, ...]) -> list[Path]:
+    """List the tables of the same run, that of the same space first and filtered motion last."""
+    found = []
+    for path in (path for pattern in patterns for path in sorted(series.parent.glob(pattern))):
+        name = _parsed(path)
+        if name is not None and _run(name.entities) == _run(entities):
+            is_other = space_of(name.entities) != space_of(entities)
+            found.append((name.entities.get("desc") == "filtered", is_other, path.name, path))
+    return [path for *_, path in sorted(found)]
+
+
+def _parsed(path: Path) -> ParsedName | None:
+    try:
+        return parse_name(path)
+    except InputError:
+        # Not a BIDS name, so not of this run.
+        return None
+
+
+def _run(entities: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in entities.items() if key not in _NOT_OF_RUN}
+
+
+def _read(path: Path) -> pd.DataFrame:
+    problem = content_problem(path)
+    if problem is not None:
+        raise InputError(f"Quality table {problem}")
+    try:
+        return pd.read_csv(path, sep=_SEPARATORS[path.suffix], na_values=["n/a"])
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a table ({error}). Write it anew.") from error
+
+
+def _number(path: Path, table: pd.DataFrame, column: str) -> float | None:
+    """Take the mean of a column's known values; None where there are none."""
+    if column not in table:
+        return None
+    try:
+        values = table[column].to_numpy(float)
+    except ValueError as error:
+        raise InputError(
+            f"{path} holds text in the column {column} ({error}). Numbers and n/a are allowed."
+        ) from error
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    if not np.isfinite(known).all() or (known < 0).any():
+        raise InputError(
+            f"{path} holds {known.min():g} to {known.max():g} in the column {column}; numbers from "
+            "0 are due. Write it anew."
+        )
+    return float(known.mean())

@@ -1,0 +1,1 @@
+"""The folder that `apply` needs: its schema, its evidence, its people, its card."""

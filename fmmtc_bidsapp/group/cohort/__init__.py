@@ -1,0 +1,1 @@
+"""Who is analysed: admission, the cohort encoded and split."""

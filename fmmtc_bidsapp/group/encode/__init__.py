@@ -1,0 +1,1 @@
+"""From the scans of a person to what an encoder is given."""

@@ -1,0 +1,131 @@
+"""The atlas that explanations are told in: what its parcels belong to, and its labels drawn on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fmmtc_bidsapp.bidsio.cohort.places import label_image, paint, read_places
+from fmmtc_bidsapp.bidsio.files.names import bids_uri
+from fmmtc_bidsapp.engine import Outcome
+from fmmtc_bidsapp.errors import AppError
+from fmmtc_bidsapp.group.cohort.study import Study
+from fmmtc_bidsapp.learning.explanation.maps import Places
+from fmmtc_bidsapp.records import MapRow, ModalityShare
+
+__all__ = ["DrawnMap", "StudyAtlas", "draw_map", "read_study_atlas"]
+
+_SOURCES = ("series", "connectivity")
+_UNSUPPORTED = "fmmtc: NO EVIDENCE OF PREDICTION. This map shows what chance looks like."
+"""In the image's own header, for whoever finds it without its sidecar."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyAtlas:
+    """What the dataset of the series says of the parcels."""
+
+    places: Places
+    folder: Path
+    """Root of that dataset."""
+    dataset: str
+    """Its name in ``DatasetLinks``; empty where it is the output itself."""
+    table: Path | None
+    """None where there is none, or it does not name the parcels."""
+    labels: Path | None
+    """None where there is no image, or the numbers of the parcels in it are not known."""
+    no_image: str
+    """Why."""
+
+    @property
+    def about(self) -> dict[str, str | None]:
+        """Which files were used, as BIDS URIs; None where there is none."""
+        files = {"Table": self.table, "Labels": self.labels}
+        return {
+            name: None if path is None else bids_uri(path, self.folder, self.dataset)
+            for name, path in files.items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnMap:
+    """The main model's parcels in the atlas's space, or why there are none."""
+
+    about: Mapping[str, Any]
+    """For the sidecars."""
+    image: bytes | None = None
+    broken: tuple[Outcome, ...] = ()
+    """That it could not be drawn, where it should have been."""
+
+
+def read_study_atlas(study: Study) -> StudyAtlas:
+    """Read where the parcels of a study are.
+
+    Raises
+    ------
+    InputError
+        If the atlas's table is damaged.
+    """
+    folder, series = study.plan.series_dir, study.cohort.people[0].runs[0]
+    parcels = study.cohort.parcels
+    found = read_places(folder, series, parcels)
+    labels = label_image(folder, series) if found.is_of_table else None
+    no_image = (
+        f"{folder.name} holds no label image of the series' atlas"
+        if found.is_of_table
+        else f"{folder.name} holds no table that gives the parcels of the series their numbers in "
+        "a label image"
+    )
+    places = Places(parcels, found.index.tolist(), found.groups)
+    dataset = "" if folder == study.plan.output_dir else "parcels"
+    return StudyAtlas(places, folder, dataset, found.table, labels, no_image)
+
+
+def draw_map(
+    atlas: StudyAtlas,
+    rows: Sequence[MapRow],
+    shares: Sequence[ModalityShare],
+    *,
+    unsupported: bool,
+) -> DrawnMap:
+    """Draw the parcels of the stream that carries more, or say why not.
+
+    Parameters
+    ----------
+    atlas
+        Where the parcels are.
+    rows
+        Of the main model.
+    shares
+        Of its streams.
+    unsupported
+        Whether it shows no evidence of prediction.
+
+    Returns
+    -------
+    DrawnMap
+        A label image that cannot be read costs the image, and nothing else.
+    """
+    parcels = [row for row in rows if row.level == "parcel" and row.source in _SOURCES]
+    if not parcels:
+        return DrawnMap({"NoImage": "the main model has no map of parcels"})
+    if atlas.labels is None:
+        return DrawnMap({"NoImage": atlas.no_image})
+    carried = {each.modality: each.share for each in shares if each.model == rows[0].model}
+    source = max(dict.fromkeys(row.source for row in parcels), key=lambda s: carried.get(s, 0.0))
+    own = [row for row in parcels if row.source == source]
+    try:
+        image = paint(
+            atlas.labels,
+            np.array([row.index for row in own], dtype=np.int64),
+            np.array([row.attribution for row in own]),
+            _UNSUPPORTED if unsupported else "",
+        )
+    except AppError as error:
+        broken = Outcome("image of the map", "failed", str(error), error.exit_code)
+        return DrawnMap({"NoImage": str(error)}, broken=(broken,))
+    about = {"Model": rows[0].model, "Source": source, "Value": "attribution"}
+    return DrawnMap({"Image": about}, image)

@@ -1,0 +1,343 @@
+"""What the models of an analysis go by: a graph of its own, after they have been judged.
+
+A map of a model that predicts nothing points somewhere all the same, and is believed. So nothing is
+computed of one without evidence that it predicts, unless ``--show-unsupported-maps`` asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fmmtc_bidsapp.engine import (
+    NodeFailure,
+    Outcome,
+    error_code,
+    load_arrays,
+    node_file,
+    run_workflow,
+)
+from fmmtc_bidsapp.errors import AppError
+from fmmtc_bidsapp.group.cohort.study import Study, outcome_told
+from fmmtc_bidsapp.group.encode.exchange import load_explanation
+from fmmtc_bidsapp.group.output.atlas_map import draw_map, read_study_atlas
+from fmmtc_bidsapp.group.tasks.cost import explain_gb, explain_s, say_explain_cost
+from fmmtc_bidsapp.group.tasks.fit import Fits, blocks_of
+from fmmtc_bidsapp.group.tasks.steps import (
+    EXPLAIN,
+    NULL_MAPS,
+    ONLY_PARCELS,
+    ROLLOUT,
+    ExplainStep,
+    Kept,
+    list_explain_steps,
+    why_no_step,
+)
+from fmmtc_bidsapp.group.tasks.workflow import explain_workflow
+from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, join_nulls, restore_null_maps
+from fmmtc_bidsapp.learning.explanation.maps import Places, summarise, summarise_rollout
+from fmmtc_bidsapp.learning.explanation.streams import modality_shares
+from fmmtc_bidsapp.plan import GroupPlan
+from fmmtc_bidsapp.records import Blocks, Evaluation, Explanation, FoldExplanation, MapRow
+from fmmtc_bidsapp.verdict import EVIDENCE
+
+__all__ = ["Explained", "explain", "models_to_keep"]
+
+_COMPANION = "fc-logistic"
+"""Explained beside the main model: what lines drawn through connectivity go by."""
+_NOTHING = "none"
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What is said of how models predict, and what could not be computed."""
+
+    explanation: Explanation | None = None
+    """None where nothing was asked for."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Of all models, for the sidecars."""
+    image: bytes | None = None
+    """The main model's parcels in the atlas's space; None where there is no map or no image of the
+    labels."""
+    failures: tuple[NodeFailure, ...] = ()
+    broken: tuple[Outcome, ...] = ()
+    """What failed outside of a node."""
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """How everything that broke ended."""
+        nodes = [
+            Outcome(each.node, "failed", each.message, error_code(each.error))
+            for each in self.failures
+        ]
+        return [*nodes, *self.broken]
+
+
+def models_to_keep(plan: GroupPlan, models: Sequence[str]) -> tuple[str, ...]:
+    """Name the models whose weights explanations need; none that would be said nothing of.
+
+    Parameters
+    ----------
+    plan
+        What is explained.
+    models
+        What will be fitted, the main model first.
+    """
+    if plan.explain.explain == _NOTHING:
+        return ()
+    return tuple(name for name in _explained(models) if not why_no_step(name, plan.explain))
+
+
+def _explained(models: Sequence[str]) -> tuple[str, ...]:
+    wanted = dict.fromkeys([models[0], _COMPANION])
+    return tuple(name for name in wanted if name in models)
+
+
+def explain(
+    study: Study, fits: Fits, evaluation: Evaluation, answer_first: Callable[[], None]
+) -> Explained:
+    """Explain the main model, and the linear one beside it, where they predict.
+
+    Parameters
+    ----------
+    study, fits
+        Who was analysed, and what was fitted and kept.
+    evaluation
+        What is said of the models.
+    answer_first
+        Called before anything is computed; not at all where nothing is.
+
+    Returns
+    -------
+    Explained
+        A node that fails takes its fold's map with it, and nothing else; any other error of ours
+        takes the maps, and is told.
+    """
+    main = fits.models[0]
+    if study.plan.explain.explain == _NOTHING:
+        return Explained()
+    try:
+        return _explain(study, fits, evaluation, main, answer_first)
+    except AppError as error:
+        return Explained(
+            Explanation(held_back=f"it could not be computed ({error})"),
+            _about(study, main, {}),
+            broken=(Outcome("explanations", "failed", str(error), error.exit_code),),
+        )
+
+
+def _explain(
+    study: Study,
+    fits: Fits,
+    evaluation: Evaluation,
+    main: str,
+    answer_first: Callable[[], None],
+) -> Explained:
+    options = study.plan.explain
+    verdicts = {each.model: each.verdict for each in evaluation.tests}
+    unsupported = verdicts[main] != EVIDENCE
+    if unsupported and not options.show_unsupported_maps:
+        print(
+            f"What {main} goes by is held back: {verdicts[main]}. --show-unsupported-maps computes "
+            "and shows it all the same, under a watermark.",
+            flush=True,
+        )
+        return Explained(Explanation(held_back=verdicts[main]), _about(study, main, {}))
+    # Beside maps that nothing supports the watermark covers those of the linear model too.
+    left_out = {
+        name: {"HeldBack": verdicts[name]}
+        for name in _explained(fits.models)
+        if not unsupported and verdicts[name] != EVIDENCE
+    }
+    nothing = {
+        name: {"NoMaps": why}
+        for name in _explained(fits.models)
+        if name not in left_out and (why := why_no_step(name, options))
+    }
+    answer_first()
+    atlas = read_study_atlas(study)
+    steps, ended, failures = _run(study, [each for each in fits.kept if each.model not in left_out])
+    rows: list[MapRow] = []
+    folds: list[FoldExplanation] = []
+    models: dict[str, Any] = {**left_out, **nothing}
+    shuffled_shares: dict[str, Any] = {}
+    for name in dict.fromkeys(step.kept.model for step in steps):
+        own = _folds(steps, ended, name)
+        nulls = _nulls(steps, ended, name, {each.fold.fold for each in own})
+        joined = join_nulls(nulls)
+        if joined is not None and joined.share is not None:
+            shuffled_shares[name] = joined.share[:, 0]
+        maps, models[name] = _summed_up(study, name, own, nulls, atlas.places)
+        rows += [*maps, *_rollout(study, name, steps, ended, atlas.places)]
+        folds += own
+    shares = modality_shares(
+        folds,
+        study.encoded.examples.y,
+        study.plan.random_seed,
+        study.plan.evaluation.bootstrap,
+        shuffled_shares,
+    )
+    own_rows = [row for row in rows if row.model == main]
+    drawn = draw_map(atlas, own_rows, shares, unsupported=unsupported)
+    explanation = Explanation(
+        shares=shares,
+        rows=tuple(rows),
+        about=models,
+        held_back="" if shares or rows else _why_nothing(main, models, failures),
+        unsupported=unsupported,
+    )
+    about = {**_about(study, main, models), **atlas.about, **drawn.about}
+    return Explained(explanation, about, drawn.image, failures, drawn.broken)
+
+
+def _about(study: Study, main: str, models: Mapping[str, Any]) -> dict[str, Any]:
+    """Say of all models what is explained, and how."""
+    plan = study.plan
+    return {
+        "MainModel": main,
+        "Explain": plan.explain.explain,
+        **outcome_told(study.cohort),
+        "Repeat": f"the first of {plan.train.repeats}",
+        "Training": f"the first of {plan.train.seeds}",
+        "Models": dict(models),
+    }
+
+
+def _why_nothing(main: str, models: Mapping[str, Any], failures: Sequence[NodeFailure]) -> str:
+    if "NoMaps" in models.get(main, {}):
+        return str(models[main]["NoMaps"])
+    if failures:
+        return f"it could not be computed ({failures[0].message})"
+    return "it could not be fitted on a fold of the first repeat"
+
+
+def _run(
+    study: Study, kept: Sequence[Kept]
+) -> tuple[list[ExplainStep], dict[ExplainStep, Path], tuple[NodeFailure, ...]]:
+    """Explain fitted models, in a graph whose finished nodes a later run takes over."""
+    plan, examples = study.plan, study.encoded.examples
+    blocks = _blocks(study)
+    steps = list_explain_steps(plan, kept, device=study.device, null_maps=bool(blocks))
+    seconds = {step: explain_s(step, examples, plan.explain, plan.train) for step in steps}
+    say_explain_cost(
+        seconds,
+        study.device,
+        plan.resources.n_procs,
+        parcels=plan.explain.explain == "parcels",
+    )
+    workflow = explain_workflow(
+        plan,
+        {step: study.encoded.examples_file_of(step.kept.fold) for step in steps},
+        sorted(steps, key=lambda step: -seconds[step]),
+        blocks=blocks,
+        memory_gb={step: explain_gb(step, examples) for step in steps},
+        device=study.device,
+        crash_dir=study.crash_dir,
+    )
+    nodes = run_workflow(
+        workflow,
+        plan.resources,
+        title="explain",
+        expected_s={step.name: each for step, each in seconds.items()},
+    )
+    ended = {
+        step: Path(node_file(workflow, step.name, "")) for step in steps if step.name in nodes.done
+    }
+    return steps, ended, nodes.failures
+
+
+def _blocks(study: Study) -> Blocks:
+    """Name those who may exchange outcomes, as in the test; nobody where that is too few ways."""
+    blocks, error = blocks_of(study.encoded.examples, study.folds, study.plan.random_seed)
+    if error is not None:
+        print(f"WARNING: there is nothing to hold maps against. {error}")
+    return blocks
+
+
+def _folds(
+    steps: Sequence[ExplainStep], ended: Mapping[ExplainStep, Path], model: str
+) -> list[FoldExplanation]:
+    return [
+        load_explanation(ended[step] / "explanation.npz")
+        for step in steps
+        if step in ended and step.kind == EXPLAIN and step.kept.model == model
+    ]
+
+
+def _nulls(
+    steps: Sequence[ExplainStep],
+    ended: Mapping[ExplainStep, Path],
+    model: str,
+    explained: Set[int],
+) -> list[NullMaps]:
+    """Read the maps of shuffled outcomes, one a fold; none where one of them is lost.
+
+    A shuffle is one model over the folds that were explained, like the real one: a mean over more
+    folds has less noise.
+    """
+    own = [
+        step
+        for step in steps
+        if step.kind == NULL_MAPS and step.kept.model == model and step.kept.fold.fold in explained
+    ]
+    if not set(own) <= set(ended):
+        return []
+    of_fold: dict[int, list[Mapping[str, Any]]] = {}
+    for step in own:
+        arrays, _ = load_arrays(ended[step] / "maps.npz")
+        of_fold.setdefault(step.kept.fold.fold, []).append(arrays)
+    return [
+        restore_null_maps({name: np.concatenate([each[name] for each in maps]) for name in maps[0]})
+        for maps in of_fold.values()
+    ]
+
+
+def _summed_up(
+    study: Study,
+    model: str,
+    folds: Sequence[FoldExplanation],
+    nulls: Sequence[NullMaps],
+    places: Places,
+) -> tuple[tuple[MapRow, ...], dict[str, Any]]:
+    """Make the rows of one model, and what is said of them."""
+    options, plan = study.plan.explain, study.plan
+    in_all = sum(fold.repeat == study.folds[0].repeat for fold in study.folds)
+    counted = {"Folds": f"{len(folds)} of {in_all}"}
+    mapped = [each for each in folds if each.edges is not None or each.series_size is not None]
+    if not folds:
+        return (), counted
+    if not mapped:
+        return (), {**counted, "NoMaps": ONLY_PARCELS}
+    rows, told = summarise(
+        mapped, nulls, places, seed=plan.random_seed, n_bootstrap=plan.evaluation.bootstrap
+    )
+    told = {**told, **counted}
+    if mapped[0].converged is None:
+        return rows, told
+    return rows, {**told, "Baseline": options.explain_baseline, "SmoothGrad": options.smoothgrad}
+
+
+def _rollout(
+    study: Study,
+    model: str,
+    steps: Sequence[ExplainStep],
+    ended: Mapping[ExplainStep, Path],
+    places: Places,
+) -> tuple[MapRow, ...]:
+    """Make the rows of where the attention of a model's encoder goes, if it has one."""
+    own = [step for step in steps if step.kind == ROLLOUT and step.kept.model == model]
+    found = [load_arrays(ended[step] / "rollout.npz")[0]["maps"] for step in own if step in ended]
+    if not found:
+        return ()
+    plan = study.plan
+    return summarise_rollout(
+        model,
+        np.concatenate(found),
+        places,
+        seed=plan.random_seed,
+        n_bootstrap=plan.evaluation.bootstrap,
+    )

@@ -1,0 +1,1 @@
+"""What runs as nodes, and the graphs they stand in."""

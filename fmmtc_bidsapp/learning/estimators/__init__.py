@@ -1,0 +1,1 @@
+"""Models that are fitted to training rows, and the tables of them."""

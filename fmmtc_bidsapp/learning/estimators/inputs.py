@@ -1,0 +1,91 @@
+"""Prepared people in batches, on the device that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.learning.preprocessing.prepare import Preparation
+from fmmtc_bidsapp.records import Ints
+
+__all__ = ["Batch", "Inputs", "n_batches", "split_batches"]
+
+Batch = tuple[torch.Tensor, ...]
+
+_MOST_BYTES = 2**29
+"""Of what is held prepared, some 700 people of 424 x 424; more are prepared batch by batch."""
+
+
+class Inputs:
+    """The inputs of a network for some people, prepared once where they fit into memory.
+
+    Parameters
+    ----------
+    sources
+        (person, ...) as `Examples` holds them, one for each preparation.
+    preparations
+        As fitted on training rows.
+    rows
+        The people.
+    device
+        Where the network is.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[NDArray[Any]],
+        preparations: Sequence[Preparation],
+        rows: Ints,
+        device: torch.device,
+    ) -> None:
+        self.sources = sources
+        self.preparations = preparations
+        self.rows = rows
+        self.device = device
+        n_values = sum(int(np.prod(each.shape[1:])) for each in sources) * len(rows)
+        self.held = self._prepared(rows) if 4 * n_values <= _MOST_BYTES else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, size: int, order: Ints | None = None) -> Iterator[Batch]:
+        """Yield all people in batches of at most `size`.
+
+        Parameters
+        ----------
+        size : int
+            As in `split_batches`.
+        order : array of int, optional
+            (person,) positions among the rows; one after the other by default.
+        """
+        positions = np.arange(len(self.rows)) if order is None else order
+        if self.held is None:
+            yield from (self._prepared(self.rows[at]) for at in split_batches(positions, size))
+            return
+        # One transfer for all batches: each of its own would make the host wait for the device.
+        index = torch.as_tensor(positions, device=self.device)
+        for at in index.tensor_split(n_batches(len(positions), size)):
+            yield tuple(each.index_select(0, at) for each in self.held)
+
+    def _prepared(self, rows: Ints) -> Batch:
+        return tuple(
+            torch.as_tensor(preparation.apply(source[rows]), device=self.device)
+            for source, preparation in zip(self.sources, self.preparations, strict=True)
+        )
+
+
+def split_batches(rows: Ints, size: int) -> list[Ints]:
+    """Cut rows into the fewest batches of at most `size`, all but equal.
+
+    From a size of 3 on nobody is alone in a batch, with BatchNorm statistics of their own.
+    """
+    return np.array_split(rows, n_batches(len(rows), size))
+
+
+def n_batches(n_rows: int, size: int) -> int:
+    """Count the batches of `split_batches`: the optimiser's steps in an epoch."""
+    return max(1, -(-n_rows // size))

@@ -1,0 +1,285 @@
+"""The table of models: what is fitted, by the name that flags and written tables use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from functools import partial
+
+from fmmtc_bidsapp.errors import InputError, UsageError
+from fmmtc_bidsapp.learning.estimators.family import NetworkLearner
+from fmmtc_bidsapp.learning.estimators.fused import FusedLearner
+from fmmtc_bidsapp.learning.estimators.heads import HEADS
+from fmmtc_bidsapp.learning.estimators.learner import Learner, Setup
+from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner, DummyLearner
+from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
+from fmmtc_bidsapp.learning.preprocessing.columns import FEATURES
+from fmmtc_bidsapp.models.networks.fusion import FUSIONS
+from fmmtc_bidsapp.records import Examples
+
+__all__ = [
+    "BASELINES",
+    "MAIN_MODEL",
+    "MODELS",
+    "YARDSTICKS",
+    "Model",
+    "baselines",
+    "check_needs",
+    "expand_models",
+    "families",
+    "missing_needs",
+    "needs_there",
+    "reads_encoder",
+    "refuse_adjusting",
+    "refuse_needs",
+    "tunes_encoder",
+]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the table of models."""
+
+    learner: Callable[[Setup], Learner]
+    title: str
+    """As a reader calls it."""
+    needs: tuple[str, ...] = ()
+    """What the cohort must have: names of `_HAS`."""
+    is_network: bool = False
+    adjustment: str = ""
+    """What ``--adjust`` does: ``columns`` (covariates are regressed out of those that its weighted
+    sum reads), ``refused`` (it would find them again); empty where the model stays as it is, as it
+    reads nothing of the brain."""
+    family: str | None = None
+    """The network whose training makes this model; models of one family are trained together."""
+
+
+MAIN_MODEL = "fmmtc"
+"""The model that the others stand beside."""
+
+BASELINES = ("dummy", "covariates", "motion", "acquisition", "fc-logistic")
+"""Fitted beside whatever is asked for, where the cohort has what they need."""
+
+YARDSTICKS = frozenset({"dummy", "covariates", "motion", "acquisition"})
+"""Those that know nothing of the brain's activity: models are held against them, and that one of
+them predicts is no evidence for any model."""
+
+_CLASSIFIERS = {"svm": "SVM", "ridge": "Ridge", "knn": "k-NN", "xgboost": "XGBoost"}
+_COLUMNS = ("ts", "fc", "pca-ts", "pca-fc", "encoder")
+
+
+def _on_columns(head: str, features: str, title: str) -> Model:
+    learner = partial(ColumnsLearner, head=head, features=features)
+    adjustment = "columns" if HEADS[head].is_linear else "refused"
+    own = FEATURES[features]
+    return Model(
+        learner, title, needs=(own.needs,), adjustment=adjustment if own.is_of_brain else ""
+    )
+
+
+_SOURCE_NEEDS = {"cls": "encoder", "cls_random": "random encoder", "fc": "fc", "series": "series"}
+
+
+def _network(name: str, title: str, also: tuple[str, ...] = ()) -> Model:
+    needs = tuple(_SOURCE_NEEDS[each.source] for each in NETWORKS[name].streams)
+    learner = partial(NetworkLearner, network=name)
+    return Model(
+        learner, title, needs=needs + also, is_network=True, adjustment="refused", family=name
+    )
+
+
+def _on_fused(head: str, title: str) -> Model:
+    own = _network(MAIN_MODEL, title)
+    return replace(own, learner=partial(FusedLearner, network=MAIN_MODEL, head=head))
+
+
+MODELS: Mapping[str, Model] = {
+    MAIN_MODEL: _network(MAIN_MODEL, "FMM_TC"),
+    "fmmtc-untrained": _network("fmmtc-untrained", "FMM_TC without pre-training"),
+    **{
+        f"fmmtc-{fusion}": _network(f"fmmtc-{fusion}", f"FMM_TC ({fusion.replace('-', ' ')})")
+        for fusion in FUSIONS
+    },
+    "brainlm": _network("brainlm", "BrainLM (frozen)"),
+    "brainlm-untrained": _network("brainlm-untrained", "BrainLM without pre-training"),
+    "brainlm-tuned": _network("brainlm-tuned", "BrainLM (fine-tuned)", ("coordinates",)),
+    "brainlm-scratch": _network(
+        "brainlm-scratch", "BrainLM (trained from scratch)", ("coordinates",)
+    ),
+    "lstm": _network("lstm", "LSTM on series"),
+    "resnet-ts": _network("resnet-ts", "ResNet-18 on series"),
+    "resnet-fc": _network("resnet-fc", "ResNet-18 on FC"),
+    "bnt": _network("bnt", "Brain Network Transformer on FC"),
+    "fc-logistic": _on_columns("logistic", "tangent", "FC logistic (tangent space)"),
+    "fc-logistic-edges": _on_columns("logistic", "fc", "FC logistic (edges)"),
+    "covariates": _on_columns("logistic", "covariates", "Covariates only"),
+    "motion": _on_columns("logistic", "motion", "Motion only"),
+    "acquisition": _on_columns("logistic", "acquisition", "Acquisition only"),
+    "dummy": Model(DummyLearner, "Dummy (prevalence)"),
+    **{
+        f"{head}-{features}": _on_columns(head, features, f"{name} on {FEATURES[features].title}")
+        for head, name in _CLASSIFIERS.items()
+        for features in _COLUMNS
+    },
+    **{f"{head}-fused": _on_fused(head, f"{name} on R_TC") for head, name in _CLASSIFIERS.items()},
+}
+"""What is fitted, by the name of its flag and of its rows in every table."""
+
+_HAS: Mapping[str, Callable[[Examples], bool]] = {
+    "encoder": lambda examples: examples.cls.shape[1] > 0,
+    "random encoder": lambda examples: examples.cls_random is not None,
+    "coordinates": lambda examples: examples.coordinates_mm is not None,
+    "fc": lambda examples: examples.fc.shape[1] > 0,
+    "series": lambda examples: examples.series is not None,
+    "covariates": lambda examples: examples.covariates is not None,
+    "motion": lambda examples: examples.mean_fd_mm is not None,
+    "acquisition": lambda examples: examples.acquisition is not None,
+}
+_NEEDED = {
+    "encoder": "encoded series",
+    "random encoder": "series encoded without pre-training beside those of --encoder brainlm",
+    "coordinates": "parcel coordinates",
+    "fc": "connectivity matrices",
+    "series": "parcel series",
+    "covariates": "--covariates",
+    "motion": "the mean framewise displacement of every run's sidecar",
+    "acquisition": "scans that differ between people in volumes, repetition time, runs or the like",
+}
+
+
+def expand_models(networks: Sequence[str], features: Sequence[str]) -> tuple[str, ...]:
+    """Name the rows of `MODELS` that ``--network`` and ``--features`` mean, baselines excluded.
+
+    Parameters
+    ----------
+    networks : sequence of str
+        Names of rows, or of a classifier, which stands for itself on each of the features.
+    features : sequence of str
+        Names of features; FC where there are none.
+
+    Returns
+    -------
+    tuple of str
+        In the order asked for, none twice.
+
+    Raises
+    ------
+    UsageError
+        For a name that is in no table.
+    """
+    known = (*_COLUMNS, "fused")
+    for name in features:
+        if name not in known:
+            raise UsageError(f"--features {name!r} is unknown; there are {', '.join(known)}.")
+    names = []
+    for network in networks:
+        seen = [f"{network}-{each}" for each in features or ("fc",)]
+        found = seen if network in _CLASSIFIERS else [network]
+        names += [name for name in found if name not in names]
+    for name in names:
+        if name not in MODELS:
+            allowed = ", ".join([*MODELS, *_CLASSIFIERS])
+            raise UsageError(f"--network {name!r} is unknown; there are {allowed}.")
+    return tuple(names)
+
+
+def families(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Group models that one training serves.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `MODELS`.
+
+    Returns
+    -------
+    tuple of tuple of str
+        In the order in which families first appear; a model without a family is one alone.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(MODELS[name].family or name, []).append(name)
+    return tuple(tuple(each) for each in groups.values())
+
+
+_OF_ENCODER = frozenset({"encoder", "random encoder"})
+"""Needs of models that read what an encoder made of the series."""
+
+
+def reads_encoder(name: str) -> bool:
+    """Say whether a model reads encoded series, or starts from the encoder's weights."""
+    return tunes_encoder(name) or not _OF_ENCODER.isdisjoint(MODELS[name].needs)
+
+
+def tunes_encoder(name: str) -> bool:
+    """Say whether a model starts from the weights of the pre-trained encoder and trains them on."""
+    family = MODELS[name].family
+    return family is not None and NETWORKS[family].tunes_encoder
+
+
+def needs_there(examples: Examples) -> frozenset[str]:
+    """Name what a cohort has, of all that models need."""
+    return frozenset(need for need, is_there in _HAS.items() if is_there(examples))
+
+
+def missing_needs(name: str, examples: Examples) -> tuple[str, ...]:
+    """List what a model needs and a cohort has not, in words."""
+    there = needs_there(examples)
+    return tuple(_NEEDED[need] for need in MODELS[name].needs if need not in there)
+
+
+def baselines(examples: Examples) -> tuple[str, ...]:
+    """List the baselines that a cohort has all that is needed for."""
+    return tuple(name for name in BASELINES if not missing_needs(name, examples))
+
+
+def check_needs(names: Sequence[str], examples: Examples) -> None:
+    """Refuse models that the cohort lacks something for.
+
+    Raises
+    ------
+    InputError
+        With what is missing, and the models that could be fitted.
+    """
+    refuse_needs(names, needs_there(examples))
+
+
+def refuse_adjusting(names: Sequence[str]) -> None:
+    """Refuse models that covariates cannot be regressed out of.
+
+    Networks, trees and nearest neighbours are no weighted sum of columns that stay as they are, and
+    find the covariates again in what a regression leaves.
+
+    Raises
+    ------
+    UsageError
+        With the models that they can be regressed out of.
+    """
+    for name in names:
+        if MODELS[name].adjustment == "refused":
+            able = [key for key, each in MODELS.items() if each.adjustment == "columns"]
+            raise UsageError(
+                f"--adjust cannot be used with {name}: networks, trees and nearest neighbours find "
+                "the covariates again in what a regression leaves. Name other models with "
+                f"--network ({', '.join(able)}), or leave --adjust out: whether a model adds to "
+                "the covariates is told without it."
+            )
+
+
+def refuse_needs(names: Sequence[str], there: AbstractSet[str]) -> None:
+    """Refuse models for want of what is not `there`, as `needs_there` names it.
+
+    Raises
+    ------
+    InputError
+        As `check_needs`.
+    """
+    for name in names:
+        missing = [_NEEDED[need] for need in MODELS[name].needs if need not in there]
+        if missing:
+            possible = ", ".join(key for key, each in MODELS.items() if set(each.needs) <= there)
+            raise InputError(
+                f"{name} needs {' and '.join(missing)}, which these people do not have. Give them, "
+                f"or choose among {possible}."
+            )

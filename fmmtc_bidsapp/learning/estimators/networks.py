@@ -1,0 +1,226 @@
+"""The table of networks: what each reads, how it is built, and what its training must know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fmmtc_bidsapp.errors import MissingResourceError
+from fmmtc_bidsapp.learning.estimators.inputs import Inputs
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.preprocessing.prepare import (
+    BareWindows,
+    CentredSeries,
+    FilledEdges,
+    Preparation,
+    ScaledFeatures,
+)
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.tokens import token_orders
+from fmmtc_bidsapp.models.networks.brain_network_transformer import (
+    BrainNetworkSize,
+    build_brain_network_transformer,
+)
+from fmmtc_bidsapp.models.networks.brainlm_heads import (
+    TunedBrainLM,
+    build_frozen_brainlm,
+    build_tuned_brainlm,
+)
+from fmmtc_bidsapp.models.networks.fusion import FUSIONS
+from fmmtc_bidsapp.models.networks.network import build_fmmtc
+from fmmtc_bidsapp.models.networks.recurrent import build_lstm
+from fmmtc_bidsapp.models.networks.resnet import ResNetSize
+from fmmtc_bidsapp.models.networks.resnet_streams import (
+    build_connectivity_resnet,
+    build_series_resnet,
+)
+from fmmtc_bidsapp.records import Examples
+
+__all__ = ["NETWORKS", "NetworkKind", "Stream"]
+
+Sizes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One input of a network."""
+
+    source: str
+    """Field of `Examples`."""
+    preparation: type[Preparation]
+
+    def values(self, examples: Examples) -> NDArray[Any]:
+        """(person, ...), not prepared."""
+        return np.asarray(getattr(examples, self.source))
+
+
+def _nothing(network: Any, examples: Examples, inputs: Inputs, setup: Setup) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """A row of the table of networks.
+
+    A network has ``features(*inputs)`` -> (batch, width), a ``head`` with a bias that reads them,
+    and their composition as ``forward``.
+    """
+
+    streams: tuple[Stream, ...]
+    """Its inputs, in the order of `fmmtc_bidsapp.models.networks.single_stream.STREAMS`."""
+    sizes: Callable[[Examples, Setup], dict[str, Any]]
+    """What `build` must know of the people and the options, ready for JSON."""
+    build: Callable[[Sizes, int], nn.Module]
+    """(sizes, seed) -> network on the CPU"""
+    batchnorm: tuple[str, int] | None = None
+    """The part that has BatchNorm, and which of the inputs it reads."""
+    begin: Callable[[Any, Examples, Inputs, Setup], None] = _nothing
+    """What the built network is told of the training people before the first step."""
+    slow: str | None = None
+    """A part that was trained before and is only tuned, at a fiftieth of the learning rate."""
+
+    @property
+    def tunes_encoder(self) -> bool:
+        """Whether training starts from the weights of a pre-trained encoder."""
+        return self.slow == "encoder"
+
+
+_CLS = Stream("cls", ScaledFeatures)
+_RANDOM = Stream("cls_random", ScaledFeatures)
+_FC = Stream("fc", FilledEdges)
+_SERIES = Stream("series", CentredSeries)
+_WINDOWS = Stream("series", BareWindows)
+
+
+def _fmmtc(cls: Stream, fusion: str | None = None) -> NetworkKind:
+    def sizes(examples: Examples, setup: Setup) -> dict[str, Any]:
+        return {
+            "hidden": cls.values(examples).shape[1],
+            "fusion": fusion or setup.model.fusion,
+            "resnet": asdict(setup.resnet),
+            "standardised": True,
+        }
+
+    return NetworkKind((cls, _FC), sizes, _build_fmmtc, batchnorm=("fc_encoder", 1))
+
+
+def _build_fmmtc(sizes: Sizes, seed: int) -> nn.Module:
+    return build_fmmtc(
+        sizes["hidden"],
+        sizes["fusion"],
+        seed,
+        _resnet_size(sizes),
+        # A bundle that does not say was trained before there was a choice.
+        standardised=sizes.get("standardised", False),
+    )
+
+
+def _resnet(stream: Stream, build: Callable[[int, ResNetSize], nn.Module]) -> NetworkKind:
+    return NetworkKind(
+        (stream,),
+        lambda examples, setup: {"resnet": asdict(setup.resnet)},
+        lambda sizes, seed: build(seed, _resnet_size(sizes)),
+        batchnorm=("encoder", 0),
+    )
+
+
+def _resnet_size(sizes: Sizes) -> ResNetSize:
+    return ResNetSize(**{name: tuple(each) for name, each in sizes["resnet"].items()})
+
+
+def _frozen(cls: Stream) -> NetworkKind:
+    return NetworkKind(
+        (cls,),
+        lambda examples, setup: {"hidden": cls.values(examples).shape[1]},
+        lambda sizes, seed: build_frozen_brainlm(sizes["hidden"], seed),
+    )
+
+
+def _build_bnt(sizes: Sizes, seed: int) -> nn.Module:
+    own = sizes["bnt"] | {"perceptron": tuple(sizes["bnt"]["perceptron"])}
+    return build_brain_network_transformer(sizes["n_parcels"], seed, BrainNetworkSize(**own))
+
+
+def _tuned_sizes(examples: Examples, setup: Setup) -> dict[str, Any]:
+    return _brainlm_sizes(examples, _encoder(setup).config)
+
+
+def _brainlm_sizes(examples: Examples, config: BrainLMConfig) -> dict[str, Any]:
+    _, n_parcels, n_volumes = _WINDOWS.values(examples).shape
+    return {
+        "n_parcels": n_parcels,
+        "n_tokens": n_parcels * (n_volumes // config.timepoint_patching_size),
+        "brainlm": asdict(config),
+    }
+
+
+def _build_tuned(sizes: Sizes, seed: int) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    encoder = BrainLM.from_config(BrainLMConfig(**sizes["brainlm"]), generator)
+    order = token_orders(sizes["n_tokens"], 1, generator)[0]
+    return build_tuned_brainlm(encoder, torch.zeros(sizes["n_parcels"], 3), order, seed)
+
+
+def _begin_tuned(network: TunedBrainLM, examples: Examples, inputs: Inputs, setup: Setup) -> None:
+    """Start from the weights that were given, and standardise what they make of these people."""
+    network.encoder.load_state_dict(_encoder(setup).state_dict())
+    _begin_untrained(network, examples, inputs, setup)
+
+
+def _untrained_sizes(examples: Examples, setup: Setup) -> dict[str, Any]:
+    return _brainlm_sizes(examples, setup.brainlm)
+
+
+def _begin_untrained(
+    network: TunedBrainLM, examples: Examples, inputs: Inputs, setup: Setup
+) -> None:
+    """Keep the random weights of the seed, and standardise what they make of these people."""
+    network.xyz.copy_(torch.as_tensor(examples.coordinates_mm))
+    with torch.no_grad():
+        network.standardise(torch.cat([network.encode(*each) for each in inputs.batches(1)]))
+
+
+def _encoder(setup: Setup) -> BrainLM:
+    if setup.encoder is None:
+        raise MissingResourceError(
+            "brainlm-tuned starts from BrainLM's weights, which were not given; name their folder "
+            "with --encoder-weights, or leave brainlm-tuned out."
+        )
+    return setup.encoder
+
+
+NETWORKS: Mapping[str, NetworkKind] = {
+    "fmmtc": _fmmtc(_CLS),
+    "fmmtc-untrained": _fmmtc(_RANDOM),
+    **{f"fmmtc-{fusion}": _fmmtc(_CLS, fusion) for fusion in FUSIONS},
+    "brainlm": _frozen(_CLS),
+    "brainlm-untrained": _frozen(_RANDOM),
+    "brainlm-tuned": NetworkKind(
+        (_WINDOWS,), _tuned_sizes, _build_tuned, begin=_begin_tuned, slow="encoder"
+    ),
+    "brainlm-scratch": NetworkKind(
+        (_WINDOWS,), _untrained_sizes, _build_tuned, begin=_begin_untrained
+    ),
+    "lstm": NetworkKind(
+        (_SERIES,),
+        lambda examples, setup: {"n_parcels": _SERIES.values(examples).shape[1]},
+        lambda sizes, seed: build_lstm(sizes["n_parcels"], seed),
+    ),
+    "resnet-ts": _resnet(_SERIES, build_series_resnet),
+    "resnet-fc": _resnet(_FC, build_connectivity_resnet),
+    "bnt": NetworkKind(
+        (_FC,),
+        lambda examples, setup: {
+            "n_parcels": examples.fc.shape[1],
+            "bnt": asdict(setup.bnt),
+        },
+        _build_bnt,
+    ),
+}
+"""Every network that is trained here, by the name of its flag."""

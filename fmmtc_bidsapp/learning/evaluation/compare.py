@@ -1,0 +1,92 @@
+"""Models against each other on the same folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval, corrected_test
+from fmmtc_bidsapp.learning.metrics.metrics import METRICS, Metric
+from fmmtc_bidsapp.learning.metrics.outcomes import fold_values
+from fmmtc_bidsapp.records import Difference, Floats, FoldPredictions, Ints
+
+__all__ = ["COMPARED", "compare", "holm"]
+
+COMPARED = ("f1_macro", "balanced_accuracy", "auroc", "mcc", "brier")
+"""The metrics of the paper, in its order, and one of the probabilities."""
+
+
+def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[Difference]:
+    """Compare one model with every other by the corrected resampled t-test.
+
+    Parameters
+    ----------
+    predictions : sequence of FoldPredictions
+        Of all models, on the same folds.
+    y : array of int
+        (person,) outcomes of the cohort, 0 or 1.
+    main : str
+        Name of the model that the others are subtracted from.
+
+    Returns
+    -------
+    list of Difference
+        For every other model and metric, in the order of `predictions`.
+
+    References
+    ----------
+    Nadeau & Bengio (2003), doi:10.1023/A:1024068626366.
+    """
+    by_fold = {(each.model, each.fold.repeat, each.fold.fold): each for each in predictions}
+    splits = [(repeat, fold) for model, repeat, fold in by_fold if model == main]
+    others = dict.fromkeys(each.model for each in predictions if each.model != main)
+    rows = []
+    for other in others:
+        ours = [by_fold[main, *split] for split in splits if (other, *split) in by_fold]
+        theirs = [by_fold[other, *split] for split in splits if (other, *split) in by_fold]
+        rows += [_row(name, METRICS[name], ours, theirs, y) for name in COMPARED if ours]
+    return rows
+
+
+def holm(p: Floats) -> Floats:
+    """Adjust p for each other, NaN apart, so that one of all is below a level by chance that often.
+
+    Parameters
+    ----------
+    p : array
+        (difference,); NaN where there is none, which counts as no test.
+
+    References
+    ----------
+    Holm (1979), Scandinavian Journal of Statistics 6, 65-70.
+    """
+    adjusted = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
+    return adjusted
+
+
+def _row(
+    name: str, metric: Metric, ours: list[FoldPredictions], theirs: list[FoldPredictions], y: Ints
+) -> Difference:
+    difference = fold_values(metric, ours, y) - fold_values(metric, theirs, y)
+    n_train = float(np.mean([len(each.fold.train) for each in ours]))
+    n_test = float(np.mean([len(each.fold.test) for each in ours]))
+    n_repeats = len({each.fold.repeat for each in ours})
+    low, high = corrected_interval(difference, n_train, n_test, n_repeats)
+    p = corrected_test(difference, n_train, n_test, n_repeats)
+    known = difference[~np.isnan(difference)]
+    mean = float(known.mean()) if len(known) else float("nan")
+    # Two or three folds give an interval wider than any difference can be.
+    widest = metric.high - metric.low
+    return Difference(
+        theirs[0].model, name, mean, _at_least(low, -widest), -_at_least(-high, -widest), p
+    )
+
+
+def _at_least(value: float, least: float) -> float:
+    """Keep a value above another; NaN stays."""
+    return least if value < least else value

@@ -1,0 +1,252 @@
+"""Which step each model reaches: predicts, beyond covariates, beyond motion and acquisition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fmmtc_bidsapp.learning.estimators.models import YARDSTICKS
+from fmmtc_bidsapp.learning.evaluation.added_value import Gain, gains
+from fmmtc_bidsapp.learning.evaluation.reference import Reference, reference_columns
+from fmmtc_bidsapp.learning.model_selection.permute import p_of
+from fmmtc_bidsapp.records import AddedValue, Examples, Floats, Fold, Ints, PermutationTest
+from fmmtc_bidsapp.verdict import (
+    EVIDENCE,
+    LEVEL,
+    NO_EVIDENCE,
+    NOT_TESTED,
+    PREDICTS,
+    Step,
+    added_steps,
+    predicts,
+    say_verdict,
+    untested_steps,
+)
+
+__all__ = ["added_values", "judge_permutations", "verdict_sentence", "with_people"]
+
+_UNKNOWN = {
+    "covariates": "no covariates were given",
+    "motion": "head motion is not known",
+    "acquisition": "nothing known of the acquisition differs between people",
+}
+"""By reference model, what it means that it has no column."""
+
+
+def added_values(
+    scores: Mapping[str, Floats], examples: Examples, folds: Sequence[Fold]
+) -> dict[str, tuple[AddedValue, ...]]:
+    """Test of every model whether the brain adds to what is known without it.
+
+    Parameters
+    ----------
+    scores : mapping of str to array
+        (1 + permutation, person) of `fmmtc_bidsapp.learning.evaluation.added_value.brain_scores`
+        and `carry_back` of every model with shuffles, the real scores first.
+    examples : Examples
+        The cohort.
+    folds : sequence of Fold
+        All outer folds.
+
+    Returns
+    -------
+    dict of str to tuple of AddedValue
+        By model, a value a step. The adjusted p compares with the best of all models in each
+        exchange. Models that know nothing of the brain have none.
+    """
+    brains = {name: own for name, own in scores.items() if name not in YARDSTICKS}
+    first = [each for each in folds if each.repeat == min(fold.repeat for fold in folds)]
+    found: dict[str, tuple[AddedValue, ...]] = dict.fromkeys(brains, ())
+    for step in added_steps():
+        reference, reason = _reference(step, examples)
+        if reference is None:
+            of_step = dict.fromkeys(brains, AddedValue(step.name, reason=reason))
+        else:
+            of_step = _of_step(step, reference, reason, brains, examples.y, first)
+        found = {name: (*own, of_step[name]) for name, own in found.items()}
+    return found
+
+
+def _reference(step: Step, examples: Examples) -> tuple[Reference | None, str]:
+    """Gather a step's columns, and say what of them is not known; None where it has none."""
+    known = {name: bool(reference_columns(examples, (name,)).names) for name in step.references}
+    named_for = [name for name in known if name in step.name]
+    missing = [_UNKNOWN[name] for name in named_for if not known[name]]
+    if len(missing) == len(named_for):
+        return None, step.without
+    reference = reference_columns(examples, step.references)
+    if reference.problem:
+        return None, reference.problem
+    return reference, "; ".join(missing)
+
+
+def _of_step(
+    step: Step,
+    reference: Reference,
+    reason: str,
+    brains: Mapping[str, Floats],
+    y: Ints,
+    folds: Sequence[Fold],
+) -> dict[str, AddedValue]:
+    found: dict[str, Gain] = {name: gains(own, reference, y, folds) for name, own in brains.items()}
+    common = min((len(gain.exchanged) for gain in found.values()), default=0)
+    best = np.max([gain.exchanged[:common] for gain in found.values()], axis=0) if found else None
+    values = {}
+    for name, gain in found.items():
+        p = p_of(gain.auroc_both, gain.exchanged)
+        adjusted = p if best is None else max(p, p_of(gain.auroc_both, best))
+        values[name] = AddedValue(
+            step.name,
+            reference.names,
+            gain.auroc_reference,
+            gain.auroc_both,
+            p,
+            adjusted,
+            reached=adjusted <= LEVEL and gain.auroc_both > gain.auroc_reference,
+            reason=reason,
+        )
+    return values
+
+
+def judge_permutations(
+    observed: Mapping[str, float],
+    permuted: Mapping[str, Floats],
+    added: Mapping[str, Sequence[AddedValue]] | None = None,
+    untested: Mapping[str, str] | None = None,
+) -> tuple[PermutationTest, ...]:
+    """Say of every model which step it reaches.
+
+    Parameters
+    ----------
+    observed : mapping of str to float
+        The headline AUROC of every model; who has none (NaN) is not tested.
+    permuted : mapping of str to array
+        (permutation,) headline AUROC of every tested model on the shuffles of `permuted_labels`,
+        from the first on; models may have different numbers of them. A shuffle without a value
+        counts as one that does as well.
+    added : mapping of str to sequence of AddedValue, optional
+        Of `added_values`.
+    untested : mapping of str to str, optional
+        By model, why it must not be tested.
+
+    Returns
+    -------
+    tuple of PermutationTest
+        In the order of `observed`. The adjusted p compares with the best of all tested models
+        [1]_, over the shuffles that all of them were run on, and is never below the p itself. A
+        model predicts with an adjusted p of 0.05 or less and an AUROC above 0.5. What models are
+        held against (`fmmtc_bidsapp.learning.estimators.models.YARDSTICKS`) has a p, and is no
+        evidence itself.
+
+    References
+    ----------
+    .. [1] Westfall & Young (1993), Resampling-based multiple testing, Wiley.
+    """
+    refused, steps = untested or {}, added or {}
+    tested = [
+        name
+        for name in observed
+        if len(permuted.get(name, ())) and not np.isnan(observed[name]) and name not in refused
+    ]
+    common = min((len(permuted[name]) for name in tested), default=0)
+    best = np.max([permuted[name][:common] for name in tested], axis=0) if tested else np.zeros(0)
+    tests = []
+    for name, auroc in observed.items():
+        if name not in tested:
+            nan, why = float("nan"), refused.get(name, "")
+            tests.append(PermutationTest(name, auroc, 0, nan, nan, NOT_TESTED, not_tested=why))
+            continue
+        own, values = permuted[name], tuple(steps.get(name, ()))
+        p = p_of(auroc, own)
+        adjusted = max(p, p_of(auroc, best))
+        reached = {PREDICTS: adjusted <= LEVEL and auroc > 0.5 and name not in YARDSTICKS}
+        words = say_verdict(reached | {each.step: each.reached for each in values})
+        tests.append(PermutationTest(name, auroc, len(own), p, adjusted, words, values))
+    return tuple(tests)
+
+
+def verdict_sentence(tests: Sequence[PermutationTest], y: Ints, half_width: float) -> str:
+    """Say in one sentence, and the width to expect in another, whether anything predicts.
+
+    Parameters
+    ----------
+    tests : sequence of PermutationTest
+        Of all models, tested or not; of the yardsticks nothing is said.
+    y : array of int
+        (person,) outcomes of the cohort.
+    half_width : float
+        Of `fmmtc_bidsapp.learning.metrics.intervals.auroc_half_width`.
+    """
+    width = (
+        f"With {int((y == 1).sum())} positive and {int((y == 0).sum())} negative outcomes, an "
+        f"AUROC of 0.5 would be measured with a 95 % interval of about ± {half_width:.2f}."
+    )
+    models = [each for each in tests if each.model not in YARDSTICKS]
+    tested = [each for each in models if each.n_permutations]
+    if not tested:
+        why = next((each.not_tested for each in models if each.not_tested), "")
+        return (
+            f"{NOT_TESTED}: {why or 'no permutation run was made'}, so these figures do not say "
+            f"whether any model predicts better than chance. {width}"
+        )
+    left_out = [each.model for each in models if not each.n_permutations]
+    told = [
+        _told(tested),
+        f"Not tested: {', '.join(left_out)}." if left_out else "",
+        _steps_left_out(tested),
+        width,
+    ]
+    return " ".join(filter(None, told))
+
+
+def _told(tested: Sequence[PermutationTest]) -> str:
+    """Name the models of the best verdict, and then those that predict and are shown no more."""
+    found: dict[str, list[str]] = {}
+    for each in sorted(tested, key=lambda each: each.verdict != EVIDENCE):
+        if predicts(each.verdict):
+            found.setdefault(each.verdict, []).append(_named(each))
+    if found:
+        return " ".join(f"{words}: {', '.join(named)}." for words, named in found.items())
+    best = min(tested, key=lambda each: each.p_adjusted)
+    how_many = "the one tested model" if len(tested) == 1 else f"{len(tested)} tested models"
+    return f"{NO_EVIDENCE} in {how_many}; the smallest adjusted p is that of {_named(best)}."
+
+
+def _named(test: PermutationTest) -> str:
+    missed = [each for each in test.added if each.reached is False]
+    gained = "".join(
+        f"; {each.step}: {each.gain:+.2f} to an AUROC of {each.auroc_reference:.2f}, adjusted "
+        f"p = {each.p_adjusted:.3f}"
+        for each in missed
+        if predicts(test.verdict)
+    )
+    return f"{test.model} (AUROC {test.auroc:.2f}, adjusted p = {test.p_adjusted:.3f}{gained})"
+
+
+def _steps_left_out(tested: Sequence[PermutationTest]) -> str:
+    """Tell the steps that no model was put to; of models that do not predict there is no need."""
+    if not any(predicts(each.verdict) for each in tested):
+        return ""
+    reasons = {
+        each.step: each.reason for test in tested for each in test.added if each.reached is None
+    }
+    told = untested_steps(tuple(reasons.items()))
+    return f"{told[0].upper()}{told[1:]}." if told else ""
+
+
+def with_people(test: PermutationTest, folds: Sequence[Fold], planned: int) -> PermutationTest:
+    """Add to a test how many people and folds its figures are of.
+
+    Parameters
+    ----------
+    test : PermutationTest
+        Of one model.
+    folds : sequence of Fold
+        Those that the model could be fitted on.
+    planned : int
+        How many there are.
+    """
+    people = {int(row) for fold in folds for row in fold.test}
+    return replace(test, n_people=len(people), n_folds=len(folds), n_folds_planned=planned)

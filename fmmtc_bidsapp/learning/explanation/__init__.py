@@ -1,0 +1,1 @@
+"""What a fitted model goes by: maps, patterns, shares of the streams."""

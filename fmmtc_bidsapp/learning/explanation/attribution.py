@@ -1,0 +1,159 @@
+"""Integrated gradients of a network, back to parcels and edges.
+
+What is explained stands for what predicts: of the windows the first, and of the token orders the
+first that people were encoded with. `FoldExplanation.gap` says how far the two lie apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.learning.explanation.baselines import BASELINES
+from fmmtc_bidsapp.learning.explanation.branches import branches_of
+from fmmtc_bidsapp.learning.explanation.map_values import mean_there, rank_correlation
+from fmmtc_bidsapp.learning.explanation.traced import ParcelMap, TracedNetwork
+from fmmtc_bidsapp.learning.model_selection.experiments import FittedModel
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.options import ExplainOptions
+from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation
+
+__all__ = ["attribute", "can_attribute"]
+
+METHOD = "integrated gradients"
+
+_COMPARED = 3
+"""People of a fold on whom the other baselines are tried: the first whose map converged."""
+
+_NOTHING = "it reads nothing of the brain's activity, so it has no map"
+_NO_GRADIENT = "it has neither gradients nor weights to make a map of"
+_OF_FEATURES = (
+    "it is linear in the encoder's features, which are no parcels; --network brainlm is as well, "
+    "and is mapped back through the encoder"
+)
+_NO_MAP: Mapping[str, str] = {
+    **dict.fromkeys(("dummy", "covariates", "motion", "acquisition"), _NOTHING),
+    **{
+        f"{head}-{features}": _NO_GRADIENT
+        for head in ("knn", "xgboost")
+        for features in ("ts", "fc", "pca-ts", "pca-fc", "encoder", "fused")
+    },
+    **dict.fromkeys(("svm-encoder", "ridge-encoder"), _OF_FEATURES),
+}
+
+
+def can_attribute(name: str) -> str:
+    """Say why a model has no map of parcels.
+
+    Parameters
+    ----------
+    name : str
+        A key of `fmmtc_bidsapp.learning.estimators.models.MODELS`.
+
+    Returns
+    -------
+    str
+        Empty where it has one.
+    """
+    return _NO_MAP.get(name, "")
+
+
+def attribute(
+    model: FittedModel,
+    examples: Examples,
+    fold: Fold,
+    options: ExplainOptions,
+    *,
+    encoder: BrainLM | None,
+    seed: int,
+    compare: bool = True,
+) -> FoldExplanation:
+    """Map a network on the test people of its fold, in float32 and where the network is.
+
+    Parameters
+    ----------
+    model : FittedModel
+        A network, or a linear classifier on one.
+    examples : Examples
+        The cohort; outcomes are not read.
+    fold : Fold
+        Training rows, whose mean is a baseline, and the people to explain.
+    options : ExplainOptions
+        Baseline and SmoothGrad.
+    encoder : BrainLM or None
+        On the device: what made the features that the network reads, where it reads any.
+    seed : int
+        Of the run.
+    compare : bool, optional
+        Whether the other baselines are tried, on three people of the fold.
+
+    Returns
+    -------
+    FoldExplanation
+        Without streams.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to make surrogates of, or no series for the encoder.
+    """
+    branches = branches_of(model.fitted)
+    if branches is None:
+        raise ValueError(f"{model.name}: {can_attribute(model.name) or 'it is no network'}.")
+    traced = TracedNetwork(branches, examples, fold, encoder, seed)
+    noise = options.smoothgrad
+    people = [traced.explain(row, options.explain_baseline, noise) for row in fold.test.tolist()]
+    explained = np.array([traced.logit(row) for row in fold.test.tolist()])
+    gap = np.abs(explained - model.logits(examples.take(fold.test)))
+    n, agreement = 0, dict[str, float]()
+    if compare:
+        n, agreement = _agreement(traced, options.explain_baseline, fold, people)
+    return FoldExplanation(
+        model=model.name,
+        fold=fold,
+        method=METHOD,
+        series=_stack([each.series for each in people]),
+        series_size=_stack([each.series_size for each in people]),
+        edges=_stack([each.edges for each in people]),
+        delta=np.array([each.delta for each in people]),
+        steps=np.array([each.steps for each in people], dtype=np.int64),
+        converged=np.array([each.has_converged for each in people]),
+        gap=gap,
+        agreement=agreement,
+        agreement_n=n,
+    )
+
+
+def _stack(maps: Sequence[NDArray[Any] | None]) -> Any:
+    there = [each for each in maps if each is not None]
+    return np.stack(there) if there else None
+
+
+def _agreement(
+    traced: TracedNetwork, how: str, fold: Fold, people: Sequence[ParcelMap]
+) -> tuple[int, dict[str, float]]:
+    """Try the other baselines on a few people, without noise and with one surrogate each.
+
+    Of the same people throughout: those whose maps from every baseline converged.
+    """
+    others = [name for name in BASELINES if name != how]
+    if traced.starts.examples.series is None:
+        others = [name for name in others if name != "surrogate"]
+    own = zip(fold.test.tolist(), people, strict=True)
+    tried = [
+        {how: each} | {name: traced.explain(row, name, 0, 1) for name in others}
+        for row, each in [pair for pair in own if pair[1].has_converged][:_COMPARED]
+    ]
+    kept = [maps for maps in tried if all(each.has_converged for each in maps.values())]
+    if not kept:
+        return 0, dict.fromkeys(others, float("nan"))
+    mean = {name: _mean_map([maps[name] for maps in kept]) for name in (how, *others)}
+    return len(kept), {name: rank_correlation(mean[how], mean[name]) for name in others}
+
+
+def _mean_map(people: Sequence[ParcelMap]) -> Floats:
+    """(parcel,) over those who have the parcel."""
+    return mean_there(np.array([each.parcels for each in people]))

@@ -1,0 +1,293 @@
+"""The maps of a cohort: one a person, means where outcomes were shuffled, and whether they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.learning.explanation.map_values import mean_there, stability, strengths
+from fmmtc_bidsapp.learning.explanation.streams import series_shares
+from fmmtc_bidsapp.records import Floats, FoldExplanation
+
+__all__ = [
+    "SOURCES",
+    "NullMaps",
+    "PersonMaps",
+    "about_maps",
+    "collect",
+    "join_nulls",
+    "null_maps",
+    "restore_null_maps",
+]
+
+SOURCES = ("series", "connectivity")
+"""What maps are of."""
+
+_INCOMPLETE = "no integral was complete to 1 %"
+_SAME = "every attribution is zero: the model says the same of everyone"
+
+
+@dataclass(frozen=True, eq=False)
+class PersonMaps:
+    """One source of all people, the repeats of a person averaged."""
+
+    size: Floats
+    """(person, parcel) |attribution|"""
+    signed: Floats | None
+    """(person, parcel)"""
+    edge_size: Floats | None = None
+    """(person, edge) of the upper triangle"""
+    edge_signed: Floats | None = None
+    are_people: bool = True
+    """False of the patterns of linear models, one a fold, which no bootstrap of people can draw."""
+
+
+def collect(folds: Sequence[FoldExplanation], source: str) -> PersonMaps | None:
+    """Take the maps of one source together.
+
+    Parameters
+    ----------
+    folds : sequence of FoldExplanation
+        Of one model; people that did not converge are left out.
+    source : str
+        One of `SOURCES`.
+
+    Returns
+    -------
+    PersonMaps or None
+        None where there are none, or none with a value that is not 0.
+    """
+    maps = _collect(folds, source)
+    return None if maps is None or not np.nansum(maps.size) else maps
+
+
+def _collect(folds: Sequence[FoldExplanation], source: str) -> PersonMaps | None:
+    taken = [(each, _kept(each)) for each in folds if _has_source(each, source)]
+    if not any(kept.any() for _, kept in taken):
+        return None
+    are_people = taken[0][0].converged is not None
+    owner = [
+        row if are_people else i
+        for i, (each, kept) in enumerate(taken)
+        for row in (each.fold.test[kept].tolist() if are_people else [0])
+    ]
+    if source == "series":
+        size = [np.asarray(each.series_size)[kept] for each, kept in taken]
+        signed = [np.asarray(each.series)[kept] for each, kept in taken]
+        return PersonMaps(
+            _by_owner(np.concatenate(size), owner),
+            _by_owner(np.concatenate(signed), owner),
+            are_people=are_people,
+        )
+    edges = np.concatenate([np.asarray(each.edges)[kept] for each, kept in taken])
+    upper = (slice(None), *np.triu_indices(edges.shape[1], k=1))
+    return PersonMaps(
+        size=_by_owner(strengths(np.abs(edges)), owner),
+        signed=_by_owner(strengths(edges), owner),
+        edge_size=_by_owner(np.abs(edges[upper]), owner),
+        edge_signed=_by_owner(edges[upper], owner),
+        are_people=are_people,
+    )
+
+
+def _has_source(explanation: FoldExplanation, source: str) -> bool:
+    """Say whether a fold has maps of a source."""
+    return (explanation.series if source == "series" else explanation.edges) is not None
+
+
+def _kept(explanation: FoldExplanation) -> NDArray[np.bool_]:
+    """(map,) those that count."""
+    if explanation.converged is not None:
+        return explanation.converged
+    return np.ones(1, dtype=bool)
+
+
+def _by_owner(maps: NDArray[Any], owner: Sequence[int]) -> Floats:
+    """Average the maps of the same person, (map, place) -> (person, place)."""
+    owners = np.array(owner)
+    return np.array([mean_there(maps[owners == each]) for each in dict.fromkeys(owner)])
+
+
+@dataclass(frozen=True, eq=False)
+class NullMaps:
+    """Means over people of |attribution|, one a shuffle; of one fold, or of all."""
+
+    n: Floats
+    """(shuffle,) maps behind each mean: people whose map converged, or the one pattern"""
+    series: Floats | None = None
+    """(shuffle, parcel)"""
+    connectivity: Floats | None = None
+    """(shuffle, parcel)"""
+    edges: NDArray[np.float32] | None = None
+    """(shuffle, edge) the upper triangle, row by row"""
+    share: Floats | None = None
+    """(shuffle, 1) mean share of the series, of networks with two streams"""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that is there, by name."""
+        return {name: each for name, each in vars(self).items() if each is not None}
+
+
+def restore_null_maps(arrays: Mapping[str, NDArray[Any]]) -> NullMaps:
+    """Rebuild from `NullMaps.arrays`."""
+    return NullMaps(arrays["n"], *(arrays.get(name) for name in _MAPS))
+
+
+_MAPS = ("series", "connectivity", "edges", "share")
+
+
+def null_maps(explanations: Iterable[FoldExplanation]) -> NullMaps:
+    """Reduce the maps of one fold, taken one by one.
+
+    Parameters
+    ----------
+    explanations : iterable of FoldExplanation
+        One a shuffle.
+
+    Returns
+    -------
+    NullMaps
+    """
+    found = [_means(each) for each in explanations]
+    joined = {
+        name: np.stack([each[name] for each in found]) for name in (found[0] if found else {})
+    }
+    return restore_null_maps({"n": np.zeros(0)} | joined)
+
+
+def _means(explanation: FoldExplanation) -> dict[str, NDArray[Any]]:
+    maps = explanation.series_size if explanation.edges is None else explanation.edges
+    n_maps = 0 if maps is None else len(maps)
+    kept = np.ones(n_maps, dtype=bool)
+    if explanation.converged is not None:
+        kept = explanation.converged
+    found: dict[str, NDArray[Any]] = {"n": np.array(float(kept.sum()))}
+    if explanation.streams is not None:
+        found["share"] = mean_there(series_shares(explanation)[:, None])
+        if not n_maps:
+            found["n"] = np.array(float(len(explanation.streams)))
+    if explanation.series_size is not None:
+        found["series"] = mean_there(explanation.series_size[kept])
+    if explanation.edges is not None:
+        size = np.abs(explanation.edges[kept])
+        upper = np.triu_indices(size.shape[1], k=1)
+        found["connectivity"] = mean_there(strengths(size))
+        found["edges"] = mean_there(size)[upper].astype(np.float32)
+    return found
+
+
+def join_nulls(folds: Sequence[NullMaps]) -> NullMaps | None:
+    """Average the same shuffles over folds, each with the people it explained.
+
+    Returns
+    -------
+    NullMaps or None
+        Of as many shuffles as all folds have; None without folds or shuffles.
+    """
+    count = min((len(each.n) for each in folds), default=0)
+    if not count:
+        return None
+    n = np.stack([each.n[:count] for each in folds])
+    joined: dict[str, NDArray[Any]] = {"n": n.sum(axis=0)}
+    for name in _MAPS:
+        own = [getattr(each, name) for each in folds]
+        if all(each is not None for each in own):
+            joined[name] = _weighted(np.stack([each[:count] for each in own]), n)
+    return restore_null_maps(joined)
+
+
+def _weighted(maps: NDArray[Any], n: Floats) -> Floats:
+    """(fold, shuffle, place), (fold, shuffle) -> (shuffle, place)."""
+    weight = np.where(np.isnan(maps), 0.0, n[:, :, None])
+    total = (np.nan_to_num(maps) * weight).sum(axis=0)
+    whole = weight.sum(axis=0)
+    mean: Floats = np.divide(total, whole, out=np.full(total.shape, np.nan), where=whole > 0)
+    return mean
+
+
+def about_maps(
+    folds: Sequence[FoldExplanation], null: NullMaps | None, mapped: Sequence[str]
+) -> dict[str, Any]:
+    """Describe the maps of one model.
+
+    Parameters
+    ----------
+    folds : sequence of FoldExplanation
+        Of that model.
+    null : NullMaps or None
+        Of all folds.
+    mapped : sequence of str
+        Those of `SOURCES` that `collect` has maps of.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: None where a figure cannot be had. ``NoMaps`` says why there is none, and
+        ``WithoutMap`` names a source that carries nothing beside one that does.
+    """
+    lacking = [
+        source
+        for source in SOURCES
+        if source not in mapped and any(_has_source(each, source) for each in folds)
+    ]
+    return {
+        "Method": folds[0].method,
+        "Folds": len(folds),
+        **_convergence(folds),
+        **_agreement(folds),
+        "Stability": {source: _stability(folds, source) for source in mapped},
+        "NullMaps": 0 if null is None else len(null.n),
+        **({"WithoutMap": lacking} if mapped and lacking else {}),
+        **({} if mapped else {"NoMaps": _why_none(folds)}),
+    }
+
+
+def _why_none(folds: Sequence[FoldExplanation]) -> str:
+    there = [each for each in folds if each.converged is not None]
+    if there and not np.isinf(np.concatenate([np.asarray(e.delta) for e in there])).all():
+        return _INCOMPLETE
+    return _SAME
+
+
+def _convergence(folds: Sequence[FoldExplanation]) -> dict[str, Any]:
+    """Say how good the integrals are; nothing of models that have none."""
+    there = [each for each in folds if each.converged is not None]
+    if not there:
+        return {}
+
+    def joined(name: str) -> Floats:
+        return np.concatenate([getattr(each, name) for each in there]).astype(np.float64)
+
+    converged, delta = joined("converged"), joined("delta")
+    return {
+        "Maps": len(converged),
+        "Converged": int(converged.sum()),
+        "LargestDeltaConverged": _known(delta[converged > 0].max(initial=0.0)),
+        "MostSteps": int(joined("steps").max(initial=0)),
+        "MedianGap": _known(np.median(joined("gap"))) if len(converged) else None,
+    }
+
+
+def _agreement(folds: Sequence[FoldExplanation]) -> dict[str, Any]:
+    """Average over folds, and count the people that were compared."""
+    names = dict.fromkeys(name for each in folds for name in each.agreement)
+    means = {
+        name: _known(mean_there(np.array([each.agreement.get(name, np.nan) for each in folds])))
+        for name in names
+    }
+    return {"Agreement": means, "AgreementPeople": sum(each.agreement_n for each in folds)}
+
+
+def _stability(folds: Sequence[FoldExplanation], source: str) -> dict[str, float | None]:
+    maps = [collect([each], source) for each in folds]
+    spearman, jaccard = stability([mean_there(each.size) for each in maps if each is not None])
+    return {"Spearman": _known(spearman), "TopDecileJaccard": _known(jaccard)}
+
+
+def _known(value: Any) -> float | None:
+    """Make a number ready for JSON, which has no NaN."""
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,208 @@
+"""What a model goes by on its test people, what it would on shuffled outcomes; rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.explanation.attribution import attribute, can_attribute
+from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, null_maps
+from fmmtc_bidsapp.learning.explanation.patterns import haufe_pattern, shuffled_patterns
+from fmmtc_bidsapp.learning.explanation.routes import encoding_order, patch_of
+from fmmtc_bidsapp.learning.explanation.streams import replaced_logits, stream_masses
+from fmmtc_bidsapp.learning.model_selection.experiments import FittedModel, refit_seed
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.models.encoders.rollout import attention_rollout
+from fmmtc_bidsapp.options import ExplainOptions
+from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldExplanation, Ints
+
+__all__ = ["can_attribute", "explain_fold", "explain_null", "rollout_maps"]
+
+_WHOLE = "parcels"
+
+
+def explain_fold(
+    model: FittedModel,
+    examples: Examples,
+    fold: Fold,
+    options: ExplainOptions,
+    *,
+    encoder: BrainLM | None,
+    seed: int,
+) -> FoldExplanation:
+    """Explain a model on the test people of the fold that it was fitted on.
+
+    How much each stream carries is said of every network of two; maps of networks only where
+    ``--explain parcels`` asks for them, those of linear models always, as they cost nothing.
+
+    Parameters
+    ----------
+    model : FittedModel
+        As it was fitted on the fold's training rows.
+    examples : Examples
+        The cohort; outcomes are not read.
+    fold : Fold
+        Training rows, of which baselines are made, and test rows.
+    options : ExplainOptions
+        What to explain, and how.
+    encoder : BrainLM or None
+        On the device: what the features were encoded with that the model reads. Needed for maps
+        that lead through it alone.
+    seed : int
+        Seed of the run: the first token order that people were encoded with is the one explained.
+
+    Returns
+    -------
+    FoldExplanation
+
+    Raises
+    ------
+    InputError
+        When surrogates are asked for and there are no series to make them of.
+    """
+    streams = stream_masses(model, examples, fold.test, fold.train)
+    replaced = replaced_logits(model, examples, fold.test, fold.train)
+    is_network = MODELS[model.name].is_network
+    if can_attribute(model.name) or (is_network and options.explain != _WHOLE):
+        return FoldExplanation(
+            model.name, fold, "integrated gradients", streams=streams, replaced=replaced
+        )
+    if not is_network:
+        return haufe_pattern(model, examples, fold)
+    found = attribute(model, examples, fold, options, encoder=encoder, seed=seed)
+    return replace(found, streams=streams, replaced=replaced)
+
+
+def explain_null(
+    name: str,
+    examples: Examples,
+    fold: Fold,
+    labels: Ints,
+    epoch: int,
+    setup: Setup,
+    options: ExplainOptions,
+    *,
+    encoder: BrainLM | None,
+    seed: int,
+) -> NullMaps:
+    """Map models that were fitted to shuffled outcomes.
+
+    No inner folds are run: the epochs are those of the real fit, for a map does not hang on a
+    calibration, and a training of another length would be another model.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS` that has a map (`can_attribute`).
+    examples : Examples
+        The cohort; its own outcomes are not read.
+    fold : Fold
+        Rows to train on, and people to explain.
+    labels : array of int
+        (shuffle, person) outcomes, as of
+        `fmmtc_bidsapp.learning.model_selection.permute.permuted_labels`.
+    epoch : int
+        `FittedModel.epoch` of the real fit.
+    setup : Setup
+        As the real fit had it.
+    options, encoder, seed
+        As in `explain_fold`; trained with the seed of the real fit.
+
+    Returns
+    -------
+    NullMaps
+        One map a shuffle. Give those of all folds to
+        `fmmtc_bidsapp.learning.explanation.maps.summarise`.
+    """
+    if not MODELS[name].is_network:
+        return null_maps(shuffled_patterns(name, examples, fold, labels, setup, seed))
+    return null_maps(
+        _explain_shuffled(model, examples, fold, options, encoder=encoder, seed=seed)
+        for model in _shuffled_fits(name, examples, fold, labels, epoch, setup, seed)
+    )
+
+
+def _explain_shuffled(
+    model: FittedModel,
+    examples: Examples,
+    fold: Fold,
+    options: ExplainOptions,
+    *,
+    encoder: BrainLM | None,
+    seed: int,
+) -> FoldExplanation:
+    """Map a network that was fitted to shuffled outcomes, or take its streams alone."""
+    streams = stream_masses(model, examples, fold.test, fold.train)
+    if options.explain != _WHOLE:
+        return FoldExplanation(model.name, fold, "integrated gradients", streams=streams)
+    maps = attribute(model, examples, fold, options, encoder=encoder, seed=seed, compare=False)
+    return replace(maps, streams=streams)
+
+
+def _shuffled_fits(
+    name: str,
+    examples: Examples,
+    fold: Fold,
+    labels: Ints,
+    epoch: int,
+    setup: Setup,
+    seed: int,
+) -> Iterator[FittedModel]:
+    """Fit one after the other; what is not needed to explain a logit is left empty."""
+    learner = MODELS[name].learner(setup)
+    for y in labels:
+        yield FittedModel(
+            name=name,
+            fitted=learner.fit(replace(examples, y=y), fold.train, epoch, refit_seed(seed, fold)),
+            calibration=Calibration("none", 1.0, 0.0, 0.5),
+            prevalence=float(y[fold.train].mean()),
+            epoch=epoch,
+            validation_loss=np.zeros(0),
+        )
+
+
+def rollout_maps(
+    examples: Examples, encoder: BrainLM, *, seed: int, device: torch.device
+) -> Floats:
+    """Follow the frozen encoder's attention in everybody; no model and no outcome has a part in it.
+
+    Parameters
+    ----------
+    examples : Examples
+        The cohort, with series and coordinates.
+    encoder : BrainLM
+        On `device`.
+    seed : int
+        Seed of the run, with which token orders were drawn; the first of them is taken.
+    device : torch.device
+        Where to compute, in float32.
+
+    Returns
+    -------
+    array
+        (person, parcel) as `fmmtc_bidsapp.models.encoders.rollout.attention_rollout`, for
+        `fmmtc_bidsapp.learning.explanation.maps.summarise_rollout`.
+
+    Raises
+    ------
+    InputError
+        Without series or coordinates.
+    """
+    if examples.series is None or examples.coordinates_mm is None:
+        raise InputError("Attention rollout needs the parcel series and the parcels' coordinates.")
+    xyz = torch.as_tensor(examples.coordinates_mm, dtype=torch.float32, device=device)
+    maps = []
+    for window in examples.series:
+        patches = window.reshape(len(window), -1, patch_of(encoder))
+        there = torch.as_tensor(~np.isnan(patches).any(axis=2).ravel())
+        order = encoding_order(len(there), seed)
+        shown = order[there[order]].to(device)
+        signal = torch.as_tensor(np.nan_to_num(window), dtype=torch.float32, device=device)
+        maps.append(attention_rollout(encoder, signal, xyz, shown).double().cpu().numpy())
+    return np.array(maps)

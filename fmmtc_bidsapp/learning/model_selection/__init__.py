@@ -1,0 +1,1 @@
+"""Folds, the nested procedure, and its shuffled outcomes."""

@@ -1,0 +1,1 @@
+"""Written files, read for a page."""

@@ -1,0 +1,230 @@
+"""The pictures of one run, drawn from its written files into the participant's figures folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
+from fmmtc_bidsapp.errors import OutputError
+from fmmtc_bidsapp.reports.data.label_volume import LabelVolume, read_labels
+from fmmtc_bidsapp.reports.data.run_tables import (
+    read_coverage,
+    read_matrix,
+    read_motion,
+    read_networks,
+    read_series,
+)
+from fmmtc_bidsapp.reports.data.written import read_json, read_table
+from fmmtc_bidsapp.reports.figures.figures import write_svg
+from fmmtc_bidsapp.reports.figures.run_brain import coverage_figure, outline_figure
+from fmmtc_bidsapp.reports.figures.run_motion import design_figure, motion_figure
+from fmmtc_bidsapp.reports.figures.run_series import carpet_figure, connectivity_figure
+
+__all__ = ["COMBINED_KIND", "KINDS", "draw_combined", "draw_run", "why_not_drawn"]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of picture."""
+
+    draw: Callable[[RunFiles, Path | None], tuple[Figure, str]]
+    why_not: Callable[[RunFiles], str | None]
+    """Why a run has no such picture; None where it should have one."""
+
+
+def draw_run(files: RunFiles, boldref: Path | None) -> list[Path]:
+    """Draw every picture of a run that its files allow.
+
+    Parameters
+    ----------
+    files
+        Names of the run's written files; the labels as used must be written too.
+    boldref
+        Reference volume in the run's space, None where there is none.
+
+    Returns
+    -------
+    list of Path
+        ``sub-X/figures/…svg``; a picture of an earlier run that no longer applies is removed.
+
+    Raises
+    ------
+    InputError
+        If a written file cannot be read.
+    OutputError
+        If a picture cannot be written.
+    """
+    drawn = []
+    for name, kind in _KINDS.items():
+        path = files.figure(name)
+        if kind.why_not(files) is not None:
+            _remove(path)
+            continue
+        figure, alt = kind.draw(files, boldref)
+        write_svg(path, figure, alt)
+        drawn.append(path)
+    return drawn
+
+
+def draw_combined(files: RunFiles) -> Path:
+    """Draw the one picture of a matrix that stands for several runs.
+
+    Parameters
+    ----------
+    files
+        Names of its files; the labels as used must be written too.
+
+    Returns
+    -------
+    Path
+        ``sub-X/figures/…_connectivity.svg``, named without ``run-``.
+
+    Raises
+    ------
+    InputError
+        If a written file cannot be read.
+    OutputError
+        If the picture cannot be written.
+    """
+    figure, alt = _connectivity(files, None)
+    path = files.figure(COMBINED_KIND)
+    write_svg(path, figure, alt)
+    return path
+
+
+def why_not_drawn(files: RunFiles, kind: str) -> str:
+    """Say in a sentence why a run has no picture of a kind.
+
+    Parameters
+    ----------
+    files
+        Names of the run's written files.
+    kind
+        One of `KINDS`.
+
+    Returns
+    -------
+    str
+        The reason; a picture that should be there says that its drawing failed.
+    """
+    name = files.figure(kind).name
+    return _KINDS[kind].why_not(files) or (
+        f"{name} was not drawn: drawing failed or was interrupted (see Errors). Run again to draw "
+        "it."
+    )
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot remove {path}: {error.strerror or error}.") from error
+
+
+def _motion(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    return motion_figure(read_motion(files))
+
+
+def _no_motion(files: RunFiles) -> str | None:
+    if read_motion(files).known:
+        return None
+    return "The head motion of this run is not known: no confounds table gave it."
+
+
+def _design(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    signal = read_series(files).uncleaned
+    known = signal[:, ~np.isnan(signal).all(axis=0)]
+    return design_figure(read_table(files.design), known.mean(axis=1))
+
+
+def _no_design(files: RunFiles) -> str | None:
+    return None if files.design.exists() else "No regressor was used, so there is no design."
+
+
+def _carpet(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    return carpet_figure(read_series(files))
+
+
+def _outline(files: RunFiles, boldref: Path | None) -> tuple[Figure, str]:
+    table = read_table(_atlas(files)[1])
+    networks = read_networks(files, tuple(table["name"]))
+    return outline_figure(_labels(files, tuple(table["name"])), networks, boldref)
+
+
+def _no_image(files: RunFiles) -> str | None:
+    if files.den is not None:
+        return (
+            "This run is on grayordinates (CIFTI), which have no volume to outline the parcels on."
+        )
+    absent = next((path for path in _atlas(files)[:2] if not path.exists()), None)
+    return None if absent is None else f"{absent.name} is not there, so no parcel can be outlined."
+
+
+def _coverage(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    series = read_series(files)
+    volume = None if _no_image(files) else _labels(files, series.parcels)
+    return coverage_figure(
+        read_coverage(files, series.parcels),
+        series.missing,
+        read_json(files.timeseries.with_suffix(".json")).get("MinimumCoverage"),
+        volume,
+    )
+
+
+def _no_coverage(files: RunFiles) -> str | None:
+    table = read_table(files.coverage)
+    if not table.empty and table["coverage"].notna().any():
+        return None
+    return "The coverage of the parcels is not known."
+
+
+def _connectivity(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
+    matrix, parcels = read_matrix(files)
+    told = read_json(files.relmat.with_suffix(".json"))
+    measure = str(told.get("RelationshipMeasure", files.measure))
+    transformed = told.get("FisherZ") is True
+    plain = files.measure == "correlation" and not transformed
+    name = f"{measure} (Fisher z)" if transformed else measure
+    return connectivity_figure(matrix, read_networks(files, parcels), name, 1.0 if plain else None)
+
+
+def _no_matrix(files: RunFiles) -> str | None:
+    return None if files.relmat.exists() else f"{files.relmat.name} is not there."
+
+
+def _always(_: RunFiles) -> None:
+    return None
+
+
+def _atlas(files: RunFiles) -> tuple[Path, Path, Path]:
+    return atlas_files(files.output_dir, files.space, files.atlas, files.res, files.den)
+
+
+def _labels(files: RunFiles, parcels: tuple[str, ...]) -> LabelVolume:
+    image, table, _ = _atlas(files)
+    index = read_table(table).set_index("name")["index"].reindex(list(parcels))
+    return read_labels(image, index.to_numpy(dtype=np.int64))
+
+
+_KINDS: Mapping[str, _Kind] = MappingProxyType(
+    {
+        "motion": _Kind(_motion, _no_motion),
+        "design": _Kind(_design, _no_design),
+        "carpet": _Kind(_carpet, _always),
+        "outline": _Kind(_outline, _no_image),
+        "coverage": _Kind(_coverage, _no_coverage),
+        "connectivity": _Kind(_connectivity, _no_matrix),
+    }
+)
+
+KINDS = tuple(_KINDS)
+"""Kinds of pictures of a run, in the order of the report."""
+
+COMBINED_KIND = "connectivity"
+"""The kind of picture that a matrix over several runs has."""

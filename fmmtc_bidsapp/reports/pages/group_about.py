@@ -1,0 +1,90 @@
+"""The end of a group report: what ran with which options, and the files it was made from."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles, group_motion_connectivity
+from fmmtc_bidsapp.reports.data.group_analysis import Analysis
+from fmmtc_bidsapp.reports.data.written import program_version
+from fmmtc_bidsapp.reports.text.group_tables import text_of
+from fmmtc_bidsapp.reports.text.methods import flat_options
+
+__all__ = ["about_section"]
+
+_LARGEST_TABLE = 3_000_000
+"""Characters of a written table that the page takes in, so that it can be saved from there."""
+
+
+def about_section(analysis: Analysis) -> dict[str, Any]:
+    """Say what ran, and take in the written tables that the page shows rounded.
+
+    Parameters
+    ----------
+    analysis
+        Of one label.
+
+    Returns
+    -------
+    dict
+        For the template: ``about`` and ``options`` (names and values), ``files`` (names and links),
+        ``written`` (text of each table by the end of its name).
+    """
+    about = {"about": _about(analysis), "options": _options(analysis)}
+    return about | _files(analysis.files)
+
+
+def _about(analysis: Analysis) -> list[tuple[str, str]]:
+    version = program_version(analysis.files.output_dir) or "n/a"
+    keys = {
+        "Atlas": "Atlas",
+        "Encoder": "Encoder",
+        "EncoderDigest": "Digest of its weights",
+        "Normalisation": "Normalisation",
+        "Device": "Computed on",
+        "Precision": "Arithmetic",
+        "NumberOfWindows": "Windows encoded",
+        "PatchesLeftOut": "Patches that short series do not fill",
+        "ParcelsLeftOut": "Parcels without data, over people",
+        "EdgesImputed": "Edges filled from the training people",
+        "OrderSpread": "Relative spread over token orders",
+        "Selection": "Choice of the epoch",
+        "Seeds": "Trainings of each network",
+    }
+    told = [
+        (name, f"{value:.3g}" if isinstance(value, float) else str(value))
+        for key, name in keys.items()
+        if (value := analysis.about.get(key)) is not None
+    ]
+    return [("Program", f"fmmtc_bidsapp {version}"), ("Label", analysis.files.label), *told]
+
+
+def _options(analysis: Analysis) -> list[tuple[str, str]]:
+    """Spell every option as a reader would: lists by their members."""
+    flat = sorted(flat_options(analysis.about.get("Options", {})).items())
+    return [
+        (name, ", ".join(map(str, value)) or "none")
+        if isinstance(value, list)
+        else (name, text_of(value))
+        for name, value in flat
+    ]
+
+
+def _files(files: GroupFiles) -> dict[str, Any]:
+    """List what the report was made from, and take in the tables that it shows rounded."""
+    own = sorted(files.report.parent.glob(f"{files.report.stem.removesuffix('report')}*"))
+    shown = {
+        "eligibility": files.eligibility, "exclusions": files.exclusions,
+        "metrics": files.metrics, "comparison": files.comparison, "arms": files.arms,
+        "predictions": files.predictions, "modality": files.modality,
+        "attributions": files.attributions, "qcfc": group_motion_connectivity(files.output_dir),
+    }  # fmt: skip
+    texts = {
+        name: path.read_text(encoding="utf-8") for name, path in shown.items() if path.is_file()
+    }
+    return {
+        "written": {name: text for name, text in texts.items() if len(text) <= _LARGEST_TABLE},
+        "files": [(path.name, quote(path.name)) for path in own if path.is_file()
+                  and path != files.report],
+    }  # fmt: skip

@@ -1,0 +1,259 @@
+"""The section of a group report on what the models go by, from the written tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
+from fmmtc_bidsapp.reports.data.group_places import Places, paint
+from fmmtc_bidsapp.reports.data.written import read_json
+from fmmtc_bidsapp.reports.figures import group_networks as networks
+from fmmtc_bidsapp.reports.figures.figures import inline_svg
+from fmmtc_bidsapp.reports.figures.group_maps import Glass, glass_figure, largest_amount
+from fmmtc_bidsapp.reports.figures.group_slices import Slices, slices_figure
+from fmmtc_bidsapp.reports.text.explained import ROLLOUT, Explained, read_explained
+from fmmtc_bidsapp.reports.text.explanation_tables import (
+    edge_rows,
+    group_rows,
+    parcel_rows,
+    share_rows,
+    share_sentences,
+    z_sentences,
+)
+from fmmtc_bidsapp.reports.text.explanation_trust import SOURCE_TITLES, trust_rows
+from fmmtc_bidsapp.verdict import NO_EVIDENCE, NOT_TESTED, predicts
+
+__all__ = ["explanation_section"]
+
+_BROAD = ("network", "hemisphere", "subnetwork")
+
+
+def explanation_section(files: GroupFiles) -> dict[str, Any]:
+    """Make everything that the section on explanations shows.
+
+    Parameters
+    ----------
+    files
+        Names of the group's files.
+
+    Returns
+    -------
+    dict
+        For the macro ``explanation`` of ``explanation.html.jinja``; empty where nothing was
+        explained. Where it is held back, ``held_back`` says why and nothing else is in it.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    """
+    sidecar = files.attributions.with_suffix(".json")
+    told = read_json(sidecar) or read_json(files.modality.with_suffix(".json"))
+    if not told:
+        return {}
+    found = read_explained(files, told)
+    if told.get("HeldBack"):
+        reason, flag_helps = _held_back(str(told["HeldBack"]), found.names[found.main])
+        return {"held_back": reason, "flag_helps": flag_helps}
+    return {
+        "held_back": "",
+        "notes": _notes(found),
+        "unsupported": bool(found.mark),
+        **_shares(found),
+        **_parcels(found, files),
+        **_groups(found),
+        **_edges(found),
+        **_rollout(found),
+        "trust": trust_rows({m: found.told_of(m) for m in found.names}, found.names, told),
+    }
+
+
+def _held_back(reason: str, model: str) -> tuple[str, bool]:
+    """Say in a sentence why there is nothing, and whether the flag would show it."""
+    verdicts = {
+        NO_EVIDENCE: f"There is no evidence that {model} predicts.",
+        NOT_TESTED: f"Whether {model} predicts was not tested.",
+    }
+    if predicts(reason):
+        verdicts[reason] = f"The verdict on {model} is: {reason}."
+    return verdicts.get(reason, f"{reason[:1].upper()}{reason[1:].rstrip('.')}."), (
+        reason in verdicts
+    )
+
+
+def _notes(found: Explained) -> list[str]:
+    """Say which models have no maps, and why, and what was written without values."""
+    said = {model: found.told_of(model) for model in found.told.get("Models", {})}
+    kinds = {"HeldBack": "What {} goes by is held back: {}.", "NoMaps": "No maps of {}: {}."}
+    return [
+        text.format(found.names.get(model, model), told[key])
+        for model, told in said.items()
+        for key, text in kinds.items()
+        if told.get(key)
+    ] + list(found.lacking)
+
+
+def _shares(found: Explained) -> dict[str, Any]:
+    if found.shares.empty:
+        return {"shares": "", "share_sentences": [], "share_rows": []}
+    figure = networks.shares_figure(found.shares, found.names, found.mark)
+    alt = "How much of |attribution| each stream of each model carries."
+    return {
+        "shares": inline_svg(figure, "shares", alt),
+        "share_sentences": share_sentences(found.shares, found.names),
+        "share_rows": share_rows(found.shares, found.names),
+    }
+
+
+def _parcels(found: Explained, files: GroupFiles) -> dict[str, Any]:
+    own = [pair for pair in found.maps if pair[0] == found.main]
+    beside = [pair for pair in found.maps if pair[0] != found.main]
+    return {
+        "positive": found.positive,
+        "maps_of_main": bool(own),
+        "maps_beside": bool(beside),
+        "main_name": found.names[found.main],
+        "beside_names": ", ".join(dict.fromkeys(found.names[model] for model, _ in beside)),
+        "glass": _glass(found, own, "glass"),
+        "slices": _slices(found, own),
+        "glass_beside": _glass(found, beside, "glass-beside"),
+        "main_is_pattern": found.is_pattern(found.main),
+        "beside_is_pattern": all(found.is_pattern(model) for model, _ in beside),
+        "no_places": found.no_places,
+        "image": _image(found, files),
+        "z_sentences": z_sentences(
+            {
+                found.title(*pair): (
+                    found.of("parcel", *pair),
+                    found.told_of(pair[0]).get("NullMaps"),
+                )
+                for pair in found.maps
+            }
+        ),
+        "parcels": [
+            _table(found, pair, parcel_rows(found.of("parcel", *pair), found.z_limit(pair[0])))
+            for pair in found.maps
+        ],
+    }
+
+
+def _image(found: Explained, files: GroupFiles) -> dict[str, str]:
+    """Name the image of the main model's parcels and what it is of, or say why there is none."""
+    if not files.attribution_map.exists():
+        return {"file": "", "stream": "", "why_none": str(found.told.get("NoImage", ""))}
+    source = str(found.told.get("Image", {}).get("Source", ""))
+    stream = SOURCE_TITLES.get(source, "one stream")
+    return {"file": files.attribution_map.name, "stream": stream, "why_none": ""}
+
+
+def _table(found: Explained, pair: tuple[str, str], rows: list[dict[str, str]]) -> dict[str, Any]:
+    limit = found.z_limit(pair[0])
+    said = f"z (* beyond {limit:.2f})" if np.isfinite(limit) else "z"
+    return {"title": found.title(*pair), "rows": rows, "z_head": said}
+
+
+def _row_of_glass(found: Explained, places: Places, model: str, source: str) -> Glass | None:
+    """Bring a map into the order of the atlas's table by names; None where it shares none."""
+    own = found.of("parcel", model, source).drop_duplicates("name").set_index("name")
+    mean = float(own["attribution"].mean())
+    rows = own.reindex(places.names)
+    amount, signed = (rows[each].to_numpy(dtype=float) for each in ("attribution", "signed"))
+    if not (np.isfinite(amount) & (amount > 0)).any():
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        direction = np.where(amount > 0, signed / amount, 0.0)
+    direction = np.full(len(amount), np.nan) if source == ROLLOUT else direction
+    z = rows["z"].to_numpy(dtype=float)
+    return Glass(found.title(model, source), amount / mean, direction, z, found.z_limit(model))
+
+
+def _drawn(found: Explained, places: Places, pairs: list[tuple[str, str]]) -> list[Glass]:
+    rows = [_row_of_glass(found, places, *pair) for pair in pairs]
+    return [row for row in rows if row is not None]
+
+
+def _glass(found: Explained, pairs: list[tuple[str, str]], name: str) -> Markup | str:
+    places = found.places
+    if places is None or not places.known or not (rows := _drawn(found, places, pairs)):
+        return ""
+    alt = f"Parcels in a glass brain: {'; '.join(row.title for row in rows)}."
+    # One scale for all glass brains of the page, those of other models and of rollout too.
+    pairs_of_page = [*found.maps, *_rollout_pairs(found)]
+    largest = largest_amount(_drawn(found, places, pairs_of_page))
+    return inline_svg(glass_figure(rows, places, found.mark, largest), name, alt)
+
+
+def _slices(found: Explained, pairs: list[tuple[str, str]]) -> Markup | str:
+    places = found.places
+    if places is None or places.volume is None or not (rows := _drawn(found, places, pairs)):
+        return ""
+    drawn = [Slices(row.title, paint(places.volume, row.amount)) for row in rows]
+    alt = f"The same on axial slices: {'; '.join(row.title for row in rows)}."
+    return inline_svg(slices_figure(drawn, found.mark), "slices", alt)
+
+
+def _groups(found: Explained) -> dict[str, Any]:
+    panels = [
+        networks.Bars(found.title(*pair), found.of("network", *pair), pair[1])
+        for pair in found.maps
+    ]
+    drawn = [panel for panel in panels if len(panel.rows)][:3]
+    alt = "|attribution| of a parcel of each network, as multiples of the average."
+    return {
+        "networks": inline_svg(networks.networks_figure(drawn, found.mark), "networks", alt)
+        if drawn
+        else "",
+        "groups": [
+            _table(found, pair, rows)
+            for pair in found.maps
+            if (
+                rows := group_rows(
+                    [found.of(level, *pair) for level in _BROAD], found.z_limit(pair[0])
+                )
+            )
+        ],
+    }
+
+
+def _edges(found: Explained) -> dict[str, Any]:
+    pairs = [pair for pair in found.maps if len(found.of("edge", *pair))]
+    return {"edges": [_edges_of(found, pair) for pair in pairs]}
+
+
+def _edges_of(found: Explained, pair: tuple[str, str]) -> dict[str, Any]:
+    edges = _placed(found, pair).sort_values("attribution", ascending=False)
+    title, places, figure = found.title(*pair), found.places, Markup()
+    somewhere = edges[["index", "other"]].notna().all(axis=1).any()
+    if places is not None and places.known and somewhere:
+        figure = inline_svg(
+            networks.edges_figure(edges, places, found.mark),
+            f"edges-{pair[0]}",
+            f"The strongest edges of {title}, by network.",
+        )
+    return {
+        **_table(found, pair, edge_rows(edges, places, found.z_limit(pair[0]))),
+        "figure": figure,
+    }
+
+
+def _placed(found: Explained, pair: tuple[str, str]) -> pd.DataFrame:
+    """Exchange the ends of edges for those of the parcels of their names in the atlas's table."""
+    parcels, edges = found.of("parcel", *pair), found.of("edge", *pair)
+    index_of = {} if found.places is None else found.places.index_of
+    ends = dict(zip(parcels["index"], parcels["name"].map(index_of), strict=True))
+    return edges.assign(index=edges["index"].map(ends), other=edges["other"].map(ends))
+
+
+def _rollout_pairs(found: Explained) -> list[tuple[str, str]]:
+    """Take the first model: of a frozen encoder rollout is the same for all that read it."""
+    models = dict.fromkeys(found.of("parcel", source=ROLLOUT)["model"])
+    return [(model, ROLLOUT) for model in models][:1]
+
+
+def _rollout(found: Explained) -> dict[str, Any]:
+    pairs = _rollout_pairs(found)
+    return {"rollout": _glass(found, pairs, "rollout") if pairs else "", "has_rollout": bool(pairs)}

@@ -1,0 +1,242 @@
+"""Head motion in a group report: whether it goes with the predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.bidsio.files.names import group_quality
+from fmmtc_bidsapp.reports.data.group_analysis import Analysis
+from fmmtc_bidsapp.reports.data.metric_columns import HEADLINE
+from fmmtc_bidsapp.reports.data.number_format import interval, number
+from fmmtc_bidsapp.reports.data.written import read_table
+from fmmtc_bidsapp.reports.figures.figures import (
+    ACCENT,
+    LINE,
+    NEGATIVE,
+    POSITIVE,
+    inline_svg,
+    plain_axes,
+    themed,
+)
+from fmmtc_bidsapp.reports.pages.group_qcfc import not_checked
+
+__all__ = ["RankCorrelation", "mean_fd_mm", "motion_section", "rank_correlation"]
+
+_DRAWS, _SEED = 2000, 20250303
+_QUANTILES = (0.025, 0.975)
+_FEWEST = 5
+"""People from which a rank correlation is worth a number."""
+_MOTION = "motion"
+"""Key of the model that predicts from head motion alone."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's correlation with its bootstrap interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def motion_section(analysis: Analysis) -> dict[str, Any]:
+    """Say whether head motion goes with the prediction.
+
+    Parameters
+    ----------
+    analysis
+        Of one label.
+
+    Returns
+    -------
+    dict
+        For the template: ``motion`` (figure), ``motion_told`` (sentences) and ``motion_absent``,
+        why there are none.
+    """
+    return _of_predictions(analysis, read_table(group_quality(analysis.files.output_dir)))
+
+
+def mean_fd_mm(quality: pd.DataFrame, people: pd.DataFrame, about: Mapping[str, Any]) -> Floats:
+    """Average head motion over the runs of each person, weighted by their volumes.
+
+    Parameters
+    ----------
+    quality
+        Rows of ``group_qc.tsv``.
+    people
+        ``participant_id`` and ``session_id``, NaN where people are predicted over sessions.
+    about
+        Sidecar of the analysis: which atlas and cleaning it read, and whether unusable runs count.
+
+    Returns
+    -------
+    array
+        (person,) in mm; NaN where no run of known motion is listed.
+    """
+    options = about.get("Options", {})
+    known = quality[quality["mean_fd"].notna()]
+    for column, asked in (("atlas", about.get("Atlas")), ("desc", options.get("desc"))):
+        if asked in set(known[column]):
+            known = known[known[column] == asked]
+    if not options.get("keep_unusable"):
+        known = known[known["usable"]]
+    # A run that was cleaned in two ways, or put on two grids, moved once.
+    runs = known.drop_duplicates([each for each in known if str(each).endswith("_id")])
+    return np.array(
+        [
+            _weighted(runs, participant, session)
+            for participant, session in zip(
+                people["participant_id"], people["session_id"], strict=True
+            )
+        ]
+    )
+
+
+def _weighted(runs: pd.DataFrame, participant_id: str, session_id: Any) -> float:
+    own = runs[runs["participant_id"] == participant_id]
+    if not pd.isna(session_id):
+        own = own[own["session_id"] == session_id]
+    if own.empty:
+        return float("nan")
+    return float(np.average(own["mean_fd"], weights=own["n_volumes"]))
+
+
+def rank_correlation(x: Floats, y: Floats, draws: int = _DRAWS) -> RankCorrelation:
+    """Correlate ranks, with an interval of resampled people.
+
+    Parameters
+    ----------
+    x, y
+        (person,); people without either are left out.
+    draws
+        Resamplings; the same values give the same interval.
+
+    Returns
+    -------
+    RankCorrelation
+        NaN with fewer than five people, or where x or y is the same in all.
+    """
+    both = ~(np.isnan(x) | np.isnan(y))
+    x, y = x[both], y[both]
+    n, nothing = len(x), float("nan")
+    if n < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return RankCorrelation(nothing, nothing, nothing, n)
+    rows = np.random.default_rng(_SEED).integers(0, n, size=(draws, n))
+    values = _row_correlations(x[rows], y[rows])
+    low, high = np.nanquantile(values, _QUANTILES)
+    (value,) = _row_correlations(x[None], y[None])
+    return RankCorrelation(float(value), float(low), float(high), n)
+
+
+def _row_correlations(x: Floats, y: Floats) -> Floats:
+    """Spearman's correlation of each row, (row,)."""
+    ranks = [pd.DataFrame(each).rank(axis=1).to_numpy() for each in (x, y)]
+    a, b = (each - each.mean(axis=1, keepdims=True) for each in ranks)
+    with np.errstate(invalid="ignore"):
+        together: Floats = (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return together
+
+
+def _of_predictions(analysis: Analysis, quality: pd.DataFrame) -> dict[str, Any]:
+    nothing = {"motion": "", "motion_told": [], "motion_absent": ""}
+    if quality.empty:
+        return nothing | {"motion_absent": not_checked("this was not checked")}
+    people = analysis.people.assign(mean_fd_mm=mean_fd_mm(quality, analysis.people, analysis.about))
+    known = people[people["mean_fd_mm"].notna()]
+    if known.empty:
+        absent = "No run of the people predicted is in the table of the runs’ quality, or their "
+        return nothing | {"motion_absent": f"{absent}head motion is not known."}
+    return nothing | {
+        "motion": _scatter(known, analysis.outcome_names),
+        "motion_told": [
+            *_told(analysis, known),
+            *_lacking(len(people) - len(known)),
+            *_baseline(analysis),
+        ],
+    }
+
+
+def _told(analysis: Analysis, known: pd.DataFrame) -> list[str]:
+    found = rank_correlation(
+        known["mean_fd_mm"].to_numpy(dtype=float), known["probability"].to_numpy(dtype=float)
+    )
+    if np.isnan(found.value):
+        return [
+            f"A rank correlation of head motion with the prediction cannot be had of {found.n} "
+            "people with known motion: they are too few, or all of one value."
+        ]
+    words = "no clear relation"
+    if found.low > 0:
+        words = "people who moved more were given higher probabilities"
+    elif found.high < 0:
+        words = "people who moved more were given lower probabilities"
+    sentence = (
+        f"Rank correlation of mean framewise displacement with the predicted probability, over "
+        f"{found.n} people: {number(found.value)} (95 % bootstrap interval "
+        f"{interval(found.low, found.high)}): {words}."
+    )
+    return [sentence, *_by_outcome(known, analysis.outcome_names)]
+
+
+def _by_outcome(known: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+    medians = known.groupby("y_true")["mean_fd_mm"].median()
+    told = [f"{number(medians[key])} mm in {names[key]}" for key in names if key in medians]
+    return [f"Median of mean framewise displacement: {', '.join(told)}."] if told else []
+
+
+def _lacking(n: int) -> list[str]:
+    noun = "person" if n == 1 else "people"
+    return [f"Head motion of {n} {noun} is not known; they are not in the figure."] if n else []
+
+
+def _baseline(analysis: Analysis) -> list[str]:
+    """Hold the main model against the one that knows head motion alone."""
+    metrics = analysis.metrics
+    if metrics.empty:
+        return []
+    rows = metrics[(metrics["metric"] == HEADLINE) & metrics["mean"].notna()].set_index("model")
+    if _MOTION not in rows.index:
+        return ["No model of head motion alone was fitted, so what it can predict is not known."]
+    own = rows.loc[_MOTION]
+    limits = interval(own["mean_low"], own["mean_high"]) or "interval not known"
+    words = f"Head motion alone predicts the outcome with an AUROC of {number(own['mean'])} "
+    if analysis.main == _MOTION or analysis.main not in rows.index:
+        return [f"{words}({limits})."]
+    ours = number(rows.loc[analysis.main, "mean"])
+    return [f"{words}({limits}); {analysis.main_name} with {ours}."]
+
+
+@themed
+def _scatter(known: pd.DataFrame, names: Mapping[str, str]) -> Markup:
+    figure = Figure(figsize=(9.4, 3.6))
+    axes = figure.subplots()
+    groups = (
+        ("1", names["1"], POSITIVE, "o"),
+        ("0", names["0"], NEGATIVE, "s"),
+        ("n/a", "Outcome unknown", ACCENT, "D"),
+    )
+    outcome = known["y_true"].fillna("n/a")
+    for key, name, colour, marker in groups:
+        own = known[outcome == key]
+        if len(own):
+            x, y = own["mean_fd_mm"], own["probability"]
+            axes.scatter(x, y, s=26, color=colour, marker=marker, alpha=0.75, lw=0, label=name)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(left=0)
+    axes.grid(color=LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    plain_axes(axes, "Mean framewise displacement (mm)", "Predicted probability")
+    figure.legend(loc="outside upper right", ncols=3)
+    told = "Predicted probability of each participant against mean framewise displacement."
+    return inline_svg(figure, "motion", told)

@@ -1,0 +1,217 @@
+"""The section of one run in its participant's report: pieces of HTML by their place."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from fmmtc_bidsapp.bidsio.files.names import RunFiles
+from fmmtc_bidsapp.records import RunQuality
+from fmmtc_bidsapp.reports.data.number_format import number, percent
+from fmmtc_bidsapp.reports.data.run_tables import Series, read_coverage, read_series
+from fmmtc_bidsapp.reports.data.written import read_json, read_table
+from fmmtc_bidsapp.reports.figures.figures import inline_file
+from fmmtc_bidsapp.reports.figures.run_figures import KINDS, why_not_drawn
+from fmmtc_bidsapp.reports.pages.pages import render_part
+
+__all__ = ["RunSection", "Section", "picture_of", "run_section"]
+
+THIN_COVERAGE = 0.9
+"""Below this share of its volume a parcel is listed, though its series may be kept."""
+
+_TEMPLATE = "participant.html.jinja"
+_IN_THE_HEAD = ("usable", "reasons")
+
+_CAPTIONS = {
+    "motion": "Framewise displacement and standardised DVARS of every volume, as fMRIPrep wrote "
+    "them. Shaded volumes were left out of the cleaned series and of the matrix.",
+    "design": "Left: how the regressors go with each other; many strong colours mean that they "
+    "remove the same thing several times. Right: how each goes with the mean of the uncleaned "
+    "parcels.",
+    "carpet": "Each row is a parcel, ordered by network; white is +2 SD of its uncleaned series, "
+    "black −2 SD, before and after, the linear trend left out of the drawing. What cleaning took "
+    "away is seen as fading. Vertical bands are changes that all parcels share, often motion or "
+    "breathing. Sand-coloured rows have no data; gaps are volumes that were left out.",
+    "outline": "Every parcel outlined in the colour of its network, right is right. Where there is "
+    "a BOLD reference image, the outlines should follow its grey matter.",
+    "coverage": "Share of each parcel's volume in the atlas that holds data; the vertical scale of "
+    "the histogram is logarithmic.",
+    "connectivity": "Parcels ordered by network; grey rows and columns are missing parcels. To the "
+    "right the values of all pairs of parcels.",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report with a heading of its own."""
+
+    anchor: str
+    """Unique in the page."""
+    title: str
+    pieces: Mapping[str, Markup]
+    """By their suffix in ``participant.yml``."""
+
+
+@dataclass(frozen=True)
+class RunSection(Section):
+    """What a report shows of one run."""
+
+    usable: bool
+    reasons: str
+    """Why it is not usable, or what to know; empty where there is nothing."""
+
+    @property
+    def result(self) -> str:
+        """What the badge says."""
+        return "usable" if self.usable else "not usable"
+
+
+def run_section(anchor: str, title: str, run: RunFiles) -> RunSection:
+    """Gather what a report shows of a run.
+
+    Parameters
+    ----------
+    anchor
+        Unique in the page.
+    title
+        Heading of the section.
+    run
+        Names of its written files.
+
+    Returns
+    -------
+    RunSection
+        With a piece for every place in ``participant.yml``, empty nowhere.
+
+    Raises
+    ------
+    InputError
+        If a written file cannot be read.
+    """
+    quality = read_table(run.qc).iloc[0]
+    told = read_json(run.timeseries.with_suffix(".json"))
+    usable = bool(quality["usable"])
+    reasons = "" if pd.isna(quality.get("reasons")) else str(quality["reasons"])
+    head = {
+        "anchor": anchor,
+        "title": title,
+        "result": "usable" if usable else "not usable",
+        "reasons": reasons,
+        "retained": _retained(quality),
+        "notes": told.get("CleaningNotes", []),
+    }
+    pictures = {kind: picture_of(anchor, run, kind) for kind in KINDS}
+    pictures["coverage"] |= _coverage(run, told.get("MinimumCoverage"), pictures["coverage"])
+    pictures["design"] |= {"regressors": told.get("ConfoundRegressors", [])}
+    parts = {"design": "design", "coverage": "coverage"}
+    pieces = {
+        "head": render_part(_TEMPLATE, "run_head", head),
+        "quality": render_part(_TEMPLATE, "quality", {"rows": _quality_rows(quality)}),
+    } | {
+        kind: render_part(_TEMPLATE, parts.get(kind, "picture"), values)
+        for kind, values in pictures.items()
+    }
+    return RunSection(anchor, title, pieces, usable, reasons)
+
+
+def picture_of(anchor: str, run: RunFiles, kind: str) -> dict[str, Any]:
+    """Gather a picture and its caption, or a sentence in their place.
+
+    Parameters
+    ----------
+    anchor
+        Of its section.
+    run
+        Names of the files it was drawn from.
+    kind
+        One of `KINDS`.
+
+    Returns
+    -------
+    dict
+        ``svg caption absent``, as the template's ``picture`` takes them.
+
+    Raises
+    ------
+    InputError
+        If the picture cannot be read.
+    """
+    path = run.figure(kind)
+    if not path.exists():
+        return {"svg": "", "caption": "", "absent": why_not_drawn(run, kind)}
+    svg = inline_file(path, f"{anchor}-{kind}")
+    return {"svg": svg, "caption": _CAPTIONS[kind], "absent": ""}
+
+
+def _retained(quality: pd.Series) -> str:
+    counts = [
+        quality.get(name)
+        for name in (
+            "num_retained_volumes",
+            "n_volumes",
+            "num_dummy_volumes",
+            "num_censored_volumes",
+            "dof",
+        )
+    ]
+    retained, volumes, dummy, censored, dof = (number(each, 0) for each in counts)
+    return (
+        f"{retained} of {volumes} volumes are retained ({dummy} dummy and {censored} censored "
+        f"volumes left out); {dof} degrees of freedom remain after cleaning."
+    )
+
+
+def _quality_rows(quality: pd.Series) -> list[dict[str, str]]:
+    """One row per measure, in the words of the record that holds them."""
+    return [
+        {
+            "name": each.metadata["title"],
+            "value": _spelled(quality.get(each.name), each.metadata),
+            "meaning": each.metadata["meaning"],
+        }
+        for each in fields(RunQuality)
+        if each.name not in _IN_THE_HEAD
+    ]
+
+
+def _spelled(value: Any, column: Mapping[str, Any]) -> str:
+    shown = value * 100 if column["unit"] == "%" and value is not None else value
+    text = number(shown, column["digits"])
+    return f"{text} {column['unit']}" if column["unit"] and text != "n/a" else text
+
+
+def _coverage(
+    run: RunFiles, min_coverage: float | None, picture: Mapping[str, Any]
+) -> dict[str, Any]:
+    series = read_series(run)
+    limit = (
+        ""
+        if min_coverage is None
+        else f" Dashed: below {percent(min_coverage)} a parcel becomes n/a."
+    )
+    flat = (
+        " This run is on grayordinates (CIFTI), which have no volume to colour."
+        if run.den is not None
+        else ""
+    )
+    return {
+        "caption": f"{picture['caption']}{limit}{flat}",
+        **_lacking(series, read_coverage(run, series.parcels)),
+    }
+
+
+def _lacking(series: Series, coverage: Any) -> dict[str, Sequence[Mapping[Hashable, Any]]]:
+    """List the parcels without a series, and apart from them those kept with thin coverage."""
+    table = pd.DataFrame(
+        {"name": series.parcels, "network": series.networks, "share": coverage}
+    ).assign(coverage=[percent(each) for each in coverage])
+    missing = pd.Series(series.missing)
+    thin = ~missing & (table["share"] < THIN_COVERAGE)
+    return {
+        name: table[rows].sort_values("share", kind="stable").to_dict("records")
+        for name, rows in (("missing", missing), ("thin", thin))
+    }

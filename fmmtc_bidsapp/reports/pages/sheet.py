@@ -1,0 +1,268 @@
+"""The prediction sheet of a new person: one page on what a model says of them, and its worth.
+
+It is made from the written tables of ``apply`` alone, so it can be written anew without the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import pandas as pd
+
+from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles, sheet_path
+from fmmtc_bidsapp.reports.data.number_format import interval, number, p_value, percent
+from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
+from fmmtc_bidsapp.reports.data.written import read_json, read_table
+from fmmtc_bidsapp.reports.figures.sheet_figures import scale, strips
+from fmmtc_bidsapp.reports.pages.heading import Heading, group_heading
+from fmmtc_bidsapp.reports.pages.pages import render_page
+from fmmtc_bidsapp.reports.text.answer import notices
+from fmmtc_bidsapp.reports.text.group_tables import spelled_apart, text_of
+from fmmtc_bidsapp.verdict import EVIDENCE, NOT_TESTED, meaning_of_verdict
+
+__all__ = ["write_sheets"]
+
+_USABLE = "usable"
+_MOST_REASONS = 4
+_MOST_CHARACTERS = 300
+"""Of a notice: what fits on the page beside everything else."""
+_REST = " … (the report of the group has the rest)"
+
+_THRESHOLDS = {
+    "0.5": "It is 0.5 by choice.",
+    "tuned": "It gave the best balanced accuracy within the training people.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Application:
+    """The written tables of one label."""
+
+    files: GroupFiles
+    about: Mapping[str, Any]
+    ranges: pd.DataFrame
+
+    @property
+    def model(self) -> str:
+        main = self.about.get("MainModel", "the model")
+        return str(self.about.get("ModelNames", {}).get(main, main))
+
+    @property
+    def positive(self) -> str:
+        return outcome_words(self.about)["1"]
+
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        """What its bundle says of the model's worth; empty where it does not say."""
+        return self.about.get("Evidence") or {}
+
+
+def write_sheets(output_dir: Path, label: str) -> list[Path]:
+    """Write a page for each person a bundle was applied to; no other page stays in their folder.
+
+    Parameters
+    ----------
+    output_dir
+        Root of the derivative dataset.
+    label
+        Of the analysis, as in ``group_desc-<label>_…``.
+
+    Returns
+    -------
+    list of Path
+        One HTML file a person, without outside assets; empty where people were not predicted by a
+        finished model.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    OutputError
+        If a sheet cannot be written.
+    """
+    files = GroupFiles(output_dir, label)
+    predictions = read_table(files.predictions)
+    written = []
+    if not predictions.empty and predictions["fold"].isna().all():
+        about = read_json(files.predictions.with_suffix(".json"))
+        application = _Application(files, about, read_table(files.ranges))
+        provenance, heading = _provenance(application), group_heading(files, about)
+        for person in predictions.to_dict("records"):
+            path = sheet_path(files, _key(person))
+            write_text(path, _sheet(application, person, provenance, heading))
+            written.append(path)
+    # Of an earlier run of the label: what no table says any more must not be handed out.
+    for path in set(files.sheets_dir.glob("*.html")) - set(written):
+        path.unlink()
+    return written
+
+
+def _key(person: Mapping[Any, Any]) -> str:
+    named = (person["participant_id"], person["session_id"])
+    return "_".join(each for each in named if isinstance(each, str))
+
+
+def _sheet(
+    application: _Application,
+    person: Mapping[Any, Any],
+    provenance: Sequence[tuple[str, str]],
+    heading: Heading,
+) -> str:
+    return render_page(
+        "sheet.html.jinja",
+        {
+            "title": _key(person).replace("_", " "),
+            "heading": heading,
+            "model": application.model,
+            "positive": application.positive,
+            "probability": spelled_apart(person["probability"], person["threshold"]),
+            "called": _called(application, person),
+            "notices": _notices(application, person),
+            "sentences": _sentences(application, person),
+            "scale": scale(application.evidence, person),
+            "strips": strips(application.ranges, person),
+            "worth": _worth(application),
+            "facts": [("Runs", number(person["n_runs"], 0)), *provenance],
+            "digest": text_of(application.about.get("BundleDigest")),
+            "report": application.files.report.name,
+        },
+    )
+
+
+def _called(application: _Application, person: Mapping[Any, Any]) -> str:
+    reached = person["probability"] >= person["threshold"]
+    return outcome_words(application.about)["1" if reached else "0"]
+
+
+def _notices(application: _Application, person: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """List what must be known before the number is read."""
+    told = [*_of_worth(application.evidence)]
+    reasons = person["out_of_distribution"]
+    if isinstance(reasons, str):
+        told.append(
+            ("This scan is unlike those the model was trained on.", f"{_shortened(reasons)}.")
+        )
+    quality = text_of(person["qc_flag"])
+    if quality not in (_USABLE, "n/a"):
+        told.append(("The quality of this scan was in doubt.", f"{quality}."))
+    told += notices(application.about, "apply", application.model)
+    return [(heading, shorten(text, _MOST_CHARACTERS, placeholder=_REST)) for heading, text in told]
+
+
+def _of_worth(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    verdict = evidence.get("verdict")
+    if verdict == EVIDENCE:
+        return []
+    if verdict is None:
+        return [("How well this model predicts is not known.", "Its bundle does not say.")]
+    if verdict == NOT_TESTED:
+        return [
+            (
+                "This model was not tested.",
+                "Whether it predicts better than chance is not known, so the probability may mean "
+                "nothing.",
+            )
+        ]
+    return [
+        (meaning_of_verdict(verdict), "The probability is what it says, not what can be relied on.")
+    ]
+
+
+def _shortened(reasons: str) -> str:
+    each = reasons.split("; ")
+    rest = len(each) - _MOST_REASONS
+    shown = "; ".join(each[:_MOST_REASONS])
+    return f"{shown}; and {rest} more in the table of predictions" if rest > 0 else shown
+
+
+def _sentences(application: _Application, person: Mapping[Any, Any]) -> list[str]:
+    """Say what the probability, its interval and the threshold mean."""
+    evidence, positive = application.evidence, application.positive
+    n, n_positive = evidence.get("n_people"), evidence.get("n_positive")
+    base = (
+        [
+            f"Of the {n} people it was trained on, {n_positive} ({percent(n_positive / n)}) were "
+            f"{positive}: what one would say without a scan."
+        ]
+        if n
+        else []
+    )
+    how = _THRESHOLDS.get(str(evidence.get("threshold")), "It is the one of the bundle.")
+    return [
+        _spread(application, person),
+        *base,
+        f"Threshold {number(person['threshold'])}: from there on the model calls a person "
+        f"{positive}. {how} It is no clinical cut-off.",
+    ]
+
+
+def _spread(application: _Application, person: Mapping[Any, Any]) -> str:
+    limits = interval(person["probability_low"], person["probability_high"])
+    if not limits:
+        return (
+            "Interval: n/a. The model was trained once, so it is not known how far "
+            "another training would move this probability; nor how far other training people would."
+        )
+    n = application.about.get("Trainings", "n/a")
+    return (
+        f"Interval: {limits}, the 2.5 and 97.5 % quantiles of {n} trainings of this model. It does "
+        "not tell how far other training people would move it."
+    )
+
+
+def _worth(application: _Application) -> str:
+    """Say in one sentence how well the procedure did that made the model."""
+    evidence = application.evidence
+    if not evidence:
+        return (
+            "The bundle does not say how well the procedure that made the model did on people it "
+            "had not seen; its model card may."
+        )
+    limits = _limits(evidence)
+    p = evidence["p_adjusted"]
+    tested = "" if p is None else f"; adjusted p = {p_value(p, evidence['n_permutations'])}"
+    why = evidence["not_tested"]
+    steps = evidence.get("steps_not_tested")
+    return (
+        f"In cross-validation on {_predicted(evidence)}, the procedure that made this model "
+        f"reached an AUROC of {number(evidence['auroc'])} ({limits}; guessing gives "
+        f"0.50{tested}): {evidence['verdict']}{f', since {why}' if why else ''}"
+        f"{f'; {steps}' if steps else ''}."
+    )
+
+
+def _predicted(evidence: Mapping[str, Any]) -> str:
+    n, predicted = evidence["n_people"], evidence.get("n_predicted")
+    return f"{n} people" if predicted in (None, n) else f"{predicted} of {n} people"
+
+
+def _limits(evidence: Mapping[str, Any]) -> str:
+    limits = interval(evidence["auroc_low"], evidence["auroc_high"])
+    if limits:
+        return f"95 % interval {limits}"
+    least = number(evidence.get("auroc_bound"))
+    return (
+        "no interval" if least == "n/a" else f"no interval; a true AUROC of {least} could give it"
+    )
+
+
+def _provenance(application: _Application) -> list[tuple[str, str]]:
+    """Say what the model is, and under which label it was applied: the same for everyone."""
+    about, files = application.about, application.files
+    keys = {
+        "BundlePeople": "Trained on, people",
+        "Trainings": "Trainings",
+        "Atlas": "Atlas",
+        "Encoder": "Encoder",
+        "Bundle": "Bundle",
+    }
+    told = [(name, str(about[key])) for key, name in keys.items() if about.get(key) is not None]
+    return [
+        *told,
+        ("Label", files.label),
+    ]

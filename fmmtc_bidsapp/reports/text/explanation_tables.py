@@ -1,0 +1,249 @@
+"""What a group's maps say, in the words and tables of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fmmtc_bidsapp.reports.data.group_places import Places
+from fmmtc_bidsapp.reports.data.number_format import interval, number
+from fmmtc_bidsapp.reports.data.z_limit import z_limit
+from fmmtc_bidsapp.reports.text.explanation_trust import SOURCE_TITLES
+
+__all__ = [
+    "edge_rows",
+    "group_rows",
+    "parcel_rows",
+    "share_rows",
+    "share_sentences",
+    "z_sentences",
+]
+
+_N_SHOWN = 20
+_LEVELS = {"network": "network", "hemisphere": "hemisphere", "subnetwork": "subnetwork"}
+
+
+def share_sentences(shares: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+    """Say of each model how much it takes from which stream.
+
+    Parameters
+    ----------
+    shares
+        Rows of ``_modality.tsv``.
+    names
+        Readable name of each model, in the order of the sentences.
+    """
+    rows = {(row["model"], row["modality"]): row for row in shares.to_dict("records")}
+    sentences = []
+    for model, name in names.items():
+        series, other = rows.get((model, "series")), rows.get((model, "connectivity"))
+        if series is None or other is None:
+            continue
+        lost = _lost_words(series, other)
+        if lost:
+            sentences.append(f"{name}: {lost}.")
+        carried = interval(100 * series["low"], 100 * series["high"], 0)
+        sentences.append(
+            f"{name}: {number(100 * series['share'], 0)} % of |attribution| is of the time series"
+            f"{f' (95 % interval {carried} %)' if carried else ''}, "
+            f"{number(100 * other['share'], 0)} % of connectivity, over "
+            f"{number(series['n'], 0)} people; the SD over folds is "
+            f"{number(100 * series['fold_sd'], 0)} points. {_null_words(series)}"
+        )
+    return sentences
+
+
+def _lost_words(series: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
+    """Say what held-out people's AUROC loses without each stream; empty where it is not known."""
+    told = []
+    for row, stream in ((other, "connectivity"), (series, "time series")):
+        lost = number(row.get("auroc_lost"))
+        if lost == "n/a":
+            return ""
+        limits = interval(row["auroc_lost_low"], row["auroc_lost_high"]) or "interval n/a"
+        told.append(f"{lost} ({limits}) with the {stream} replaced by the training mean")
+    return f"the AUROC of held-out people falls by {', and by '.join(told)}"
+
+
+def _null_words(series: Mapping[Any, Any]) -> str:
+    """Say what share the series have where outcomes are shuffled, or that this is not known."""
+    if number(series.get("null_share")) == "n/a":
+        return (
+            "Streams of different scale or size take different shares also where nothing is to be "
+            "learnt; without fits to shuffled outcomes (--null-maps) a share is no evidence."
+        )
+    limits = interval(100 * series["null_low"], 100 * series["null_high"], 0)
+    inside = series["null_low"] <= series["share"] <= series["null_high"]
+    return (
+        f"In {number(series['n_null'], 0)} fits to shuffled outcomes the time series have "
+        f"{number(100 * series['null_share'], 0)} % ({limits} %): the share "
+        f"{'is within what shuffled outcomes give' if inside else 'lies outside of that'}."
+    )
+
+
+def share_rows(shares: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
+    """Spell the shares, a row per model and stream.
+
+    Parameters
+    ----------
+    shares, names
+        As in `share_sentences`.
+
+    Returns
+    -------
+    list of dict
+        Text by column.
+    """
+    return [
+        {
+            "model": names[row["model"]],
+            "stream": SOURCE_TITLES.get(row["modality"], str(row["modality"])),
+            "share": number(100 * row["share"], 0),
+            "interval": interval(100 * row["low"], 100 * row["high"], 0),
+            "fold_sd": number(100 * row["fold_sd"], 0),
+            "null": number(_percent(row.get("null_share")), 0),
+            "null_interval": interval(
+                _percent(row.get("null_low")), _percent(row.get("null_high")), 0
+            ),
+            "lost": number(row.get("auroc_lost")),
+            "lost_interval": interval(row.get("auroc_lost_low"), row.get("auroc_lost_high")),
+            "n": number(row["n"], 0),
+        }
+        for row in shares.to_dict("records")
+    ]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def z_sentences(tables: Mapping[str, tuple[pd.DataFrame, object]]) -> list[str]:
+    """Say of each map how many parcels stand out against maps of shuffled outcomes.
+
+    Parameters
+    ----------
+    tables
+        By title of the map, its rows of level ``parcel`` and the number of null maps. Those without
+        z, or of fewer than two null maps, have no sentence.
+    """
+    sentences = []
+    for title, (rows, n_null) in tables.items():
+        z, limit = rows["z"].dropna(), z_limit(n_null)
+        if z.empty or np.isinf(limit):
+            continue
+        beyond = int((z.abs() > limit).sum())
+        sentences.append(
+            f"{title}: {beyond} of {len(z)} parcels lie beyond |z| = {limit:.2f} against "
+            f"{number(n_null, 0)} maps of models fitted to shuffled outcomes; about "
+            f"{round(0.05 * len(z))} would do so by chance (uncorrected)."
+        )
+    return sentences
+
+
+def parcel_rows(rows: pd.DataFrame, limit: float) -> list[dict[str, str]]:
+    """Spell the parcels with the largest |attribution|.
+
+    Parameters
+    ----------
+    rows
+        Rows of level ``parcel`` of one map.
+    limit
+        Of |z|, see `fmmtc_bidsapp.reports.data.z_limit`.
+
+    Returns
+    -------
+    list of dict
+        Text by column, the largest first.
+    """
+    mean = rows["attribution"].mean()
+    largest = rows.sort_values("attribution", ascending=False, kind="stable").head(_N_SHOWN)
+    return [
+        {
+            "name": str(row["name"]),
+            "amount": number(row["attribution"] / mean),
+            "interval": interval(row["low"] / mean, row["high"] / mean),
+            **_signs(row, limit),
+        }
+        for row in largest.to_dict("records")
+    ]
+
+
+def group_rows(tables: Iterable[pd.DataFrame], limit: float) -> list[dict[str, str]]:
+    """Spell networks, hemispheres and subnetworks, one row each.
+
+    Parameters
+    ----------
+    tables
+        Rows of one map, a level each.
+    limit
+        As in `parcel_rows`.
+
+    Returns
+    -------
+    list of dict
+        Text by column, in the order of the tables.
+    """
+    return [
+        {
+            "level": _LEVELS.get(row["level"], str(row["level"])),
+            "name": str(row["name"]),
+            "amount": number(row["attribution"]),
+            "interval": interval(row["low"], row["high"]),
+            **_signs(row, limit),
+        }
+        for table in tables
+        for row in table.to_dict("records")
+    ]
+
+
+def edge_rows(edges: pd.DataFrame, places: Places | None, limit: float) -> list[dict[str, str]]:
+    """Spell the edges with the largest |attribution|.
+
+    Parameters
+    ----------
+    edges
+        Rows of level ``edge`` of one map, the largest first; ``index`` and ``other`` as in
+        `places`, NaN of a parcel that is not there.
+    places
+        Of the parcels, for their networks; None where they are not known.
+    limit
+        As in `parcel_rows`.
+
+    Returns
+    -------
+    list of dict
+        Text by column.
+    """
+    network = (
+        {} if places is None else dict(zip(places.index.tolist(), places.networks, strict=True))
+    )
+    return [
+        {
+            "name": str(row["name"]),
+            "networks": _joined(network.get(row[end], "n/a") for end in ("index", "other")),
+            "amount": f"{100 * row['attribution']:.3g}",
+            **_signs(row, limit),
+        }
+        for row in edges.head(_N_SHOWN).to_dict("records")
+    ]
+
+
+def _joined(networks: Iterable[str]) -> str:
+    first, second = networks
+    return f"within {first}" if first == second else f"{first} – {second}"
+
+
+def _signs(row: Mapping[Any, Any], limit: float) -> dict[str, str]:
+    """Spell which outcome a place speaks for, in how many people, and how it stands to chance."""
+    signed, consistency = row["signed"], row["sign_consistency"]
+    outcome = "n/a" if pd.isna(signed) else "positive" if signed > 0 else "other"
+    z = row["z"]
+    stands_out = bool(np.isfinite(z) and abs(z) > limit)
+    return {
+        "outcome": outcome,
+        "consistency": "n/a" if pd.isna(consistency) else f"{100 * consistency:.0f} %",
+        "z": f"{number(z)}{' *' if stands_out else ''}",
+    }

@@ -1,0 +1,150 @@
+"""How far the maps of a model can be trusted: each figure with what it means in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fmmtc_bidsapp.reports.data.number_format import number
+
+__all__ = ["SOURCE_TITLES", "trust_rows"]
+
+SOURCE_TITLES = {"series": "time series", "connectivity": "connectivity", "rollout": "attention"}
+_ALIKE, _PARTLY = 0.7, 0.4
+"""Spearman correlations from which maps agree, and from which they do in part."""
+_FEW_NULLS = 50
+_INTEGRATED = "integrated gradients"
+_BASELINES = {
+    "zero": "zero",
+    "mean": "the mean training person",
+    "surrogate": "a phase-randomised surrogate",
+}
+
+
+def trust_rows(
+    told: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], whole: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    """Spell every check of the maps, model by model.
+
+    Parameters
+    ----------
+    told
+        By model, what the sidecar of the maps says of it.
+    names
+        Readable name of each model.
+    whole
+        What it says of all models: which training and which repeat was explained.
+
+    Returns
+    -------
+    list of dict
+        ``model``, ``what``, ``value`` and ``words``; a check that was not made has no row.
+    """
+    common = {key: whole[key] for key in ("Training", "Repeat") if key in whole}
+    return [
+        {"model": names[model], "what": what, "value": value, "words": words}
+        for model, about in told.items()
+        for check in _CHECKS
+        for what, value, words in check({**common, **about})
+    ]
+
+
+def _what(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    folds = about.get("Folds")
+    if folds is None:
+        return
+    whole = {"training": about.get("Training"), "repeat": about.get("Repeat")}
+    value = ", ".join(
+        [f"{name}: {_part(text)}" for name, text in whole.items() if text] + [f"folds: {folds}"]
+    )
+    said = []
+    if any(text and not str(text).endswith(" of 1") for text in whole.values()):
+        said.append("of the others nothing is known")
+    done, _, wanted = str(folds).partition(" of ")
+    if wanted and done != wanted:
+        said.append("the other folds could not be explained, and their people are not in the maps")
+    if about.get("Method") == _INTEGRATED:
+        said.append("of each person the time series of the first window of the first run")
+    yield "What was explained", value, "; ".join(said) or "all that was fitted"
+
+
+def _part(text: object) -> str:
+    return "the only one" if str(text).endswith(" of 1") else str(text)
+
+
+def _stability(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for source, found in about.get("Stability", {}).items():
+        rho, jaccard = found.get("Spearman"), found.get("TopDecileJaccard")
+        if rho is not None:
+            yield (
+                f"Stability over folds, {SOURCE_TITLES.get(source, source)}",
+                f"Spearman {number(rho)}, Jaccard of the top tenth {number(jaccard)}",
+                _agree(float(rho), "folds"),
+            )
+
+
+def _agreement(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    own = _BASELINES.get(str(about.get("Baseline")), str(about.get("Baseline")))
+    for other, rho in about.get("Agreement", {}).items():
+        if rho is not None:
+            yield (
+                f"Baseline {own} against {_BASELINES.get(other, other)}",
+                f"Spearman {number(rho)}{_of_people(about.get('AgreementPeople'), other)}",
+                _agree(float(rho), "baselines"),
+            )
+
+
+def _of_people(n: object, baseline: str) -> str:
+    """Say how many people were held against another baseline, one number or one a baseline."""
+    own = n.get(baseline) if isinstance(n, Mapping) else n
+    return "" if own is None else f", of {number(own, 0)} people"
+
+
+def _agree(rho: float, who: str) -> str:
+    if rho >= _ALIKE:
+        return f"{who} agree"
+    if rho >= _PARTLY:
+        return f"{who} agree in part: read networks rather than single parcels"
+    return f"{who} disagree: do not read single parcels"
+
+
+def _convergence(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    whole, done = about.get("Maps"), about.get("Converged")
+    if not whole or done is None:
+        return
+    words = "every integral is complete to 1 %"
+    if done < whole:
+        words = "those whose integral is not complete to 1 % are left out of the maps"
+    steps = f", {number(about.get('MostSteps'), 0)} steps at most" if "MostSteps" in about else ""
+    yield "Convergence of the integral", f"{done} of {whole} maps{steps}", words
+
+
+def _gap(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    gap = about.get("MedianGap")
+    if gap is not None:
+        words = (
+            "median over people of how far the function explained is from what the training that "
+            "was explained predicts"
+        )
+        yield "Logit explained against logit predicted", number(gap), words
+
+
+def _null_maps(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    n = about.get("NullMaps")
+    if n is None:
+        return
+    words = "z is against as many models fitted to shuffled outcomes"
+    if n == 0:
+        words = "no z: nothing says what a map of a model without knowledge looks like"
+    elif n < _FEW_NULLS:
+        words = f"{words}; few, so z is rough, and its limit lies further out than 1.96"
+    yield "Maps of shuffled outcomes", number(n, 0), words
+
+
+def _smoothing(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    n = about.get("SmoothGrad")
+    if n:
+        yield "SmoothGrad", number(n, 0), "noisy copies of each person were averaged over"
+
+
+_CHECKS = (_what, _stability, _agreement, _convergence, _gap, _null_maps, _smoothing)

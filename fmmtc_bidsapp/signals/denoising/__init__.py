@@ -1,0 +1,1 @@
+"""Confounds, cleaning strategies, censoring."""

@@ -1,0 +1,1 @@
+"""Images and grayordinates to parcel means."""

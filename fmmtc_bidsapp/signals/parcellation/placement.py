@@ -1,0 +1,249 @@
+"""Which voxels of an image belong to which parcel of an atlas."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp._version import __version__
+from fmmtc_bidsapp.errors import InputError, OutputError
+from fmmtc_bidsapp.signals.parcellation.grid import Grid, look_up
+from fmmtc_bidsapp.signals.parcellation.space import labels_on_grid, read_grid, read_labels
+
+__all__ = ["PlacedVoxels", "place_parcels", "placed_once"]
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int32]
+Positions = NDArray[np.intp]
+
+# A kept placement begins with a digest of the rest, so that a damaged one is never trusted.
+_SEAL_BYTES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedVoxels:
+    """Which voxels of an image belong to which parcel, those of one parcel side by side."""
+
+    shape: tuple[int, int, int]
+    """Of the image's volumes."""
+    where: Positions
+    """(voxel,) position in a volume whose first axis runs fastest; several voxels of an atlas may
+    lie in one of the image."""
+    parcel: Positions
+    """(voxel,) column of the output, ascending"""
+    n_expected: Floats
+    """(parcel,) voxels that the parcel's volume in the atlas comes to; never below n_placed."""
+    n_placed: NDArray[np.int64]
+    """(parcel,) voxels that it has on the grid, inside or outside the brain mask."""
+    resampling: str
+    """``none``, ``nearest`` or ``nearest through <file name of the transform>``."""
+    labels: Labels
+    """(x, y, z) as used: on the image's grid, or the atlas's own where the image is looked up."""
+    labels_affine: Floats
+    """(4, 4) voxel indices of ``labels`` to mm."""
+
+
+def place_parcels(
+    atlas_image: Path,
+    index: NDArray[np.integer[Any]],
+    grid: Grid,
+    *,
+    target: str,
+    transform: Path | None,
+) -> PlacedVoxels:
+    """Find the voxels of every parcel in an image.
+
+    Parameters
+    ----------
+    atlas_image
+        3D label image.
+    index
+        (parcel,) label values, in the order of the output's columns.
+    grid
+        Grid of the image.
+    target
+        ``data``: each voxel of the image takes the label nearest to it. ``atlas``: each labelled
+        voxel of the atlas takes the nearest voxel of the image.
+    transform
+        ITK transform where atlas and image are in different templates, None where they are in the
+        same. It carries images from the atlas's template to the image's for ``data``, and from
+        the image's to the atlas's for ``atlas``.
+
+    Returns
+    -------
+    PlacedVoxels
+        The same voxels in the same order, however the image is stored.
+
+    Raises
+    ------
+    InputError
+        The atlas is not a readable label image, the transform is unreadable, or no parcel lies on
+        the grid.
+    """
+    place = {"data": _place_on_data, "atlas": _place_on_atlas}[target]
+    placed = place(atlas_image, index, grid, transform)
+    if not len(placed.where):
+        raise InputError(
+            f"No parcel of {atlas_image} lies on the image's grid, which has {grid}. Both must be "
+            f"in the same template space, or a transform must link them."
+        )
+    return placed
+
+
+def placed_once(
+    cache_dir: Path,
+    atlas_image: Path,
+    index: NDArray[np.integer[Any]],
+    grid: Grid,
+    *,
+    target: str,
+    transform: Path | None,
+) -> PlacedVoxels:
+    """Do as `place_parcels` does, or take what was found before for the same contents.
+
+    A transform takes a second or two and 0.4 GB, and most runs of a dataset share one grid.
+    Several processes may ask at once: the worst is that each of them does the work.
+
+    Parameters
+    ----------
+    cache_dir
+        Folder to remember it in, created where absent. A damaged file there is made anew.
+    atlas_image, index, grid, target, transform
+        As for `place_parcels`.
+
+    Raises
+    ------
+    InputError
+        As for `place_parcels`.
+    OutputError
+        ``cache_dir`` cannot be written.
+    """
+    name = _digest(atlas_image, index, grid, target, transform)
+    path = cache_dir / f"placed-{name}"
+    placed = _load(path)
+    if placed is None:
+        placed = place_parcels(atlas_image, index, grid, target=target, transform=transform)
+        _save(placed, path)
+    return placed
+
+
+def _place_on_data(
+    atlas_image: Path, index: NDArray[np.integer[Any]], grid: Grid, transform: Path | None
+) -> PlacedVoxels:
+    labels, resampling = labels_on_grid(atlas_image, grid, transform)
+    where, parcel = _labelled(labels, grid, index)
+    n_placed = np.bincount(parcel, minlength=len(index))
+    own_grid = read_grid(atlas_image)
+    _, own_parcel = _labelled(read_labels(atlas_image), own_grid, index)
+    # Rounded, since headers store float32; and a reoriented atlas keeps every voxel.
+    scale = round(own_grid.voxel_mm3 / grid.voxel_mm3, 6) if resampling != "none" else 1.0
+    volume = scale * np.bincount(own_parcel, minlength=len(index))
+    return PlacedVoxels(
+        shape=grid.shape,
+        where=where,
+        parcel=parcel,
+        n_expected=np.maximum(n_placed, volume),
+        n_placed=n_placed,
+        resampling=resampling,
+        labels=labels,
+        labels_affine=grid.affine,
+    )
+
+
+def _place_on_atlas(
+    atlas_image: Path, index: NDArray[np.integer[Any]], grid: Grid, transform: Path | None
+) -> PlacedVoxels:
+    own_grid, labels = read_grid(atlas_image), read_labels(atlas_image)
+    lookup = look_up(own_grid, grid, transform)
+    own_where, parcel = _labelled(labels, own_grid, index)
+    where = lookup(own_where)
+    inside = where >= 0
+    return PlacedVoxels(
+        shape=grid.shape,
+        where=where[inside],
+        parcel=parcel[inside],
+        n_expected=np.bincount(parcel, minlength=len(index)).astype(np.float64),
+        n_placed=np.bincount(parcel[inside], minlength=len(index)),
+        resampling=lookup.resampling,
+        labels=labels,
+        labels_affine=own_grid.affine,
+    )
+
+
+def _labelled(
+    labels: Labels, grid: Grid, index: NDArray[np.integer[Any]]
+) -> tuple[Positions, Positions]:
+    """Return the position and the column of every voxel with a wanted label, by column."""
+    flat = labels.ravel(order="F")
+    where = np.flatnonzero(np.isin(flat, index))
+    ascending = np.argsort(index)
+    parcel = ascending[np.searchsorted(index, flat[where], sorter=ascending)]
+    # From left to right, back to front, bottom to top, however the image is stored: so a flipped
+    # copy adds up the same numbers in the same order, and its means are equal to the last bit.
+    world_axis, direction = nib.io_orientation(grid.affine).T
+    steps = np.stack(np.unravel_index(where, grid.shape, order="F")) * direction[:, None]
+    order = np.lexsort((*steps[np.argsort(world_axis)], parcel))
+    return where[order], parcel[order]
+
+
+def _digest(
+    atlas_image: Path,
+    index: NDArray[np.integer[Any]],
+    grid: Grid,
+    target: str,
+    transform: Path | None,
+) -> str:
+    """Sum up what a placement follows from, this program's version included."""
+    texts = [__version__, target, repr(grid.shape), repr(grid.affine.tolist())]
+    texts += [repr(index.tolist()), _content(atlas_image)]
+    texts += [] if transform is None else [transform.name, _content(transform)]
+    return hashlib.blake2b("\n".join(texts).encode(), digest_size=16).hexdigest()
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _load(path: Path) -> PlacedVoxels | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    seal, arrays = content[:_SEAL_BYTES], content[_SEAL_BYTES:]
+    if _seal(arrays) != seal:
+        return None
+    with np.load(BytesIO(arrays)) as file:
+        values = dict(file)
+    x, y, z = values.pop("shape").tolist()
+    return PlacedVoxels(shape=(x, y, z), resampling=str(values.pop("resampling")), **values)
+
+
+def _save(placed: PlacedVoxels, path: Path) -> None:
+    arrays = BytesIO()
+    np.savez(arrays, **vars(placed))
+    temporary = path.with_name(f".{uuid4().hex}_{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(_seal(arrays.getvalue()) + arrays.getvalue())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}. Make room or choose another work "
+            f"directory, then run again."
+        ) from error
+
+
+def _seal(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_SEAL_BYTES).digest()
