@@ -34,12 +34,12 @@ from sklearn.metrics import matthews_corrcoef
 from torch.nn import functional
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.paper.optimism import fit_published, optimism_rows
-from fmmtc_bidsapp.learning.preprocessing.features import encode_series
+from fmmtc_bidsapp.learning.paper.best_on_test import fit_published, optimism_rows
+from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.models.networks.network import FmmTc, build_fmmtc
+from fmmtc_bidsapp.models.networks.fmmtc import FmmTc, build_fmmtc
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize, reestimate_batchnorm
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Fold

@@ -43,7 +43,7 @@ def _plan(study: Path, out: Path, work: Path) -> Any:
 
 def ours(study: str, number: str, out: str) -> Callable[[], None]:
     """Return the nodes of one run, called one after the other without nipype's engine."""
-    from fmmtc_bidsapp.participant.start import begin
+    from fmmtc_bidsapp.participant.admission import begin
     from fmmtc_bidsapp.participant.workflow import run_nodes
 
     start = begin(_plan(Path(study), Path(out), Path(out, "work")))
@@ -110,10 +110,10 @@ def _confounds(func: Path) -> Path:
 
 def graph(study: str, out: str) -> Callable[[], dict[str, float]]:
     """Return all runs under nipype, and what their nodes took by themselves."""
+    from fmmtc_bidsapp.participant.admission import begin
     from fmmtc_bidsapp.participant.compute import compute_runs
     from fmmtc_bidsapp.participant.labels import write_labels
     from fmmtc_bidsapp.participant.run import join_output
-    from fmmtc_bidsapp.participant.start import begin
 
     start = begin(_plan(Path(study), Path(out), Path(out, "work")))
     join_output(start)

@@ -26,10 +26,10 @@ import numpy as np
 import torch
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.evaluation.performance import evaluate
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.preprocessing.features import encode_series
+from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions

@@ -34,7 +34,7 @@ from transformers import ResNetConfig, ResNetModel
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.model_selection.splits import inner_folds, outer_folds
-from fmmtc_bidsapp.learning.preprocessing.features import encode_series
+from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions

@@ -16,7 +16,7 @@ from measure import Measurement, machine, markdown_table, run_isolated, spread
 from torch.nn import functional
 
 from fmmtc_bidsapp.models.device import autocast, resolve_precision
-from fmmtc_bidsapp.models.networks.network import build_fmmtc
+from fmmtc_bidsapp.models.networks.fmmtc import build_fmmtc
 
 N_PEOPLE, N_PARCELS, HIDDEN = 8, 424, 256
 PRECISIONS = ("float32", "bfloat16")

@@ -26,7 +26,7 @@ from small_study import write_block_atlas
 
 from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, RunFiles
-from fmmtc_bidsapp.bidsio.tables.read import read_relmat, read_series
+from fmmtc_bidsapp.bidsio.tables.read_series import read_relmat, read_series
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.simulate.dataset import write_dataset
 from fmmtc_bidsapp.simulate.options import SimulationOptions

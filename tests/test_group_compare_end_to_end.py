@@ -17,8 +17,8 @@ from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.metrics.calibrate import apply_calibration
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_together
-from fmmtc_bidsapp.learning.paper.paper import domains
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_together
+from fmmtc_bidsapp.learning.paper.tables import domains
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 

@@ -52,7 +52,7 @@ from small_study import (
 )
 
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
-from fmmtc_bidsapp.bidsio.tables.read import read_relmat, read_series
+from fmmtc_bidsapp.bidsio.tables.read_series import read_relmat, read_series
 
 Floats = NDArray[np.float64]
 Tree = Mapping[Path, tuple[int, str]]

@@ -12,16 +12,16 @@ from fmmtc_bidsapp.engine.arrays import (
 )
 from fmmtc_bidsapp.engine.crashes import NodeFailure, raise_failure
 from fmmtc_bidsapp.engine.folders import take_folders_literally
-from fmmtc_bidsapp.engine.outcomes import (
+from fmmtc_bidsapp.engine.plugins import check_resources
+from fmmtc_bidsapp.engine.progress import duration
+from fmmtc_bidsapp.engine.run import NodeResults, run_in_batches, run_workflow
+from fmmtc_bidsapp.engine.run_status import (
     Outcome,
     error_code,
     exit_code,
     outcome_columns,
     print_outcomes,
 )
-from fmmtc_bidsapp.engine.plugins import check_resources
-from fmmtc_bidsapp.engine.progress import duration
-from fmmtc_bidsapp.engine.run import NodeResults, run_in_batches, run_workflow
 from fmmtc_bidsapp.engine.stored import outputs_of
 from fmmtc_bidsapp.engine.workspace import (
     clean_workspace,

@@ -22,28 +22,28 @@ from fmmtc_bidsapp.group.bundle.bundle import (
     read_bundle,
 )
 from fmmtc_bidsapp.group.bundle.known_people import dataset_name
-from fmmtc_bidsapp.group.cohort.start import announce, prepare, read_people, with_weights_folder
-from fmmtc_bidsapp.group.encode.choice import (
+from fmmtc_bidsapp.group.cohort.admission import announce, prepare, read_people, with_weights_folder
+from fmmtc_bidsapp.group.encode.encoder_config import (
     NO_ENCODER,
     EncoderChoice,
     require_repetition_times,
     same_input_note,
 )
-from fmmtc_bidsapp.group.encode.exchange import load_fold
+from fmmtc_bidsapp.group.encode.serialization import load_fold
 from fmmtc_bidsapp.group.output import results
-from fmmtc_bidsapp.group.output.position import out_of_distribution, positions
+from fmmtc_bidsapp.group.output.out_of_distribution import out_of_distribution, positions
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode, keep_scale
 from fmmtc_bidsapp.group.tasks.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.tasks.workflow import predict_workflow
 from fmmtc_bidsapp.learning.estimators.models import check_needs
 from fmmtc_bidsapp.learning.evaluation.distance import ConnectivityRange
-from fmmtc_bidsapp.learning.evaluation.external import (
+from fmmtc_bidsapp.learning.evaluation.external_validation import (
     External,
     Recalibration,
     judge_external,
     of_people,
 )
-from fmmtc_bidsapp.learning.metrics.outcomes import prediction_rows
+from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Exclusion, FoldPredictions, Ints, Person

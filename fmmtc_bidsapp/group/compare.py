@@ -8,7 +8,7 @@ from dataclasses import replace
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.errors import AppError
-from fmmtc_bidsapp.group.cohort.study import Study, begin, outcomes, with_baselines, with_scales
+from fmmtc_bidsapp.group.cohort.dataset import Study, begin, outcomes, with_baselines, with_scales
 from fmmtc_bidsapp.group.output.explain import models_to_keep
 from fmmtc_bidsapp.group.tasks.fit import Fits, fit_models
 from fmmtc_bidsapp.group.train import about_study, explain_and_write, judge_study, write_study
@@ -18,8 +18,8 @@ from fmmtc_bidsapp.learning.estimators.models import (
     expand_models,
     missing_needs,
 )
-from fmmtc_bidsapp.learning.judge import DomainFits
-from fmmtc_bidsapp.learning.paper.paper import (
+from fmmtc_bidsapp.learning.evaluate import DomainFits
+from fmmtc_bidsapp.learning.paper.tables import (
     FEATURES,
     TABLE_4_MODELS,
     Domain,

@@ -14,8 +14,8 @@ from fmmtc_bidsapp.bidsio.derivatives.write import (
     write_tsv,
 )
 from fmmtc_bidsapp.bidsio.files.atomic import noting_written
-from fmmtc_bidsapp.bidsio.files.hold import holding
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, citation, outcomes_log
+from fmmtc_bidsapp.bidsio.files.run_lock import holding
 from fmmtc_bidsapp.bidsio.tables.quality import has_quality
 from fmmtc_bidsapp.engine import (
     Outcome,
@@ -28,13 +28,13 @@ from fmmtc_bidsapp.engine import (
 )
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.apply import apply
-from fmmtc_bidsapp.group.cohort.start import require_quality, write_plan
+from fmmtc_bidsapp.group.cohort.admission import require_quality, write_plan
 from fmmtc_bidsapp.group.compare import compare
-from fmmtc_bidsapp.group.rehearse import rehearse
+from fmmtc_bidsapp.group.dry_run import rehearse
 from fmmtc_bidsapp.group.tasks.workflow import quality_workflow, report_workflow
 from fmmtc_bidsapp.group.train import train
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.reports.data.written import RESULTS_KEY, RESULTS_NOTE, results_digest
+from fmmtc_bidsapp.reports.data.outputs import RESULTS_KEY, RESULTS_NOTE, results_digest
 from fmmtc_bidsapp.reports.text.methods import methods_sections, write_citation
 
 __all__ = ["run_group"]

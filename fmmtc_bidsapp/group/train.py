@@ -11,7 +11,7 @@ from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.files.origin import told_origin
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.group.bundle.bundle import withdraw_bundle
-from fmmtc_bidsapp.group.cohort.study import (
+from fmmtc_bidsapp.group.cohort.dataset import (
     Study,
     begin,
     outcome_told,
@@ -19,16 +19,16 @@ from fmmtc_bidsapp.group.cohort.study import (
     with_baselines,
     with_scales,
 )
-from fmmtc_bidsapp.group.encode.choice import same_input_note
+from fmmtc_bidsapp.group.encode.encoder_config import same_input_note
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.explain import explain, models_to_keep
-from fmmtc_bidsapp.group.output.keep import keep_bundle, missing_covariates
+from fmmtc_bidsapp.group.output.save_bundle import keep_bundle, missing_covariates
 from fmmtc_bidsapp.group.tasks.fit import Fits, fit_models
 from fmmtc_bidsapp.group.tasks.nodes import training_precision
 from fmmtc_bidsapp.learning.estimators.models import MAIN_MODEL, expand_models
-from fmmtc_bidsapp.learning.judge import DomainFits, judge, model_titles
-from fmmtc_bidsapp.learning.metrics.outcomes import prediction_rows
-from fmmtc_bidsapp.learning.paper.paper import PaperRow
+from fmmtc_bidsapp.learning.evaluate import DomainFits, judge, model_titles
+from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
+from fmmtc_bidsapp.learning.paper.tables import PaperRow
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 
@@ -106,7 +106,7 @@ def judge_study(
     study, fits
         Who was analysed, and what was fitted, the main model first.
     rows, across
-        Of a comparison, as in `fmmtc_bidsapp.learning.judge.judge`.
+        Of a comparison, as in `fmmtc_bidsapp.learning.evaluate.judge`.
     """
     plan, encoded = study.plan, study.encoded
     return judge(

@@ -11,7 +11,7 @@ from fmmtc_bidsapp.bidsio.derivatives.write import write_connectome
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, bids_uri
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
 from fmmtc_bidsapp.bidsio.tables.quality import read_quality
-from fmmtc_bidsapp.bidsio.tables.read import read_relmat
+from fmmtc_bidsapp.bidsio.tables.read_series import read_relmat
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Connectome
 from fmmtc_bidsapp.signals.connectivity import combine, fisher_z

@@ -20,6 +20,7 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.errors import AppError, InputError
+from fmmtc_bidsapp.participant.admission import Start
 from fmmtc_bidsapp.participant.combine import runs_of_a_task, unusable
 from fmmtc_bidsapp.participant.finished import (
     PICTURES,
@@ -29,9 +30,8 @@ from fmmtc_bidsapp.participant.finished import (
     mark_run,
     report_entry,
 )
-from fmmtc_bidsapp.participant.outcomes import Problem, note_plan
 from fmmtc_bidsapp.participant.resume import stamps
-from fmmtc_bidsapp.participant.start import Start
+from fmmtc_bidsapp.participant.run_status import Problem, note_plan
 from fmmtc_bidsapp.participant.workflow import (
     combine_workflow,
     combined_name,
@@ -42,7 +42,7 @@ from fmmtc_bidsapp.participant.workflow import (
     run_nodes,
 )
 from fmmtc_bidsapp.records import BoldRun
-from fmmtc_bidsapp.reports.data.written import crash_files
+from fmmtc_bidsapp.reports.data.outputs import crash_files
 from fmmtc_bidsapp.reports.figures.run_figures import COMBINED_KIND
 
 __all__ = ["combine_tasks", "compute_runs", "draw_again", "told_of", "write_reports"]

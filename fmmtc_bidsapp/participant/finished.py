@@ -14,9 +14,9 @@ from fmmtc_bidsapp.bidsio.files.names import (
     participant_report,
 )
 from fmmtc_bidsapp.errors import OutputError
-from fmmtc_bidsapp.participant.outcomes import Problem
+from fmmtc_bidsapp.participant.admission import Start
 from fmmtc_bidsapp.participant.resume import Ledger, Stamps, stamps
-from fmmtc_bidsapp.participant.start import Start
+from fmmtc_bidsapp.participant.run_status import Problem
 from fmmtc_bidsapp.participant.workflow import run_name
 from fmmtc_bidsapp.records import BoldRun
 

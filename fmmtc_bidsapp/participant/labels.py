@@ -10,9 +10,9 @@ from fmmtc_bidsapp.bidsio.atlases.write_atlas import label_bytes, write_atlas
 from fmmtc_bidsapp.bidsio.files.names import atlas_description, atlas_files, finished_dir
 from fmmtc_bidsapp.engine import make_folder
 from fmmtc_bidsapp.errors import InputError, OutputError
+from fmmtc_bidsapp.participant.admission import Start
 from fmmtc_bidsapp.participant.finished import file_stem
 from fmmtc_bidsapp.participant.resume import Ledger
-from fmmtc_bidsapp.participant.start import Start
 from fmmtc_bidsapp.records import BoldRun
 from fmmtc_bidsapp.signals.parcellation.placement import placed_once
 from fmmtc_bidsapp.signals.parcellation.space import read_grid

@@ -25,11 +25,11 @@ from nipype.interfaces.base import (
 
 from fmmtc_bidsapp.bidsio.atlases.atlas import require_dlabel, resolve_atlas
 from fmmtc_bidsapp.bidsio.derivatives.write import write_run
-from fmmtc_bidsapp.bidsio.tables.read import read_component_masks, read_run_confounds
+from fmmtc_bidsapp.bidsio.tables.read_series import read_component_masks, read_run_confounds
 from fmmtc_bidsapp.engine import save_array
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.participant.combine import combine_runs
-from fmmtc_bidsapp.participant.exchange import (
+from fmmtc_bidsapp.participant.serialization import (
     load_cleaned,
     load_means,
     read_files,

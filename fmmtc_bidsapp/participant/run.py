@@ -15,10 +15,11 @@ from fmmtc_bidsapp.bidsio.derivatives.dataset import (
     run_id_after,
 )
 from fmmtc_bidsapp.bidsio.derivatives.write import PARCEL_MEANS, prepare_output
-from fmmtc_bidsapp.bidsio.files.hold import holding
 from fmmtc_bidsapp.bidsio.files.names import citation, run_log_dir
+from fmmtc_bidsapp.bidsio.files.run_lock import holding
 from fmmtc_bidsapp.engine import clean_workspace
 from fmmtc_bidsapp.errors import AppError, InputError
+from fmmtc_bidsapp.participant.admission import Start, begin
 from fmmtc_bidsapp.participant.compute import (
     combine_tasks,
     compute_runs,
@@ -35,7 +36,7 @@ from fmmtc_bidsapp.participant.finished import (
     mark_methods,
 )
 from fmmtc_bidsapp.participant.labels import require_labels, write_labels
-from fmmtc_bidsapp.participant.outcomes import (
+from fmmtc_bidsapp.participant.run_status import (
     Problem,
     close,
     keep_crash_files,
@@ -43,7 +44,6 @@ from fmmtc_bidsapp.participant.outcomes import (
     note_plan,
     tell_strays,
 )
-from fmmtc_bidsapp.participant.start import Start, begin
 from fmmtc_bidsapp.participant.workflow import run_name
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import BoldRun

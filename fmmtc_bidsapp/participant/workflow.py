@@ -12,8 +12,8 @@ from nipype.pipeline import engine as pe
 from fmmtc_bidsapp.bidsio.files.names import RunFiles
 from fmmtc_bidsapp.bidsio.files.origin import told_origin
 from fmmtc_bidsapp.engine import new_workflow, node_name
+from fmmtc_bidsapp.participant.admission import Start
 from fmmtc_bidsapp.participant.cost import parcellate_gb
-from fmmtc_bidsapp.participant.exchange import describe_files, describe_strategy, stamp
 from fmmtc_bidsapp.participant.nodes import (
     Clean,
     Combine,
@@ -25,7 +25,7 @@ from fmmtc_bidsapp.participant.nodes import (
     Report,
     Write,
 )
-from fmmtc_bidsapp.participant.start import Start
+from fmmtc_bidsapp.participant.serialization import describe_files, describe_strategy, stamp
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import BoldRun
 

@@ -16,7 +16,7 @@ from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.bidsio.files.download import DigestError, alone, download
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import MissingResourceError, OutputError, UsageError
-from fmmtc_bidsapp.models.received import (
+from fmmtc_bidsapp.models.checksums import (
     RECORD,
     Received,
     read_received,

@@ -21,10 +21,10 @@ from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.atlases import a424
 from fmmtc_bidsapp.bidsio.atlases.atlas import cache_dir
 from fmmtc_bidsapp.bidsio.atlases.templates import links_of_templates, templateflow_home
-from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.errors import AppError, MissingResourceError, OutputError
 from fmmtc_bidsapp.machine import cores, memory_bytes
-from fmmtc_bidsapp.models.received import check_received
+from fmmtc_bidsapp.models.checksums import check_received
 from fmmtc_bidsapp.tools.brainlm import FILES, weights_dir
 from fmmtc_bidsapp.tools.fetch import templates_record
 from fmmtc_bidsapp.visible import visible

@@ -14,7 +14,7 @@ from fmmtc_bidsapp.bidsio.atlases.templates import fetch_templates, templateflow
 from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import UsageError
-from fmmtc_bidsapp.models.received import (
+from fmmtc_bidsapp.models.checksums import (
     RECORD,
     Received,
     check_received,

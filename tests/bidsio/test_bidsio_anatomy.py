@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.layout.find import find_bold_runs
+from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs
 
 SPACE, OTHER = "MNI152NLin6Asym", "MNI152NLin2009cAsym"
 ANNEX = "../../.git/annex/objects/aa/bb/MD5E-s9--0.nii.gz"

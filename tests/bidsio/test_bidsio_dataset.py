@@ -14,8 +14,8 @@ from fmmtc_bidsapp.bidsio.derivatives.dataset import (
     require_written,
     run_id_after,
 )
-from fmmtc_bidsapp.bidsio.files import hold
-from fmmtc_bidsapp.bidsio.files.hold import holding
+from fmmtc_bidsapp.bidsio.files import run_lock as hold
+from fmmtc_bidsapp.bidsio.files.run_lock import holding
 from fmmtc_bidsapp.errors import OutputError, UsageError
 
 
@@ -142,7 +142,7 @@ def test_a_run_that_was_killed_holds_its_configuration_no_longer(tmp_path):
     code = (
         "import os, signal; from pathlib import Path\n"
         "from fmmtc_bidsapp.bidsio.derivatives.dataset import prepare_output\n"
-        "from fmmtc_bidsapp.bidsio.files.hold import holding\n"
+        "from fmmtc_bidsapp.bidsio.files.run_lock import holding\n"
         "with holding():\n"
         f"    prepare_output(Path({str(tmp_path)!r}), config_hash='aaa', desc='none', sources={{}},"
         " version='0.1.0')\n"

@@ -12,7 +12,7 @@ from fmmtc_bidsapp.bidsio.cohort.cohort import read_cohort
 from fmmtc_bidsapp.bidsio.cohort.distinct_runs import merged_runs, refuse_versions
 from fmmtc_bidsapp.bidsio.cohort.eligibility import eligibility_columns, read_eligible
 from fmmtc_bidsapp.bidsio.files.sidecar import json_names
-from fmmtc_bidsapp.bidsio.layout import find
+from fmmtc_bidsapp.bidsio.layout import find_runs as find
 from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.bidsio.tables import tables
 from fmmtc_bidsapp.errors import AppError

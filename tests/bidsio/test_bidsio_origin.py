@@ -13,7 +13,7 @@ from fmmtc_bidsapp.bidsio.files.origin import (
     read_origin,
     told_origin,
 )
-from fmmtc_bidsapp.bidsio.layout.locate import find_fmriprep
+from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
 from fmmtc_bidsapp.records import Origin
 
 OLD_SIMULATION = [

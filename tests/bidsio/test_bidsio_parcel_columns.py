@@ -9,7 +9,7 @@ import pytest
 from fmmtc_bidsapp.bidsio.cohort.series import find_series
 from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.bidsio.tables.parcel_columns import counter
-from fmmtc_bidsapp.bidsio.tables.read import (
+from fmmtc_bidsapp.bidsio.tables.read_series import (
     check_series,
     read_matrix_names,
     read_relmat,

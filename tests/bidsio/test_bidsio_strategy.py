@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.tables.read import read_component_masks, read_run_confounds
+from fmmtc_bidsapp.bidsio.tables.read_series import read_component_masks, read_run_confounds
 from fmmtc_bidsapp.bidsio.tables.strategy import read_strategy
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import STRATEGIES

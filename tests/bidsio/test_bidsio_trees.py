@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.layout.find import find_bold_runs, find_fmriprep
+from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs, find_fmriprep
 
 N6, N9 = "MNI152NLin6Asym", "MNI152NLin2009cAsym"
 UNFETCHED = "image not fetched: run `datalad get "

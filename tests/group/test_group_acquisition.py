@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.group.cohort.study import warn_of_acquisition
+from fmmtc_bidsapp.group.cohort.dataset import warn_of_acquisition
 from fmmtc_bidsapp.group.encode.acquisition import acquisition_columns
 from fmmtc_bidsapp.records import Examples, Origin, Person, SeriesFile
 

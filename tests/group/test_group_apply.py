@@ -13,9 +13,9 @@ from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
 from fmmtc_bidsapp.errors import ModelFileError, UsageError
 from fmmtc_bidsapp.group.apply import apply
 from fmmtc_bidsapp.group.bundle.bundle import Bundle, save_bundle_model, write_bundle
-from fmmtc_bidsapp.group.bundle.ranges import TrainingRange
+from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_final
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
 from fmmtc_bidsapp.options import CohortOptions, EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan, Resources
 from fmmtc_bidsapp.records import Examples

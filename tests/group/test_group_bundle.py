@@ -25,13 +25,13 @@ from fmmtc_bidsapp.group.bundle.bundle import (
     write_bundle,
 )
 from fmmtc_bidsapp.group.bundle.known_people import KnownPeople
-from fmmtc_bidsapp.group.bundle.ranges import TrainingRange
+from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
 from fmmtc_bidsapp.learning.model_selection.ensemble import EnsembleModel
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_final
-from fmmtc_bidsapp.learning.preprocessing.features import Scale
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
+from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize

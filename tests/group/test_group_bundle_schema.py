@@ -22,8 +22,8 @@ from fmmtc_bidsapp.group.bundle.bundle import (
     load_connectivity_range,
     read_bundle,
 )
-from fmmtc_bidsapp.group.bundle.evidence import Evidence
-from fmmtc_bidsapp.learning.evaluation.external import predict_new
+from fmmtc_bidsapp.group.bundle.validation_summary import Evidence
+from fmmtc_bidsapp.learning.evaluation.external_validation import predict_new
 
 JSON = ("config.json", "preprocessing.json", "calibration.json", "people.json")
 NULLABLE = {

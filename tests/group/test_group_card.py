@@ -12,7 +12,7 @@ import pytest
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
 from fmmtc_bidsapp.group.bundle.bundle import Bundle
 from fmmtc_bidsapp.group.bundle.card import CardFacts, model_card
-from fmmtc_bidsapp.group.bundle.ranges import TrainingRange
+from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import (
     ArmCount,

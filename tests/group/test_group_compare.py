@@ -8,9 +8,9 @@ import numpy as np
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group import compare
-from fmmtc_bidsapp.learning.judge import judge
+from fmmtc_bidsapp.learning.evaluate import judge
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.paper.paper import PaperRow, folds_to_fit
+from fmmtc_bidsapp.learning.paper.tables import PaperRow, folds_to_fit
 from fmmtc_bidsapp.options import (
     CohortOptions,
     EvaluationOptions,

@@ -12,14 +12,13 @@ import torch
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.group.encode.choice import (
+from fmmtc_bidsapp.group.encode.encoder_config import (
     EncoderChoice,
     coordinates,
     learns_scale,
     refuse_contradictions,
     require_repetition_times,
 )
-from fmmtc_bidsapp.group.encode.exchange import load_fold, save_fold
 from fmmtc_bidsapp.group.encode.person import (
     EncodedPerson,
     MatrixRun,
@@ -28,7 +27,8 @@ from fmmtc_bidsapp.group.encode.person import (
     fit_scale_of_runs,
     merge_matrices,
 )
-from fmmtc_bidsapp.learning.preprocessing.features import Scale, normalise
+from fmmtc_bidsapp.group.encode.serialization import load_fold, save_fold
+from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale, normalise
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import (

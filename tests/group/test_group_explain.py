@@ -18,9 +18,9 @@ from fmmtc_bidsapp.bidsio.derivatives.write import write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_files
 from fmmtc_bidsapp.engine import save_arrays
 from fmmtc_bidsapp.group import train
-from fmmtc_bidsapp.group.cohort.study import Study
-from fmmtc_bidsapp.group.encode.choice import EncoderChoice
-from fmmtc_bidsapp.group.encode.exchange import (
+from fmmtc_bidsapp.group.cohort.dataset import Study
+from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
+from fmmtc_bidsapp.group.encode.serialization import (
     load_explanation,
     save_examples,
     save_explanation,
@@ -37,7 +37,7 @@ from fmmtc_bidsapp.group.output.explain import (
 from fmmtc_bidsapp.group.tasks.cost import explain_gb, explain_s, say_explain_cost, say_kept
 from fmmtc_bidsapp.group.tasks.encoding import Encoded
 from fmmtc_bidsapp.group.tasks.fit import Fits, fit_models
-from fmmtc_bidsapp.group.tasks.steps import (
+from fmmtc_bidsapp.group.tasks.fit_steps import (
     EXPLAIN,
     FIT,
     NULL_MAPS,
@@ -48,7 +48,7 @@ from fmmtc_bidsapp.group.tasks.steps import (
     list_steps,
 )
 from fmmtc_bidsapp.group.tasks.workflow import _own_explaining
-from fmmtc_bidsapp.learning.explanation.maps import Places
+from fmmtc_bidsapp.learning.explanation.map_tables import Places
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import (
     CohortOptions,

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.encode.exchange import save_examples
+from fmmtc_bidsapp.group.encode.serialization import save_examples
 from fmmtc_bidsapp.group.tasks.cost import expected_s, say_cost, step_gb, step_s
 from fmmtc_bidsapp.group.tasks.encoding import Encoded
 from fmmtc_bidsapp.group.tasks.fit import fit_models
-from fmmtc_bidsapp.group.tasks.steps import FINAL, FIT, PUBLISHED, SHUFFLES, list_steps
+from fmmtc_bidsapp.group.tasks.fit_steps import FINAL, FIT, PUBLISHED, SHUFFLES, list_steps
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.paper.optimism import BEST_ON_TEST, LAST_EPOCH
+from fmmtc_bidsapp.learning.paper.best_on_test import BEST_ON_TEST, LAST_EPOCH
 from fmmtc_bidsapp.options import (
     CohortOptions,
     EvaluationOptions,

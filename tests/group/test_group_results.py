@@ -13,10 +13,10 @@ from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.eligibility import Divisions
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.group.output import results
-from fmmtc_bidsapp.learning.judge import judge
+from fmmtc_bidsapp.learning.evaluate import judge
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.paper.lines import OPTIMISTIC
-from fmmtc_bidsapp.learning.paper.paper import PaperRow
+from fmmtc_bidsapp.learning.paper.comparison_table import OPTIMISTIC
+from fmmtc_bidsapp.learning.paper.tables import PaperRow
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Duplicate, Examples, FoldPredictions, Person
 

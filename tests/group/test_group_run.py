@@ -8,7 +8,7 @@ import pytest
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.run import _report
-from fmmtc_bidsapp.group.tasks import telling_nodes
+from fmmtc_bidsapp.group.tasks import report_nodes as telling_nodes
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.plan import GroupPlan, Resources
 

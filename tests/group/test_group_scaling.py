@@ -18,15 +18,15 @@ from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.bundle.bundle import load_bundle_model, read_bundle
-from fmmtc_bidsapp.group.encode.choice import EncoderChoice
-from fmmtc_bidsapp.group.encode.exchange import load_examples, load_scale
+from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
+from fmmtc_bidsapp.group.encode.serialization import load_examples, load_scale
 from fmmtc_bidsapp.group.tasks.cost import encode_s, say_scales
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode
 from fmmtc_bidsapp.group.tasks.fit import fit_models
 from fmmtc_bidsapp.group.tasks.nodes import check_encoder
 from fmmtc_bidsapp.group.tasks.scaling import encode_folds
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_together
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_together
 from fmmtc_bidsapp.options import (
     CohortOptions,
     EvaluationOptions,

@@ -9,11 +9,11 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from fmmtc_bidsapp.learning.evaluation.added_value import brain_scores, carry_back, gains
-from fmmtc_bidsapp.learning.evaluation.leaks import copies_together
-from fmmtc_bidsapp.learning.evaluation.reference import reference_columns
+from fmmtc_bidsapp.learning.evaluation.leakage import copies_together
+from fmmtc_bidsapp.learning.evaluation.reference_models import reference_columns
 from fmmtc_bidsapp.learning.evaluation.verdicts import added_values, judge_permutations
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
-from fmmtc_bidsapp.learning.model_selection.permute import (
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
+from fmmtc_bidsapp.learning.model_selection.permutations import (
     aurocs_of_shuffles,
     exchange_blocks,
     exchanged_rows,

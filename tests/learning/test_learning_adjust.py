@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.estimators.models import MODELS, refuse_adjusting
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_final, fit_fold, restore_model
-from fmmtc_bidsapp.learning.model_selection.permute import permuted_aurocs
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, fit_fold, restore_model
+from fmmtc_bidsapp.learning.model_selection.permutations import permuted_aurocs
 from fmmtc_bidsapp.learning.preprocessing.adjust import fit_adjustment
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Fold

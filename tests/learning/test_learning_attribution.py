@@ -15,10 +15,10 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
 from fmmtc_bidsapp.learning.explanation.attribution import _agreement, attribute, can_attribute
-from fmmtc_bidsapp.learning.explanation.branches import branches_of
-from fmmtc_bidsapp.learning.explanation.integrate import Integral
+from fmmtc_bidsapp.learning.explanation.integrated_gradients import Integral
 from fmmtc_bidsapp.learning.explanation.map_values import strengths
-from fmmtc_bidsapp.learning.explanation.traced import ParcelMap, TracedNetwork
+from fmmtc_bidsapp.learning.explanation.model_parts import branches_of
+from fmmtc_bidsapp.learning.explanation.person_map import ParcelMap, TracedNetwork
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Examples

@@ -20,7 +20,7 @@ from fmmtc_bidsapp.learning.metrics.calibrate import (
     check_calibration,
     fit_calibration,
 )
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Fold
 

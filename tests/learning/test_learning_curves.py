@@ -11,7 +11,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.evaluation.performance import evaluate
 from fmmtc_bidsapp.learning.metrics.curves import curves_of
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions

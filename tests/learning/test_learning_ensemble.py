@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from fmmtc_bidsapp.learning.metrics.outcomes import before_calibration, prediction_rows
+from fmmtc_bidsapp.learning.metrics.predictions import before_calibration, prediction_rows
 from fmmtc_bidsapp.learning.model_selection.ensemble import (
     merge_trainings,
     restore_trainings,
     unite_trainings,
 )
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_final
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Fold, FoldPredictions
 

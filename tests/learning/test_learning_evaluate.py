@@ -1,4 +1,4 @@
-"""Judging out-of-fold predictions."""
+"""One run judged: the numbers of the table by hand and by scikit-learn."""
 
 from __future__ import annotations
 
@@ -6,321 +6,270 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import expit
-from scipy.stats import t
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
-from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
-from fmmtc_bidsapp.learning.metrics.calibrate import fit_calibration
-from fmmtc_bidsapp.learning.metrics.intervals import (
-    auroc_bound,
-    auroc_half_width,
-    bootstrap_interval,
-    bootstrap_weights,
-    corrected_interval,
-)
-from fmmtc_bidsapp.learning.metrics.metrics import METRICS
-from fmmtc_bidsapp.learning.metrics.outcomes import pool, prediction_rows, score_fold
+from fmmtc_bidsapp.learning.evaluate import DomainFits, judge
 from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.options import EvaluationOptions
-from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
+from fmmtc_bidsapp.learning.paper.comparison_table import OPTIMISTIC
+from fmmtc_bidsapp.learning.paper.tables import PaperRow, domains, folds_to_fit
+from fmmtc_bidsapp.options import EvaluationOptions, TrainOptions
+from fmmtc_bidsapp.records import Calibration, Examples, FoldPredictions
 
 N = 40
 Y = np.tile([0, 1], N // 2)
+ARMS = tuple("drug" if i % 4 < 2 else "placebo" for i in range(N))
 OPTIONS = EvaluationOptions(bootstrap=200)
+TRAIN = TrainOptions(folds=5, inner_folds=2)
+FOLDS = outer_folds([str(y) for y in Y], 5, 1, seed=0)
+EXAMPLES = Examples(
+    keys=tuple(f"sub-{i:02d}" for i in range(N)),
+    cls=np.zeros((N, 1)),
+    fc=np.zeros((N, 2, 2), np.float32),
+    y=Y,
+    strata=tuple(map(str, Y)),
+)
 
 
-def predictions_of(model, logits, repeats=1, slope=1.0):
-    folds = outer_folds([str(y) for y in Y], folds=5, repeats=repeats, seed=0)
+def fitted(model, logits, folds=FOLDS, selection="nested"):
     return [
         FoldPredictions(
             model=model,
             fold=fold,
             logit=logits[fold.test],
-            calibration=Calibration("sigmoid", slope, 0.1, 0.5),
-            prevalence=float(Y[fold.train].mean()),
+            calibration=Calibration("sigmoid", 1.0, 0.0, 0.5),
+            prevalence=0.5,
             epoch=1,
             validation_loss=np.zeros(1),
             train_loss=np.zeros(1),
+            selection=selection,
         )
         for fold in folds
     ]
 
 
-def pairs_of(folds):
-    """AUROC over the pairs of one fold, pair by pair."""
-    won = [
-        (a > b) + 0.5 * (a == b)
-        for f in folds
-        for a in f.logit[Y[f.fold.test] == 1]
-        for b in f.logit[Y[f.fold.test] == 0]
-    ]
-    return np.mean(won)
-
-
-def row(evaluation, model, metric):
-    return next(r for r in evaluation.metrics if (r.model, r.metric) == (model, metric))
+@pytest.fixture(scope="module")
+def logits():
+    rng = np.random.default_rng(0)
+    return {"fmmtc": rng.normal(size=N) + Y, "dummy": np.zeros(N), "covariates": rng.normal(size=N)}
 
 
 @pytest.fixture(scope="module")
-def logits():
-    return np.random.default_rng(1).normal(size=N) + Y
+def predictions(logits):
+    return [each for model, own in logits.items() for each in fitted(model, own)]
 
 
-def test_the_headline_is_the_mean_of_the_folds_with_a_corrected_interval(logits):
-    folds = predictions_of("net", logits, repeats=2)
-    aurocs = np.array([roc_auc_score(Y[f.fold.test], f.logit) for f in folds])
-    found = row(evaluate(folds, Y, OPTIONS, seed=0), "net", "auroc")
-    half = t.ppf(0.975, 4) * np.sqrt(aurocs.var(ddof=1) * (1 / 10 + 8 / 32))
-    assert found.mean == pytest.approx(aurocs.mean())
-    assert found.fold_sd == pytest.approx(aurocs.std(ddof=1))
-    assert found.mean_low == pytest.approx(aurocs.mean() - half)
-    assert found.mean_high == pytest.approx(min(1.0, aurocs.mean() + half))
+def judged(predictions, examples=EXAMPLES, **more):
+    return judge(predictions, examples, OPTIONS, main="fmmtc", seed=0, **more)
 
 
-def test_pooled_figures_can_be_had_from_the_table_of_predictions(logits):
-    folds = predictions_of("net", logits, slope=0.5)
-    examples = Examples(
-        keys=tuple(f"sub-{i:02d}" for i in range(N)),
-        cls=np.zeros((N, 1)),
-        fc=np.zeros((N, 2, 2), np.float32),
-        y=Y,
-        strata=tuple(map(str, Y)),
-    )
-    rows = prediction_rows(folds, examples)
-    assert sorted(r.key for r in rows) == list(examples.keys)
-    evaluation = evaluate(folds, Y, OPTIONS, seed=0)
-    y, probability = [r.y_true for r in rows], [r.probability for r in rows]
-    pooled = {m: row(evaluation, "net", m).pooled for m in ("auroc", "average_precision")}
-    assert pooled["auroc"] == pytest.approx(pairs_of(folds))
-    # Every fold trains on half positives here, so the prevalence moves nobody.
-    assert pooled["average_precision"] == pytest.approx(average_precision_score(y, probability))
-    accuracy = np.mean([(r.y_pred == r.y_true) for r in rows])
-    assert row(evaluation, "net", "balanced_accuracy").pooled == pytest.approx(accuracy)
-    assert [r.probability_raw for r in rows] == [expit(r.logit) for r in rows]
-
-
-def test_a_model_that_says_the_same_of_everyone_has_an_auroc_of_one_half():
-    folds = predictions_of("dummy", np.zeros(N))
-    # Prevalences of training rows differ between folds, against the people left out.
-    folds = [replace(f, logit=f.logit - i % 2) for i, f in enumerate(folds)]
-    found = row(evaluate(folds, Y, OPTIONS, seed=0), "dummy", "auroc")
-    assert (found.mean, found.pooled, found.pooled_low, found.pooled_high) == (0.5,) * 4
-
-
-def a_null_cohort(rng, calibration="sigmoid"):
-    """Five sites of unequal prevalence, each tested by a model that says what chance has it say."""
-    y = np.concatenate([np.arange(12) < n for n in (2, 4, 6, 8, 10)]).astype(int)
-    folds = []
-    for i in range(5):
-        test = np.arange(12 * i, 12 * i + 12)
-        train = np.setdiff1d(np.arange(60), test)
-        prevalence = float(y[train].mean())
-        fitted = fit_calibration(rng.normal(size=48), y[train], calibration, "0.5", prevalence)
-        nothing = np.zeros(0)
-        fold = Fold(0, i, train, test)
-        logits = rng.normal(size=12)
-        folds.append(FoldPredictions("net", fold, logits, fitted, prevalence, 1, nothing, nothing))
-    return folds, y
-
-
-def test_folds_that_fell_back_to_their_prevalence_do_not_pull_the_pooled_auroc_below_one_half():
-    rng = np.random.default_rng(0)
-    pooled, area, by_probability = [], [], []
-    for _ in range(150):
-        folds, y = a_null_cohort(rng)
-        scored = pool(folds, y)
-        pooled.append(METRICS["auroc"].compute(scored, np.ones((1, 60)))[0])
-        area.append(roc_auc_score(scored.y, scored.lift))
-        by_probability.append(roc_auc_score(scored.y, scored.probability))
-    assert np.mean(pooled) == pytest.approx(0.5, abs=0.03)
-    assert np.mean(area) == pytest.approx(0.5, abs=0.03)
-    assert np.mean(by_probability) < 0.3
-
-
-def test_pooled_pairs_are_of_one_fold_for_any_bootstrap_weights():
-    folds, y = a_null_cohort(np.random.default_rng(1))
-    weights = bootstrap_weights(y, 20, np.random.default_rng(2))
-    found = METRICS["auroc"].compute(pool(folds, y), weights)
-    for auroc, w in zip(found, weights, strict=True):
-        won = pairs = 0.0
-        for f in folds:
-            rows = f.fold.test
-            if 0 < w[rows] @ y[rows] < w[rows].sum():
-                own = (w[rows] @ y[rows]) * (w[rows] @ (1 - y[rows]))
-                won += own * roc_auc_score(y[rows], f.logit, sample_weight=w[rows])
-                pairs += own
-        assert auroc == pytest.approx(won / pairs)
-
-
-@pytest.mark.parametrize("metric", ["auroc", "average_precision"])
-def test_one_training_and_the_mean_of_several_are_ranked_alike(metric):
-    y = np.tile([0, 1], 10)
-    fold = Fold(0, 0, np.zeros(0, int), np.arange(20))
-    nothing = np.zeros(0)
-    logits = np.random.default_rng(0).normal(size=20)
-    flat = [
-        FoldPredictions(
-            "net", fold, logits, Calibration("sigmoid", 0.0, 0.0, 0.5), 0.5, 1, nothing, nothing,
-            seed=seed,
-        )
-        for seed in (0, 1)
-    ]  # fmt: skip
-    one, two = (
-        METRICS[metric].compute(score_fold(merge_trainings(own)[0], y), np.ones((1, 20)))[0]
-        for own in (flat[:1], flat)
-    )
-    reference = {"auroc": roc_auc_score, "average_precision": average_precision_score}[metric]
-    assert one == two == pytest.approx(reference(y, logits))
-
-
-def test_an_interval_needs_a_value_in_nearly_every_draw():
-    draws = np.linspace(0, 1, 101)
-    assert bootstrap_interval(draws) == pytest.approx((0.025, 0.975))
-    draws[:5] = np.nan
-    assert bootstrap_interval(draws) == pytest.approx(tuple(np.quantile(draws[5:], [0.025, 0.975])))
-    draws[:6] = np.nan
-    assert np.isnan(bootstrap_interval(draws)).all()
-
-
-def test_predicting_the_training_prevalence_has_no_skill():
-    folds = predictions_of("dummy", np.zeros(N), slope=0.0)
-    at_prevalence = [
-        replace(f, calibration=Calibration("sigmoid", 0.0, 0.0, 0.5), prevalence=0.5) for f in folds
+def lines(evaluation, **wanted):
+    return [
+        row
+        for row in evaluation.comparison
+        if all(getattr(row, name) == value for name, value in wanted.items())
     ]
-    evaluation = evaluate(at_prevalence, Y, OPTIONS, seed=0)
-    assert row(evaluation, "dummy", "brier_skill").pooled == pytest.approx(0)
-    assert row(evaluation, "dummy", "log_loss_skill").mean == pytest.approx(0)
 
 
-def test_a_test_fold_of_one_class_is_left_out_of_the_mean_and_not_called_chance(logits):
-    folds = predictions_of("net", logits)
-    one_class = folds[0].fold.test[Y[folds[0].fold.test] == 1]
-    folds[0] = replace(
-        folds[0], fold=replace(folds[0].fold, test=one_class), logit=logits[one_class]
-    )
-    others = [roc_auc_score(Y[f.fold.test], f.logit) for f in folds[1:]]
-    found = row(evaluate(folds, Y, OPTIONS, seed=0), "net", "auroc")
-    assert found.mean == pytest.approx(np.mean(others))
+METRICS = {
+    "auroc": roc_auc_score,
+    "balanced_accuracy": lambda y, logit: balanced_accuracy_score(y, logit >= 0),
+    "f1_macro": lambda y, logit: f1_score(y, logit >= 0, average="macro"),
+    "mcc": lambda y, logit: matthews_corrcoef(y, logit >= 0),
+}
 
 
-def test_bootstrap_draws_people_within_their_class():
-    y = np.array([0] * 7 + [1] * 13)
-    weights = bootstrap_weights(y, 50, np.random.default_rng(0))
-    assert (weights[:, y == 0].sum(axis=1) == 7).all()
-    assert (weights[:, y == 1].sum(axis=1) == 13).all()
-    assert len(np.unique(weights, axis=0)) == 50
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_line_of_the_papers_table_is_scikit_learns_mean_and_sd_over_folds(
+    metric, predictions, logits
+):
+    row = PaperRow("Table 3", 9, "fmmtc", "FMM_TC with pre-training")
+    (line,) = lines(judged(predictions, rows=[row]), table="Table 3", row=9, metric=metric)
+    values = [METRICS[metric](Y[fold.test], logits["fmmtc"][fold.test]) for fold in FOLDS]
+    assert line.mean == pytest.approx(np.mean(values))
+    assert line.fold_sd == pytest.approx(np.std(values, ddof=1))
+    # Folds are of one size here, so the AUROC over the pairs of one fold is their mean.
+    pooled = np.mean(values) if metric == "auroc" else METRICS[metric](Y, logits["fmmtc"])
+    assert line.pooled == pytest.approx(pooled)
+    assert np.isnan(line.difference)
 
 
-def test_the_bootstrap_interval_is_that_of_resampled_people(logits):
-    found = row(
-        evaluate(predictions_of("net", logits), Y, EvaluationOptions(bootstrap=2000), 0),
-        "net",
-        "auroc",
-    )
-    rng = np.random.default_rng(5)
-    classes = [np.arange(0, N, 2), np.arange(1, N, 2)]
-    draws = []
-    fold = np.zeros(N, dtype=int)
-    for each in predictions_of("net", logits):
-        fold[each.fold.test] = each.fold.fold
-    for _ in range(500):
-        positive, negative = (rng.choice(rows, len(rows)) for rows in classes[::-1])
-        same = fold[positive][:, None] == fold[negative]
-        draws.append((logits[positive][:, None] > logits[negative])[same].mean())
-    np.testing.assert_allclose(
-        [found.pooled_low, found.pooled_high], np.quantile(draws, [0.025, 0.975]), atol=0.03
-    )
+def test_other_models_are_subtracted_from_the_main_one_and_have_lines_without_a_table(
+    predictions, logits
+):
+    evaluation = judged(predictions, rows=[PaperRow("Table 3", 9, "fmmtc", "FMM_TC")])
+    (line,) = lines(evaluation, model="covariates", metric="auroc")
+    aurocs = [
+        roc_auc_score(Y[fold.test], logits["fmmtc"][fold.test])
+        - roc_auc_score(Y[fold.test], logits["covariates"][fold.test])
+        for fold in FOLDS
+    ]
+    assert line.difference == pytest.approx(np.mean(aurocs))
+    assert (line.table, line.row) == (None, None)
+    assert [each.model for each in evaluation.comparison[:1]] == ["fmmtc"]
 
 
-@pytest.mark.parametrize("auroc", [0.5, 0.8])
-def test_the_expected_width_is_the_spread_of_aurocs_of_exponential_scores(auroc):
-    # Hanley and McNeil's variance is exact when both classes have exponential scores.
-    rng = np.random.default_rng(0)
-    negative = rng.exponential(1.0, (20000, 12))
-    positive = rng.exponential(auroc / (1 - auroc), (20000, 9))
-    aurocs = (positive[:, :, None] > negative[:, None, :]).mean(axis=(1, 2))
-    assert aurocs.mean() == pytest.approx(auroc, abs=0.005)
-    assert auroc_half_width(9, 12, auroc) == pytest.approx(1.96 * aurocs.std(), rel=0.02)
+def test_the_figures_are_those_of_the_table_of_metrics(predictions):
+    evaluation = judged(predictions)
+    rows = {(each.model, each.metric): each for each in evaluation.metrics}
+    for line in evaluation.comparison:
+        same = rows[line.model, line.metric]
+        assert (line.mean, line.pooled_low) == pytest.approx((same.mean, same.pooled_low))
 
 
-def test_one_fold_has_no_interval():
-    assert np.isnan(corrected_interval(np.array([0.7, np.nan]), 30, 10)).all()
+def test_a_line_that_cannot_be_had_is_there_with_its_reason(predictions):
+    row = PaperRow("Table 3", 2, "lstm", "LSTM on TS", "needs parcel series", possible=False)
+    found = lines(judged(predictions, rows=[row]), row=2)
+    assert len(found) == 5
+    assert {each.note for each in found} == {"needs parcel series"}
+    assert all(np.isnan(each.mean) for each in found)
 
 
-def test_folds_that_are_all_equal_have_no_interval():
-    assert np.isnan(corrected_interval(np.array([0.7, 0.7, np.nan]), 30, 10)).all()
+def test_an_impossible_line_has_no_figures_of_another_model_with_its_name(predictions):
+    row = PaperRow("Table 3", 9, "fmmtc", "With", "needs the checkpoint", possible=False)
+    found = lines(judged(predictions, rows=[row]), row=9)
+    assert all(np.isnan(each.mean) for each in found)
 
 
-def test_reliability_has_five_bins_of_equal_mass_before_and_after_calibration(logits):
-    evaluation = evaluate(predictions_of("net", logits, slope=0.5), Y, OPTIONS, seed=0)
-    for stage, slope, shift in (("before", 1.0, 0.0), ("after", 0.5, 0.1)):
-        bins = [each for each in evaluation.calibration if each.stage == stage]
-        assert [each.n for each in bins] == [8] * 5
-        lowest = np.sort(expit(slope * logits + shift))[:8]
-        assert bins[0].mean_probability == pytest.approx(lowest.mean())
-        assert all(each.low <= each.observed_share <= each.high for each in bins)
+def test_a_model_that_failed_says_so(predictions):
+    row = PaperRow("Table 3", 5, "covariates", "Covariates")
+    some = [each for each in predictions if each.model != "covariates" or each.fold.fold > 1]
+    (line,) = lines(judged(some, rows=[row]), row=5, metric="auroc")
+    assert line.note.startswith("failed on 2 of 5 folds")
+    none = [each for each in predictions if each.model != "covariates"]
+    (line,) = lines(judged(none, rows=[row]), row=5, metric="auroc")
+    assert line.note.startswith("failed on every fold")
 
 
-def test_people_of_one_probability_share_a_bin_whatever_their_order():
-    def bins(order):
-        y, p = np.tile([0, 1], 20)[order], np.repeat([0.3, 0.7], [12, 28])[order]
-        fold = Fold(0, 0, np.zeros(0, int), np.arange(40))
-        nothing = np.zeros(0)
-        unchanged = Calibration("none", 1.0, 0.0, 0.5)
-        one = FoldPredictions("net", fold, np.log(p / (1 - p)), unchanged, 0.5, 1, nothing, nothing)
-        found = evaluate([one], y, OPTIONS, 0)
-        return [
-            (each.n, round(each.mean_probability, 6), each.observed_share)
-            for each in found.calibration
-            if each.stage == "after"
-        ], row(found, "net", "calibration_error").pooled
-
-    as_they_come, error = bins(np.arange(40))
-    by_outcome, again = bins(np.argsort(np.tile([0, 1], 20), kind="stable"))
-    assert as_they_come == by_outcome == [(12, 0.3, 0.5), (28, 0.7, 0.5)]
-    assert error == pytest.approx(0.2)
-    assert again == pytest.approx(0.2)
+def test_random_guesses_are_a_line_and_a_row(predictions):
+    evaluation = judged(predictions, rows=[PaperRow("Table 3", 1, "random", "Random")])
+    (line,) = lines(evaluation, table="Table 3", metric="mcc")
+    assert line.mean == pytest.approx(0.0, abs=0.02)
+    assert "draws" in line.note
+    assert sum(each.model == "random" for each in evaluation.metrics) == 6
 
 
-def test_without_permutations_the_verdict_is_not_tested_with_the_width_to_expect(logits):
-    evaluation = evaluate(predictions_of("net", logits), Y, OPTIONS, seed=0)
+def test_without_shuffles_nothing_is_tested_and_with_them_the_p_is_counted(predictions):
+    evaluation = judged(predictions)
+    assert {each.verdict for each in evaluation.tests} == {"not tested"}
     assert evaluation.verdict.startswith("not tested")
-    assert f"± {evaluation.expected_half_width:.2f}" in evaluation.verdict
+    shuffles = np.linspace(0.3, 0.6, 99)
+    tested = judged(predictions, permuted={"fmmtc": shuffles}).tests
+    auroc = next(each.auroc for each in tested if each.model == "fmmtc")
+    expected = (1 + (shuffles >= auroc).sum()) / 100
+    assert tested[0].p == pytest.approx(expected)
+    assert [each.model for each in tested if each.n_permutations] == ["fmmtc"]
 
 
-def test_the_same_seed_gives_the_same_evaluation(logits):
-    folds = predictions_of("net", logits)
-    first, again = (evaluate(folds, Y, OPTIONS, seed=3).metrics for _ in range(2))
-    assert repr(first) == repr(again)
+def test_a_model_that_could_not_be_fitted_on_every_fold_has_no_verdict_and_says_of_whom_it_is(
+    predictions,
+):
+    shuffles = {"fmmtc": np.linspace(0.3, 0.5, 99)}
+    some = [each for each in predictions if each.model != "fmmtc" or each.fold.fold == 0]
+    evaluation = judged(some, permuted=shuffles, folds=FOLDS)
+    test = next(each for each in evaluation.tests if each.model == "fmmtc")
+    assert (test.verdict, test.n_permutations) == ("not tested", 0)
+    assert test.not_tested == "it could be fitted on 1 of 5 folds only"
+    assert (test.n_people, test.n_folds, test.n_folds_planned) == (8, 1, 5)
+    assert evaluation.verdict.startswith("not tested: it could be fitted on 1 of 5 folds only")
+    # A fold that no model could be fitted on counts as well.
+    lost = [each for each in predictions if each.fold.fold != 4]
+    assert judged(lost, permuted=shuffles, folds=FOLDS).tests[0].verdict == "not tested"
+    whole = judged(predictions, permuted=shuffles, folds=FOLDS).tests[0]
+    assert (whole.n_permutations, whole.n_people, whole.n_folds) == (99, N, 5)
 
 
-@pytest.mark.parametrize("classes", [[(8, 8)], [(3, 2), (3, 3), (2, 3)], [(2, 9), (9, 2)]])
-def test_folds_of_the_bound_are_all_perfect_in_one_cohort_of_forty(classes):
-    """Simulated exponential scores, of the outcome that gives the lower bound."""
-    rng = np.random.default_rng(1)
-    bound = auroc_bound(1.0, classes)
-    shares = []
-    for turn in (False, True):
-        perfect = np.ones(200_000, dtype=bool)
-        for positive, negative in classes:
-            above, below = (negative, positive) if turn else (positive, negative)
-            upper = rng.exponential(bound / (1 - bound), (len(perfect), above))
-            perfect &= upper.min(axis=1) > rng.exponential(1, (len(perfect), below)).max(axis=1)
-        shares.append(perfect.mean())
-    assert max(shares) == pytest.approx(0.025, abs=0.002)
+def test_the_published_protocol_is_compared_with_the_first_training(predictions, logits):
+    first = fitted("fmmtc", logits["fmmtc"])
+    second = [replace(each, seed=1) for each in fitted("fmmtc", logits["fmmtc"] + 5 * Y)]
+    others = [each for each in predictions if each.model != "fmmtc"]
+    merged = list(merge_trainings([*first, *second]))
+    published = [
+        {name: replace(each, selection=name) for name in ("best-on-test", "last-epoch")}
+        for each in first
+    ]
+    evaluation = judged(
+        [*merged, *others],
+        published=published,
+        trainings=[*first, *second, *others],
+        selection="best-on-test",
+    )
+    assert all(each.gap == 0 for each in evaluation.optimism)
 
 
-def test_an_auroc_that_is_the_same_in_every_fold_has_a_bound_and_no_interval():
-    found = row(evaluate(predictions_of("net", Y + 0.0), Y, OPTIONS, seed=0), "net", "auroc")
-    assert found.mean == 1
-    assert np.isnan([found.mean_low, found.mean_high]).all()
-    assert found.bound == auroc_bound(1.0, [(4, 4)] * 5)
-    constant = row(evaluate(predictions_of("net", 0.0 * Y), Y, OPTIONS, seed=0), "net", "auroc")
-    assert constant.bound == pytest.approx(0.5 - auroc_half_width(20, 20, 0.5))
+def test_the_published_protocol_stands_beside_the_honest_one_and_says_what_it_is(
+    predictions, logits
+):
+    best = {
+        name: fitted("fmmtc", logits["fmmtc"] + shift * (2 * Y - 1), selection=name)
+        for name, shift in (("best-on-test", 5.0), ("last-epoch", 0.0))
+    }
+    published = [{name: own[i] for name, own in best.items()} for i in range(len(FOLDS))]
+    evaluation = judged(predictions, published=published, selection="best-on-test")
+    (line,) = lines(evaluation, model="fmmtc", metric="auroc", selection="best-on-test")
+    assert (line.mean, line.note) == (1.0, OPTIMISTIC)
+    (row,) = (each for each in evaluation.optimism if each.metric == "auroc")
+    (honest,) = lines(evaluation, model="fmmtc", metric="auroc", selection="nested")
+    assert row.gap == pytest.approx(1.0 - honest.mean)
+    assert honest.note is None
+
+    last = judged(predictions, published=published, selection="last-epoch")
+    assert lines(last, selection="best-on-test") == []
+    assert np.isnan(last.optimism[0].gap)
+    assert not np.isnan(last.optimism[0].last_epoch)
 
 
-def test_an_auroc_with_an_interval_has_no_bound(logits):
-    found = evaluate(predictions_of("net", logits), Y, OPTIONS, seed=0).metrics
-    assert np.isnan([each.bound for each in found]).all()
+def test_table_4_tests_the_fits_of_an_arm_within_it_and_on_everyone_of_the_other(logits):
+    examples = replace(EXAMPLES, arms=ARMS)
+    cells = domains(ARMS, examples.strata, TRAIN, seed=0)
+    folds = folds_to_fit(cells)
+    models = ("fmmtc", "dummy")
+    across = DomainFits(
+        cells, models, tuple(p for m in models for p in fitted(m, logits[m], folds))
+    )
+    own = [each for model in models for each in fitted(model, logits[model])]
+    evaluation = judged(own, examples, across=across)
+    (line,) = lines(evaluation, model="fmmtc", metric="auroc", train_on="drug", test_on="placebo")
+    placebo = np.array([arm == "placebo" for arm in ARMS])
+    auroc = roc_auc_score(Y[placebo], logits["fmmtc"][placebo])
+    assert (line.mean, line.pooled) == pytest.approx((auroc, auroc))
+    # Every fit here says the same, and is tested on the same people: there is no spread of folds.
+    assert line.fold_sd == pytest.approx(0, abs=1e-12)
+    assert np.isnan([line.mean_low, line.mean_high]).all()
+    assert line.pooled_low < auroc < line.pooled_high
+    assert f"over {len(cells[1].folds)} trainings" in line.note
+    (within,) = lines(evaluation, model="dummy", metric="auroc", train_on="drug", test_on="drug")
+    assert within.mean == 0.5
+    assert within.difference == pytest.approx(
+        np.mean(
+            [
+                roc_auc_score(Y[fold.test], logits["fmmtc"][fold.test]) - 0.5
+                for fold in cells[0].folds
+            ]
+        )
+    )
+    assert {each.arm for each in evaluation.arms} == {"drug", "placebo"}
+
+
+def test_a_single_training_keeps_its_ranks_where_calibration_found_no_slope(logits):
+    examples = replace(EXAMPLES, arms=ARMS)
+    cells = domains(ARMS, examples.strata, TRAIN, seed=0)
+    folds = folds_to_fit(cells)
+    flat = [
+        replace(each, calibration=Calibration("sigmoid", 0.0, 0.0, 0.5))
+        for each in fitted("fmmtc", logits["fmmtc"], folds)
+    ]
+    own = fitted("fmmtc", logits["fmmtc"])
+    evaluation = judged(own, examples, across=DomainFits(cells, ("fmmtc",), tuple(flat)))
+    (line,) = lines(evaluation, metric="auroc", train_on="drug", test_on="placebo")
+    assert line.pooled == pytest.approx(line.mean)
+    assert line.mean > 0.5
+    assert line.pooled_low < line.mean < line.pooled_high
+
+
+def test_without_arms_table_4_says_what_it_needs(predictions):
+    rows = [PaperRow("Table 3", 9, "fmmtc", "FMM_TC")]
+    found = lines(judged(predictions, rows=rows), table="Table 4")
+    assert len(found) == 5
+    assert "--subset-by" in found[0].note
+    assert lines(judged(predictions), table="Table 4") == []

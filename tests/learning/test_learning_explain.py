@@ -12,7 +12,7 @@ from explained_cohort import SEED, encoded, fitted, fold_of
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.explanation.explain import explain_fold, explain_null, rollout_maps
 from fmmtc_bidsapp.learning.explanation.map_values import strengths
-from fmmtc_bidsapp.learning.model_selection.experiments import refit_seed
+from fmmtc_bidsapp.learning.model_selection.nested_cv import refit_seed
 from fmmtc_bidsapp.options import ExplainOptions
 
 FEATURES, PARCELS = ExplainOptions(), ExplainOptions(explain="parcels")

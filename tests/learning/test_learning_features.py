@@ -1,245 +1,185 @@
-"""Scans to examples."""
+"""Rows of numbers, against scikit-learn and nilearn."""
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
-import torch
-from sklearn.preprocessing import RobustScaler
+from nilearn.connectome import ConnectivityMeasure
+from nilearn.connectome.connectivity_matrices import _geometric_mean
+from sklearn.decomposition import PCA
+from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
 
-from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.learning.preprocessing.features import (
-    encode_series,
-    first_window,
-    fit_scale,
-    normalise,
-    window_starts,
+from fmmtc_bidsapp.learning.estimators.classifiers import HEADS
+from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
+from fmmtc_bidsapp.learning.preprocessing.features import fit_scaling
+from fmmtc_bidsapp.learning.preprocessing.tangent import (
+    fit_reference,
+    geometric_mean,
+    tangent_edges,
 )
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.options import ModelOptions
-
-PARCELS = 6
-XYZ = np.random.default_rng(0).uniform(-70, 70, (PARCELS, 3))
-RAW = ModelOptions(encoder="random", normalisation="none", window=40, token_orders=3)
+from fmmtc_bidsapp.records import Examples
 
 
-@pytest.fixture(scope="module")
-def encoder():
-    config = BrainLMConfig(
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_kernel_size=3,
-        timepoint_patching_size=10,
-        num_timepoints_per_voxel=40,
-        initializer_range=0.5,
-    )
-    return BrainLM.from_config(config, torch.Generator().manual_seed(0))
+def columns_with_holes(n=20, p=30, seed=0):
+    rng = np.random.default_rng(seed)
+    columns = rng.normal(size=(n, p)) * rng.uniform(0.1, 10, p) + rng.normal(size=p)
+    columns[rng.uniform(size=columns.shape) < 0.1] = np.nan
+    return columns
 
 
-def series(n_volumes, seed=0):
-    return np.random.default_rng(seed).normal(size=(n_volumes, PARCELS))
+def test_columns_are_filled_scaled_and_rotated_as_a_pipeline_of_scikit_learn_does():
+    columns = columns_with_holes()
+    reference = make_pipeline(
+        SimpleImputer(),
+        StandardScaler(),
+        FunctionTransformer(lambda x: x / np.sqrt(30)),
+        PCA(5, svd_solver="full"),
+    ).fit(columns[:14])
+    ours = fit_scaling(columns[:14], 5, rotate=True)
+    np.testing.assert_allclose(ours.apply(columns), reference.transform(columns), atol=1e-12)
 
 
-def encode(encoder, signal, options=RAW, seed=5):
-    return encode_series(
-        encoder,
-        signal,
-        XYZ,
-        options,
-        seed=seed,
-        device=torch.device("cpu"),
-    )
+def test_a_rotation_keeps_every_distance_between_training_people():
+    columns = columns_with_holes()
+    plain, rotated = (fit_scaling(columns, None, rotate=each).apply(columns) for each in (0, 1))
+    distance = [np.linalg.norm(x[:, None] - x[None], axis=2) for x in (plain, rotated)]
+    np.testing.assert_allclose(distance[0], distance[1], atol=1e-12)
 
 
-def by_hand(encoder, window, parcels, n_orders=3, seed=5):
-    """Orders drawn for a full window, then shown without the tokens that are not there."""
-    n_patches, n_window_patches = len(window) // 10, 4
-    generator = torch.Generator().manual_seed(seed)
-    outputs = []
-    for _ in range(n_orders):
-        order = torch.randperm(PARCELS * n_window_patches, generator=generator)
-        tokens = [divmod(token, n_window_patches) for token in order.tolist()]
-        kept = torch.tensor(
-            [
-                parcel * n_patches + patch
-                for parcel, patch in tokens
-                if parcel in parcels and patch < n_patches
-            ]
-        )
-        signal = torch.tensor(window.T, dtype=torch.float32)[None]
-        xyz = torch.tensor(XYZ, dtype=torch.float32)[None]
-        outputs.append(encoder(signal, xyz, kept[None])[0].numpy())
-    return np.array(outputs)
+def test_a_column_that_training_people_share_counts_for_nothing():
+    columns = columns_with_holes()
+    columns[:, 4], columns[:, 7] = 0.1 + 0.2, np.nan
+    scaling = fit_scaling(columns, None, rotate=True)
+    other = columns[:3].copy()
+    other[:, 4], other[:, 7] = 1e6, -1e6
+    np.testing.assert_array_equal(scaling.apply(other), scaling.apply(columns[:3]))
 
 
 @pytest.mark.parametrize(
-    ("n_volumes", "starts"),
+    ("head", "reference"),
     [
-        (200, [0]),
-        (219, [0]),
-        (220, [0, 20]),
-        (234, [0, 34]),
-        (400, [0, 200]),
-        (650, [0, 200, 400, 450]),
-        (90, [0]),
+        ("svm", SVC(kernel="linear")),
+        ("ridge", RidgeClassifier()),
+        ("logistic", LogisticRegression(max_iter=1000)),
     ],
 )
-def test_windows_follow_one_another_and_a_last_one_ends_at_the_last_volume(n_volumes, starts):
-    assert window_starts(n_volumes, 200) == starts
+def test_linear_heads_rank_people_as_scikit_learn_does(head, reference):
+    rng = np.random.default_rng(0)
+    columns, y = rng.normal(size=(30, 12)), np.tile([0, 1], 15)
+    ours = HEADS[head].fit(columns[:20], y[:20], 0).logits(columns)
+    theirs = reference.fit(columns[:20], y[:20]).decision_function(columns)
+    scale = 2 if head == "ridge" else 1
+    np.testing.assert_allclose(ours, scale * theirs, atol=1e-6)
 
 
-def test_scan_scaling_has_centred_parcels_a_median_sd_of_one_and_no_units():
-    signal = series(50) * np.array([1, 2, 3, 4, 5, 6]) + 1000
-    scaled = normalise(signal, "scan")
-    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
-    assert np.median(scaled.std(axis=0)) == pytest.approx(1)
-    np.testing.assert_allclose(normalise(signal * 37, "scan"), scaled)
+def test_neighbours_give_the_smoothed_log_odds_of_their_share():
+    rng = np.random.default_rng(0)
+    columns, y = rng.normal(size=(30, 4)), np.tile([0, 1], 15)
+    share = KNeighborsClassifier(5).fit(columns[:20], y[:20]).predict_proba(columns[20:])[:, 1]
+    ours = HEADS["knn"].fit(columns[:20], y[:20], 0).logits(columns[20:])
+    np.testing.assert_allclose(ours, np.log((5 * share + 1) / (6 - 5 * share)))
 
 
-def test_zscore_gives_every_parcel_its_own_scale_and_a_constant_one_no_data():
-    signal = series(50) * np.array([1, 2, 3, 4, 5, 6])
-    signal[:, 2] = 0.1
-    scaled = normalise(signal, "zscore")
-    assert np.isnan(scaled[:, 2]).all()
-    np.testing.assert_allclose(np.delete(scaled, 2, axis=1).std(axis=0), 1)
+@pytest.mark.parametrize("head", HEADS)
+def test_many_outcomes_at_once_are_as_one_after_the_other(head):
+    rng = np.random.default_rng(0)
+    columns, others = rng.normal(size=(20, 12)), rng.normal(size=(7, 12))
+    labels = np.array([rng.permutation(np.tile([0, 1], 10)) for _ in range(4)])
+    together = HEADS[head].many(columns, labels, others, 0)
+    single = [HEADS[head].fit(columns, y, 0).logits(others) for y in labels]
+    np.testing.assert_allclose(together, single, atol=1e-12)
 
 
-def test_the_robust_scale_is_scikit_learns_over_the_volumes_of_all_training_scans():
-    training = [series(n, seed) * (1 + seed) + 1000 for seed, n in enumerate((41, 50, 30))]
-    scale, oracle = fit_scale(training), RobustScaler().fit(np.concatenate(training))
-    np.testing.assert_allclose(scale.median, oracle.center_, rtol=1e-14)
-    np.testing.assert_allclose(scale.iqr, oracle.scale_, rtol=1e-14)
-    other = series(60, seed=9)
-    np.testing.assert_allclose(
-        normalise(other, "robust", scale), oracle.transform(other), rtol=1e-12
+def test_trees_see_the_columns_that_tell_the_training_outcomes_apart():
+    rng = np.random.default_rng(0)
+    columns, y = rng.normal(size=(40, 1000)), np.tile([0, 1], 20)
+    columns[:, 700] += 5 * y
+    fitted = HEADS["xgboost"].fit(columns, y, 0)
+    kept = fitted.arrays()["kept"]
+    assert len(kept) == 256
+    assert 700 in kept
+    assert (fitted.logits(columns) > 0).tolist() == y.astype(bool).tolist()
+
+
+def test_columns_are_screened_as_scikit_learn_does_for_all_outcomes_at_once():
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(30, 700)) * rng.uniform(0.1, 9, 700)
+    columns[:, [3, 500]] = 4.0
+    labels = np.array([rng.permutation(np.repeat([0, 1], [18, 12])) for _ in range(60)])
+    found = HEADS["xgboost"].many(columns, labels, columns[:4], 0)
+    for i in (0, 49, 50, 59):
+        with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            best = SelectKBest(f_classif, k=256).fit(columns, labels[i])
+        fitted = HEADS["xgboost"].fit(columns, labels[i], 0)
+        np.testing.assert_array_equal(fitted.arrays()["kept"], best.get_support(indices=True))
+        np.testing.assert_array_equal(found[i], fitted.logits(columns[:4]))
+
+
+def test_the_mean_of_connectomes_is_that_of_nilearn_and_the_least_squares_one():
+    rng = np.random.default_rng(1)
+    mixing = rng.normal(size=(20, 20))
+    matrices = []
+    for _ in range(9):
+        series = rng.normal(size=(60, 20)) @ (mixing + 0.5 * rng.normal(size=(20, 20)))
+        matrices.append(0.9 * np.corrcoef(series.T) + 0.1 * np.eye(20))
+    ours = geometric_mean(matrices)
+    theirs = _geometric_mean(matrices, max_iter=200, tol=1e-12)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_mean_of_matrices_that_commute_is_the_geometric_mean_of_their_values():
+    vectors = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
+    values = np.random.default_rng(1).uniform(0.1, 50, size=(7, 6))
+    matrices = [(vectors * own) @ vectors.T for own in values]
+    expected = (vectors * np.exp(np.log(values).mean(axis=0))) @ vectors.T
+    np.testing.assert_allclose(geometric_mean(matrices), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(geometric_mean(matrices[:1]), matrices[0], atol=1e-12)
+
+
+def test_the_tangent_space_is_nilearns_of_the_shrunk_matrices():
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=(50, 6)) @ rng.normal(size=(6, 6)) for _ in range(12)]
+    fc = np.stack([np.corrcoef(each.T) for each in series]).astype(np.float32)
+    examples = Examples(
+        tuple(map(str, range(12))), np.zeros((12, 0)), fc, np.tile([0, 1], 6), ("0", "1") * 6
     )
 
+    class Shrunk(SimpleImputer):
+        def fit(self, X, y=None):
+            self.covariance_ = 0.9 * X + 0.1 * np.eye(len(X))
+            return self
 
-def test_a_parcel_that_no_training_scan_has_or_that_hardly_varies_there_is_left_out():
-    first, second = series(40, 1), series(50, 2)
-    first[:, 0] = second[:, 0] = np.nan
-    first[:, 1] = np.nan
-    first[3:, 2] = second[2:, 2] = 0.1
-    scale = fit_scale([first, second])
-    assert np.isnan(scale.median).tolist() == [True] + [False] * 5
-    assert np.isnan(scale.iqr).tolist() == [True, False, True, False, False, False]
-    np.testing.assert_array_equal(scale.iqr[1], fit_scale([second]).iqr[1])
-    scaled = normalise(series(30, 3), "robust", scale)
-    np.testing.assert_array_equal(np.isnan(scaled).all(axis=0), np.isnan(scale.iqr))
+    measure = ConnectivityMeasure(Shrunk(), kind="tangent", vectorize=True, standardize=False)
+    measure.fit(list(fc[:8].astype(float)))
+    ours = tangent_edges(examples, fit_reference(examples, np.arange(8)))
+    np.testing.assert_allclose(ours, measure.transform(list(fc.astype(float))), atol=1e-6)
 
 
-def test_training_scans_in_which_nothing_varies_give_no_scale():
-    with pytest.raises(InputError, match=r"No parcel varies in the 2 runs.*robust"):
-        fit_scale([np.full((30, PARCELS), 0.1)] * 2)
+def test_matrices_of_fewer_volumes_than_parcels_have_a_tangent():
+    rng = np.random.default_rng(0)
+    fc = np.stack([np.corrcoef(rng.normal(size=(15, 8))) for _ in range(6)]).astype(np.float32)
+    fc[3, 2] = fc[3, :, 2] = np.nan
+    examples = Examples(
+        tuple(map(str, range(6))), np.zeros((6, 0)), fc, np.tile([0, 1], 3), ("0", "1") * 3
+    )
+    found = tangent_edges(examples, fit_reference(examples, np.arange(6)))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-2)
 
 
-def test_a_scan_in_which_nothing_varies_is_refused():
-    with pytest.raises(InputError, match="0 of 6 parcels vary"):
-        normalise(np.full((30, PARCELS), 0.1), "scan")
-
-
-def test_a_missing_parcel_does_not_shift_the_scale_of_the_others():
-    signal = series(50)
-    holed = signal.copy()
-    holed[:, 1] = np.nan
-    alone = normalise(np.delete(signal, 1, axis=1), "scan")
-    np.testing.assert_array_equal(np.delete(normalise(holed, "scan"), 1, axis=1), alone)
-
-
-def test_features_are_the_mean_over_windows_and_token_orders(encoder):
-    signal = series(70)
-    found = encode(encoder, signal)
-    windows = [by_hand(encoder, signal[at : at + 40], range(PARCELS)) for at in (0, 30)]
-    np.testing.assert_allclose(found.cls, np.mean(windows, axis=(0, 1)), atol=5e-5)
-    assert found.n_windows == 2
-    spread = [
-        np.sqrt(w.var(axis=0, ddof=1).sum()) / np.linalg.norm(w.mean(axis=0)) for w in windows
-    ]
-    assert found.order_spread == pytest.approx(np.mean(spread), rel=1e-4)
-
-
-def test_missing_parcels_are_left_out_and_their_coordinates_do_not_matter(encoder):
-    signal = series(40)
-    signal[:, [1, 4]] = np.nan
-    found = encode(encoder, signal)
-    expected = by_hand(encoder, np.nan_to_num(signal, nan=1e6), {0, 2, 3, 5}).mean(axis=0)
-    np.testing.assert_allclose(found.cls, expected, atol=5e-5)
-    assert found.n_parcels_left_out == 2
-
-
-def test_a_short_series_leaves_out_the_patches_it_does_not_fill(encoder):
-    signal = series(29)
-    found = encode(encoder, signal)
-    expected = by_hand(encoder, signal[:20], range(PARCELS)).mean(axis=0)
-    np.testing.assert_allclose(found.cls, expected, atol=5e-5)
-    assert (found.n_windows, found.n_patches_dropped) == (1, 2)
-
-
-def test_zero_padding_shows_the_encoder_zeros(encoder):
-    signal = series(29)
-    found = encode(encoder, signal, ModelOptions(**{**vars(RAW), "short_series": "zero-pad"}))
-    padded = np.vstack([signal, np.zeros((11, PARCELS))])
-    expected = by_hand(encoder, padded, range(PARCELS)).mean(axis=0)
-    np.testing.assert_allclose(found.cls, expected, atol=5e-5)
-    assert found.n_patches_dropped == 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "n_volumes", "message"),
-    [
-        ({"short_series": "refuse"}, 39, "39 volumes, less than the window of 40"),
-        ({}, 9, "9 volumes, less than one patch of 10"),
-    ],
-)
-def test_a_series_that_is_too_short_is_refused(encoder, changes, n_volumes, message):
-    options = ModelOptions(**{**vars(RAW), **changes})
-    with pytest.raises(InputError, match=message):
-        encode(encoder, series(n_volumes), options)
-
-
-@pytest.mark.parametrize("window", [35, 50])
-def test_a_window_that_the_encoder_cannot_take_is_wrong_use(encoder, window):
-    with pytest.raises(UsageError, match="multiples of 10 up to 40"):
-        encode(encoder, series(80), ModelOptions(**{**vars(RAW), "window": window}))
-
-
-def test_the_same_seed_gives_the_same_features_and_another_seed_others(encoder):
-    signal = series(40)
-    first, again, other = (encode(encoder, signal, seed=s).cls for s in (1, 1, 2))
-    assert first.tobytes() == again.tobytes()
-    assert not np.allclose(first, other, atol=1e-7)
-
-
-def test_the_first_window_is_what_the_encoder_sees_first_and_missing_parcels_are_nan():
-    signal = series(90) * np.array([1, 2, 3, 4, 5, 6]) + 50
-    signal[:, 2] = np.nan
-    options = ModelOptions(window=40)
-    found = first_window(signal, options, 10)
-    expected = normalise(signal, "scan")[:40].T
-    np.testing.assert_array_equal(found, expected.astype(np.float32))
-    assert np.isnan(found[2]).all()
-    assert not np.isnan(np.delete(found, 2, axis=0)).any()
-
-
-@pytest.mark.parametrize(("how", "rest"), [("drop-patches", np.nan), ("zero-pad", 0.0)])
-def test_what_a_short_series_does_not_fill_is_treated_as_for_the_encoder(how, rest):
-    signal = series(27)
-    signal[:, 4] = np.nan
-    options = ModelOptions(normalisation="none", window=40, short_series=how)
-    found = first_window(signal, options, 10)
-    n_shown = 20 if how == "drop-patches" else 27
-    there = [0, 1, 2, 3, 5]
-    np.testing.assert_array_equal(found[there, :n_shown], signal[:n_shown, there].T.astype("f4"))
-    np.testing.assert_array_equal(found[there, n_shown:], np.full((5, 40 - n_shown), rest, "f4"))
-    assert np.isnan(found[4]).all()
-
-
-@pytest.mark.parametrize(
-    ("how", "n_volumes", "message"),
-    [("refuse", 39, "less than the window of 40"), ("drop-patches", 9, "less than one patch")],
-)
-def test_a_window_of_a_series_that_is_too_short_is_refused(how, n_volumes, message):
-    with pytest.raises(InputError, match=message):
-        first_window(series(n_volumes), ModelOptions(window=40, short_series=how), 10)
+def test_shuffled_outcomes_meet_the_features_of_the_real_run(setup, whole_cohort):
+    examples = whole_cohort(effect=1.0)
+    train, test = np.arange(16), np.arange(16, 24)
+    learner = ColumnsLearner(setup, "svm", "pca-fc")
+    found = learner.shuffled(examples, train, test, examples.y[None], 0)
+    fitted = learner.fit(examples, train, 1, 0)
+    np.testing.assert_allclose(found[0], fitted.logits(examples.take(test)))

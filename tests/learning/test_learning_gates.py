@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import kstest
 
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.evaluation.performance import evaluate
 from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations
 from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
-from fmmtc_bidsapp.learning.model_selection.permute import (
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
+from fmmtc_bidsapp.learning.model_selection.permutations import (
     exchange_blocks,
     headline,
     permuted_aurocs,

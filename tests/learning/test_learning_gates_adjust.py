@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.learning.model_selection.permute import permuted_aurocs
+from fmmtc_bidsapp.learning.model_selection.permutations import permuted_aurocs
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples

@@ -8,10 +8,10 @@ from scipy.special import expit
 from scipy.stats import kstest
 
 from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
-from fmmtc_bidsapp.learning.evaluation.evaluate import metric_rows
-from fmmtc_bidsapp.learning.evaluation.external import judge_external
+from fmmtc_bidsapp.learning.evaluation.external_validation import judge_external
+from fmmtc_bidsapp.learning.evaluation.performance import metric_rows
 from fmmtc_bidsapp.learning.metrics.intervals import Draws, draw_people
-from fmmtc_bidsapp.learning.metrics.metrics import shuffled_aurocs
+from fmmtc_bidsapp.learning.metrics.scores import shuffled_aurocs
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions

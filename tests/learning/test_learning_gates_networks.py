@@ -18,15 +18,15 @@ from sklearn.metrics import roc_auc_score
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations
 from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
-from fmmtc_bidsapp.learning.model_selection.permute import (
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
+from fmmtc_bidsapp.learning.model_selection.permutations import (
     exchange_blocks,
     headline,
     permuted_aurocs,
     permuted_labels,
 )
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.preprocessing.features import encode_series
+from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.models.networks.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions

@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
-from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.evaluation.performance import evaluate
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples

@@ -18,14 +18,14 @@ from fmmtc_bidsapp.learning.estimators.models import (
     families,
     missing_needs,
 )
-from fmmtc_bidsapp.learning.evaluation.external import predict_new
-from fmmtc_bidsapp.learning.model_selection.experiments import (
+from fmmtc_bidsapp.learning.evaluation.external_validation import predict_new
+from fmmtc_bidsapp.learning.model_selection.nested_cv import (
     fit_final,
     fit_fold,
     fit_together,
     restore_model,
 )
-from fmmtc_bidsapp.learning.paper.optimism import fit_published
+from fmmtc_bidsapp.learning.paper.best_on_test import fit_published
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Fold
 

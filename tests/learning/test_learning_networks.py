@@ -11,11 +11,11 @@ from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
 from fmmtc_bidsapp.learning.estimators import inputs as inputs_module
-from fmmtc_bidsapp.learning.estimators.family import NetworkLearner
 from fmmtc_bidsapp.learning.estimators.inputs import Inputs
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
-from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_fold
+from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
+from fmmtc_bidsapp.learning.evaluation.performance import evaluate
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.preprocessing.prepare import BareWindows, CentredSeries, FilledEdges
 from fmmtc_bidsapp.options import EvaluationOptions

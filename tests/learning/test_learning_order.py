@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_final, fit_fold
-from fmmtc_bidsapp.learning.model_selection.permute import permuted_aurocs
-from fmmtc_bidsapp.learning.paper.optimism import fit_published
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, fit_fold
+from fmmtc_bidsapp.learning.model_selection.permutations import permuted_aurocs
+from fmmtc_bidsapp.learning.paper.best_on_test import fit_published
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Fold
 

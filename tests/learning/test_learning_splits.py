@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.model_selection.experiments import rehearse_splits
+from fmmtc_bidsapp.learning.model_selection.nested_cv import rehearse_splits
 from fmmtc_bidsapp.learning.model_selection.splits import check_strata, inner_folds, outer_folds
 from fmmtc_bidsapp.options import TrainOptions
 

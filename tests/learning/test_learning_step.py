@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fmmtc_bidsapp.learning.estimators import step as steps
-from fmmtc_bidsapp.learning.estimators.family import NetworkLearner
+from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
 from fmmtc_bidsapp.learning.estimators.step import Replayed, adamw, training_step
 
 CPU = torch.device("cpu")

@@ -11,10 +11,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.estimators.family import NetworkLearner
 from fmmtc_bidsapp.learning.estimators.inputs import split_batches
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_final, fit_fold, restore_model
+from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, fit_fold, restore_model
 from fmmtc_bidsapp.learning.preprocessing.prepare import FilledEdges, ScaledFeatures
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions

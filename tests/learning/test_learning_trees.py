@@ -7,7 +7,7 @@ import pytest
 import xgboost
 
 from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.learning.estimators.heads import HEADS
+from fmmtc_bidsapp.learning.estimators.classifiers import HEADS
 from fmmtc_bidsapp.learning.estimators.trees import restore_trees, trees_of_xgboost
 
 RNG = np.random.default_rng(0)

@@ -34,12 +34,12 @@ from tiny_study import TinyStudy, run_all, write_study
 
 from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
 from fmmtc_bidsapp.bidsio.files.names import RunFiles
-from fmmtc_bidsapp.bidsio.layout import find
+from fmmtc_bidsapp.bidsio.layout import find_runs as find
 from fmmtc_bidsapp.cli.main import run_guarded
 from fmmtc_bidsapp.options import ConnectivityOptions, DenoiseOptions, ParcelOptions
+from fmmtc_bidsapp.participant.admission import begin
 from fmmtc_bidsapp.participant.labels import write_labels
 from fmmtc_bidsapp.participant.run import join_output
-from fmmtc_bidsapp.participant.start import begin
 from fmmtc_bidsapp.participant.workflow import run_nodes
 from fmmtc_bidsapp.plan import ParticipantPlan, Resources, Selection
 from fmmtc_bidsapp.visible import visible

@@ -17,9 +17,9 @@ from tiny_study import AFFINE, SHAPE, TR_S, TinyStudy, run_all, write_study
 from fmmtc_bidsapp.bidsio.tables.quality import read_quality
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.options import ParcelOptions
+from fmmtc_bidsapp.participant.admission import Start, begin
 from fmmtc_bidsapp.participant.labels import write_labels
 from fmmtc_bidsapp.participant.run import join_output
-from fmmtc_bidsapp.participant.start import Start, begin
 from fmmtc_bidsapp.participant.workflow import run_nodes
 from fmmtc_bidsapp.plan import ParticipantPlan, Resources
 from fmmtc_bidsapp.records import RunQuality

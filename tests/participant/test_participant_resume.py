@@ -15,9 +15,9 @@ from participant.tiny_study import write_study
 from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.options import DenoiseOptions, ParcelOptions
 from fmmtc_bidsapp.participant import resume
+from fmmtc_bidsapp.participant.admission import begin
 from fmmtc_bidsapp.participant.labels import require_labels, write_labels
 from fmmtc_bidsapp.participant.resume import Ledger, stamps
-from fmmtc_bidsapp.participant.start import begin
 from fmmtc_bidsapp.plan import ParticipantPlan, Resources
 
 NAME = "sub_01_task_rest"

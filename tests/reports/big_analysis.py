@@ -25,10 +25,10 @@ from fmmtc_bidsapp.bidsio.files.names import (
 )
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.learning.judge import judge, model_titles
-from fmmtc_bidsapp.learning.metrics.outcomes import prediction_rows
+from fmmtc_bidsapp.learning.evaluate import judge, model_titles
+from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.paper.paper import paper_rows
+from fmmtc_bidsapp.learning.paper.tables import paper_rows
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions
 from fmmtc_bidsapp.records import (
     Calibration,

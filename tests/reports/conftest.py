@@ -21,7 +21,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
     bids_uri,
     dataset_description,
 )
-from fmmtc_bidsapp.reports.data.written import read_json
+from fmmtc_bidsapp.reports.data.outputs import read_json
 from fmmtc_bidsapp.reports.figures.run_figures import draw_combined, draw_run
 
 SPACE = "MNI152NLin6Asym"

@@ -9,10 +9,10 @@ import pytest
 
 from fmmtc_bidsapp.bidsio.derivatives.write import write_json
 from fmmtc_bidsapp.bidsio.files.names import STATISTICS, bids_uri
-from fmmtc_bidsapp.reports.data.written import combined_matrices, finished_runs, read_json
+from fmmtc_bidsapp.reports.data.outputs import combined_matrices, finished_runs, read_json
 from fmmtc_bidsapp.reports.pages.participant import write_participant_report
-from fmmtc_bidsapp.reports.text.applied import averaged_as_z
 from fmmtc_bidsapp.reports.text.methods import participant_methods
+from fmmtc_bidsapp.reports.text.processing_summary import averaged_as_z
 from fmmtc_bidsapp.signals.connectivity import COEFFICIENTS
 
 

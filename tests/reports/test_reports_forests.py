@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.learning.evaluation.evaluate import evaluate
+from fmmtc_bidsapp.learning.evaluation.performance import evaluate
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, FoldPredictions

@@ -12,16 +12,9 @@ from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_tsv
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, participant_report
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.data.number_format import p_value
-from fmmtc_bidsapp.reports.data.people import per_person
-from fmmtc_bidsapp.reports.data.written import read_json, read_table
+from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
+from fmmtc_bidsapp.reports.data.predictions import per_person
 from fmmtc_bidsapp.reports.pages.group import write_group_report
-from fmmtc_bidsapp.reports.text.answer import (
-    answer_of_training,
-    answer_of_validation,
-    meaning,
-    notices,
-    titled_verdict,
-)
 from fmmtc_bidsapp.reports.text.group_comparison import comparison_tables
 from fmmtc_bidsapp.reports.text.group_tables import (
     confusion,
@@ -29,6 +22,13 @@ from fmmtc_bidsapp.reports.text.group_tables import (
     exclusion_counts,
     model_rows,
     people_rows,
+)
+from fmmtc_bidsapp.reports.text.summary import (
+    answer_of_training,
+    answer_of_validation,
+    meaning,
+    notices,
+    titled_verdict,
 )
 
 NAMES = {"fmmtc": "FMM_TC", "dummy": "Dummy"}

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from fmmtc_bidsapp.reports.data.group_places import Places, drawing_places, paint
-from fmmtc_bidsapp.reports.figures.figures import inline_svg
 from fmmtc_bidsapp.reports.figures.group_maps import (
     Glass,
     glass_figure,
@@ -32,6 +31,7 @@ from fmmtc_bidsapp.reports.figures.group_networks import (
     shares_figure,
 )
 from fmmtc_bidsapp.reports.figures.group_slices import Slices, slices_figure
+from fmmtc_bidsapp.reports.figures.style import inline_svg
 from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 LEFT, BEHIND, ABOVE, RIGHT = range(4)

@@ -16,16 +16,16 @@ from fmmtc_bidsapp.reports.data.bibliography import (
     references,
     spell_citations,
 )
-from fmmtc_bidsapp.reports.data.written import read_json
-from fmmtc_bidsapp.reports.pages.pages import methods_html
+from fmmtc_bidsapp.reports.data.outputs import read_json
 from fmmtc_bidsapp.reports.pages.participant import write_participant_report
-from fmmtc_bidsapp.reports.text.applied import REGRESSOR_KEYS, regressors_in_words
+from fmmtc_bidsapp.reports.pages.render import methods_html
 from fmmtc_bidsapp.reports.text.methods import (
     group_methods,
     methods_sections,
     participant_methods,
     write_citation,
 )
+from fmmtc_bidsapp.reports.text.processing_summary import REGRESSOR_KEYS, regressors_in_words
 from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE
 
 

@@ -9,7 +9,7 @@ from applied_analysis import EVIDENCE, write_applied
 
 from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
-from fmmtc_bidsapp.reports.data.written import RESULTS_KEY, RESULTS_NOTE, read_json, results_digest
+from fmmtc_bidsapp.reports.data.outputs import RESULTS_KEY, RESULTS_NOTE, read_json, results_digest
 from fmmtc_bidsapp.reports.pages.group import write_group_report
 from fmmtc_bidsapp.reports.pages.participant import write_participant_report
 from fmmtc_bidsapp.reports.pages.sheet import write_sheets

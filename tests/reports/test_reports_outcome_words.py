@@ -10,7 +10,7 @@ from applied_analysis import write_applied
 from fmmtc_bidsapp.bidsio.derivatives.write import write_json
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
-from fmmtc_bidsapp.reports.data.written import read_json
+from fmmtc_bidsapp.reports.data.outputs import read_json
 from fmmtc_bidsapp.reports.pages.group import write_group_report
 from fmmtc_bidsapp.reports.pages.sheet import write_sheets
 from fmmtc_bidsapp.reports.text.methods import group_methods

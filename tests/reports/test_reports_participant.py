@@ -7,7 +7,7 @@ import pytest
 
 from fmmtc_bidsapp.bidsio.derivatives.write import write_text
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.reports.data.written import finished_runs, read_table
+from fmmtc_bidsapp.reports.data.outputs import finished_runs, read_table
 from fmmtc_bidsapp.reports.figures.run_figures import KINDS
 from fmmtc_bidsapp.reports.pages.participant import write_participant_report
 

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-from fmmtc_bidsapp.reports.figures import figures, group_figures, group_forests
+from fmmtc_bidsapp.reports.figures import group_figures, group_forests
+from fmmtc_bidsapp.reports.figures import style as figures
 from fmmtc_bidsapp.reports.figures.group_bands import Band
 from fmmtc_bidsapp.reports.figures.group_maps import Glass, Places, glass_figure
 from fmmtc_bidsapp.reports.figures.group_networks import edges_figure, shares_figure

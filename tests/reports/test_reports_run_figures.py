@@ -15,9 +15,8 @@ from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
 from fmmtc_bidsapp.bidsio.files.names import atlas_files
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.data.label_volume import read_labels
+from fmmtc_bidsapp.reports.data.outputs import read_table
 from fmmtc_bidsapp.reports.data.run_tables import Series, read_motion, read_series
-from fmmtc_bidsapp.reports.data.written import read_table
-from fmmtc_bidsapp.reports.figures.figures import inline_file, write_svg
 from fmmtc_bidsapp.reports.figures.run_brain import outline_image
 from fmmtc_bidsapp.reports.figures.run_figures import KINDS, draw_run, why_not_drawn
 from fmmtc_bidsapp.reports.figures.run_series import (
@@ -25,6 +24,7 @@ from fmmtc_bidsapp.reports.figures.run_series import (
     connectivity_figure,
     network_order,
 )
+from fmmtc_bidsapp.reports.figures.style import inline_file, write_svg
 
 SAND = (0xF2 / 255, 0xD7 / 255, 0xA6 / 255, 1)
 CLEAR = 0

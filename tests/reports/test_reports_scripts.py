@@ -11,7 +11,7 @@ import pytest
 from big_analysis import write_big_analysis
 
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
-from fmmtc_bidsapp.reports.data.written import read_table
+from fmmtc_bidsapp.reports.data.outputs import read_table
 from fmmtc_bidsapp.reports.pages.group import write_group_report
 
 pytestmark = pytest.mark.browser

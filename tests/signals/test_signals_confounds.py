@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.tables.read import read_component_masks
+from fmmtc_bidsapp.bidsio.tables.read_series import read_component_masks
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.signals.denoising.confounds import (
     EXPANDED,

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from nilearn.interfaces.fmriprep import load_confounds_strategy
 
-from fmmtc_bidsapp.bidsio.tables.read import read_component_masks, read_run_confounds
+from fmmtc_bidsapp.bidsio.tables.read_series import read_component_masks, read_run_confounds
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import STRATEGIES, DenoiseOptions
 from fmmtc_bidsapp.records import Regressor, Strategy

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.tables.read import read_confounds
+from fmmtc_bidsapp.bidsio.tables.read_series import read_confounds
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Regressor, Strategy
 from fmmtc_bidsapp.signals.denoising.denoise import clean

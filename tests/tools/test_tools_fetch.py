@@ -15,8 +15,8 @@ from hub import Hub, serving
 from fmmtc_bidsapp.bidsio.atlases import templates
 from fmmtc_bidsapp.cli.tools import main
 from fmmtc_bidsapp.errors import ModelFileError
+from fmmtc_bidsapp.models.checksums import check_received, read_received
 from fmmtc_bidsapp.models.encoders.encoder import build_encoder
-from fmmtc_bidsapp.models.received import check_received, read_received
 
 COMMIT, OTHER = "0123456789abcdef" * 2 + "01234567", "f" * 40
 CONTENTS = {"config.json": b'{"hidden_size": 256}', "pytorch_model.bin": b"weights" * 1000}

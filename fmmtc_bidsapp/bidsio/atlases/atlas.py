@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.atlases import a424
 from fmmtc_bidsapp.bidsio.atlases.a424 import cache_dir, fetch_atlas
-from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.images import open_image
 from fmmtc_bidsapp.bidsio.files.names import ATLAS_IMAGE_PATTERNS, parse_name, space_of
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.download import download, without_secrets
 from fmmtc_bidsapp.errors import MissingResourceError
 

@@ -23,9 +23,9 @@ from fmmtc_bidsapp.bidsio.cohort.matrices import find_matrices, holds_matrices
 from fmmtc_bidsapp.bidsio.cohort.series import find_series, holds_series, read_parcel_table
 from fmmtc_bidsapp.bidsio.files.origin import join_origins, read_origin
 from fmmtc_bidsapp.bidsio.layout.query import Query, identity
-from fmmtc_bidsapp.bidsio.tables.meanings import Meanings
 from fmmtc_bidsapp.bidsio.tables.person_ids import unmatched
-from fmmtc_bidsapp.bidsio.tables.read import read_matrix_names, read_parcel_names
+from fmmtc_bidsapp.bidsio.tables.read_series import read_matrix_names, read_parcel_names
+from fmmtc_bidsapp.bidsio.tables.value_labels import Meanings
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.records import (

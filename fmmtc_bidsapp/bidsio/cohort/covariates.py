@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.tables.cells import as_number, is_missing, same_value, spelled
 from fmmtc_bidsapp.bidsio.tables.far_values import FAR_OFF, far_off
-from fmmtc_bidsapp.bidsio.tables.meanings import Meanings, meaning_of, same_meaning
+from fmmtc_bidsapp.bidsio.tables.value_labels import Meanings, meaning_of, same_meaning
 from fmmtc_bidsapp.errors import InputError, UsageError
 
 __all__ = ["CovariateColumns", "CovariateLevels", "covariate_columns"]

@@ -14,9 +14,9 @@ from fmmtc_bidsapp.bidsio.cohort.outcome import (
     outcome_coding_of_training,
 )
 from fmmtc_bidsapp.bidsio.tables.cells import NOT_AVAILABLE, is_missing, lookalikes, spelled
-from fmmtc_bidsapp.bidsio.tables.meanings import Meanings, read_meanings
 from fmmtc_bidsapp.bidsio.tables.person_ids import first_ids, likely_cause
 from fmmtc_bidsapp.bidsio.tables.tables import Row, participant_id, read_rows
+from fmmtc_bidsapp.bidsio.tables.value_labels import Meanings, read_meanings
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.records import ArmCount, EligibilityStep, Exclusion

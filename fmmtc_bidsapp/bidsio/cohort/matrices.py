@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fmmtc_bidsapp.bidsio.cohort.candidates import (
+from fmmtc_bidsapp.bidsio.cohort.derivative_files import (
     Candidate,
     asked_for,
     choose,
@@ -21,7 +21,7 @@ from fmmtc_bidsapp.bidsio.cohort.candidates import (
 from fmmtc_bidsapp.bidsio.files.names import MATRIX_PATTERNS
 from fmmtc_bidsapp.bidsio.files.sidecar import Listing
 from fmmtc_bidsapp.bidsio.layout.query import Query, absent_participants
-from fmmtc_bidsapp.bidsio.tables.read import matrix_measure, read_matrix_names
+from fmmtc_bidsapp.bidsio.tables.read_series import matrix_measure, read_matrix_names
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Exclusion, SeriesFile
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fmmtc_bidsapp.bidsio.tables.cells import as_number, is_missing, same_value, spelled
-from fmmtc_bidsapp.bidsio.tables.meanings import Meanings, meaning_of, same_meaning
 from fmmtc_bidsapp.bidsio.tables.tables import Row
+from fmmtc_bidsapp.bidsio.tables.value_labels import Meanings, meaning_of, same_meaning
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import CohortOptions
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.cohort.candidates import (
+from fmmtc_bidsapp.bidsio.cohort.derivative_files import (
     Candidate,
     asked_for,
     choose,
@@ -32,7 +32,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
 )
 from fmmtc_bidsapp.bidsio.files.sidecar import Listing
 from fmmtc_bidsapp.bidsio.layout.query import Query, absent_participants, identity
-from fmmtc_bidsapp.bidsio.tables.read import check_series
+from fmmtc_bidsapp.bidsio.tables.read_series import check_series
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Exclusion, SeriesFile
 

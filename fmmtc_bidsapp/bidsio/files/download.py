@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from filelock import SoftFileLock, Timeout
 
-from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.digest import digest_of
 
 __all__ = ["DigestError", "alone", "download", "without_secrets"]

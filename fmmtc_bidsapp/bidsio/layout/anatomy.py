@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.names import ParsedName, anat_mask_patterns, parse_name, space_of
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import BoldRun

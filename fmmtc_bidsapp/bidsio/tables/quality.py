@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.atomic import MISSING, write_json, write_tsv
-from fmmtc_bidsapp.bidsio.files.content import content_problem
 from fmmtc_bidsapp.bidsio.files.names import (
     ENTITY_ORDER,
     QUALITY_PATTERN,

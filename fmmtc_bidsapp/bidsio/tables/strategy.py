@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.plain_yaml import read_plain_yaml
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.options import STRATEGIES

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.tables.cells import NOT_AVAILABLE, is_missing
 from fmmtc_bidsapp.bidsio.tables.person_ids import first_ids, likely_cause
 from fmmtc_bidsapp.errors import InputError, UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fmmtc_bidsapp.bidsio.files.content import content_problem
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.names import ParsedName, parse_name, space_of
 from fmmtc_bidsapp.errors import InputError
 

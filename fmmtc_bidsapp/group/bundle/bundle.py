@@ -32,11 +32,11 @@ from fmmtc_bidsapp.group.bundle.bundle_schema import (
     PREPROCESSING,
     disagreements,
 )
-from fmmtc_bidsapp.group.bundle.evidence import Evidence
 from fmmtc_bidsapp.group.bundle.known_people import KnownPeople
-from fmmtc_bidsapp.group.bundle.ranges import TrainingRange
 from fmmtc_bidsapp.group.bundle.schema import Record
-from fmmtc_bidsapp.group.encode.choice import learns_scale
+from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange
+from fmmtc_bidsapp.group.bundle.validation_summary import Evidence
+from fmmtc_bidsapp.group.encode.encoder_config import learns_scale
 from fmmtc_bidsapp.learning.declared import check_tensors_declared
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
@@ -51,8 +51,8 @@ from fmmtc_bidsapp.learning.model_selection.ensemble import (
     unite_descriptions,
     unite_tensors,
 )
-from fmmtc_bidsapp.learning.model_selection.experiments import FittedModel, restore_model
-from fmmtc_bidsapp.learning.preprocessing.features import Scale
+from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, restore_model
+from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
 from fmmtc_bidsapp.models.checkpoint import load_tensors, save_tensors
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats

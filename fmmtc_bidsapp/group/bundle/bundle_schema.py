@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
-from fmmtc_bidsapp.group.bundle.evidence import Evidence
 from fmmtc_bidsapp.group.bundle.schema import (
     Choice,
     Flag,
@@ -20,6 +19,7 @@ from fmmtc_bidsapp.group.bundle.schema import (
     Whole,
     record_of,
 )
+from fmmtc_bidsapp.group.bundle.validation_summary import Evidence
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLMConfig
 from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize

@@ -13,12 +13,12 @@ from typing import Any
 
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.group.bundle.bundle import Bundle
-from fmmtc_bidsapp.learning.evaluation.arms import PROGNOSIS
+from fmmtc_bidsapp.learning.evaluation.subgroups import PROGNOSIS
 from fmmtc_bidsapp.records import AddedValue, EligibilityStep, Evaluation, MetricRow
 from fmmtc_bidsapp.reports.data.bibliography import escaped
 from fmmtc_bidsapp.reports.data.number_format import interval_or_bound, p_value
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
-from fmmtc_bidsapp.reports.text.answer import people_of, titled_verdict
+from fmmtc_bidsapp.reports.text.summary import people_of, titled_verdict
 from fmmtc_bidsapp.verdict import NOT_TESTED
 
 __all__ = ["CardFacts", "model_card"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fmmtc_bidsapp.learning.evaluation.reference import with_unknown
+from fmmtc_bidsapp.learning.evaluation.reference_models import with_unknown
 from fmmtc_bidsapp.records import Floats, Person, SeriesFile
 
 __all__ = ["acquisition_columns"]

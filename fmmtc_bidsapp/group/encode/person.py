@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.preprocessing.features import (
+from fmmtc_bidsapp.learning.preprocessing.encode_series import (
     EncodedScan,
     Scale,
     encode_series,

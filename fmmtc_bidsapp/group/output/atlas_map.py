@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from fmmtc_bidsapp.bidsio.cohort.places import label_image, paint, read_places
+from fmmtc_bidsapp.bidsio.cohort.parcel_table import label_image, paint, read_places
 from fmmtc_bidsapp.bidsio.files.names import bids_uri
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.errors import AppError
-from fmmtc_bidsapp.group.cohort.study import Study
-from fmmtc_bidsapp.learning.explanation.maps import Places
+from fmmtc_bidsapp.group.cohort.dataset import Study
+from fmmtc_bidsapp.learning.explanation.map_tables import Places
 from fmmtc_bidsapp.records import MapRow, ModalityShare
 
 __all__ = ["DrawnMap", "StudyAtlas", "draw_map", "read_study_atlas"]

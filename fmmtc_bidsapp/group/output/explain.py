@@ -22,12 +22,12 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.errors import AppError
-from fmmtc_bidsapp.group.cohort.study import Study, outcome_told
-from fmmtc_bidsapp.group.encode.exchange import load_explanation
+from fmmtc_bidsapp.group.cohort.dataset import Study, outcome_told
+from fmmtc_bidsapp.group.encode.serialization import load_explanation
 from fmmtc_bidsapp.group.output.atlas_map import draw_map, read_study_atlas
 from fmmtc_bidsapp.group.tasks.cost import explain_gb, explain_s, say_explain_cost
 from fmmtc_bidsapp.group.tasks.fit import Fits, blocks_of
-from fmmtc_bidsapp.group.tasks.steps import (
+from fmmtc_bidsapp.group.tasks.fit_steps import (
     EXPLAIN,
     NULL_MAPS,
     ONLY_PARCELS,
@@ -39,8 +39,8 @@ from fmmtc_bidsapp.group.tasks.steps import (
 )
 from fmmtc_bidsapp.group.tasks.workflow import explain_workflow
 from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, join_nulls, restore_null_maps
-from fmmtc_bidsapp.learning.explanation.maps import Places, summarise, summarise_rollout
-from fmmtc_bidsapp.learning.explanation.streams import modality_shares
+from fmmtc_bidsapp.learning.explanation.map_tables import Places, summarise, summarise_rollout
+from fmmtc_bidsapp.learning.explanation.stream_shares import modality_shares
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Blocks, Evaluation, Explanation, FoldExplanation, MapRow
 from fmmtc_bidsapp.verdict import EVIDENCE

@@ -16,13 +16,13 @@ from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.output.columns import describe
-from fmmtc_bidsapp.group.output.position import Position
+from fmmtc_bidsapp.group.output.column_descriptions import describe
+from fmmtc_bidsapp.group.output.out_of_distribution import Position
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.learning.evaluation.arms import PROGNOSIS
-from fmmtc_bidsapp.learning.metrics.outcomes import PredictionRow
-from fmmtc_bidsapp.learning.paper.lines import OPTIMISTIC
-from fmmtc_bidsapp.learning.paper.optimism import BEST_ON_TEST
+from fmmtc_bidsapp.learning.evaluation.subgroups import PROGNOSIS
+from fmmtc_bidsapp.learning.metrics.predictions import PredictionRow
+from fmmtc_bidsapp.learning.paper.best_on_test import BEST_ON_TEST
+from fmmtc_bidsapp.learning.paper.comparison_table import OPTIMISTIC
 from fmmtc_bidsapp.records import (
     ComparisonRow,
     Evaluation,

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fmmtc_bidsapp.engine import duration
-from fmmtc_bidsapp.group.encode.choice import NO_ENCODER
-from fmmtc_bidsapp.group.tasks.steps import (
+from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER
+from fmmtc_bidsapp.group.tasks.fit_steps import (
     EXPLAIN,
     NULL_MAPS,
     PUBLISHED,
@@ -23,7 +23,7 @@ from fmmtc_bidsapp.group.tasks.steps import (
     Step,
 )
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.learning.preprocessing.features import window_starts
+from fmmtc_bidsapp.learning.preprocessing.encode_series import window_starts
 from fmmtc_bidsapp.options import ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 

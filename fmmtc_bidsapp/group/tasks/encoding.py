@@ -29,12 +29,12 @@ from fmmtc_bidsapp.engine import (
     save_array,
 )
 from fmmtc_bidsapp.group.encode.acquisition import acquisition_columns
-from fmmtc_bidsapp.group.encode.choice import NO_ENCODER, EncoderChoice
-from fmmtc_bidsapp.group.encode.exchange import load_examples, save_examples, save_scale
+from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER, EncoderChoice
+from fmmtc_bidsapp.group.encode.serialization import load_examples, save_examples, save_scale
 from fmmtc_bidsapp.group.tasks.nodes import check_encoder
 from fmmtc_bidsapp.group.tasks.workflow import encode_name, encode_workflow, merge_workflow
-from fmmtc_bidsapp.learning.evaluation.leaks import copies_together, find_duplicates
-from fmmtc_bidsapp.learning.preprocessing.features import Scale
+from fmmtc_bidsapp.learning.evaluation.leakage import copies_together, find_duplicates
+from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Duplicate, Examples, Exclusion, Floats, Fold, Person
 

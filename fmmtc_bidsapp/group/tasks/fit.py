@@ -18,20 +18,28 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.encode.exchange import load_fold
+from fmmtc_bidsapp.group.encode.serialization import load_fold
 from fmmtc_bidsapp.group.tasks.cost import say_cost, say_kept, step_gb, step_s
 from fmmtc_bidsapp.group.tasks.encoding import Encoded
-from fmmtc_bidsapp.group.tasks.steps import FINAL, FIT, PUBLISHED, SHUFFLES, Kept, Step, list_steps
+from fmmtc_bidsapp.group.tasks.fit_steps import (
+    FINAL,
+    FIT,
+    PUBLISHED,
+    SHUFFLES,
+    Kept,
+    Step,
+    list_steps,
+)
 from fmmtc_bidsapp.group.tasks.workflow import fit_workflow
 from fmmtc_bidsapp.learning.evaluation.added_value import carry_back
 from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
-from fmmtc_bidsapp.learning.model_selection.permute import (
+from fmmtc_bidsapp.learning.model_selection.permutations import (
     exchange_blocks,
     exchanged_rows,
     headline,
     permuted_labels,
 )
-from fmmtc_bidsapp.learning.paper.optimism import BEST_ON_TEST, LAST_EPOCH
+from fmmtc_bidsapp.learning.paper.best_on_test import BEST_ON_TEST, LAST_EPOCH
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Blocks, Examples, Floats, Fold, FoldPredictions, Ints
 

@@ -23,17 +23,10 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from fmmtc_bidsapp.bidsio.tables.read import read_relmat, read_series
+from fmmtc_bidsapp.bidsio.tables.read_series import read_relmat, read_series
 from fmmtc_bidsapp.engine import save_arrays
 from fmmtc_bidsapp.group.bundle.bundle import load_bundle_model, load_fitted, save_bundle_model
-from fmmtc_bidsapp.group.encode.choice import NO_ENCODER
-from fmmtc_bidsapp.group.encode.exchange import (
-    load_examples,
-    load_scale,
-    save_explanation,
-    save_fold,
-    save_scale,
-)
+from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER
 from fmmtc_bidsapp.group.encode.person import (
     MatrixRun,
     SeriesRun,
@@ -41,19 +34,26 @@ from fmmtc_bidsapp.group.encode.person import (
     fit_scale_of_runs,
     merge_matrices,
 )
+from fmmtc_bidsapp.group.encode.serialization import (
+    load_examples,
+    load_scale,
+    save_explanation,
+    save_fold,
+    save_scale,
+)
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
-from fmmtc_bidsapp.learning.evaluation.external import predict_new
+from fmmtc_bidsapp.learning.evaluation.external_validation import predict_new
 from fmmtc_bidsapp.learning.explanation.explain import explain_fold, explain_null, rollout_maps
-from fmmtc_bidsapp.learning.model_selection.experiments import fit_final, train_together
-from fmmtc_bidsapp.learning.model_selection.permute import (
+from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, train_together
+from fmmtc_bidsapp.learning.model_selection.permutations import (
     aurocs_of_shuffles,
     permuted_labels,
     permuted_outputs,
 )
-from fmmtc_bidsapp.learning.paper.optimism import publish_together
-from fmmtc_bidsapp.learning.preprocessing.features import Scale, check_window
+from fmmtc_bidsapp.learning.paper.best_on_test import publish_together
+from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale, check_window
 from fmmtc_bidsapp.models.device import make_deterministic, resolve_device, resolve_precision
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
 from fmmtc_bidsapp.models.encoders.encoder import build_encoder, weights_digest

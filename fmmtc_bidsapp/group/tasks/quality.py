@@ -22,7 +22,7 @@ from fmmtc_bidsapp.bidsio.tables.quality import (
     stray_tables,
     write_group_quality,
 )
-from fmmtc_bidsapp.bidsio.tables.read import read_matrix_names, read_relmat
+from fmmtc_bidsapp.bidsio.tables.read_series import read_matrix_names, read_relmat
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Floats
 from fmmtc_bidsapp.signals.connectivity import COEFFICIENTS, combine, fisher_z

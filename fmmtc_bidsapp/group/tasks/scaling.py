@@ -24,8 +24,12 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.encode.choice import EncoderChoice
-from fmmtc_bidsapp.group.encode.exchange import load_examples, load_scale, save_examples_of_fold
+from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
+from fmmtc_bidsapp.group.encode.serialization import (
+    load_examples,
+    load_scale,
+    save_examples_of_fold,
+)
 from fmmtc_bidsapp.group.tasks.cost import encode_s, say_scales, scale_gb
 from fmmtc_bidsapp.group.tasks.encoding import (
     Encoded,

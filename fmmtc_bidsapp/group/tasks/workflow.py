@@ -13,7 +13,18 @@ from nipype.pipeline import engine as pe
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.engine import new_workflow, node_name
 from fmmtc_bidsapp.group.bundle.bundle import Bundle, fitted_files, fitted_paths
-from fmmtc_bidsapp.group.encode.choice import EncoderChoice
+from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
+from fmmtc_bidsapp.group.tasks.fit_steps import (
+    EXPLAIN,
+    FINAL,
+    FIT,
+    NULL_MAPS,
+    PUBLISHED,
+    ROLLOUT,
+    SHUFFLES,
+    ExplainStep,
+    Step,
+)
 from fmmtc_bidsapp.group.tasks.nodes import (
     Encode,
     Explain,
@@ -27,18 +38,7 @@ from fmmtc_bidsapp.group.tasks.nodes import (
     Rollout,
     Shuffle,
 )
-from fmmtc_bidsapp.group.tasks.steps import (
-    EXPLAIN,
-    FINAL,
-    FIT,
-    NULL_MAPS,
-    PUBLISHED,
-    ROLLOUT,
-    SHUFFLES,
-    ExplainStep,
-    Step,
-)
-from fmmtc_bidsapp.group.tasks.telling_nodes import Citation, Quality, Report, Sheets
+from fmmtc_bidsapp.group.tasks.report_nodes import Citation, Quality, Report, Sheets
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Blocks, Fold, Person, SeriesFile

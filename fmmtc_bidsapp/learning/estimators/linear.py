@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from fmmtc_bidsapp.learning.declared import Declared, floats, under
-from fmmtc_bidsapp.learning.estimators.heads import HEADS, FittedHead, Head
+from fmmtc_bidsapp.learning.estimators.classifiers import HEADS, FittedHead, Head
 from fmmtc_bidsapp.learning.estimators.learner import (
     Fitted,
     Setup,
@@ -27,7 +27,7 @@ from fmmtc_bidsapp.learning.preprocessing.adjust import (
     fit_adjustment,
     restore_adjustment,
 )
-from fmmtc_bidsapp.learning.preprocessing.columns import (
+from fmmtc_bidsapp.learning.preprocessing.features import (
     FEATURES,
     FeatureSet,
     Scaling,
@@ -146,8 +146,8 @@ class ColumnsLearner(_WithoutEpochs):
     setup
         How to train.
     head, features
-        Names in `fmmtc_bidsapp.learning.estimators.heads.HEADS` and
-        `fmmtc_bidsapp.learning.preprocessing.columns.FEATURES`.
+        Names in `fmmtc_bidsapp.learning.estimators.classifiers.HEADS` and
+        `fmmtc_bidsapp.learning.preprocessing.features.FEATURES`.
     """
 
     def __init__(self, setup: Setup, head: str, features: str) -> None:

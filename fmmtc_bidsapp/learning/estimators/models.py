@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.learning.estimators.family import NetworkLearner
-from fmmtc_bidsapp.learning.estimators.fused import FusedLearner
-from fmmtc_bidsapp.learning.estimators.heads import HEADS
+from fmmtc_bidsapp.learning.estimators.classifiers import HEADS
+from fmmtc_bidsapp.learning.estimators.fused_features import FusedLearner
 from fmmtc_bidsapp.learning.estimators.learner import Learner, Setup
 from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner, DummyLearner
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
-from fmmtc_bidsapp.learning.preprocessing.columns import FEATURES
+from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
+from fmmtc_bidsapp.learning.preprocessing.features import FEATURES
 from fmmtc_bidsapp.models.networks.fusion import FUSIONS
 from fmmtc_bidsapp.records import Examples
 

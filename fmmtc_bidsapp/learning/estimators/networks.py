@@ -32,8 +32,8 @@ from fmmtc_bidsapp.models.networks.brainlm_heads import (
     build_frozen_brainlm,
     build_tuned_brainlm,
 )
+from fmmtc_bidsapp.models.networks.fmmtc import build_fmmtc
 from fmmtc_bidsapp.models.networks.fusion import FUSIONS
-from fmmtc_bidsapp.models.networks.network import build_fmmtc
 from fmmtc_bidsapp.models.networks.recurrent import build_lstm
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.models.networks.resnet_streams import (

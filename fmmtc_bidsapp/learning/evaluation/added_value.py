@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from fmmtc_bidsapp.learning.evaluation.reference import Reference
-from fmmtc_bidsapp.learning.metrics.metrics import shuffled_aurocs
+from fmmtc_bidsapp.learning.evaluation.reference_models import Reference
+from fmmtc_bidsapp.learning.metrics.scores import shuffled_aurocs
 from fmmtc_bidsapp.records import Floats, Fold, FoldPredictions, Ints
 
 __all__ = ["Gain", "brain_scores", "carry_back", "gains", "reference_scores"]
@@ -62,8 +62,9 @@ def carry_back(outputs: Sequence[Floats], folds: Sequence[Fold], rows: Ints) -> 
     folds : sequence of Fold
         All outer folds.
     rows : array of int
-        (permutation, person) of `fmmtc_bidsapp.learning.model_selection.permute.exchanged_rows`:
-        person ``i`` was given the outcome of ``rows[b, i]``.
+        (permutation, person) of
+        `fmmtc_bidsapp.learning.model_selection.permutations.exchanged_rows`: person
+        ``i`` was given the outcome of ``rows[b, i]``.
 
     Returns
     -------

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval, corrected_test
-from fmmtc_bidsapp.learning.metrics.metrics import METRICS, Metric
-from fmmtc_bidsapp.learning.metrics.outcomes import fold_values
+from fmmtc_bidsapp.learning.metrics.predictions import fold_values
+from fmmtc_bidsapp.learning.metrics.scores import METRICS, Metric
 from fmmtc_bidsapp.records import Difference, Floats, FoldPredictions, Ints
 
 __all__ = ["COMPARED", "compare", "holm"]

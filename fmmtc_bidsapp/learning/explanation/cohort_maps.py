@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.explanation.map_values import mean_there, stability, strengths
-from fmmtc_bidsapp.learning.explanation.streams import series_shares
+from fmmtc_bidsapp.learning.explanation.stream_shares import series_shares
 from fmmtc_bidsapp.records import Floats, FoldExplanation
 
 __all__ = [

@@ -13,10 +13,10 @@ from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.explanation.attribution import attribute, can_attribute
 from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, null_maps
-from fmmtc_bidsapp.learning.explanation.patterns import haufe_pattern, shuffled_patterns
-from fmmtc_bidsapp.learning.explanation.routes import encoding_order, patch_of
-from fmmtc_bidsapp.learning.explanation.streams import replaced_logits, stream_masses
-from fmmtc_bidsapp.learning.model_selection.experiments import FittedModel, refit_seed
+from fmmtc_bidsapp.learning.explanation.forward import encoding_order, patch_of
+from fmmtc_bidsapp.learning.explanation.haufe import haufe_pattern, shuffled_patterns
+from fmmtc_bidsapp.learning.explanation.stream_shares import replaced_logits, stream_masses
+from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, refit_seed
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
 from fmmtc_bidsapp.models.encoders.rollout import attention_rollout
 from fmmtc_bidsapp.options import ExplainOptions
@@ -106,7 +106,7 @@ def explain_null(
         Rows to train on, and people to explain.
     labels : array of int
         (shuffle, person) outcomes, as of
-        `fmmtc_bidsapp.learning.model_selection.permute.permuted_labels`.
+        `fmmtc_bidsapp.learning.model_selection.permutations.permuted_labels`.
     epoch : int
         `FittedModel.epoch` of the real fit.
     setup : Setup
@@ -118,7 +118,7 @@ def explain_null(
     -------
     NullMaps
         One map a shuffle. Give those of all folds to
-        `fmmtc_bidsapp.learning.explanation.maps.summarise`.
+        `fmmtc_bidsapp.learning.explanation.map_tables.summarise`.
     """
     if not MODELS[name].is_network:
         return null_maps(shuffled_patterns(name, examples, fold, labels, setup, seed))
@@ -187,7 +187,7 @@ def rollout_maps(
     -------
     array
         (person, parcel) as `fmmtc_bidsapp.models.encoders.rollout.attention_rollout`, for
-        `fmmtc_bidsapp.learning.explanation.maps.summarise_rollout`.
+        `fmmtc_bidsapp.learning.explanation.map_tables.summarise_rollout`.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from fmmtc_bidsapp.learning.metrics.outcomes import score_fold
+from fmmtc_bidsapp.learning.metrics.predictions import score_fold
 from fmmtc_bidsapp.records import Curve, Floats, FoldPredictions, Ints
 
 __all__ = ["curves_of"]

@@ -12,7 +12,7 @@ import torch
 from fmmtc_bidsapp.errors import ModelFileError
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.metrics.calibrate import apply_calibration, log_odds
-from fmmtc_bidsapp.learning.model_selection.experiments import FittedModel, restore_model
+from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, restore_model
 from fmmtc_bidsapp.records import Calibration, Examples, Floats, FoldPredictions
 
 __all__ = [

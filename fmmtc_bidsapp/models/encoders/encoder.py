@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from fmmtc_bidsapp.errors import MissingResourceError
+from fmmtc_bidsapp.models.checksums import check_received
 from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig, load_brainlm
-from fmmtc_bidsapp.models.received import check_received
 
 __all__ = ["ENCODERS", "build_encoder", "weights_digest"]
 

@@ -11,8 +11,8 @@ import pandas as pd
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
-from fmmtc_bidsapp.reports.data.people import per_person
-from fmmtc_bidsapp.reports.data.written import read_json, read_table
+from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
+from fmmtc_bidsapp.reports.data.predictions import per_person
 
 __all__ = ["MAIN_MODEL", "MAIN_NAME", "Analysis", "read_analysis"]
 

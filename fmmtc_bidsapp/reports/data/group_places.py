@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.bidsio.files.names import linked_file, parcel_table_patterns
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.data.label_volume import LabelVolume, read_labels
-from fmmtc_bidsapp.reports.data.written import read_table
+from fmmtc_bidsapp.reports.data.outputs import read_table
 
 __all__ = ["Places", "drawing_places", "paint"]
 

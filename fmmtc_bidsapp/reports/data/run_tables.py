@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.reports.data.written import read_json, read_table
+from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
 
 __all__ = ["Motion", "Series", "read_coverage", "read_matrix", "read_motion", "read_series"]
 

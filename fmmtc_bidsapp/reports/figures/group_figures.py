@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fmmtc_bidsapp.reports.figures.figures import (
+from fmmtc_bidsapp.reports.figures.group_bands import Band
+from fmmtc_bidsapp.reports.figures.style import (
     ACCENT,
     CATEGORICAL,
     DASHED,
@@ -26,7 +27,6 @@ from fmmtc_bidsapp.reports.figures.figures import (
     plain_axes,
     themed,
 )
-from fmmtc_bidsapp.reports.figures.group_bands import Band
 
 __all__ = [
     "learning_curves",

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from fmmtc_bidsapp.reports.data.metric_columns import HEADLINE
 from fmmtc_bidsapp.reports.data.number_format import interval, number, shows_spread
-from fmmtc_bidsapp.reports.figures.figures import (
+from fmmtc_bidsapp.reports.figures.style import (
     ACCENT,
     DASHED,
     INK,

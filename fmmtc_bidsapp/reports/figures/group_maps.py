@@ -19,7 +19,7 @@ from nilearn.plotting.glass_brain import plot_brain_schematics
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.reports.data.group_places import Places
-from fmmtc_bidsapp.reports.figures.figures import GREY, INK, MUTED, colour_bar, themed
+from fmmtc_bidsapp.reports.figures.style import GREY, INK, MUTED, colour_bar, themed
 
 __all__ = [
     "ABOVE",

@@ -16,7 +16,8 @@ from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.reports.data.group_places import Places
-from fmmtc_bidsapp.reports.figures.figures import (
+from fmmtc_bidsapp.reports.figures.group_maps import ABOVE, draw_brain, name_view, watermark
+from fmmtc_bidsapp.reports.figures.style import (
     CATEGORICAL,
     DASHED,
     GREY,
@@ -29,7 +30,6 @@ from fmmtc_bidsapp.reports.figures.figures import (
     plain_axes,
     themed,
 )
-from fmmtc_bidsapp.reports.figures.group_maps import ABOVE, draw_brain, name_view, watermark
 
 __all__ = ["STREAMS", "Bars", "edges_figure", "networks_figure", "shares_figure"]
 

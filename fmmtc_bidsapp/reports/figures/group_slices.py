@@ -17,8 +17,8 @@ from nibabel.processing import resample_from_to
 from nilearn.datasets import load_mni152_template
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.reports.figures.figures import MUTED, colour_bar, themed
 from fmmtc_bidsapp.reports.figures.group_maps import watermark
+from fmmtc_bidsapp.reports.figures.style import MUTED, colour_bar, themed
 
 __all__ = ["Slices", "slices_figure"]
 

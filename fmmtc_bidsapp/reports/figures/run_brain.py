@@ -19,7 +19,7 @@ from nibabel.processing import resample_from_to
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.reports.data.label_volume import LabelVolume, read_from_the_front
-from fmmtc_bidsapp.reports.figures.figures import (
+from fmmtc_bidsapp.reports.figures.style import (
     ACCENT,
     INK,
     LINE,

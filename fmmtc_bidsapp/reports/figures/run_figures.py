@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
 from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.reports.data.label_volume import LabelVolume, read_labels
+from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
 from fmmtc_bidsapp.reports.data.run_tables import (
     read_coverage,
     read_matrix,
@@ -20,11 +21,10 @@ from fmmtc_bidsapp.reports.data.run_tables import (
     read_networks,
     read_series,
 )
-from fmmtc_bidsapp.reports.data.written import read_json, read_table
-from fmmtc_bidsapp.reports.figures.figures import write_svg
 from fmmtc_bidsapp.reports.figures.run_brain import coverage_figure, outline_figure
 from fmmtc_bidsapp.reports.figures.run_motion import design_figure, motion_figure
 from fmmtc_bidsapp.reports.figures.run_series import carpet_figure, connectivity_figure
+from fmmtc_bidsapp.reports.figures.style import write_svg
 
 __all__ = ["COMBINED_KIND", "KINDS", "draw_combined", "draw_run", "why_not_drawn"]
 

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.reports.data.run_tables import Motion
-from fmmtc_bidsapp.reports.figures.figures import (
+from fmmtc_bidsapp.reports.figures.style import (
     ACCENT,
     GREY,
     INK,

@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.reports.data.run_tables import Series
-from fmmtc_bidsapp.reports.figures.figures import (
+from fmmtc_bidsapp.reports.figures.run_motion import left_out_legend
+from fmmtc_bidsapp.reports.figures.style import (
     ACCENT,
     GREY,
     LINE,
@@ -26,7 +27,6 @@ from fmmtc_bidsapp.reports.figures.figures import (
     rgb_column,
     themed,
 )
-from fmmtc_bidsapp.reports.figures.run_motion import left_out_legend
 
 __all__ = ["carpet_figure", "carpet_image", "connectivity_figure", "network_order"]
 

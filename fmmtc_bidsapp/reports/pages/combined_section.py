@@ -7,11 +7,11 @@ from typing import Any
 
 from fmmtc_bidsapp.bidsio.files.names import RunFiles
 from fmmtc_bidsapp.reports.data.number_format import number
-from fmmtc_bidsapp.reports.data.written import Combined, read_json
+from fmmtc_bidsapp.reports.data.outputs import Combined, read_json
 from fmmtc_bidsapp.reports.figures.run_figures import COMBINED_KIND
-from fmmtc_bidsapp.reports.pages.pages import render_part
+from fmmtc_bidsapp.reports.pages.render import render_part
 from fmmtc_bidsapp.reports.pages.run_section import RunSection, Section, picture_of
-from fmmtc_bidsapp.reports.text.applied import averaged_as_z
+from fmmtc_bidsapp.reports.text.processing_summary import averaged_as_z
 
 __all__ = ["combined_section"]
 

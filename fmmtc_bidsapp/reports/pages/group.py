@@ -21,7 +21,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
 from fmmtc_bidsapp.reports.data.group_analysis import Analysis, read_analysis
 from fmmtc_bidsapp.reports.data.metric_columns import HEADLINE
 from fmmtc_bidsapp.reports.data.number_format import number
-from fmmtc_bidsapp.reports.data.written import read_json, read_table
+from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
 from fmmtc_bidsapp.reports.figures import group_figures as figures
 from fmmtc_bidsapp.reports.figures import group_forests as forests
 from fmmtc_bidsapp.reports.figures.group_bands import BAND_DRAWS, curve_bands
@@ -31,10 +31,11 @@ from fmmtc_bidsapp.reports.pages.group_motion import motion_section
 from fmmtc_bidsapp.reports.pages.group_qcfc import qcfc_section
 from fmmtc_bidsapp.reports.pages.heading import group_heading
 from fmmtc_bidsapp.reports.pages.model_card import card_html
-from fmmtc_bidsapp.reports.pages.pages import methods_html, render_page
+from fmmtc_bidsapp.reports.pages.render import methods_html, render_page
 from fmmtc_bidsapp.reports.text import group_comparison as comparisons
 from fmmtc_bidsapp.reports.text import group_tables as tables
-from fmmtc_bidsapp.reports.text.answer import (
+from fmmtc_bidsapp.reports.text.methods import group_methods
+from fmmtc_bidsapp.reports.text.summary import (
     answer_of_application,
     answer_of_training,
     answer_of_validation,
@@ -42,7 +43,6 @@ from fmmtc_bidsapp.reports.text.answer import (
     notices,
     titled_verdict,
 )
-from fmmtc_bidsapp.reports.text.methods import group_methods
 
 __all__ = ["group_answer", "write_group_report"]
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, group_motion_connectivity
 from fmmtc_bidsapp.reports.data.group_analysis import Analysis
-from fmmtc_bidsapp.reports.data.written import program_version
+from fmmtc_bidsapp.reports.data.outputs import program_version
 from fmmtc_bidsapp.reports.text.group_tables import text_of
 from fmmtc_bidsapp.reports.text.methods import flat_options
 

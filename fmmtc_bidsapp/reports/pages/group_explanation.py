@@ -10,12 +10,12 @@ from markupsafe import Markup
 
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.reports.data.group_places import Places, paint
-from fmmtc_bidsapp.reports.data.written import read_json
+from fmmtc_bidsapp.reports.data.outputs import read_json
 from fmmtc_bidsapp.reports.figures import group_networks as networks
-from fmmtc_bidsapp.reports.figures.figures import inline_svg
 from fmmtc_bidsapp.reports.figures.group_maps import Glass, glass_figure, largest_amount
 from fmmtc_bidsapp.reports.figures.group_slices import Slices, slices_figure
-from fmmtc_bidsapp.reports.text.explained import ROLLOUT, Explained, read_explained
+from fmmtc_bidsapp.reports.figures.style import inline_svg
+from fmmtc_bidsapp.reports.text.explanation_data import ROLLOUT, Explained, read_explained
 from fmmtc_bidsapp.reports.text.explanation_tables import (
     edge_rows,
     group_rows,

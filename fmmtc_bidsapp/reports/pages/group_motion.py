@@ -16,8 +16,8 @@ from fmmtc_bidsapp.bidsio.files.names import group_quality
 from fmmtc_bidsapp.reports.data.group_analysis import Analysis
 from fmmtc_bidsapp.reports.data.metric_columns import HEADLINE
 from fmmtc_bidsapp.reports.data.number_format import interval, number
-from fmmtc_bidsapp.reports.data.written import read_table
-from fmmtc_bidsapp.reports.figures.figures import (
+from fmmtc_bidsapp.reports.data.outputs import read_table
+from fmmtc_bidsapp.reports.figures.style import (
     ACCENT,
     LINE,
     NEGATIVE,

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from fmmtc_bidsapp.bidsio.files.names import group_motion_connectivity, group_quality
 from fmmtc_bidsapp.reports.data.number_format import number
-from fmmtc_bidsapp.reports.data.written import read_table
-from fmmtc_bidsapp.reports.figures.figures import (
+from fmmtc_bidsapp.reports.data.outputs import read_table
+from fmmtc_bidsapp.reports.figures.style import (
     ACCENT,
     CATEGORICAL,
     DASHED,

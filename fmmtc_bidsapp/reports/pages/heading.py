@@ -11,7 +11,7 @@ from fmmtc_bidsapp.bidsio.files.names import GroupFiles, RunFiles
 from fmmtc_bidsapp.bidsio.files.origin import NOT_STATED, origin_of
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Origin
-from fmmtc_bidsapp.reports.data.written import (
+from fmmtc_bidsapp.reports.data.outputs import (
     RESULTS_KEY,
     RESULTS_NOTE,
     computed,

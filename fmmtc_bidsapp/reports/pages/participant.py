@@ -15,8 +15,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
     dataset_description,
     participant_report,
 )
-from fmmtc_bidsapp.reports.data.versions import package_versions
-from fmmtc_bidsapp.reports.data.written import (
+from fmmtc_bidsapp.reports.data.outputs import (
     Combined,
     combined_matrices,
     crash_files,
@@ -25,10 +24,11 @@ from fmmtc_bidsapp.reports.data.written import (
     program_version,
     read_json,
 )
+from fmmtc_bidsapp.reports.data.versions import package_versions
 from fmmtc_bidsapp.reports.pages.assemble import assemble
 from fmmtc_bidsapp.reports.pages.combined_section import combined_section
 from fmmtc_bidsapp.reports.pages.heading import participant_heading
-from fmmtc_bidsapp.reports.pages.pages import methods_html, render_part
+from fmmtc_bidsapp.reports.pages.render import methods_html, render_part
 from fmmtc_bidsapp.reports.pages.run_section import RunSection, Section, run_section
 from fmmtc_bidsapp.reports.text.methods import participant_methods
 

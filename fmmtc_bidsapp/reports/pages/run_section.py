@@ -12,11 +12,11 @@ from markupsafe import Markup
 from fmmtc_bidsapp.bidsio.files.names import RunFiles
 from fmmtc_bidsapp.records import RunQuality
 from fmmtc_bidsapp.reports.data.number_format import number, percent
+from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
 from fmmtc_bidsapp.reports.data.run_tables import Series, read_coverage, read_series
-from fmmtc_bidsapp.reports.data.written import read_json, read_table
-from fmmtc_bidsapp.reports.figures.figures import inline_file
 from fmmtc_bidsapp.reports.figures.run_figures import KINDS, why_not_drawn
-from fmmtc_bidsapp.reports.pages.pages import render_part
+from fmmtc_bidsapp.reports.figures.style import inline_file
+from fmmtc_bidsapp.reports.pages.render import render_part
 
 __all__ = ["RunSection", "Section", "picture_of", "run_section"]
 

@@ -22,8 +22,7 @@ from fmmtc_bidsapp.reports.data.bibliography import (
     spell_citations,
 )
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
-from fmmtc_bidsapp.reports.data.versions import package_versions
-from fmmtc_bidsapp.reports.data.written import (
+from fmmtc_bidsapp.reports.data.outputs import (
     combined_matrices,
     finished_runs,
     origin_of_runs,
@@ -32,8 +31,9 @@ from fmmtc_bidsapp.reports.data.written import (
     read_json,
     read_table,
 )
-from fmmtc_bidsapp.reports.text.applied import cleanings, matrices, parcellations
+from fmmtc_bidsapp.reports.data.versions import package_versions
 from fmmtc_bidsapp.reports.text.pandoc import converted
+from fmmtc_bidsapp.reports.text.processing_summary import cleanings, matrices, parcellations
 
 __all__ = [
     "flat_options",

@@ -1,0 +1,209 @@
+"""Examples and predictions between nodes, as files in the work directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.digest import digest_of
+from fmmtc_bidsapp.engine import load_arrays, load_shared, save_array, save_arrays, save_shared
+from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
+from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, FoldPredictions
+
+__all__ = [
+    "load_examples",
+    "load_explanation",
+    "load_fold",
+    "load_scale",
+    "save_examples",
+    "save_examples_of_fold",
+    "save_explanation",
+    "save_fold",
+    "save_scale",
+]
+
+
+def save_examples(path: Path, examples: Examples) -> str:
+    """Write what the models see of a cohort, as every node will read it.
+
+    Parameters
+    ----------
+    path
+        A ``.json``, whose digest is that of the whole (`save_shared`).
+    examples
+        The cohort.
+
+    Returns
+    -------
+    str
+        The path.
+    """
+    arrays = {name: getattr(examples, name) for name in _ARRAYS}
+    about = {name: getattr(examples, name) for name in _TEXTS}
+    there = {name: array for name, array in arrays.items() if array is not None}
+    return save_shared(path, there, about)
+
+
+_ARRAYS = (
+    "cls",
+    "fc",
+    "y",
+    "series",
+    "covariates",
+    "mean_fd_mm",
+    "acquisition",
+    "cls_random",
+    "coordinates_mm",
+)
+_TEXTS = ("keys", "strata", "covariate_names", "acquisition_names", "groups", "arms")
+
+
+def save_examples_of_fold(path: Path, common: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Write what differs in a fold from what the models see of a cohort in all folds.
+
+    Parameters
+    ----------
+    path
+        A ``.json`` beside `common`, whose digest is that of the whole.
+    common
+        What `save_examples` wrote.
+    arrays
+        ``cls``, ``series`` and, where there is one, ``cls_random`` of everyone, as in `Examples`.
+
+    Returns
+    -------
+    str
+        The path; `load_examples` reads both.
+    """
+    about = {"common": common.name, "common_digest": digest_of(common)}
+    return save_shared(path, arrays, about)
+
+
+def load_examples(path: str | Path) -> Examples:
+    """Read what `save_examples` or `save_examples_of_fold` wrote.
+
+    Large arrays are mapped, and read-only.
+    """
+    arrays, about = load_shared(path)
+    if "common" in about:
+        return replace(
+            load_examples(Path(path).with_name(about["common"])),
+            cls=arrays["cls"],
+            series=arrays["series"],
+            cls_random=arrays.get("cls_random"),
+        )
+    texts = {name: None if each is None else tuple(each) for name, each in about.items()}
+    return Examples(
+        keys=texts["keys"] or (),
+        cls=arrays["cls"],
+        fc=arrays["fc"],
+        y=arrays["y"],
+        strata=texts["strata"] or (),
+        series=arrays.get("series"),
+        covariates=arrays.get("covariates"),
+        covariate_names=texts["covariate_names"] or (),
+        mean_fd_mm=arrays.get("mean_fd_mm"),
+        acquisition=arrays.get("acquisition"),
+        acquisition_names=texts["acquisition_names"] or (),
+        groups=texts["groups"],
+        arms=texts["arms"],
+        cls_random=arrays.get("cls_random"),
+        coordinates_mm=arrays.get("coordinates_mm"),
+    )
+
+
+def save_scale(path: Path, scale: Scale) -> str:
+    """Write a scale as a ``.npy``; returns the path."""
+    return save_array(path, np.stack([scale.median, scale.iqr]))
+
+
+def load_scale(path: str | Path) -> Scale:
+    """Read what `save_scale` wrote."""
+    median, iqr = np.load(path, allow_pickle=False)
+    return Scale(median, iqr)
+
+
+def save_fold(path: Path, predictions: FoldPredictions) -> str:
+    """Write what one model says of one fold."""
+    fold = predictions.fold
+    arrays = {
+        "train": fold.train,
+        "test": fold.test,
+        "logit": predictions.logit,
+        "validation_loss": predictions.validation_loss,
+        "train_loss": predictions.train_loss,
+    }
+    optional = {"refits": predictions.refits, "raw": predictions.raw}
+    arrays |= {name: array for name, array in optional.items() if array is not None}
+    about = {
+        "model": predictions.model,
+        "repeat": fold.repeat,
+        "fold": fold.fold,
+        "calibration": asdict(predictions.calibration),
+        "prevalence": predictions.prevalence,
+        "epoch": predictions.epoch,
+        "notes": dict(predictions.notes),
+        "seed": predictions.seed,
+        "selection": predictions.selection,
+    }
+    return save_arrays(path, arrays, about)
+
+
+def load_fold(path: str | Path) -> FoldPredictions:
+    """Read what `save_fold` wrote."""
+    arrays, about = load_arrays(path)
+    return FoldPredictions(
+        model=about["model"],
+        fold=Fold(about["repeat"], about["fold"], arrays["train"], arrays["test"]),
+        logit=arrays["logit"],
+        calibration=Calibration(**about["calibration"]),
+        prevalence=about["prevalence"],
+        epoch=about["epoch"],
+        validation_loss=arrays["validation_loss"],
+        train_loss=arrays["train_loss"],
+        notes=about["notes"],
+        seed=about["seed"],
+        refits=arrays.get("refits"),
+        raw=arrays.get("raw"),
+        selection=about["selection"],
+    )
+
+
+_OF_EXPLANATION = (
+    *("streams", "replaced", "series", "series_size", "edges"),
+    *("delta", "steps", "converged", "gap"),
+)
+
+
+def save_explanation(path: Path, explanation: FoldExplanation) -> str:
+    """Write what one fitted model goes by on one fold."""
+    fold = explanation.fold
+    arrays = {name: getattr(explanation, name) for name in _OF_EXPLANATION}
+    there = {name: array for name, array in arrays.items() if array is not None}
+    about = {
+        "model": explanation.model,
+        "repeat": fold.repeat,
+        "fold": fold.fold,
+        "method": explanation.method,
+        "agreement": dict(explanation.agreement),
+        "agreement_n": explanation.agreement_n,
+    }
+    return save_arrays(path, {**there, "train": fold.train, "test": fold.test}, about)
+
+
+def load_explanation(path: str | Path) -> FoldExplanation:
+    """Read what `save_explanation` wrote."""
+    arrays, about = load_arrays(path)
+    return FoldExplanation(
+        model=about["model"],
+        fold=Fold(about["repeat"], about["fold"], arrays["train"], arrays["test"]),
+        method=about["method"],
+        agreement=about["agreement"],
+        agreement_n=about["agreement_n"],
+        **{name: arrays.get(name) for name in _OF_EXPLANATION},
+    )

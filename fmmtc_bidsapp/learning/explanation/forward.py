@@ -1,0 +1,227 @@
+"""The way from a person's series and connectivity into a network, with gradients all along."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.estimators.train import FittedNetwork
+from fmmtc_bidsapp.learning.explanation.integrated_gradients import MOST_STEPS
+from fmmtc_bidsapp.learning.preprocessing.prepare import Preparation
+from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.models.encoders.tokens import token_orders
+from fmmtc_bidsapp.records import Examples
+
+__all__ = ["Arrays", "Function", "Route", "encoding_order", "patch_of", "routes_of"]
+
+Arrays = Mapping[str, NDArray[Any]]
+"""``series`` (parcel, time) and ``fc`` (parcel, parcel) of one person, as the model sees them."""
+
+Function = Callable[[torch.Tensor], torch.Tensor]
+
+_VALUES_AT_ONCE = 2**20
+_MOST_AT_ONCE = 64
+"""Points of a path in one pass: of ResNet-18 on 424 parcels five, which take less than 1 GB."""
+_MOST_STEPS_OF_ENCODER = 256
+"""Where each step is a pass through the encoder: 1024 may take an hour a person on a CPU."""
+
+
+class Route(ABC):
+    """From one source to what one branch of a network reads."""
+
+    source: str
+    """Key of `Arrays`."""
+    at_once: int
+    """Points of a path in one pass."""
+    most_steps: int = MOST_STEPS
+    """Points of a path that completeness may take."""
+
+    @abstractmethod
+    def prepare(self, person: Arrays) -> torch.Tensor:
+        """Return the point where attributions are taken, (1, ...).
+
+        It has NaN where the network is to see that something is missing.
+        """
+
+    @abstractmethod
+    def turn(self, prepared: NDArray[Any]) -> NDArray[Any]:
+        """Put what has the shape of `prepare`, without the 1, into the axes of the source."""
+
+    @abstractmethod
+    def lead(self, row: int, person: Arrays) -> Function:
+        """Return the function from there to what the branch reads, (batch, ...) both."""
+
+    def changes(self, person: Arrays) -> NDArray[np.bool_]:
+        """Say what the person has, in the axes of the source."""
+        return ~np.isnan(person[self.source])
+
+
+@dataclass(frozen=True, eq=False)
+class _Connectivity(Route):
+    """A matrix, which every step keeps symmetric."""
+
+    preparation: Preparation
+    device: torch.device
+    at_once: int
+    source = "fc"
+
+    def prepare(self, person: Arrays) -> torch.Tensor:
+        return torch.as_tensor(self.preparation.apply(person["fc"][None]), device=self.device)
+
+    def turn(self, prepared: NDArray[Any]) -> NDArray[Any]:
+        return prepared
+
+    def lead(self, row: int, person: Arrays) -> Function:
+        """Keep noise from making it lopsided."""
+        return lambda matrix: (matrix + matrix.mT) / 2
+
+    def changes(self, person: Arrays) -> NDArray[np.bool_]:
+        return super().changes(person) & ~np.eye(len(person["fc"]), dtype=bool)
+
+
+@dataclass(frozen=True, eq=False)
+class _Window(Route):
+    """A window of series that the network reads itself."""
+
+    preparation: Preparation
+    device: torch.device
+    at_once: int
+    most_steps: int
+    source = "series"
+
+    def prepare(self, person: Arrays) -> torch.Tensor:
+        return torch.as_tensor(self.preparation.apply(person["series"][None]), device=self.device)
+
+    def turn(self, prepared: NDArray[Any]) -> NDArray[Any]:
+        return prepared.T
+
+    def lead(self, row: int, person: Arrays) -> Function:
+        """Nothing lies between."""
+        return lambda window: window
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded(Route):
+    """A window of series that the frozen encoder reads, and the network what it makes of it."""
+
+    preparation: Preparation
+    device: torch.device
+    encoder: BrainLM
+    xyz: torch.Tensor
+    """(1, parcel, 3)"""
+    order: torch.Tensor
+    """(token,) of a full window"""
+    at_once = 1
+    most_steps = _MOST_STEPS_OF_ENCODER
+    source = "series"
+
+    def prepare(self, person: Arrays) -> torch.Tensor:
+        """(1, parcel, time); what is missing is 0, and left out of the order of the tokens."""
+        window = np.nan_to_num(person["series"], nan=0.0).astype(np.float32)
+        return torch.as_tensor(window[None], device=self.device)
+
+    def turn(self, prepared: NDArray[Any]) -> NDArray[Any]:
+        """(parcel, time) as it is."""
+        return prepared
+
+    def lead(self, row: int, person: Arrays) -> Function:
+        """Encode and standardise."""
+        patches = person["series"].reshape(len(person["series"]), -1, patch_of(self.encoder))
+        there = torch.as_tensor(~np.isnan(patches).any(axis=2).ravel())
+        shown = self.order[there[self.order]][None].to(self.device)
+        learnt = self.preparation.arrays()
+        mean, sd = (
+            torch.as_tensor(each, dtype=torch.float32, device=self.device)
+            for each in (learnt["cls_mean"], learnt["cls_sd"])
+        )
+
+        def encode(window: torch.Tensor) -> torch.Tensor:
+            n = len(window)
+            cls = self.encoder(window, self.xyz.expand(n, -1, -1), shown.expand(n, -1))
+            scaled: torch.Tensor = (cls - mean) / sd
+            return scaled
+
+        return encode
+
+
+def patch_of(encoder: BrainLM) -> int:
+    """Volumes in one token."""
+    return encoder.config.timepoint_patching_size
+
+
+def routes_of(
+    source: FittedNetwork,
+    examples: Examples,
+    encoder: BrainLM | None,
+    seed: int,
+) -> tuple[Route, ...]:
+    """Find the way into each branch of a network.
+
+    Parameters
+    ----------
+    source : FittedNetwork
+        The network.
+    examples : Examples
+        The cohort.
+    encoder : BrainLM or None
+        On the device: what made the features that the network reads, where it reads any.
+    seed : int
+        With which the token orders of the encoder were drawn; the first of them is taken.
+
+    Returns
+    -------
+    tuple of Route
+        In the order of the network's streams.
+
+    Raises
+    ------
+    InputError
+        When the way leads through an encoder and there is none, or nothing for it to read.
+    """
+    device = source.setup.device
+    routes: list[Route] = []
+    for stream, preparation in zip(source.kind.streams, source.preparations, strict=True):
+        if stream.source == "fc":
+            routes.append(_Connectivity(preparation, device, _at_once(examples.fc)))
+        elif stream.source == "series":
+            # A network with a slow part has the encoder in itself.
+            most = _MOST_STEPS_OF_ENCODER if source.kind.slow else MOST_STEPS
+            at_once = 1 if source.kind.slow else _at_once(stream.values(examples))
+            routes.append(_Window(preparation, device, at_once, most))
+        else:
+            routes.append(_encoded(preparation, device, encoder, examples, seed))
+    return tuple(routes)
+
+
+def _at_once(values: NDArray[Any]) -> int:
+    return min(_MOST_AT_ONCE, max(1, _VALUES_AT_ONCE // int(values[0].size)))
+
+
+def _encoded(
+    preparation: Preparation,
+    device: torch.device,
+    encoder: BrainLM | None,
+    examples: Examples,
+    seed: int,
+) -> _Encoded:
+    if encoder is None or examples.series is None or examples.coordinates_mm is None:
+        raise InputError(
+            "A map of what the encoder's features say goes back through the encoder; it needs the "
+            "encoder itself, the parcel series, and the parcels' coordinates."
+        )
+    order = encoding_order(examples.series[0].size // patch_of(encoder), seed)
+    xyz = torch.as_tensor(examples.coordinates_mm, dtype=torch.float32, device=device)
+    return _Encoded(preparation, device, encoder, xyz[None], order)
+
+
+def encoding_order(n_tokens: int, seed: int) -> torch.Tensor:
+    """Return the first token order of a full window that people were encoded with, (token,)."""
+    # A generator's first order is the same however many are drawn.
+    return token_orders(n_tokens, 1, torch.Generator().manual_seed(seed))[0]

@@ -1,0 +1,133 @@
+"""What of the data goes with the output of a linear model: Haufe's patterns.
+
+A weight of a linear model says how to read a signal out, noise and all: an edge can have a large
+one only because it cancels what disturbs another. The pattern says how the data change with the
+output, and is what a map may show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fmmtc_bidsapp.learning.estimators.learner import Setup
+from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
+from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.explanation.map_values import over_time
+from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, refit_seed
+from fmmtc_bidsapp.learning.preprocessing.fisher import fisher_z
+from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation, Ints
+
+__all__ = ["haufe_pattern", "shuffled_patterns", "slopes"]
+
+METHOD = "Haufe pattern"
+
+_LEAST_PEOPLE = 3
+"""Fewer have no slope worth the name."""
+
+
+def haufe_pattern(model: FittedModel, examples: Examples, fold: Fold) -> FoldExplanation:
+    """Map a linear model: the covariance of data and output over the variance of the output.
+
+    Over the training rows, of the output before calibration. Of a model that is linear in tangent
+    space the same is taken of the edges themselves.
+
+    Parameters
+    ----------
+    model : FittedModel
+        A linear classifier of connectivity or series.
+    examples : Examples
+        The cohort; outcomes are not read.
+    fold : Fold
+        Whose training rows the model was fitted on.
+
+    Returns
+    -------
+    FoldExplanation
+        With one map: ``edges`` in Fisher's z, or ``series``, for each unit of the logit.
+
+    References
+    ----------
+    Haufe et al. (2014), doi:10.1016/j.neuroimage.2013.10.067, equation 6 for one output.
+    """
+    people = examples.take(fold.train)
+    return next(_patterns(model.name, people, fold, model.logits(people)[None]))
+
+
+def shuffled_patterns(
+    name: str, examples: Examples, fold: Fold, labels: Ints, setup: Setup, seed: int
+) -> Iterator[FoldExplanation]:
+    """Map a linear model once a shuffle of the outcomes, on features that are made once.
+
+    Parameters
+    ----------
+    name : str
+        A linear model.
+    examples, fold, setup, seed
+        As the real fit had them.
+    labels : array of int
+        (shuffle, person) outcomes of the cohort.
+
+    Yields
+    ------
+    FoldExplanation
+        As `haufe_pattern`, one a shuffle.
+    """
+    learner = MODELS[name].learner(setup)
+    if not isinstance(learner, ColumnsLearner):
+        raise TypeError(f"{name} is no classifier of columns.")
+    logits = learner.shuffled(examples, fold.train, fold.train, labels, refit_seed(seed, fold))
+    yield from _patterns(name, examples.take(fold.train), fold, logits)
+
+
+def _patterns(name: str, seen: Examples, fold: Fold, logits: Floats) -> Iterator[FoldExplanation]:
+    """(map, training person) logits -> a pattern each."""
+    if MODELS[name].needs == ("series",):
+        yield from _series_patterns(name, seen, fold, logits)
+        return
+    n_parcels = seen.fc.shape[1]
+    first, second = np.triu_indices(n_parcels, k=1)
+    for own in slopes(fisher_z(seen.fc[:, first, second]), logits):
+        edges = np.full((n_parcels, n_parcels), np.nan, dtype=np.float32)
+        edges[first, second] = edges[second, first] = own
+        yield FoldExplanation(name, fold, METHOD, edges=edges[None])
+
+
+def _series_patterns(
+    name: str, seen: Examples, fold: Fold, logits: Floats
+) -> Iterator[FoldExplanation]:
+    series = np.asarray(seen.series, dtype=np.float64)
+    for own in slopes(series.reshape(len(series), -1), logits):
+        signed, size = over_time(own.reshape(series.shape[1:]))
+        yield FoldExplanation(name, fold, METHOD, series=signed[None], series_size=size[None])
+
+
+def slopes(columns: Floats, outputs: Floats) -> Floats:
+    """Regress columns on outputs, one by one, over the people who have the column.
+
+    Parameters
+    ----------
+    columns : array
+        (person, column), NaN where missing.
+    outputs : array
+        (map, person)
+
+    Returns
+    -------
+    array
+        (map, column); NaN where the output does not vary over fewer than three people or at all.
+    """
+    there = ~np.isnan(columns)
+    count = there.sum(axis=0)
+    shown = there.astype(np.float64)
+    known = np.where(there, columns, 0.0)
+    centred = np.where(there, columns - known.sum(axis=0) / np.maximum(count, 1), 0.0)
+    output = outputs - outputs.mean(axis=1, keepdims=True)
+    # The column is centred over its own people, so the covariance needs no mean of the output.
+    covariance = output @ centred
+    spread = output**2 @ shown - (output @ shown) ** 2 / np.maximum(count, 1)
+    sound = (count >= _LEAST_PEOPLE) & (spread > 0)
+    nothing = np.full_like(covariance, np.nan)
+    found: Floats = np.divide(covariance, spread, out=nothing, where=sound)
+    return found

@@ -1,0 +1,255 @@
+"""How much of a prediction each stream carries (Fig. 2b of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+
+from fmmtc_bidsapp.learning.explanation.model_parts import Branches, branches_of
+from fmmtc_bidsapp.learning.metrics.intervals import (
+    bootstrap_interval,
+    bootstrap_weights,
+    corrected_interval,
+)
+from fmmtc_bidsapp.learning.metrics.scores import shuffled_aurocs
+from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel
+from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
+from fmmtc_bidsapp.records import Examples, Floats, FoldExplanation, Ints, ModalityShare
+
+__all__ = ["modality_shares", "replaced_logits", "series_shares", "stream_masses"]
+
+_MODALITIES = ("series", "connectivity")
+_FIRST_STEPS, _MOST_STEPS = 16, 4096
+_TOLERANCE = 0.01
+"""Share of a person's whole mass that the integral may miss."""
+_BATCH = 4
+
+
+def stream_masses(
+    model: FittedModel, examples: Examples, rows: Ints, train_rows: Ints
+) -> Floats | None:
+    """Attribute the logit to the features of both streams, where they meet.
+
+    Integrated gradients of the fusion and the head over R_T and R_C, from the mean of the training
+    people. What a feature adds to the logit is then in units of the logit, whatever its own scale:
+    after a concatenation it is exactly its weight times its distance from the mean.
+
+    Parameters
+    ----------
+    model : FittedModel
+        Any model.
+    examples : Examples
+        The cohort; outcomes are not read.
+    rows : array of int
+        People to explain.
+    train_rows : array of int
+        People whose mean is the baseline: those that the model was fitted on.
+
+    Returns
+    -------
+    array or None
+        (person, 2) sum of absolute attributions over the features of the series and of the
+        connectivity; NaN for a person whose integral misses more than 1 % of them. None for a model
+        of one stream, or without gradients.
+
+    References
+    ----------
+    Sundararajan, Taly & Yan (2017), arXiv 1703.01365.
+    """
+    branches = branches_of(model.fitted)
+    if branches is None or len(branches.encode) == 1:
+        return None
+    mean = tuple(
+        each.double().mean(dim=0, keepdim=True).float()
+        for each in _features(branches, model, examples, train_rows)
+    )
+    return _masses(branches, _features(branches, model, examples, rows), mean)
+
+
+@torch.no_grad()
+def replaced_logits(
+    model: FittedModel, examples: Examples, rows: Ints, train_rows: Ints
+) -> Floats | None:
+    """Predict people with each stream in turn replaced by its training mean.
+
+    Parameters
+    ----------
+    model, examples, rows, train_rows
+        As in `stream_masses`.
+
+    Returns
+    -------
+    array or None
+        (person, 3) logit as it is, without the series, without the connectivity. None for a model
+        of one stream, or without gradients.
+    """
+    branches = branches_of(model.fitted)
+    if branches is None or len(branches.encode) == 1:
+        return None
+    own = _features(branches, model, examples, rows)
+    mean = [
+        each.double().mean(dim=0, keepdim=True).float().expand(len(rows), -1)
+        for each in _features(branches, model, examples, train_rows)
+    ]
+    seen = (own, (mean[0], own[1]), (own[0], mean[1]))
+    return np.stack([branches.join(*each).double().cpu().numpy() for each in seen], axis=1)
+
+
+@torch.no_grad()
+def _features(
+    branches: Branches, model: FittedModel, examples: Examples, rows: Ints
+) -> tuple[torch.Tensor, ...]:
+    """(person, width) R_T and R_C, in the arithmetic of predictions."""
+    source = branches.source
+    inputs = source.prepare(examples.take(rows))
+    found = []
+    for batch in inputs.batches(_BATCH):
+        pairs = zip(branches.encode, batch, strict=True)
+        found.append([encode(each).float() for encode, each in pairs])
+    return tuple(torch.cat(each) for each in zip(*found, strict=True))
+
+
+def _masses(
+    branches: Branches, features: tuple[torch.Tensor, ...], mean: tuple[torch.Tensor, ...]
+) -> Floats:
+    method: Any = IntegratedGradients(branches.join)
+    steps = 1 if branches.is_additive else _FIRST_STEPS
+    while True:
+        attributions, error = method.attribute(
+            features,
+            baselines=mean,
+            n_steps=steps,
+            internal_batch_size=len(features[0]),
+            return_convergence_delta=True,
+        )
+        each_mass = [own.double().abs().sum(dim=1).cpu().numpy() for own in attributions]
+        masses: Floats = np.stack(each_mass, axis=1)
+        missed = error.double().abs().cpu().numpy() > _TOLERANCE * masses.sum(axis=1)
+        if not missed.any() or 2 * steps > _MOST_STEPS:
+            return np.where(missed[:, None], np.nan, masses)
+        steps = max(2 * steps, _FIRST_STEPS)
+
+
+def modality_shares(
+    folds: Sequence[FoldExplanation],
+    y: Ints,
+    seed: int,
+    n_bootstrap: int,
+    nulls: Mapping[str, Floats] | None = None,
+) -> tuple[ModalityShare, ...]:
+    """Sum up how much each stream carries.
+
+    Parameters
+    ----------
+    folds : sequence of FoldExplanation
+        Of any models; those without streams are passed over.
+    y : array of int
+        (person,) outcomes of the cohort, for what the AUROC loses without a stream.
+    seed : int
+        Of the run.
+    n_bootstrap : int
+        Draws of participants behind the intervals.
+    nulls : mapping of array, optional
+        By model, (shuffle,) share of the series in models that were fitted to shuffled outcomes.
+
+    Returns
+    -------
+    tuple of ModalityShare
+        Two a model, in the order in which models come.
+    """
+    by_model: dict[str, list[FoldExplanation]] = {}
+    for each in folds:
+        if each.streams is not None:
+            by_model.setdefault(each.model, []).append(each)
+    return tuple(
+        share
+        for model, own in by_model.items()
+        for share in _shares(own, y, seed, n_bootstrap, (nulls or {}).get(model, np.zeros(0)))
+    )
+
+
+def _shares(
+    folds: Sequence[FoldExplanation], y: Ints, seed: int, n_bootstrap: int, null: Floats
+) -> tuple[ModalityShare, ...]:
+    found: dict[int, list[float]] = {}
+    for each in folds:
+        for row, share in zip(each.fold.test.tolist(), series_shares(each), strict=True):
+            if not np.isnan(share):
+                found.setdefault(row, []).append(share)
+    # Repeats of the cross-validation see the same people again, and are no more people.
+    people = np.array([np.mean(own) for own in found.values()])
+    if not len(people):
+        return ()
+    rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
+    weights = bootstrap_weights(np.zeros(len(people), dtype=np.int64), n_bootstrap, rng)
+    low, high = bootstrap_interval(weights @ people / len(people))
+    by_fold = np.array([np.nanmean(own) for each in folds if _any(own := series_shares(each))])
+    fold_sd = float(by_fold.std(ddof=1)) if len(by_fold) > 1 else float("nan")
+    mean, known = float(people.mean()), null[~np.isnan(null)]
+    of_modality: Mapping[str, tuple[float, float, float, Floats]] = {
+        "series": (mean, low, high, known),
+        "connectivity": (1 - mean, 1 - high, 1 - low, 1 - known),
+    }
+    return tuple(
+        ModalityShare(
+            folds[0].model,
+            name,
+            *of_modality[name][:3],
+            fold_sd,
+            len(people),
+            *_auroc_lost(folds, y, column),
+            *_spread(of_modality[name][3]),
+            n_null=len(known),
+        )
+        for column, name in enumerate(_MODALITIES, start=1)
+    )
+
+
+def _spread(null: Floats) -> tuple[float, float, float]:
+    """Mean and 95 % quantiles of (shuffle,) shares; NaN without any."""
+    if not len(null):
+        return (float("nan"),) * 3
+    low, high = np.quantile(null, (0.025, 0.975))
+    return float(null.mean()), float(low), float(high)
+
+
+def _auroc_lost(
+    folds: Sequence[FoldExplanation], y: Ints, column: int
+) -> tuple[float, float, float]:
+    """Mean over folds of what the AUROC loses without a stream, and its corrected interval."""
+    there = [each for each in folds if each.replaced is not None]
+    if not there:
+        return (float("nan"),) * 3
+    lost = np.array([_lost(each, y[each.fold.test], column) for each in there])
+    known = lost[~np.isnan(lost)]
+    if not len(known):
+        return (float("nan"),) * 3
+    low, high = corrected_interval(
+        lost,
+        n_train=float(np.mean([len(each.fold.train) for each in there])),
+        n_test=float(np.mean([len(each.fold.test) for each in there])),
+        n_repeats=len({each.fold.repeat for each in there}),
+    )
+    return float(known.mean()), low, high
+
+
+def _lost(explanation: FoldExplanation, y: Ints, column: int) -> float:
+    logits = np.asarray(explanation.replaced).T
+    whole, without = shuffled_aurocs(logits[[0, column]], np.stack([y, y]))
+    return float(whole - without)
+
+
+def series_shares(explanation: FoldExplanation) -> Floats:
+    """(person,) the series' part of the whole; NaN where there is none."""
+    masses = np.asarray(explanation.streams)
+    total = masses.sum(axis=1)
+    share: Floats = np.divide(masses[:, 0], total, out=np.full(len(total), np.nan), where=total > 0)
+    return share
+
+
+def _any(shares: Floats) -> bool:
+    return bool((~np.isnan(shares)).any())

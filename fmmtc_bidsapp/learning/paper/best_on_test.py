@@ -1,0 +1,184 @@
+"""The published protocol beside the honest one: the epoch chosen on the test fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from sklearn.metrics import matthews_corrcoef
+
+from fmmtc_bidsapp.learning.estimators.learner import Setup, ValidationPath
+from fmmtc_bidsapp.learning.estimators.models import check_needs
+from fmmtc_bidsapp.learning.metrics.predictions import fold_values
+from fmmtc_bidsapp.learning.metrics.scores import METRICS
+from fmmtc_bidsapp.learning.model_selection.nested_cv import family_paths, refit_seed
+from fmmtc_bidsapp.records import (
+    Calibration,
+    Examples,
+    Fold,
+    FoldPredictions,
+    Ints,
+    OptimismRow,
+)
+
+__all__ = ["BEST_ON_TEST", "LAST_EPOCH", "fit_published", "optimism_rows", "publish_together"]
+
+BEST_ON_TEST = "best-on-test"
+LAST_EPOCH = "last-epoch"
+
+_COMPARED = ("mcc", "auroc", "balanced_accuracy", "f1_macro")
+_AS_IT_IS = Calibration(method="none", slope=1.0, intercept=0.0, threshold=0.5)
+
+
+def fit_published(
+    name: str, examples: Examples, fold: Fold, setup: Setup, *, seed: int, training: int = 0
+) -> dict[str, FoldPredictions]:
+    """Train once on the training rows, and look at the test rows after every epoch.
+
+    This is the protocol of the authors' code, kept to show what it adds: nothing it returns says
+    how a model would do on new people, but for the last epoch, which nobody chose.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+    examples : Examples
+        The cohort. **The outcomes of the test rows are read.**
+    fold : Fold
+        Rows to train on, and rows to choose on and predict.
+    setup : Setup
+        How to train.
+    seed : int
+        Seed of the run, as in `fit_fold`.
+    training : int, optional
+        Which of the ``--seeds`` trainings.
+
+    Returns
+    -------
+    dict of str to FoldPredictions
+        ``best-on-test``, the epoch with the highest MCC of the test rows, and ``last-epoch``, both
+        without calibration, decided at a probability of 0.5.
+    """
+    return publish_together((name,), examples, fold, setup, seed=seed, training=training)[0]
+
+
+def publish_together(
+    names: Sequence[str],
+    examples: Examples,
+    fold: Fold,
+    setup: Setup,
+    *,
+    seed: int,
+    training: int = 0,
+) -> tuple[dict[str, FoldPredictions], ...]:
+    """Run `fit_published` for the models of one family, with one training for all of them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        One group of `fmmtc_bidsapp.learning.estimators.models.families`.
+    examples, fold, setup, seed, training
+        As in `fit_published`.
+
+    Returns
+    -------
+    tuple of dict
+        In the order of `names`.
+    """
+    check_needs(names, examples)
+    # The networks that `fit_together` trains in the end, judged otherwise.
+    own_seed = refit_seed(seed, fold, training)
+    paths = family_paths(names, examples, fold.train, fold.test, setup, own_seed)
+    return tuple(
+        {
+            selection: _at(name, examples, fold, path, epoch, selection, training)
+            for selection, epoch in _epochs(path, examples.y[fold.test]).items()
+        }
+        for name, path in zip(names, paths, strict=True)
+    )
+
+
+def _epochs(path: ValidationPath, y: Ints) -> dict[str, int]:
+    mcc = [matthews_corrcoef(y, logits >= 0) for logits in path.logits]
+    return {BEST_ON_TEST: int(np.argmax(mcc)), LAST_EPOCH: len(mcc) - 1}
+
+
+def _at(
+    name: str,
+    examples: Examples,
+    fold: Fold,
+    path: ValidationPath,
+    epoch: int,
+    selection: str,
+    training: int,
+) -> FoldPredictions:
+    return FoldPredictions(
+        model=name,
+        fold=fold,
+        logit=path.logits[epoch],
+        calibration=_AS_IT_IS,
+        prevalence=float(examples.y[fold.train].mean()),
+        epoch=epoch + 1,
+        validation_loss=path.loss,
+        train_loss=np.zeros(0),
+        seed=training,
+        selection=selection,
+    )
+
+
+def optimism_rows(
+    nested: Sequence[FoldPredictions],
+    published: Sequence[Mapping[str, FoldPredictions]],
+    y: Ints,
+) -> tuple[OptimismRow, ...]:
+    """Set both protocols side by side.
+
+    Parameters
+    ----------
+    nested : sequence of FoldPredictions
+        Of `fit_fold`, for any number of models and trainings; the first training is compared.
+    published : sequence of mapping
+        Of `fit_published`; folds that only one of both has are left out.
+    y : array of int
+        (person,) outcomes of the cohort.
+
+    Returns
+    -------
+    tuple of OptimismRow
+        For every model and metric, in the order of `published`; both are decided alike, without
+        calibration at a probability of 0.5.
+    """
+    rows = []
+    for model in dict.fromkeys(each[LAST_EPOCH].model for each in published):
+        honest = {_place(each): each for each in nested if each.model == model and not each.seed}
+        chosen = {
+            _place(each[LAST_EPOCH]): each
+            for each in published
+            if each[LAST_EPOCH].model == model and _place(each[LAST_EPOCH]) in honest
+        }
+        protocols = {
+            "nested": [_decided_alike(honest[place]) for place in chosen],
+            LAST_EPOCH: [each[LAST_EPOCH] for each in chosen.values()],
+            BEST_ON_TEST: [each[BEST_ON_TEST] for each in chosen.values()],
+        }
+        for metric in _COMPARED:
+            means = {name: _mean(metric, folds, y) for name, folds in protocols.items()}
+            best, own = means[BEST_ON_TEST], means["nested"]
+            rows.append(OptimismRow(model, metric, own, means[LAST_EPOCH], best, best - own))
+    return tuple(rows)
+
+
+def _decided_alike(nested: FoldPredictions) -> FoldPredictions:
+    """Take its outputs as those of the published protocol: a calibration is no part of the gap."""
+    return replace(nested, logit=nested.output, calibration=_AS_IT_IS)
+
+
+def _place(predictions: FoldPredictions) -> tuple[int, int]:
+    return predictions.fold.repeat, predictions.fold.fold
+
+
+def _mean(metric: str, folds: Sequence[FoldPredictions], y: Ints) -> float:
+    values = fold_values(METRICS[metric], folds, y)
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

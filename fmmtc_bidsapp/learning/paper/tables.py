@@ -1,0 +1,317 @@
+"""The tables of the paper (arXiv 2503.00210) as data, and what of them a cohort allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.evaluation.subgroups import UNKNOWN_ARM
+from fmmtc_bidsapp.learning.model_selection.nested_cv import rehearse_fold
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.paper.random_baseline import RANDOM
+from fmmtc_bidsapp.options import ModelOptions, TrainOptions
+from fmmtc_bidsapp.records import Fold, Ints
+
+__all__ = [
+    "FEATURES",
+    "PAPER",
+    "TABLE_4",
+    "TABLE_4_MODELS",
+    "Domain",
+    "PaperRow",
+    "domains",
+    "folds_to_fit",
+    "paper_models",
+    "paper_rows",
+]
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A line of a table: which model it is of, and why it has no figures where it has none."""
+
+    table: str | None
+    """None for a model that is in no table of the paper."""
+    row: int | None
+    model: str
+    """A key of `fmmtc_bidsapp.learning.estimators.models.MODELS`, or ``random``."""
+    title: str
+    note: str = ""
+    """What to know of the line."""
+    possible: bool = True
+    """False where the line cannot be had; `note` then says why."""
+
+
+TABLE_1, TABLE_3, TABLE_4, FIGURE_2A = "Table 1", "Table 3", "Table 4", "Fig. 2a"
+
+_FUSIONS = {
+    "cross-attention": "Unidirectional cross-attention",
+    "bidirectional-cross-attention": "Bidirectional cross-attention",
+    "mixture-of-experts": "Mixture of experts",
+    "sum": "Sum",
+    "concat": "Concatenation",
+}
+_METHODS = {
+    RANDOM: "Random (1,000 draws)",
+    "lstm": "LSTM on TS",
+    "bnt": "Brain Network Transformer on FC",
+    "resnet-ts": "ResNet on TS",
+    "resnet-fc": "ResNet on FC",
+    "brainlm-untrained": "BrainLM on TS without pre-training, frozen",
+    "brainlm-scratch": "BrainLM on TS without pre-training, trained from scratch",
+    "brainlm-tuned": "BrainLM on TS with pre-training, fine-tuned",
+    "fmmtc-untrained": "FMM_TC without pre-training",
+    "fmmtc": "FMM_TC with pre-training",
+}
+_CLASSIFIERS = {"svm": "SVM", "ridge": "Ridge", "knn": "k-NN", "xgboost": "XGBoost"}
+_FEATURES = {
+    "ts": "raw TS",
+    "fc": "raw FC",
+    "pca-ts": "PCA(TS)",
+    "pca-fc": "PCA(FC)",
+    "encoder": "BrainLM(TS)",
+    "fused": "R_TC",
+}
+FEATURES = tuple(_FEATURES)
+"""What the classifiers of Fig. 2a see, by the names of ``--features``."""
+
+
+_SECOND_READINGS = frozenset({"brainlm-scratch"})
+"""Models that share the row before them: row 6 of Table 3 does not say whether BrainLM without
+pre-training is frozen or trained, so both are fitted (docs/paper.md)."""
+
+
+def _table(name: str, titles: dict[str, str]) -> list[PaperRow]:
+    rows, number = [], 0
+    for model, title in titles.items():
+        number += model not in _SECOND_READINGS
+        rows.append(PaperRow(name, number, model, title))
+    return rows
+
+
+PAPER: tuple[PaperRow, ...] = (
+    *_table(TABLE_1, {f"fmmtc-{fusion}": title for fusion, title in _FUSIONS.items()}),
+    *_table(TABLE_3, _METHODS),
+    *_table(
+        FIGURE_2A,
+        {
+            f"{classifier}-{features}": f"{name} on {seen}"
+            for features, seen in _FEATURES.items()
+            for classifier, name in _CLASSIFIERS.items()
+        },
+    ),
+    # The paper fine-tunes; frozen, the encoder costs nothing more and shows what tuning adds.
+    PaperRow(None, None, "brainlm", "BrainLM on TS with pre-training, frozen"),
+)
+"""Every line but those of Table 4, which depend on the arms of the cohort (`domains`)."""
+
+TABLE_4_MODELS = ("fmmtc", "brainlm-tuned", "brainlm")
+"""Models of Table 4, of which those are fitted that the comparison fits anyway."""
+
+_UNTRAINED = {"brainlm-untrained": "brainlm", "fmmtc-untrained": "fmmtc"}
+_TUNED = "brainlm-tuned"
+"""The one model that holds an encoder of its own, whatever the people went through."""
+_PRE_TRAINED = frozenset({_TUNED, "fmmtc"})
+_NO_CHECKPOINT = "needs the published checkpoint of the encoder: --encoder brainlm"
+_WITHOUT = "encoder without pre-training"
+
+
+def paper_rows(
+    options: ModelOptions, features: Sequence[str], missing: Callable[[str], Sequence[str]]
+) -> tuple[PaperRow, ...]:
+    """Say of every line of Table 1, Table 3 and Fig. 2a which model it is of, or why it is not had.
+
+    Parameters
+    ----------
+    options : ModelOptions
+        With ``--encoder random`` the models named ``fmmtc`` and ``brainlm`` are the lines "without
+        pre-training", and the lines "with" cannot be had. ``--fusion`` is that of ``fmmtc``.
+    features : sequence of str
+        ``--features``: the lines of Fig. 2a that are wanted, all when empty.
+    missing : callable
+        What a model needs and the cohort has not, in words
+        (`fmmtc_bidsapp.learning.estimators.models.missing_needs`).
+
+    Returns
+    -------
+    tuple of PaperRow
+        In the order of `PAPER`.
+    """
+    wanted = [
+        each
+        for each in PAPER
+        if (each.table != FIGURE_2A or not features or _features_of(each) in features)
+        and (each.table is not None or options.encoder != "random")
+    ]
+    rows = [_with_fusion(_with_encoder(each, options.encoder), options.fusion) for each in wanted]
+    return tuple(_with_needs(each, missing) for each in rows)
+
+
+def paper_models(rows: Sequence[PaperRow], main: str) -> tuple[str, ...]:
+    """List the models to fit for some lines, the main one first and none twice."""
+    names = [each.model for each in rows if each.possible and each.model != RANDOM]
+    return tuple(dict.fromkeys([*(name for name in names if name == main), *names]))
+
+
+def _features_of(row: PaperRow) -> str:
+    return row.model.partition("-")[2]
+
+
+def _with_encoder(row: PaperRow, encoder: str) -> PaperRow:
+    if encoder == "none" and row.model == _TUNED:
+        return replace(row, possible=False, note=_NO_CHECKPOINT)
+    if encoder != "random":
+        return row
+    if row.table == TABLE_3:
+        if row.model in _PRE_TRAINED:
+            return replace(row, possible=False, note=_NO_CHECKPOINT)
+        return replace(row, model=_UNTRAINED.get(row.model, row.model))
+    reads_encoder = row.table == TABLE_1 or _features_of(row) in ("encoder", "fused")
+    return replace(row, note=_WITHOUT) if reads_encoder else row
+
+
+def _with_fusion(row: PaperRow, fusion: str) -> PaperRow:
+    """``fmmtc`` is fitted once, whichever fusion it is told to have."""
+    return replace(row, model="fmmtc") if row.model == f"fmmtc-{fusion}" else row
+
+
+def _with_needs(row: PaperRow, missing: Callable[[str], Sequence[str]]) -> PaperRow:
+    lacks = () if row.model == RANDOM or not row.possible else missing(row.model)
+    return replace(row, possible=False, note=f"needs {' and '.join(lacks)}") if lacks else row
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """A cell of Table 4: whom a model learns from, and whom it is put to the test on."""
+
+    train_on: str
+    """Arm."""
+    test_on: str
+    """The same arm, by cross-validation within it, or another."""
+    folds: tuple[Fold, ...]
+    """Rows of the whole cohort; empty where the cell cannot be had. Folds of the same repeat and
+    number in cells of one `train_on` share their training rows, and so their fit."""
+    note: str = ""
+    """Why it cannot be had, or what to know of it."""
+
+
+def domains(
+    arms: Sequence[str],
+    strata: Sequence[str],
+    options: TrainOptions,
+    seed: int,
+    groups: Sequence[str] | None = None,
+    calibration: str = "sigmoid",
+) -> tuple[Domain, ...]:
+    """Train on each arm; test within it by cross-validation, and on every other arm.
+
+    As printed in the paper, figures out of domain are means and SDs over fits: the model of every
+    fold within the arm also predicts everyone of the other arms. An arm too small to be split, but
+    large enough to train on, is trained on whole, once.
+
+    Parameters
+    ----------
+    arms : sequence of str
+        (person,) value of ``--subset-by``; who has none is in no arm.
+    strata : sequence of str
+        (person,) label that folds are balanced on, the outcome first.
+    options : TrainOptions
+        Outer folds, repeats, and the inner folds that every training set must allow.
+    seed : int
+        Seed of the splits within an arm.
+    groups : sequence of str, optional
+        (person,) site or family; people of another arm who share a group with anyone of the
+        training arm are not tested.
+    calibration : str, optional
+        ``EvaluationOptions.calibration``, which may need more people than an arm has.
+
+    Returns
+    -------
+    tuple of Domain
+        For each pair of arms, the same arm first. No fold has the number of a fold of the whole
+        cohort. A cell that cannot be had has no folds, and says why.
+    """
+    levels = sorted(set(arms) - {UNKNOWN_ARM})
+    members = {level: np.flatnonzero([each == level for each in arms]) for level in levels}
+
+    def rehearse(fold: Fold) -> None:
+        rehearse_fold(fold, strata, groups, options, calibration, seed)
+
+    found: list[Domain] = []
+    for i, level in enumerate(levels):
+        first = options.folds * (1 + i)
+        within = _within(level, members[level], strata, options, seed, groups, first, rehearse)
+        found.append(within)
+        fits = within.folds or (Fold(0, first, members[level], np.empty(0, dtype=np.int64)),)
+        found += [
+            _across(level, other, members, groups, fits, rehearse)
+            for other in levels
+            if other != level
+        ]
+    return tuple(found)
+
+
+def folds_to_fit(cells: Sequence[Domain]) -> tuple[Fold, ...]:
+    """List every training set of some cells once, to be tested on everyone any cell tests it on."""
+    shared: dict[tuple[int, int], Fold] = {}
+    for fold in (fold for cell in cells for fold in cell.folds):
+        known = shared.get((fold.repeat, fold.fold))
+        test = fold.test if known is None else np.concatenate([known.test, fold.test])
+        shared[fold.repeat, fold.fold] = replace(fold, test=test)
+    return tuple(shared.values())
+
+
+def _within(
+    level: str,
+    rows: Ints,
+    strata: Sequence[str],
+    options: TrainOptions,
+    seed: int,
+    groups: Sequence[str] | None,
+    first: int,
+    rehearse: Callable[[Fold], None],
+) -> Domain:
+    own = [strata[row] for row in rows]
+    own_groups = None if groups is None else [groups[row] for row in rows]
+    try:
+        splits = outer_folds(own, options.folds, options.repeats, seed, own_groups)
+        folds = [
+            Fold(each.repeat, first + each.fold, rows[each.train], rows[each.test])
+            for each in splits
+        ]
+        for fold in folds:
+            rehearse(fold)
+    except InputError as error:
+        return Domain(level, level, (), _too_small(level, error))
+    return Domain(level, level, tuple(folds))
+
+
+def _too_small(level: str, error: InputError) -> str:
+    return f"{level} is too small to train on: {error}"
+
+
+def _across(
+    level: str,
+    other: str,
+    members: Mapping[str, Ints],
+    groups: Sequence[str] | None,
+    fits: Sequence[Fold],
+    rehearse: Callable[[Fold], None],
+) -> Domain:
+    train, test = members[level], members[other]
+    seen = set() if groups is None else {groups[row] for row in train}
+    kept = np.array([row for row in test if groups is None or groups[row] not in seen], dtype=int)
+    lost = len(test) - len(kept)
+    note = f"{lost} of {len(test)} people share a --group-by value with {level}" if lost else ""
+    if not len(kept):
+        return Domain(level, other, (), note)
+    folds = tuple(replace(fit, test=kept) for fit in fits)
+    try:
+        for fold in folds:
+            rehearse(fold)
+    except InputError as error:
+        return Domain(level, other, (), _too_small(level, error))
+    return Domain(level, other, folds, note)

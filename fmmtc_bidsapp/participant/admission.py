@@ -1,0 +1,268 @@
+"""What the participant level knows before the first image is opened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fmmtc_bidsapp.bidsio.atlases.atlas import require_dlabel, resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases.templates import find_template_mask, find_transform
+from fmmtc_bidsapp.bidsio.derivatives.write import check_output_dir, check_work_dir
+from fmmtc_bidsapp.bidsio.files.names import LONGEST_NAME, RunFiles, bids_uri
+from fmmtc_bidsapp.bidsio.files.origin import join_origins, read_origin
+from fmmtc_bidsapp.bidsio.files.strays import Stray
+from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs, find_fmriprep
+from fmmtc_bidsapp.bidsio.tables.strategy import read_strategy
+from fmmtc_bidsapp.digest import digest_of
+from fmmtc_bidsapp.errors import AppError, InputError, UsageError
+from fmmtc_bidsapp.participant.run_status import Problem, excluded
+from fmmtc_bidsapp.participant.serialization import describe_strategy
+from fmmtc_bidsapp.plan import ParticipantPlan
+from fmmtc_bidsapp.records import Atlas, BoldRun, Origin, Strategy
+from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE, choose_strategy
+
+__all__ = ["Start", "Transform", "begin"]
+
+_TEMPLATES = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
+"""Between these TemplateFlow has transforms both ways."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A file that leads from one template to another, and its sha256."""
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Everything a run of the participant level works on."""
+
+    plan: ParticipantPlan
+    fmriprep_dir: Path
+    origin: Origin
+    """What made the images."""
+    atlas: Atlas
+    strategy: Strategy
+    runs: tuple[BoldRun, ...]
+    problems: tuple[Problem, ...]
+    """Who and what was left out so far."""
+    strays: tuple[Stray, ...]
+    """Files that are nobody's run, by their names."""
+    transforms: Mapping[str, Transform]
+    """By space of the images, where it is not the atlas's."""
+    template_masks: Mapping[str, Path | None]
+    """Brain mask of the template, by space of the images; None where it is not on this machine."""
+
+    @property
+    def crash_dir(self) -> Path:
+        """Where crash files of this call go."""
+        return self.plan.resources.work_dir / "crash" / self.plan.run_id
+
+    @property
+    def placement_dir(self) -> Path:
+        """Where labels on the grids of images are kept between runs."""
+        return self.plan.workspace / "placements"
+
+    @property
+    def desc(self) -> str:
+        """What the files are written under."""
+        return self.plan.desc or self.strategy.name
+
+    @property
+    def configuration_hash(self) -> str:
+        """Hash of what decides every number that is written."""
+        strategy = hashlib.sha256(describe_strategy(self.strategy).encode()).hexdigest()
+        return self.plan.configuration_hash({"atlas": self.atlas.digest, "strategy": strategy})
+
+    @property
+    def means_hash(self) -> str:
+        """Hash of what decides the uncleaned series, which all cleanings of a dataset share."""
+        return self.plan.means_hash(atlas_digest=self.atlas.digest)
+
+    def files(self, run: BoldRun) -> RunFiles:
+        """Name the files of a run."""
+        return RunFiles(
+            self.plan.output_dir,
+            run.entities,
+            run.space,
+            self.atlas.label,
+            self.desc,
+            run.res,
+            run.den,
+            self.plan.connectivity.fc_measure,
+        )
+
+    def inputs(self, run: BoldRun) -> list[Path]:
+        """List every file that the results of a run rest on, the atlas's own left out."""
+        transform = self.transforms.get(run.space)
+        found = (
+            run.bold,
+            run.mask,
+            run.anat_mask,
+            run.confounds,
+            self.confounds_sidecar(run),
+            run.aroma,
+            run.boldref,
+            None if transform is None else transform.path,
+            self.template_masks[run.space],
+        )
+        return [path for path in found if path is not None]
+
+    def confounds_sidecar(self, run: BoldRun) -> Path | None:
+        """Tell where it stands what the columns of a run's confounds are."""
+        sidecar = None if run.confounds is None else run.confounds.with_suffix(".json")
+        return sidecar if sidecar is not None and sidecar.is_file() else None
+
+    def label_transform(self, space: str) -> Path | None:
+        """Tell what carries the labels to images in a space; None for the atlas's own."""
+        return None if space == self.atlas.space else find_transform(self.atlas.space, space)
+
+    def uri(self, path: Path) -> str:
+        """Point to an input file by the dataset it is in."""
+        aroma_dir = self.plan.derivatives.get("aroma")
+        if aroma_dir is not None and path.is_relative_to(aroma_dir):
+            return bids_uri(path, aroma_dir, "aroma")
+        return bids_uri(path, self.fmriprep_dir, "fmriprep")
+
+
+def begin(plan: ParticipantPlan) -> Start:
+    """Find the runs and everything they need.
+
+    Raises
+    ------
+    AppError
+        When nothing can be started: no fMRIPrep derivatives, no atlas, no place to write.
+    """
+    fmriprep_dir = find_fmriprep(plan.bids_dir, plan.derivatives)
+    _check_places(plan, [plan.bids_dir, fmriprep_dir, *plan.derivatives.values()])
+    atlas = resolve_atlas(plan.parcel.atlas)
+    strategy = _strategy(plan)
+    found, exclusions, strays = find_bold_runs(
+        fmriprep_dir,
+        spaces=_spaces(plan, atlas),
+        file_format=plan.parcel.file_format,
+        participants=plan.selection.participants,
+        sessions=plan.selection.sessions,
+        tasks=plan.selection.tasks,
+        runs=plan.selection.runs,
+        filter_file=plan.selection.bids_filter_file,
+        database_dir=plan.resources.bids_database_dir,
+        aroma_dir=plan.derivatives.get("aroma") if strategy.takes("aroma") else None,
+    )
+    problems = [excluded(each, plan.selection.participants) for each in exclusions]
+    transforms, runs, unreachable = _reach(plan, atlas, found)
+    spaces = sorted({run.space for run in runs})
+    start = Start(
+        plan=plan,
+        fmriprep_dir=fmriprep_dir,
+        origin=_origin(plan, fmriprep_dir),
+        atlas=atlas,
+        strategy=strategy,
+        runs=tuple(runs),
+        problems=(*problems, *unreachable),
+        strays=tuple(strays),
+        transforms=transforms,
+        template_masks={space: find_template_mask(space) for space in spaces},
+    )
+    return _without_long_names(start)
+
+
+def _without_long_names(start: Start) -> Start:
+    """Leave out the runs whose files no file system could name."""
+    named = [(run, start.files(run).longest_name()) for run in start.runs]
+    problems = [
+        Problem(
+            run.participant_id,
+            "find",
+            f"{run.bold.name}: names of its files, such as {name}, would have {len(name)} "
+            f"characters; {LONGEST_NAME} are the most. Give the atlas or the cleaning a shorter "
+            "label (--desc)",
+            InputError.exit_code,
+        )
+        for run, name in named
+        if len(name) > LONGEST_NAME
+    ]
+    kept = tuple(run for run, name in named if len(name) <= LONGEST_NAME)
+    return replace(start, runs=kept, problems=(*start.problems, *problems))
+
+
+def _check_places(plan: ParticipantPlan, inputs: Sequence[Path]) -> None:
+    check_output_dir(plan.output_dir, inputs)
+    check_work_dir(plan.resources.work_dir, inputs)
+    if plan.resources.bids_database_dir is not None:
+        check_work_dir(plan.resources.bids_database_dir, inputs, flag="--bids-database-dir")
+
+
+def _origin(plan: ParticipantPlan, fmriprep_dir: Path) -> Origin:
+    """Read what made the images, and the noise components where another program did."""
+    own = read_origin(fmriprep_dir, plan.bids_dir)
+    aroma_dir = plan.derivatives.get("aroma")
+    if aroma_dir is None:
+        return own
+    return join_origins([own, replace(read_origin(aroma_dir), dataset=own.dataset)])
+
+
+def _strategy(plan: ParticipantPlan) -> Strategy:
+    named = plan.denoise.denoise_strategy
+    return choose_strategy(read_strategy(named) or STRATEGIES_TABLE[named], plan.denoise)
+
+
+def _spaces(plan: ParticipantPlan, atlas: Atlas) -> tuple[str, ...]:
+    """List the spaces whose images can be used, the atlas's own first."""
+    reachable = [atlas.space]
+    if atlas.space in _TEMPLATES:
+        reachable += [space for space in _TEMPLATES if space != atlas.space]
+    asked = plan.selection.space
+    if asked == "auto":
+        return tuple(reachable)
+    if asked not in reachable:
+        raise UsageError(
+            f"--space is {asked}, but the atlas {atlas.label} is drawn in {atlas.space}, from "
+            f"which no transform is known (only between {' and '.join(_TEMPLATES)}), and "
+            "resampling is not registration. Leave --space out, or name another --atlas."
+        )
+    return (asked,)
+
+
+def _reach(
+    plan: ParticipantPlan, atlas: Atlas, found: Sequence[BoldRun]
+) -> tuple[dict[str, Transform], list[BoldRun], list[Problem]]:
+    """Find what leads from the atlas to each run; runs it does not reach are problems."""
+    transforms: dict[str, Transform] = {}
+    lacking: dict[tuple[str, str], AppError] = {}
+    for kind in sorted({(run.file_format, run.space) for run in found}):
+        try:
+            transforms |= _transform(plan, atlas, *kind)
+        except AppError as error:
+            lacking[kind] = error
+    reached = [run for run in found if (run.file_format, run.space) not in lacking]
+    problems = [
+        Problem(
+            run.participant_id,
+            "atlas",
+            str(lacking[run.file_format, run.space]),
+            lacking[run.file_format, run.space].exit_code,
+        )
+        for run in found
+        if (run.file_format, run.space) in lacking
+    ]
+    return transforms, reached, problems
+
+
+def _transform(
+    plan: ParticipantPlan, atlas: Atlas, file_format: str, space: str
+) -> dict[str, Transform]:
+    if file_format == "cifti":
+        require_dlabel(atlas)
+        return {}
+    if space == atlas.space:
+        return {}
+    # Whatever is looked up where, pictures show the labels on the image: both ways are needed.
+    find_transform(atlas.space, space)
+    ends = {"data": (atlas.space, space), "atlas": (space, atlas.space)}
+    path = find_transform(*ends[plan.parcel.resampling_target])
+    return {space: Transform(path, digest_of(path))}

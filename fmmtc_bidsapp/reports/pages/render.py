@@ -1,0 +1,115 @@
+"""A page from a template: escaped, self-contained, the same bytes for the same content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from fmmtc_bidsapp.reports.data.bibliography import (
+    cited_keys,
+    references,
+    spell_citations,
+    unescaped,
+)
+from fmmtc_bidsapp.reports.data.number_format import interval, number
+from fmmtc_bidsapp.reports.figures.style import PAPER_COLOURS
+
+__all__ = ["methods_html", "render_page", "render_part"]
+
+_SCRIPTS = ("sort.js", "filter.js", "download.js", "print.js")
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_page(template: str, context: Mapping[str, Any]) -> str:
+    """Render a template of this room.
+
+    Parameters
+    ----------
+    template
+        File name in ``reports/pages/templates``.
+    context
+        Values by name; all text is escaped, figures and methods come as `markupsafe.Markup`.
+
+    Returns
+    -------
+    str
+        A whole HTML document without outside assets.
+    """
+    return _environment().get_template(template).render(context)
+
+
+def render_part(template: str, part: str, values: Mapping[str, Any]) -> Markup:
+    """Render one macro of a template of this room.
+
+    Parameters
+    ----------
+    template
+        File name in ``reports/pages/templates``.
+    part
+        Name of a macro in it with one argument.
+    values
+        That argument; all text is escaped, figures and methods come as `markupsafe.Markup`.
+
+    Returns
+    -------
+    Markup
+        A piece of a page.
+    """
+    macro = getattr(_environment().get_template(template).module, part)
+    return Markup(macro(values))  # noqa: S704
+
+
+def methods_html(text: str) -> Markup:
+    """Turn a methods text into paragraphs, followed by the references it cites."""
+    paragraphs = [each.strip() for each in re.split(r"\n\s*\n", spell_citations(text))]
+    body = Markup("\n").join(
+        Markup("<p>{}</p>").format(_coded(each)) for each in paragraphs if each
+    )
+    entries = Markup("\n").join(_reference(key) for key in cited_keys(text))
+    return body + Markup('\n<ol class="references">\n{}\n</ol>').format(entries)
+
+
+def _coded(text: str) -> Markup:
+    """Escape a paragraph, what stands in backticks as code."""
+    # What users named may hold the marks of Markdown, behind a backslash; HTML's come last.
+    parts = re.split(r"(?<!\\)`([^`]+)`", text)
+    written = [escape(unescaped(each)) for each in parts]
+    written[1::2] = [Markup("<code>{}</code>").format(each) for each in written[1::2]]
+    return Markup().join(written)
+
+
+def _reference(key: str) -> Markup:
+    entry = references()[key]
+    link = (
+        Markup(' <a href="{0}">{0}</a>').format(entry.link) if entry.link is not None else Markup()
+    )
+    return Markup("<li>{}. {}. <cite>{}</cite>.{}</li>").format(
+        entry.short, entry.fields["title"], entry.venue, link
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("fmmtc_bidsapp.reports.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.globals["interval"] = interval
+    environment.globals["style"] = _asset("style.css")
+    environment.globals["scripts"] = Markup("\n").join(map(_asset, _SCRIPTS))
+    environment.globals["paper_colours"] = PAPER_COLOURS
+    return environment
+
+
+def _asset(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704

@@ -1,0 +1,204 @@
+"""The written explanation of one label, as far as there is something to show of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fmmtc_bidsapp.bidsio.files.names import GroupFiles
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.reports.data.group_analysis import MAIN_MODEL, MAIN_NAME
+from fmmtc_bidsapp.reports.data.group_places import Places, drawing_places
+from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
+from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
+from fmmtc_bidsapp.reports.data.z_limit import z_limit
+from fmmtc_bidsapp.reports.text.explanation_trust import SOURCE_TITLES
+from fmmtc_bidsapp.verdict import NO_EVIDENCE
+
+__all__ = ["ROLLOUT", "STREAM_SOURCES", "Explained", "read_explained"]
+
+ROLLOUT = "rollout"
+STREAM_SOURCES = ("series", "connectivity")
+_HAUFE = "Haufe pattern"
+_ROW_COLUMNS = ("model", "source", "level", "name", "index", "other", "attribution")
+_SHARE_COLUMNS = ("model", "modality", "share")
+_NO_PLACES = "The atlas’s table in this dataset gives no places, so there is no brain to draw on."
+_NO_NAMES = (
+    "None of these parcels is in the atlas’s table by its name, so there is no brain to draw on."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """The written tables of one label, as far as they explain."""
+
+    rows: pd.DataFrame
+    """Of ``_attributions.tsv``, of maps that hold a value."""
+    shares: pd.DataFrame
+    """Of ``_modality.tsv``, of models whose two shares are known."""
+    told: Mapping[str, Any]
+    """Sidecar of the maps."""
+    names: Mapping[str, str]
+    """Readable names of the models, the main one first."""
+    main: str
+    positive: str
+    places: Places | None
+    """None where no parcel of the maps has a place."""
+    no_places: str
+    """Why not."""
+    lacking: tuple[str, ...]
+    """What was written without values, in sentences."""
+
+    @property
+    def mark(self) -> str:
+        """Watermark of every figure; only what is said to be supported goes without."""
+        return "" if self.told.get("Supported") is True else NO_EVIDENCE
+
+    @property
+    def maps(self) -> list[tuple[str, str]]:
+        """Model and source of each map of parcels, the main model first, without rollout."""
+        there = self.of("parcel")
+        pairs = set(zip(there["model"], there["source"], strict=True))
+        return [(m, s) for m in self.names for s in STREAM_SOURCES if (m, s) in pairs]
+
+    def of(self, level: str, model: str | None = None, source: str | None = None) -> pd.DataFrame:
+        """Take the rows of a level; of one model and source where they are named."""
+        kept = self.rows[self.rows["level"] == level]
+        if model is not None:
+            kept = kept[kept["model"] == model]
+        return kept if source is None else kept[kept["source"] == source]
+
+    def title(self, model: str, source: str) -> str:
+        """Name a map."""
+        name, stream = self.names[model], SOURCE_TITLES[source]
+        if not self.is_pattern(model) or source == ROLLOUT:
+            return f"{name}: {stream}"
+        return f"{name}: Haufe pattern" if source == "connectivity" else f"{name}: Haufe, {stream}"
+
+    def is_pattern(self, model: str) -> bool:
+        """Whether its map says how places differ with the prediction, not what the model uses."""
+        return bool(self.told_of(model).get("Method") == _HAUFE)
+
+    def z_limit(self, model: str) -> float:
+        """Give the |z| from which a place of a model's maps stands out."""
+        return z_limit(self.told_of(model).get("NullMaps"))
+
+    def told_of(self, model: str) -> Mapping[str, Any]:
+        """Take what the sidecar says of one model."""
+        told: Mapping[str, Any] = self.told.get("Models", {}).get(model, {})
+        return told
+
+
+def read_explained(files: GroupFiles, told: Mapping[str, Any]) -> Explained:
+    """Read the tables of what models go by.
+
+    Parameters
+    ----------
+    files
+        Names of the group's files.
+    told
+        Sidecar of the maps.
+
+    Returns
+    -------
+    Explained
+        A map without a single value, as of a network that nothing moves, is left out and named. So
+        is an atlas that cannot be read.
+
+    Raises
+    ------
+    InputError
+        If a table or a sidecar cannot be read.
+    """
+    about = read_json(files.metrics.with_suffix(".json"))
+    main = str(about.get("MainModel", MAIN_MODEL))
+    given: dict[str, str] = dict(about.get("ModelNames", {}))
+    rows = _with_columns(read_table(files.attributions), _ROW_COLUMNS)
+    shares = _with_columns(read_table(files.modality), _SHARE_COLUMNS)
+    present = dict.fromkeys([main, *rows["model"], *shares["model"], *told.get("Models", {})])
+    names = {model: given.get(model, MAIN_NAME if model == main else model) for model in present}
+    kept, no_maps = _with_values(rows, names)
+    known, no_shares = _known_shares(shares, names)
+    places, no_places, unread = _places(files, str(about.get("Atlas", "")), told, kept)
+    return Explained(
+        kept,
+        known,
+        told,
+        names,
+        main,
+        outcome_words(about)["1"] if "Target" in about else "the positive outcome",
+        places,
+        no_places,
+        (*no_maps, *no_shares, *unread),
+    )
+
+
+def _with_columns(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    return table if len(table) else pd.DataFrame(columns=list(columns))
+
+
+def _with_values(rows: pd.DataFrame, names: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the tables that hold a value; those of a map whose parcels have none go with them."""
+    if rows.empty:
+        return rows, []
+    amount = pd.to_numeric(rows["attribution"], errors="coerce")
+    keys = [rows[each] for each in ("model", "source", "level")]
+    there = (np.isfinite(amount) & (amount > 0)).groupby(keys, sort=False).any()
+    lacking = [key for key, has in there.items() if not has]
+    maps = {(model, source) for model, source, level in lacking if level == "parcel"}
+    gone = [
+        (model, source, level) in lacking or (model, source) in maps
+        for model, source, level in zip(*keys, strict=True)
+    ]
+    alone = [each for each in lacking if each[:2] not in maps]
+    return rows[~np.array(gone)], [
+        f"There is no map of {names[model]}, {SOURCE_TITLES.get(source, source)}: every "
+        "attribution is 0 or not known, as of a network whose output nothing moves."
+        for model, source in sorted(maps)
+    ] + [
+        f"Of {names[model]}, {SOURCE_TITLES.get(source, source)}, no {level} has a value."
+        for model, source, level in alone
+    ]
+
+
+def _known_shares(shares: pd.DataFrame, names: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    known = shares[pd.to_numeric(shares["share"], errors="coerce").notna()]
+    whole = [
+        model
+        for model, own in known.groupby("model")["modality"]
+        if set(STREAM_SOURCES) <= set(own)
+    ]
+    return known[known["model"].isin(whole)], [
+        f"How much each stream of {names[model]} carries is not known: none moves its output."
+        for model in dict.fromkeys(shares["model"])
+        if model not in whole
+    ]
+
+
+def _places(
+    files: GroupFiles, atlas: str, told: Mapping[str, Any], rows: pd.DataFrame
+) -> tuple[Places | None, str, list[str]]:
+    """Read where the parcels are; else None, why, and what could not be read."""
+    # Where an image was painted, it says which labels it was painted into.
+    used = {**told.get("Image", {}), **told}
+    try:
+        places = drawing_places(files.output_dir, atlas, used)
+    except InputError as error:
+        return None, _NO_PLACES, [f"The atlas cannot be drawn on: {error}"]
+    if places is None:
+        return None, _NO_PLACES, []
+    parcels = set(rows.loc[rows["level"] == "parcel", "name"])
+    strangers = parcels - set(places.names)
+    if parcels and strangers == parcels:
+        return None, _NO_NAMES, []
+    notes = [places.note] if places.note else []
+    if strangers:
+        notes.append(
+            f"{len(strangers)} of {len(parcels)} parcels are not in the atlas’s table by their "
+            "names, and are not drawn."
+        )
+    return places, "" if places.known else _NO_PLACES, notes
