@@ -9,10 +9,13 @@ DEMO ?= demo
 TRIAL ?= $(SHARED)/data/stages.tar.xz
 TRIAL_DIR ?= trial
 
+GOLDEN ?= golden
+GOLDEN_DIGESTS ?= tests/golden/digests.json
+
 TORCH := 2.13.0
 
-.PHONY: help install demo trial test slow-test browser-test cluster-test container-test lock lint \
-    format bench scaling recovery clean
+.PHONY: help install demo trial test slow-test browser-test cluster-test container-test golden \
+    golden-record lock lint format bench scaling recovery clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -79,6 +82,12 @@ container-test: $(STAMP)  ## build the image without a daemon and run it offline
 	PYTHON=$(BIN)/python tests/containers/singularity.sh || test $$? -eq 69
 	$(BIN)/python -m pytest -m container tests/containers
 
+golden: $(STAMP)  ## are all numbers those on record? small runs of everything, 5 minutes
+	$(BIN)/python tests/golden/golden.py compare --out $(GOLDEN) --digests $(GOLDEN_DIGESTS) --archive $(TRIAL)
+
+golden-record: $(STAMP)  ## write the record of `make golden` anew
+	$(BIN)/python tests/golden/golden.py record --out $(GOLDEN) --digests $(GOLDEN_DIGESTS) --archive $(TRIAL)
+
 lock:  ## write requirements/constraints.txt anew from an empty environment
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install --quiet "torch==$(TORCH)" ".[test,lint]"
@@ -107,5 +116,5 @@ scaling: $(STAMP)  ## a thousand tiny runs (half an hour), into docs/performance
 recovery: $(STAMP)  ## recovery of planted effects (most of an hour), into docs/performance.md
 	$(BIN)/python benchmarks/performance.py recovery
 
-clean:  ## remove what demo and trial wrote
-	rm -rf $(DEMO) $(TRIAL_DIR) work
+clean:  ## remove what demo, trial and golden wrote
+	rm -rf $(DEMO) $(TRIAL_DIR) $(GOLDEN) work
