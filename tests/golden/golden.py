@@ -58,7 +58,7 @@ DEMO = (
     f"fmmtc {_TRAIN} --label demo --covariates Age gender --network fc-logistic fmmtc"
     " --permutations 19 --explain parcels",
     f"fmmtc {_TRAIN} --label network --network fmmtc --seeds 2 --permutations 0"
-    " --explain parcels --show-unsupported-maps --null-maps 3",
+    " --explain features --show-unsupported-maps --null-maps 3",
     f"fmmtc {_TRAIN} --analysis compare --network fmmtc resnet-fc bnt lstm svm ridge knn xgboost"
     " --features fc fused --permutations 19",
     f"fmmtc-tools simulate new/bids --people 4 --controls 0 --seed 2 {_SIMULATED}",
@@ -66,7 +66,10 @@ DEMO = (
     f"fmmtc {_APPLY} --model demo/out/models/demo",
     f"fmmtc {_APPLY} --label network --model demo/out/models/network",
 )
-"""``make demo`` with fewer people, epochs and shuffles; then what the demo leaves out."""
+"""``make demo`` with fewer people, epochs and shuffles; then what the demo leaves out.
+
+Of the four new people two have labels of training people, and are left out by ``apply``.
+"""
 
 REAL = (
     f"fmmtc {TRIAL}/stages {TRIAL}/out group"
@@ -158,7 +161,8 @@ def digest_studies(out: Path, archive: Path | None, n_procs: int | None) -> dict
             file.extractall(studies / TRIAL, filter="data")
         run_commands(REAL, out, n_procs)
     given = f"{TRIAL}/stages/"
-    return {name: d for name, d in digest_folder(studies).items() if not name.startswith(given)}
+    found = digest_folder(studies, place=out)
+    return {name: digest for name, digest in found.items() if not name.startswith(given)}
 
 
 def _empty(out: Path) -> Path:
@@ -185,7 +189,7 @@ def compare(digests: Path, out: Path, archive: Path | None, n_procs: int | None)
         return NOT_COMPARABLE
     recorded, found = record["files"], digest_studies(out, archive, n_procs)
     if not archive:
-        recorded = {name: d for name, d in recorded.items() if not name.startswith(f"{TRIAL}/")}
+        recorded = {n: digest for n, digest in recorded.items() if not n.startswith(f"{TRIAL}/")}
     changes = differences(recorded, found)
     for change in changes:
         print(change)

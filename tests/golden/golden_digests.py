@@ -51,15 +51,20 @@ MOST_PARTS = 55
 Digests = Mapping[str, str]
 
 
-def digest_folder(root: Path) -> dict[str, str]:
-    """Digest all files below a folder: by relative name the sha256's start and those of parts."""
-    names = sorted(path for path in root.rglob("*") if path.is_file())
-    spoken = _spoken_run_ids([path.relative_to(root).as_posix() for path in names])
+def digest_folder(root: Path, place: Path | None = None) -> dict[str, str]:
+    """Digest all files below a folder: by relative name the sha256's start and those of parts.
+
+    Values may name the place, or by default the folder itself, which is no part of the digest.
+    """
+    paths = {
+        path.relative_to(root).as_posix(): path
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+    spoken = _spoken_run_ids(list(paths))
     return {
-        RUN_ID.sub(lambda found: spoken[found[0]], path.relative_to(root).as_posix()): _digest(
-            path, root
-        )
-        for path in names
+        RUN_ID.sub(lambda found: spoken[found[0]], name): _digest(name, path, str(place or root))
+        for name, path in paths.items()
     }
 
 
@@ -78,13 +83,12 @@ def _spoken_run_ids(names: list[str]) -> dict[str, str]:
     return spoken
 
 
-def _digest(path: Path, root: Path) -> str:
-    name = path.relative_to(root).as_posix()
+def _digest(name: str, path: Path, place: str) -> str:
     if any(fnmatch.fnmatch(f"/{name}", pattern) for pattern in NAME_ONLY):
         return "name only"
     content, parts = path.read_bytes(), {}
     if path.suffix == ".json":
-        values = _values(json.loads(content), (), path.name, str(root))
+        values = _values(json.loads(content), (), path.name, place)
         content = _canonical(values)
         parts = {key: _canonical(values[key]) for key in sorted(values)}
     elif path.suffix == ".tsv":
@@ -113,17 +117,17 @@ def _columns(content: bytes) -> dict[str, bytes]:
     return {column[0].decode(): b"\n".join(column[1:]) for column in zip(*rows, strict=True)}
 
 
-def _values(value: Any, keys: tuple[str, ...], file: str, root: str) -> Any:
+def _values(value: Any, keys: tuple[str, ...], file: str, place: str) -> Any:
     """Return a JSON value with everything volatile or prose replaced by a word."""
     if ".".join(keys) in SALTED.get(file, ()):
         return _shape(value)
     if keys and VOLATILE_KEYS.fullmatch(keys[-1]) and not isinstance(value, dict):
         return "VOLATILE"
     if isinstance(value, dict):
-        return {key: _values(below, (*keys, key), file, root) for key, below in value.items()}
+        return {key: _values(below, (*keys, key), file, place) for key, below in value.items()}
     if isinstance(value, list):
-        return [_values(below, keys, file, root) for below in value]
-    return _text(value, keys, root) if isinstance(value, str) else value
+        return [_values(below, keys, file, place) for below in value]
+    return _text(value, keys, place) if isinstance(value, str) else value
 
 
 def _shape(value: Any) -> Any:
@@ -133,8 +137,8 @@ def _shape(value: Any) -> Any:
     return [_shape(below) for below in value] if isinstance(value, list) else "VOLATILE"
 
 
-def _text(text: str, keys: tuple[str, ...], root: str) -> str:
-    text = DATE.sub("DATE", RUN_ID.sub("RUN", text.replace(root, "ROOT")))
+def _text(text: str, keys: tuple[str, ...], place: str) -> str:
+    text = DATE.sub("DATE", RUN_ID.sub("RUN", text.replace(place, "PLACE")))
     prose = " " in text.strip() and not (keys and keys[-1] in DATA_WITH_BLANKS)
     return "PROSE" if prose else text
 

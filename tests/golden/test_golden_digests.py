@@ -69,6 +69,15 @@ def test_an_output_in_another_folder_is_the_same(before: Path, after: Path) -> N
     assert told(before, after) == []
 
 
+def test_a_path_beside_the_folder_is_no_change_where_the_place_is_named(
+    before: Path, after: Path
+) -> None:
+    for folder in (before, after):
+        rewrite(folder, Cache=f"{folder}/cache")
+    found = [digest_folder(folder / "out", place=folder) for folder in (before, after)]
+    assert differences(*found) == []
+
+
 def test_a_changed_cell_is_found_and_its_column_named(before: Path, after: Path) -> None:
     path = after / METRICS
     path.write_text(path.read_text().replace("0.75", "0.7500001"))
