@@ -82,7 +82,7 @@ container-test: $(STAMP)  ## build the image without a daemon and run it offline
 	PYTHON=$(BIN)/python tests/containers/singularity.sh || test $$? -eq 69
 	$(BIN)/python -m pytest -m container tests/containers
 
-golden: $(STAMP)  ## are all numbers those on record? small runs of everything, 5 minutes
+golden: $(STAMP)  ## are all numbers those on record? small runs of everything, in minutes
 	$(BIN)/python tests/golden/golden.py compare --out $(GOLDEN) --digests $(GOLDEN_DIGESTS) --archive $(TRIAL)
 
 golden-record: $(STAMP)  ## write the record of `make golden` anew
