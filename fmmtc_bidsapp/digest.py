@@ -1,4 +1,4 @@
-"""The sha256 of a file, by which weights, atlases and bundles are known again."""
+"""The sha256 of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors a user can act on, each with the exit code the command ends with.
+"""Errors that a user can act on, each with its exit code.
 
 The codes follow BSD's ``sysexits.h`` where it has one; `docs/interface.md` lists them.
 """

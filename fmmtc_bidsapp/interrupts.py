@@ -1,4 +1,4 @@
-"""What ends a run from outside, noted beside its exception: a library may swallow that."""
+"""Remember an interrupt, because libraries may swallow its exception."""
 
 from __future__ import annotations
 

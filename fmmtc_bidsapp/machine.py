@@ -1,4 +1,4 @@
-"""What this process may use of the machine: a container or a cluster's job has less than all."""
+"""Processors and memory that this process may use, as limited by containers and jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one call of the command will do: where, on whom, with which options and resources.
+"""The plan of one call: paths, participants, options, resources.
 
 A plan is written unchanged as the run's ``plan.toml``. The configuration hash says whether two
 runs would compute the same thing: it covers the options, the digests of the files they name and

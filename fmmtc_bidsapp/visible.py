@@ -1,4 +1,4 @@
-"""Text of others as it may leave us: what acts on a terminal, or is not seen, is spelled out."""
+"""Escape control and invisible characters in text from files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UTF-8 in everything that Python reads, writes and starts, whatever the locale."""
+"""UTF-8 for everything that Python reads, writes and starts, whatever the locale."""
 
 from __future__ import annotations
 

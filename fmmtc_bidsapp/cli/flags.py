@@ -1,4 +1,4 @@
-"""The flags of ``fmmtc``: those of the options classes, and those that say where and on whom."""
+"""The flags of ``fmmtc``."""
 
 from __future__ import annotations
 

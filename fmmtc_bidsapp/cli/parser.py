@@ -1,4 +1,4 @@
-"""Flags made from the options' own fields: name, type, default, choices and help come from there.
+"""Make flags from the fields of the options classes.
 
 A flag that was not given is
 absent from the namespace, so that only the options classes know the defaults.

@@ -1,4 +1,4 @@
-"""What ends a run from outside: Ctrl-C, a signal of the system, a reader that is gone."""
+"""Ends of a run from outside: Ctrl-C, signals, a closed pipe."""
 
 from __future__ import annotations
 

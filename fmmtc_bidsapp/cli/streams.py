@@ -1,4 +1,4 @@
-"""What is printed: UTF-8 whatever the locale, nothing that acts on a terminal, and a clean end."""
+"""Print UTF-8 without terminal control characters, and end cleanly."""
 
 from __future__ import annotations
 

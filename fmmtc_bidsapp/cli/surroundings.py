@@ -1,4 +1,4 @@
-"""What libraries take for granted of a machine: given where it can be, else asked for."""
+"""Check what libraries expect of the machine: a home folder, ``/proc``, shared memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``fmmtc-tools``: a dataset with known truth, files for the cache, a look around."""
+"""The command ``fmmtc-tools``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crash files read: which node broke, of what, and with which words."""
+"""Read nipype's crash files: which node failed, and with which error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nipype's patterns for files, in folders whose names are no patterns."""
+"""Let nipype find files in folders whose names contain brackets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A nipype workflow run to its end, whole or in batches: one failure stops nothing else."""
+"""Run a nipype workflow to its end; one failure does not stop the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How everyone ended: the exit code, and the table that closes every run."""
+"""The exit code and the closing table of a run."""
 
 from __future__ import annotations
 

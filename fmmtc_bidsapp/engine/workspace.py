@@ -1,4 +1,4 @@
-"""The folder the nodes of one dataset and output compute in: made, lent to one run, removed."""
+"""The work folder of one dataset and output: made, locked for one run, removed."""
 
 from __future__ import annotations
 

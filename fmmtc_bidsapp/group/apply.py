@@ -1,4 +1,4 @@
-"""Apply: bundle -> cohort -> encode -> predict -> judge, where outcomes are known -> files."""
+"""Apply: bundle -> cohort -> encode -> predict -> evaluate where outcomes are known -> files."""
 
 from __future__ import annotations
 

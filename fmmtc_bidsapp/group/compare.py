@@ -1,4 +1,4 @@
-"""Compare: cohort -> encode -> fit on shared folds -> across arms -> judge -> files -> explain."""
+"""Compare: cohort -> encode -> fit on shared folds -> subgroups -> evaluate -> files -> explain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run would do, in what and for how long: all that it would refuse is refused, nothing done.
+"""Check everything that a run would refuse, and list its steps, without running them.
 
 Nobody is encoded, so people who turn out to be unreadable are still among those counted here.
 """

@@ -1,4 +1,4 @@
-"""The group level: the chosen analysis, its report, and the table that ends it."""
+"""The group level: the chosen analysis, its report, the closing table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the arrays of a fitted model must be: their names, kinds of numbers and shapes."""
+"""Names, types and shapes of the arrays of a fitted model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that is said of the fits of one run, from their predictions."""
+"""All results of one run, from its predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors at paths, checked against what is expected of them."""
+"""Read tensors and check them against what is expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where to compute, and in what arithmetic."""
+"""The compute device and its precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the participant level knows before the first image is opened."""
+"""Checks of the participant level before the first image is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs of one task to one matrix."""
+"""Combine the runs of one task into one matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graphs of the participant level, run, and what they leave undone."""
+"""Run the graphs of the participant level."""
 
 from __future__ import annotations
 

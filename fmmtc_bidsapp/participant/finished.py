@@ -1,4 +1,4 @@
-"""What is finished at the participant level, under which name, and whether it is still there."""
+"""Which results of the participant level exist, and whether they are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The labels as they lie on the grids of the images, into the derivative dataset."""
+"""Write the atlas labels on the grid of the images."""
 
 from __future__ import annotations
 

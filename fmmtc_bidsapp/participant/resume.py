@@ -1,4 +1,4 @@
-"""What is already done, so that a second run over finished work ends in seconds.
+"""Find completed work, so that a second run ends in seconds.
 
 One small file for every run, or report, says what it was made from and what it left behind. Files
 are known by their size and date: reading them again would take as long as the work.

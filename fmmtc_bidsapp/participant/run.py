@@ -1,4 +1,4 @@
-"""The participant level in a straight line: plan -> runs -> graph -> reports -> table."""
+"""The participant level: plan -> runs -> graph -> reports -> table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every participant ended: what was left out or broke, and the table that says so."""
+"""How each participant ended: completed, left out or failed, with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graphs of the participant level: the nodes of a run, of a task, and of a report."""
+"""The graphs of the participant level: a run, a task, a report."""
 
 from __future__ import annotations
 

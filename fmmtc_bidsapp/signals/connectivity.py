@@ -1,4 +1,4 @@
-"""Functional connectivity: how parcel series go together."""
+"""Functional connectivity of parcel series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumes that a stopped, padded or damaged scan leaves behind."""
+"""Volumes of a stopped, padded or damaged scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""QC-FC: how head motion goes with connectivity over people, edge by edge and by distance."""
+"""QC-FC: correlation of head motion and connectivity over participants."""
 
 from __future__ import annotations
 

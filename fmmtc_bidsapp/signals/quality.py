@@ -1,4 +1,4 @@
-"""Say what a run is worth: its quality in numbers, and whether it should be used."""
+"""Quality metrics of a run, and whether it is usable."""
 
 from __future__ import annotations
 

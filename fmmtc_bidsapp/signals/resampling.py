@@ -1,4 +1,4 @@
-"""Series at another repetition time."""
+"""Resample series to another repetition time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The atlas that was painted, kept beside the truth so that ``--atlas`` can be pointed at it."""
+"""A copy of the simulated atlas, for ``--atlas``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The confounds table that goes with simulated parcel series, with fMRIPrep's column names."""
+"""A confounds table for simulated series, with fMRIPrep's column names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parcel series painted into voxels, volume by volume, and written as NIfTI."""
+"""Paint parcel series into voxels, and write them as NIfTI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a simulated study looks like; every field decides bytes of the result."""
+"""Options of a simulated study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The best a reader who knows what was planted, and where, can do from a person's own series."""
+"""The best possible prediction, given what was planted."""
 
 from __future__ import annotations
 

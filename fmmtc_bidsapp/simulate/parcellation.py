@@ -1,4 +1,4 @@
-"""A grey-matter parcellation for demonstration, made from the template that nilearn brings."""
+"""A grey-matter parcellation for demonstration, from nilearn's template."""
 
 from __future__ import annotations
 

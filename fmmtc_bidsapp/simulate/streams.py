@@ -1,4 +1,4 @@
-"""Independent random streams, so that one person can be simulated without the others."""
+"""Independent random streams, one per participant."""
 
 from __future__ import annotations
 

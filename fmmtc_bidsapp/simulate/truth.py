@@ -1,4 +1,4 @@
-"""A cohort of parcel series with a known response effect, as arrays; nothing here touches a file.
+"""Simulate a cohort of parcel series with a known response effect.
 
 Every network has a latent first-order autoregressive process, and a parcel is a mixture of its
 network's latent and of noise of its own, in scanner units. The networks form two communities, the

@@ -1,4 +1,4 @@
-"""``fmmtc-tools check``: whether a run could start here, and what to do if not.
+"""``fmmtc-tools check``: whether a run could start here, and what is missing.
 
 Nothing is fetched and nothing is left behind.
 """

@@ -1,4 +1,4 @@
-"""``fmmtc-tools fetch``: files that are not ours to ship, into the cache."""
+"""``fmmtc-tools fetch``: download files into the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fmmtc-tools simulate``: a dataset whose truth is known."""
+"""``fmmtc-tools simulate``: a dataset with known truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The A424 atlas: where its files are, and how its table is repaired.
+"""The A424 atlas: its files, and the repair of its table.
 
 The files are upstream's (GPL-3.0) and never part of this program: they are fetched from a pinned
 commit and held to pinned digests.

@@ -1,4 +1,4 @@
-"""The name or path of an atlas -> its labels, names and coordinates, checked."""
+"""Read and check an atlas: labels, names and coordinates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TemplateFlow's files: transforms between templates, and the templates' brain masks.
+"""TemplateFlow files: transforms between templates, and brain masks.
 
 Found and fetched without its client, which writes to the disk at import, takes seconds to notice
 that there is no network, and leaves half a file where it is killed. The names are TemplateFlow's.

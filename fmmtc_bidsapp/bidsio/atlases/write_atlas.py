@@ -1,4 +1,4 @@
-"""The labels of an atlas -> files of our derivative dataset."""
+"""Write the labels of an atlas into the derivative dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Written series and the participants table -> the people of an analysis."""
+"""Build the cohort of an analysis from parcel series and the participants table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of the tables -> columns of numbers."""
+"""Turn table columns into numeric covariates."""
 
 from __future__ import annotations
 

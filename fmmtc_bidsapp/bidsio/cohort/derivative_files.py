@@ -1,4 +1,4 @@
-"""Files of parcels in a derivative folder: what their names say, and what stands beside them."""
+"""Find parcel files in a derivative folder by their names."""
 
 from __future__ import annotations
 

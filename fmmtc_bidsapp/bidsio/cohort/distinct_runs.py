@@ -1,4 +1,4 @@
-"""Which files of a person are runs of their own, and which are averaged."""
+"""Decide which files of a participant are separate runs, and which runs are averaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is eligible by the tables, step by step, and what is to be predicted of them."""
+"""Apply the eligibility criteria of a study, step by step."""
 
 from __future__ import annotations
 

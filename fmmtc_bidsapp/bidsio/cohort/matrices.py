@@ -1,4 +1,4 @@
-"""Which correlation matrices a derivative folder holds, for a cohort that has no series."""
+"""Find correlation matrices, for cohorts without parcel series."""
 
 from __future__ import annotations
 

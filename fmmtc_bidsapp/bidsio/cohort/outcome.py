@@ -1,4 +1,4 @@
-"""The two values of the column that is predicted, and what they mean."""
+"""The two values of the outcome column, and what they mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the parcels of a cohort are: networks, subnetworks, hemispheres, and the label image."""
+"""Networks, hemispheres and the label image of a cohort's parcels."""
 
 from __future__ import annotations
 

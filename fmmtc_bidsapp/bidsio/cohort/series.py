@@ -1,4 +1,4 @@
-"""Which parcel series a derivative folder holds: ours, XCP-D's or giga_connectome's."""
+"""Find parcel series written by this program, XCP-D or giga_connectome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The root of our derivative dataset: who made it, from what, with which configuration."""
+"""The root of the derivative dataset: description, lock, configuration."""
 
 from __future__ import annotations
 

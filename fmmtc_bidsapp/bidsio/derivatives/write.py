@@ -1,4 +1,4 @@
-"""Records -> files of our derivative dataset."""
+"""Write the files of one run into the derivative dataset."""
 
 from __future__ import annotations
 

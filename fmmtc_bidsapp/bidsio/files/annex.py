@@ -1,4 +1,4 @@
-"""Whether there is content behind a file name that can be read, or only a DataLad pointer."""
+"""Tell files with content from DataLad pointers."""
 
 from __future__ import annotations
 

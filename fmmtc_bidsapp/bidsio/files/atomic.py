@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and stay untouched when nothing in them changes."""
+"""Write files that are whole or absent, and leave unchanged files alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of others, opened without making room for more than their file can hold."""
+"""Open images without allocating more memory than the file can fill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every file name this program reads or writes; the only module that spells one."""
+"""Every file name that is read or written; no other module spells one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What made a dataset, as its description or a sidecar says; what is not said is unknown."""
+"""Provenance of a dataset, from its description or a sidecar; what is not stated is unknown."""
 
 from __future__ import annotations
 

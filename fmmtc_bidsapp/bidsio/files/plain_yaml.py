@@ -1,4 +1,4 @@
-"""YAML of plain values: nothing in it is executed, and it cannot grow while it is read."""
+"""Read YAML with plain values only: no code, no expansion."""
 
 from __future__ import annotations
 

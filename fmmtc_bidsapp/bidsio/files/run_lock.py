@@ -1,4 +1,4 @@
-"""A configuration held while a run writes under it, so that no other one begins beside it.
+"""Lock a configuration while a run writes under it.
 
 Runs of one configuration hold it together: jobs of an array write into one output at once.
 """

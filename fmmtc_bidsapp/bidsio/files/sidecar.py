@@ -1,4 +1,4 @@
-"""JSON metadata of a file, with BIDS inheritance."""
+"""Read JSON sidecars with BIDS inheritance."""
 
 from __future__ import annotations
 

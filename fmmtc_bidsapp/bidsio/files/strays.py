@@ -1,4 +1,4 @@
-"""Files among those of runs whose names do not say whose they are."""
+"""Find files whose names do not say which run they belong to."""
 
 from __future__ import annotations
 

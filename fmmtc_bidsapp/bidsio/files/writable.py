@@ -1,4 +1,4 @@
-"""Whether a folder could be written to, found out without writing."""
+"""Check whether a folder can be written to, without writing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The brain mask of the anatomical image that a run was aligned with."""
+"""Find the anatomical brain mask that belongs to a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BIDS filter files: which runs to take, in the words of fMRIPrep's ``--bids-filter-file``."""
+"""Read BIDS filter files, in the format of fMRIPrep's ``--bids-filter-file``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where fMRIPrep's derivatives are."""
+"""Find the folder with fMRIPrep's derivatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fMRIPrep's derivatives -> the runs that can be used, and why the others cannot."""
+"""Find the usable runs of an fMRIPrep dataset, with a reason for every other run."""
 
 from __future__ import annotations
 

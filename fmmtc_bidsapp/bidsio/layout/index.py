@@ -1,4 +1,4 @@
-"""The files of a dataset that can belong to a BOLD run, found by pybids."""
+"""Index the files of a dataset with pybids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of a table of people: one spelling for each value, and values that look alike."""
+"""Cells of participant tables: one spelling per value, and values that look alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of a column that lie far off the others, as codes for a missing value do."""
+"""Find values far from the rest of a column, such as codes for missing data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of a table of parcels: each must be a parcel, with its name."""
+"""Check that every column of a parcel table is a named parcel."""
 
 from __future__ import annotations
 

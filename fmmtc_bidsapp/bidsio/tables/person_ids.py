@@ -1,4 +1,4 @@
-"""Two lists of participants that should be the same people: what they share, and why not more."""
+"""Compare two lists of participant ids, and explain why they differ."""
 
 from __future__ import annotations
 

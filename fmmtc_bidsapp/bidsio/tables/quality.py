@@ -1,4 +1,4 @@
-"""Quality tables of single runs: read, and brought together for the group."""
+"""Read the quality tables of runs, and join them for the group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of numbers written by us or by others -> arrays and records."""
+"""Read parcel series, matrices and tables of numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own cleaning strategy: a YAML file in XCP-D's form -> a record."""
+"""Read a user's cleaning strategy from YAML in XCP-D's format."""
 
 from __future__ import annotations
 

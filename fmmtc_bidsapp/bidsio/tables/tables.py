@@ -1,4 +1,4 @@
-"""The participants table and the phenotype tables -> one row of text a participant."""
+"""Join the participants table and phenotype tables, one row per participant."""
 
 from __future__ import annotations
 

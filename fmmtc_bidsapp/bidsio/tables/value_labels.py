@@ -1,4 +1,4 @@
-"""What the values of a table's column mean, as the JSON beside the table says."""
+"""Meanings of a column's values, from the JSON beside the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Head motion and volumes of a run as XCP-D's tables beside its series tell them."""
+"""Read head motion and volume counts from XCP-D's tables."""
 
 from __future__ import annotations
 

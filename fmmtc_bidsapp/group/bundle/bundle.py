@@ -1,4 +1,4 @@
-"""A trained model as a folder that ``apply`` needs and nothing else.
+"""A trained model as a folder, complete for ``apply``.
 
 ``model.safetensors`` holds every tensor, ``config.json`` what the model is, ``people.json`` digests
 by which those it was trained on are known again, ``preprocessing.json`` how a series becomes its

@@ -1,4 +1,4 @@
-"""What every field of a bundle's files must be, checked before anything is read of them."""
+"""The schema of a bundle's files, checked before anything is read from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of the people a model was trained on, so that nobody is validated on them."""
+"""Digests of the training participants, so that none of them is used for validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the scans of the training people were like, and in what another scan differs."""
+"""Scan properties of the training participants, and how another scan differs."""
 
 from __future__ import annotations
 

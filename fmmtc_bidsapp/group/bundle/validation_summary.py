@@ -1,4 +1,4 @@
-"""What a bundle knows of its own worth, so that whoever is predicted by it can be told."""
+"""What a bundle knows of its own validation."""
 
 from __future__ import annotations
 

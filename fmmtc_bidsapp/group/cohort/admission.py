@@ -1,4 +1,4 @@
-"""What all analyses do before the first series is opened."""
+"""Checks that every analysis makes before the first series is opened."""
 
 from __future__ import annotations
 

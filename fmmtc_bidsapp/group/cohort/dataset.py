@@ -1,4 +1,4 @@
-"""What train and compare have in common: who is analysed, encoded, and how they are split."""
+"""The encoded cohort and its folds, for train and compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the scans of each person were like, as columns of the reference model "acquisition"."""
+"""Scan properties of each participant, as columns of the reference model "acquisition"."""
 
 from __future__ import annotations
 

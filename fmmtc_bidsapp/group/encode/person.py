@@ -1,4 +1,4 @@
-"""The runs of one person to one example."""
+"""Combine the runs of one participant into one example."""
 
 from __future__ import annotations
 

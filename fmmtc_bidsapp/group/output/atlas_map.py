@@ -1,4 +1,4 @@
-"""The atlas that explanations are told in: what its parcels belong to, and its labels drawn on."""
+"""The atlas of an explanation: networks of its parcels, and its label image."""
 
 from __future__ import annotations
 

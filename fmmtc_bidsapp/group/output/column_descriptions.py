@@ -1,4 +1,4 @@
-"""What the columns of all tables of the group level mean."""
+"""Descriptions of the columns of all group tables."""
 
 from __future__ import annotations
 

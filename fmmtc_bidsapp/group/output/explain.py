@@ -1,4 +1,4 @@
-"""What the models of an analysis go by: a graph of its own, after they have been judged.
+"""Explain the models of an analysis: a graph of its own, after they are evaluated.
 
 A map of a model that predicts nothing points somewhere all the same, and is believed. So nothing is
 computed of one without evidence that it predicts, unless ``--show-unsupported-maps`` asks.

@@ -1,4 +1,4 @@
-"""Where the scans of new people lie among those of the training people."""
+"""How far the scans of new participants lie from those of the training participants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the group level found, as the tables of its output."""
+"""Write the result tables of the group level."""
 
 from __future__ import annotations
 

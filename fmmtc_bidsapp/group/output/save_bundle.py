@@ -1,4 +1,4 @@
-"""The model to keep: its bundle and its card, from the run that trained it."""
+"""Save the final model: its bundle and its card."""
 
 from __future__ import annotations
 

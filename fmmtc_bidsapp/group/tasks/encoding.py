@@ -1,4 +1,4 @@
-"""Every person's files to what the models see: a cohort to `Examples`."""
+"""Encode every participant's files into `Examples`."""
 
 from __future__ import annotations
 

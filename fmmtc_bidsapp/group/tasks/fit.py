@@ -1,4 +1,4 @@
-"""Every fit of an analysis as one graph: models, folds, trainings, shuffles, the model to keep."""
+"""All fits of an analysis as one graph."""
 
 from __future__ import annotations
 

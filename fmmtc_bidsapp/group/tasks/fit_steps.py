@@ -1,4 +1,4 @@
-"""What an analysis fits and explains, in steps: a node each; a killed run repeats none that ended.
+"""Cut an analysis into steps, one node each; completed steps are reused.
 
 Models that one training serves share a step. A step of shuffled outcomes takes all of them where
 its models have no epochs, for they share what is made without outcomes; networks, which share

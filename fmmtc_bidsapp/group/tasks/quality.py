@@ -1,4 +1,4 @@
-"""How good the runs of a dataset are together: a table of all, and what motion does to them."""
+"""Collect the quality of all runs, and compute QC-FC."""
 
 from __future__ import annotations
 

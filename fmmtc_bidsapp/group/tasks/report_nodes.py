@@ -1,4 +1,4 @@
-"""Thin nipype interfaces of what is told of an analysis, from the written files alone."""
+"""Nodes that write reports from the written files."""
 
 from __future__ import annotations
 

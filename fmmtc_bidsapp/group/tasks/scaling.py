@@ -1,4 +1,4 @@
-"""The scale that the training people of each fold give, and everyone encoded with it.
+"""Scale series by the training participants of each fold, and encode them.
 
 Whom a fold tests has no part in its scale: the node that learns it is shown the series of the
 training people alone. Inner folds share the scale of their outer fold, which knows no outcome.

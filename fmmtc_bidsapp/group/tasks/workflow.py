@@ -1,4 +1,4 @@
-"""The graphs of the group level: encode each person, then fit each model on each fold."""
+"""The graphs of the group level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifiers of a row of numbers, each with the log odds it gives.
+"""Classifiers of feature vectors, each with its log odds.
 
 What they say of people is brought to the scale of log odds here, roughly; the calibration that
 follows makes it a probability.

@@ -1,4 +1,4 @@
-"""Classifiers on R_TC: what a trained FMM_TC hands to its last layer."""
+"""Classifiers on R_TC, the features that FMM_TC hands to its last layer."""
 
 from __future__ import annotations
 

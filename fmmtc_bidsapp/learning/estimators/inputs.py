@@ -1,4 +1,4 @@
-"""Prepared people in batches, on the device that computes."""
+"""Batches of prepared participants on the compute device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every model that can be trained and judged here has in common."""
+"""What all trainable models have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models without epochs, which every network is shown beside."""
+"""Models without epochs: classifiers on features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of models: what is fitted, by the name that flags and written tables use."""
+"""The table of models, by the names of the flag and the result tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of networks: what each reads, how it is built, and what its training must know."""
+"""The table of networks: inputs, sizes and how each is built."""
 
 from __future__ import annotations
 

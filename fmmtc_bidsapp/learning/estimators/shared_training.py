@@ -1,4 +1,4 @@
-"""Models that one training of a network serves: the network itself, and what else reads it."""
+"""Models that share one training of a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of a network with everything learnt inside the training rows.
+"""Train a network; everything is learnt from the training rows.
 
 AdamW, binary cross-entropy, and a cosine from the learning rate to 1e-7 over all epochs; a shorter
 training follows the same curve and stops, so an epoch means the same everywhere.

@@ -1,4 +1,4 @@
-"""Boosted trees as plain arrays, which are checked when they are read and walked in numpy.
+"""Boosted trees as plain arrays, checked when read and evaluated in numpy.
 
 xgboost reads its own file format without checks: a crafted one writes outside its memory. Its
 library therefore only grows the trees.

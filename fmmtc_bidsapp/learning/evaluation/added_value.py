@@ -1,4 +1,4 @@
-"""Does the brain add to what is known without it? A reference model with and without its score.
+"""Added value of the brain score: a reference model with and without it.
 
 The brain's score of a person is out of fold: the mean over repeats of the model's output,
 standardised within the fold that the person was tested in. Of it counts only what the reference

@@ -1,4 +1,4 @@
-"""Models against each other on the same folds."""
+"""Differences between models on the same folds."""
 
 from __future__ import annotations
 

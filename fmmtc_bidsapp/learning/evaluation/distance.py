@@ -1,4 +1,4 @@
-"""How far a connectome lies from those of the training people."""
+"""Distance of a connectome from those of the training participants."""
 
 from __future__ import annotations
 

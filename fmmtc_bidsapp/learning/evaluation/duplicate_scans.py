@@ -1,4 +1,4 @@
-"""Scans that are there twice: told in a line a kind, and refused where nobody's is their own."""
+"""Report duplicate scans; refuse a cohort of duplicates only."""
 
 from __future__ import annotations
 

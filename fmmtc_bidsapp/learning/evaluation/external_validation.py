@@ -1,4 +1,4 @@
-"""A finished model on people it has never seen, whose outcomes are known.
+"""External validation of a finished model.
 
 The model is judged as it is. Recalibration, which moves its log odds for the new people, stands
 beside it and is cross-validated over them: it is never scored on those it was fitted on.

@@ -1,4 +1,4 @@
-"""What would make a figure too good to be true: scans that are there twice, columns that tell."""
+"""Detect leakage: duplicate scans, and covariates that reveal the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good out-of-fold predictions are, with the uncertainty a small cohort has."""
+"""Performance of out-of-fold predictions, with intervals."""
 
 from __future__ import annotations
 

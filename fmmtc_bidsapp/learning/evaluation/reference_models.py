@@ -1,4 +1,4 @@
-"""What is known of people besides their brain, as the columns of reference models."""
+"""Columns of the reference models: covariates, motion, acquisition."""
 
 from __future__ import annotations
 

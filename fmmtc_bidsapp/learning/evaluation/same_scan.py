@@ -1,4 +1,4 @@
-"""Digests of a connectome by which the same scan is known again, and nothing else of it."""
+"""Digests of a connectome that identify the same scan, and nothing else."""
 
 from __future__ import annotations
 

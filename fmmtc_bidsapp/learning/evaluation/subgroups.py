@@ -1,4 +1,4 @@
-"""How a model does among the people of each arm, and whether the arms differ.
+"""Performance by treatment arm, and differences between arms.
 
 Response under any treatment is prognosis, not prediction of a drug's effect: a model that does as
 well under placebo as under the drug knows who gets better, not whom the drug helps.

@@ -1,4 +1,4 @@
-"""Which step each model reaches: predicts, beyond covariates, beyond motion and acquisition."""
+"""The verdict of each model: predicts, beyond covariates, beyond motion and acquisition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What integrated gradients start from: nothing, the average, or noise with the same spectrum."""
+"""Baselines of integrated gradients: zero, the average, or noise with the same spectrum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The maps of a cohort: one a person, means where outcomes were shuffled, and whether they hold."""
+"""Maps of a cohort: one per participant, null maps, and their stability."""
 
 from __future__ import annotations
 

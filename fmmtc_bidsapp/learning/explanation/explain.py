@@ -1,4 +1,4 @@
-"""What a model goes by on its test people, what it would on shuffled outcomes; rollout."""
+"""Explain a model on its test participants, and on shuffled outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way from a person's series and connectivity into a network, with gradients all along."""
+"""The forward pass from series and connectivity, with gradients throughout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the data goes with the output of a linear model: Haufe's patterns.
+"""Haufe patterns: the features that covary with the output of a linear model.
 
 A weight of a linear model says how to read a signal out, noise and all: an edge can have a large
 one only because it cancels what disturbs another. The pattern says how the data change with the

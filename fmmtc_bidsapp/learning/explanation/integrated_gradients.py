@@ -1,4 +1,4 @@
-"""Integrated gradients with as many steps as completeness asks for."""
+"""Integrated gradients, with enough steps for completeness."""
 
 from __future__ import annotations
 

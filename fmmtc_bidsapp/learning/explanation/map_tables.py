@@ -1,4 +1,4 @@
-"""Many people's maps to one table: parcels, the groups they belong to, and the largest edges."""
+"""Maps of many participants as tables: parcels, networks, largest edges."""
 
 from __future__ import annotations
 

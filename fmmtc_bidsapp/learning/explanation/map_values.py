@@ -1,4 +1,4 @@
-"""Sums, means and agreement of maps in which people lack parcels."""
+"""Sums, means and agreement of maps with missing parcels."""
 
 from __future__ import annotations
 

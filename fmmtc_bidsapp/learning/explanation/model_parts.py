@@ -1,4 +1,4 @@
-"""A fitted network as branches, one a stream, and what joins them to a logit."""
+"""A fitted network as one branch per stream and the part that joins them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fitted network as a function of a person's series and connectivity, and the person's map."""
+"""The attribution map of one participant."""
 
 from __future__ import annotations
 

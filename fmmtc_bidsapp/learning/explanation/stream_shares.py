@@ -1,4 +1,4 @@
-"""How much of a prediction each stream carries (Fig. 2b of the paper)."""
+"""Share of each stream in a prediction (Fig. 2b of the paper)."""
 
 from __future__ import annotations
 

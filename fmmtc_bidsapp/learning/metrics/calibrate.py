@@ -1,4 +1,4 @@
-"""From a network's output to a probability and a decision, fitted on inner out-of-fold outputs."""
+"""Calibrate outputs to probabilities, and choose the threshold, on inner out-of-fold outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ROC and precision-recall, fold by fold and as the mean whose area is the quoted figure."""
+"""ROC and precision-recall curves, per fold and averaged."""
 
 from __future__ import annotations
 

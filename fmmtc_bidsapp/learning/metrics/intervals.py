@@ -1,4 +1,4 @@
-"""Intervals for figures of a small cohort."""
+"""Confidence intervals for small cohorts."""
 
 from __future__ import annotations
 

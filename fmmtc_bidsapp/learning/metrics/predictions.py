@@ -1,4 +1,4 @@
-"""Out-of-fold predictions as rows and as arrays to be judged."""
+"""Out-of-fold predictions as rows and as arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of predictions, for many weightings of the people at once.
+"""Scores of predictions, for many weightings of the participants at once.
 
 A bootstrap draw is a weighting: how often each person was drawn. Computing all draws together is
 what makes 2,000 draws of a dozen metrics and several models a matter of a second.

@@ -1,4 +1,4 @@
-"""Several trainings of one model: their mean predicts, their spread is a person's interval."""
+"""Several trainings of one model: the mean predicts, the spread gives an interval."""
 
 from __future__ import annotations
 

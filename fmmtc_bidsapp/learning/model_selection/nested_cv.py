@@ -1,4 +1,4 @@
-"""The whole procedure on training rows: choose the epoch, calibrate, train, and predict others."""
+"""Nested cross-validation: choose the epoch, calibrate, train, predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is there anything there at all? The whole supervised procedure on shuffled outcomes."""
+"""Permutation test: the whole procedure on shuffled outcomes."""
 
 from __future__ import annotations
 

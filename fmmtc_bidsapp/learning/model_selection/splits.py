@@ -1,4 +1,4 @@
-"""Who trains and who is tested: shuffled, stratified, seeded folds of people."""
+"""Stratified, seeded folds of participants."""
 
 from __future__ import annotations
 

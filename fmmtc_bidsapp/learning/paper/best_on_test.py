@@ -1,4 +1,4 @@
-"""The published protocol beside the honest one: the epoch chosen on the test fold."""
+"""The published protocol: the epoch chosen on the test fold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of a table of models: whose predictions, on whom, and every figure of them."""
+"""Rows of a comparison table: model, participants, metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's first row: outcomes guessed at the training prevalence, many times over."""
+"""The random baseline of the paper: outcomes guessed at the training prevalence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of the paper (arXiv 2503.00210) as data, and what of them a cohort allows."""
+"""The tables of the paper (arXiv 2503.00210) as data, and which rows a cohort allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Covariates regressed out of the columns that a prediction is a weighted sum of."""
+"""Regress covariates out of features, fitted on the training rows."""
 
 from __future__ import annotations
 

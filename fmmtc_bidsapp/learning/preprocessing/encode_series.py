@@ -1,4 +1,4 @@
-"""A scan to what models see of its series: encoder features, and its first window."""
+"""Encode the series of a scan, and cut its first window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People as rows of numbers: what the models without epochs see, scaled on the training rows."""
+"""Feature vectors of participants, scaled on the training rows."""
 
 from __future__ import annotations
 

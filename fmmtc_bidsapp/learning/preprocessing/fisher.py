@@ -1,4 +1,4 @@
-"""Fisher's z of correlations, the same wherever edges are averaged, regressed or measured."""
+"""Fisher's z of correlations, with one clip for all uses."""
 
 from __future__ import annotations
 

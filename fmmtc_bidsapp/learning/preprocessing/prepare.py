@@ -1,4 +1,4 @@
-"""What is learnt about the inputs from the training rows, and applied to every row."""
+"""Preparation of inputs, learnt from the training rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connectomes in the tangent space of their mean over the training rows."""
+"""Connectomes in the tangent space of the training mean."""
 
 from __future__ import annotations
 

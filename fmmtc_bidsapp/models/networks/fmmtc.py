@@ -1,4 +1,4 @@
-"""FMM_TC: encoded series and a connectivity matrix to the log odds of a response."""
+"""FMM_TC: encoded series and connectivity to the log odds of a response."""
 
 from __future__ import annotations
 

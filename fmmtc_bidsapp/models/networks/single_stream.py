@@ -1,4 +1,4 @@
-"""What the networks of one stream have in common: an encoder, a linear head, and what they need."""
+"""What networks of one stream have in common."""
 
 from __future__ import annotations
 

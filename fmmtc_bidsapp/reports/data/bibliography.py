@@ -1,4 +1,4 @@
-"""The references a methods text cites."""
+"""References cited by the methods text."""
 
 from __future__ import annotations
 

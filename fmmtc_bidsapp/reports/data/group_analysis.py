@@ -1,4 +1,4 @@
-"""One group analysis as its written tables tell it: what every section of the report is made of."""
+"""The written tables of one group analysis."""
 
 from __future__ import annotations
 

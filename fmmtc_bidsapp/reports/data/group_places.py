@@ -1,4 +1,4 @@
-"""Where the parcels of an atlas are, for figures of the group level."""
+"""Parcel positions and labels for group figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The label image of a run, its axes turned to run to the right, the front and up."""
+"""The label image of a run, in RAS orientation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics as the tables of a report head them."""
+"""Names and hints of the metrics in report tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers, intervals and p values as a page spells them."""
+"""Format numbers, intervals and p values."""
 
 from __future__ import annotations
 

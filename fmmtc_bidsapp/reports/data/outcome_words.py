@@ -1,4 +1,4 @@
-"""What the two outcomes are called: by the words of the participants table, else by its values."""
+"""Names of the two outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The written files a report is made from, as tables and mappings."""
+"""Read written files for a report."""
 
 from __future__ import annotations
 

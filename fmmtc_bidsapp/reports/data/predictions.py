@@ -1,4 +1,4 @@
-"""Predictions, a row a participant."""
+"""Predictions, one row per participant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The written tables of one run, as arrays in the order of its parcels and volumes."""
+"""The written tables of one run, as arrays."""
 
 from __future__ import annotations
 

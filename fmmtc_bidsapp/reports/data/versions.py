@@ -1,4 +1,4 @@
-"""Versions of the packages whose results a report shows."""
+"""Versions of the packages behind a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far z must lie from 0 to stand out, where its spread is that of a few null maps."""
+"""The threshold of z, given the number of null maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How uncertain the curve of one applied model is: a band from resampled participants."""
+"""The uncertainty band of a curve, from resampled participants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of a group report, from the tables the group level wrote."""
+"""Curves of a group report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forests of a group report: a value with its interval a line, for every model or arm."""
+"""Forest plots: a value and its interval for every model or arm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of what a model goes by in a glass brain, and the watermark of what nothing supports."""
+"""Glass brains of parcel maps, with a watermark where nothing is supported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of what a model goes by without a brain: streams, networks, and edges in a circle."""
+"""Figures of streams, networks and edges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of what a model goes by on axial slices of the brain."""
+"""Parcel maps on axial slices."""
 
 from __future__ import annotations
 

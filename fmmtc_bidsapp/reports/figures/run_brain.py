@@ -1,4 +1,4 @@
-"""Figures of a run's parcels on the brain: their outline, and how much of each held data."""
+"""Parcel outlines and coverage of one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of one run, drawn from its written files into the participant's figures folder."""
+"""All figures of one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of what was measured beside a run: its head motion, and the regressors made of it."""
+"""Figures of head motion and confound regressors of one run."""
 
 from __future__ import annotations
 

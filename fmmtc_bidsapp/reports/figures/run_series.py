@@ -1,4 +1,4 @@
-"""Figures of a run's parcels by network: the series before and after cleaning, and the matrix."""
+"""Carpet plots and the connectivity matrix of one run."""
 
 from __future__ import annotations
 

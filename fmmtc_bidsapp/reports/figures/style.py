@@ -1,4 +1,4 @@
-"""What every figure of a report shares: its style, its colours and its way into the page.
+"""Style, colours and embedding of all figures.
 
 Figures are SVG inside the page, so a line can take its colour from the page's style sheet and
 follow it from light to dark. matplotlib knows no CSS; it draws in stand-in colours that

@@ -1,4 +1,4 @@
-"""The section of a matrix over the runs of a task, in its participant's report."""
+"""Report section of a matrix over the runs of a task."""
 
 from __future__ import annotations
 

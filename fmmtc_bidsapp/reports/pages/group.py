@@ -1,4 +1,4 @@
-"""The report of a group analysis: the answer first, then everything it rests on."""
+"""The group report."""
 
 from __future__ import annotations
 

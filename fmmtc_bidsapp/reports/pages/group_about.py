@@ -1,4 +1,4 @@
-"""The end of a group report: what ran with which options, and the files it was made from."""
+"""Last section of the group report: options and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section of a group report on what the models go by, from the written tables."""
+"""Explanation section of the group report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Head motion in a group report: whether it goes with the predictions."""
+"""Head motion section of the group report: motion and predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""QC-FC in a group report: whether head motion goes with connectivity."""
+"""QC-FC section of the group report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands at the head of every page: dataset, preprocessing, versions, date; or simulated."""
+"""Page heading: dataset, preprocessing, versions, date, a banner for simulated data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of a bundle, written as Markdown, as a part of a page."""
+"""The model card as part of a page."""
 
 from __future__ import annotations
 

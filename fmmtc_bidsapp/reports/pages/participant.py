@@ -1,4 +1,4 @@
-"""The report of one participant: what came out of each run, and whether it can be used."""
+"""The participant report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page from a template: escaped, self-contained, the same bytes for the same content."""
+"""Render a self-contained page from a template."""
 
 from __future__ import annotations
 

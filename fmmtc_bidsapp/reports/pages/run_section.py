@@ -1,4 +1,4 @@
-"""The section of one run in its participant's report: pieces of HTML by their place."""
+"""Report section of one run."""
 
 from __future__ import annotations
 

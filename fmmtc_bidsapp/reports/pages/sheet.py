@@ -1,4 +1,4 @@
-"""The prediction sheet of a new person: one page on what a model says of them, and its worth.
+"""The prediction sheet of a new participant.
 
 It is made from the written tables of ``apply`` alone, so it can be written anew without the model.
 """

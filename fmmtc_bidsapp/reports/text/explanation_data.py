@@ -1,4 +1,4 @@
-"""The written explanation of one label, as far as there is something to show of it."""
+"""The written explanation of one label."""
 
 from __future__ import annotations
 

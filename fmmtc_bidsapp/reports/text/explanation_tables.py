@@ -1,4 +1,4 @@
-"""What a group's maps say, in the words and tables of the report."""
+"""Tables of the explanation section."""
 
 from __future__ import annotations
 

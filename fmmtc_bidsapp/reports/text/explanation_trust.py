@@ -1,4 +1,4 @@
-"""How far the maps of a model can be trusted: each figure with what it means in words."""
+"""Reliability of the maps: each figure with its meaning."""
 
 from __future__ import annotations
 

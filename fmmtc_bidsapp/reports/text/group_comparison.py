@@ -1,4 +1,4 @@
-"""Tables of a group report that set models, arms and protocols against each other."""
+"""Tables that compare models, arms and protocols."""
 
 from __future__ import annotations
 

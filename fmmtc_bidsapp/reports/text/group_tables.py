@@ -1,4 +1,4 @@
-"""Tables of a group report: what the written TSVs say, in the words of the page."""
+"""Tables of the group report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The methods text of a dataset, written from what its sidecars say was applied."""
+"""The methods text of a dataset, from its sidecars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A methods text as HTML and LaTeX, where pandoc is installed."""
+"""The methods text as HTML and LaTeX, where pandoc is installed."""
 
 from __future__ import annotations
 

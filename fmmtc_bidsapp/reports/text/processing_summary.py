@@ -1,4 +1,4 @@
-"""What was applied to runs, read from their sidecars and told in words."""
+"""Describe the processing of runs, from their sidecars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first sentences of a group report: the result, and what it is worth at this size."""
+"""Summary of the group report: the result, and what it is worth at this sample size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which volumes are left out: those before the steady state, and those with motion."""
+"""Choose the volumes to leave out: non-steady state and motion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a confounds table says, under one set of names, whichever fMRIPrep wrote it."""
+"""Read confounds under one set of names, for every fMRIPrep version."""
 
 from __future__ import annotations
 

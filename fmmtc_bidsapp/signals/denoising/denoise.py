@@ -1,4 +1,4 @@
-"""Cleaning of parcel series: dummies, trend, filter, censoring and regression, in that order.
+"""Clean parcel series: dummies, trend, filter, censoring and regression, in that order.
 
 Parcel means are cleaned, not voxels: every step is linear in the signal and the same for all
 voxels, so over a fixed set of voxels the mean of cleaned voxels is the cleaned mean.

@@ -1,4 +1,4 @@
-"""Which columns of a confounds table a strategy takes, ready to be regressed."""
+"""Choose the confound columns of a strategy, ready for regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gaps that censored volumes leave: how long they are, and what stands for them in a filter."""
+"""Gaps left by censored volumes: their length, and how a filter bridges them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to clean parcel series: those this program brings, and a user's changes to one."""
+"""The table of cleaning strategies."""
 
 from __future__ import annotations
 

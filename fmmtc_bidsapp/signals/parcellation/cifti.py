@@ -1,4 +1,4 @@
-"""Mean signal of every parcel of a CIFTI dense series, matched to the atlas by grayordinate."""
+"""Parcel means of a CIFTI dense series."""
 
 from __future__ import annotations
 

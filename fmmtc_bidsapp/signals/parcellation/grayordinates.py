@@ -1,4 +1,4 @@
-"""CIFTI-2 files: open one, and find the grayordinates of one file in another."""
+"""Open CIFTI-2 files, and match the grayordinates of two files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the voxels of images lie, and which voxel of one is nearest to a voxel of another."""
+"""Voxel grids: positions, and nearest voxels of another grid."""
 
 from __future__ import annotations
 

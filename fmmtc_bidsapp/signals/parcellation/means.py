@@ -1,4 +1,4 @@
-"""Parcel means of any image that comes volume by volume, summed up in one pass."""
+"""Parcel means of an image that is read volume by volume, in one pass."""
 
 from __future__ import annotations
 

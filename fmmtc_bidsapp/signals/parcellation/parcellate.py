@@ -1,4 +1,4 @@
-"""Mean signal of every parcel, in one streaming pass over a 4D image."""
+"""Parcel means of a 4D image, in one streaming pass."""
 
 from __future__ import annotations
 

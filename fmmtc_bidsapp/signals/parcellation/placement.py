@@ -1,4 +1,4 @@
-"""Which voxels of an image belong to which parcel of an atlas."""
+"""Assign the voxels of an image to the parcels of an atlas."""
 
 from __future__ import annotations
 

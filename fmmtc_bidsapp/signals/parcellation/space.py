@@ -1,4 +1,4 @@
-"""Read grids, labels and masks, and bring them to the grid of an image."""
+"""Read grids, labels and masks, and resample them to an image's grid."""
 
 from __future__ import annotations
 

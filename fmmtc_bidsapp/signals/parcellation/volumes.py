@@ -1,4 +1,4 @@
-"""Open a NIfTI image and read it one volume at a time, in constant memory."""
+"""Read a NIfTI image one volume at a time, in constant memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transform between two templates, as ITK writes and applies it, for points."""
+"""ITK transforms between templates, applied to points."""
 
 from __future__ import annotations
 
