@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from fmmtc_bidsapp.models.device import autocast
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
 
 N_PARCELS, N_VOLUMES = 424, 200
 METHODS = {

@@ -38,7 +38,7 @@ from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.paper.best_on_test import fit_published, optimism_rows
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.models.networks.fmmtc import FmmTc, build_fmmtc
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize, reestimate_batchnorm
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions

@@ -29,8 +29,8 @@ from fmmtc_bidsapp.engine.plugins import read_plugin
 from fmmtc_bidsapp.errors import InputError, ModelFileError, OutputError, UsageError
 from fmmtc_bidsapp.group.bundle.bundle import read_bundle
 from fmmtc_bidsapp.models.checkpoint import check_tensors, load_tensors
-from fmmtc_bidsapp.models.encoders.brainlm import load_brainlm
-from fmmtc_bidsapp.models.encoders.brainlm_config import BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.config import BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import load_brainlm
 from fmmtc_bidsapp.plan import Resources
 from fmmtc_bidsapp.signals.parcellation.grayordinates import open_cifti
 from fmmtc_bidsapp.signals.parcellation.volumes import read_info

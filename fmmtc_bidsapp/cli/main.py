@@ -249,6 +249,7 @@ def run_guarded(program: str, run: Callable[[], int]) -> int:
     # Both would otherwise look for newer versions on the network at import.
     os.environ.setdefault("NIPYPE_NO_ET", "1")
     os.environ.setdefault("TEMPLATEFLOW_AUTOUPDATE", "off")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     with guarded_streams(), stopped_by_signals():
         give_home()
         try:

@@ -1,7 +1,7 @@
-"""What was fetched, written down at the first fetch and held to ever after.
+"""The sha256 of fetched files, recorded at the first fetch; a file that differs later is refused.
 
-Some publishers name no digest. The first copy is then believed, and every later one must be the
-same: a file that was damaged or exchanged since is not used.
+For publishers that name no digest: the first copy is believed, and damage or exchange since then
+is found.
 """
 
 from __future__ import annotations
@@ -17,19 +17,17 @@ from fmmtc_bidsapp.errors import ModelFileError
 __all__ = ["RECORD", "Received", "check_received", "read_received", "render_received"]
 
 RECORD = "received.json"
-"""Name of the record in the folder of the files that it is about."""
+"""Name of the record in the folder of the files."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """Where files came from, and what came."""
+    """Source, revision (empty where there is none), licence, and sha256 by name of file."""
 
     source: str
     revision: str
-    """Of the publisher's repository; empty where there is none."""
     licence: str
     sha256: Mapping[str, str]
-    """By the name of the file, below the folder of all."""
 
 
 def render_received(received: Received) -> str:
@@ -38,18 +36,7 @@ def render_received(received: Received) -> str:
 
 
 def read_received(folder: Path) -> Received | None:
-    """Read the record of a folder.
-
-    Returns
-    -------
-    Received or None
-        None where there is none: files that a user put there.
-
-    Raises
-    ------
-    ModelFileError
-        If it cannot be read.
-    """
+    """Read the record of a folder; None without one, a ModelFileError for a damaged one."""
     path = folder / RECORD
     try:
         if not path.is_file():
@@ -76,32 +63,21 @@ def _require_text(found: Received) -> None:
 
 
 def check_received(folder: Path, root: Path | None = None) -> Received | None:
-    """Hold files to their record.
-
-    Parameters
-    ----------
-    folder
-        Of the record.
-    root
-        Where the files lie, if not beside it.
-
-    Returns
-    -------
-    Received or None
-        None where nothing was recorded.
+    """Compare files, in `folder` or else `root`, with the record of `folder`, if there is one.
 
     Raises
     ------
     ModelFileError
-        If a file of the record is absent, or is not the one that was fetched.
+        A file of the record is absent or has another sha256.
     """
     received = read_received(folder)
     for name, expected in ({} if received is None else received.sha256).items():
         path = (root or folder) / name
-        found = digest_of(path) if path.is_file() else "absent"
-        if found != expected:
+        if not path.is_file():
+            raise ModelFileError(f"{path} is missing. Fetch it again.")
+        if (found := digest_of(path)) != expected:
             raise ModelFileError(
-                f"{path} is not the file that was fetched (sha256 {found}, recorded in "
-                f"{folder / RECORD} is {expected}). Delete the file and fetch it again."
+                f"{path} is not the file that was fetched (sha256 mismatch: got {found}, expected "
+                f"{expected}, recorded in {folder / RECORD}). Delete the file and fetch it again."
             )
     return received

@@ -25,8 +25,9 @@ from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.errors import AppError, MissingResourceError, OutputError
 from fmmtc_bidsapp.machine import cores, memory_bytes
 from fmmtc_bidsapp.models.checksums import check_received
-from fmmtc_bidsapp.tools.brainlm import FILES, weights_dir
+from fmmtc_bidsapp.models.encoders.brainlm.spec import BRAINLM
 from fmmtc_bidsapp.tools.fetch import templates_record
+from fmmtc_bidsapp.tools.weights import weights_dir
 from fmmtc_bidsapp.visible import visible
 
 __all__ = ["Finding", "check", "findings"]
@@ -196,9 +197,9 @@ def _templates() -> Finding:
 
 
 def _weights() -> Finding:
-    what, folder = "BrainLM weights", weights_dir()
+    what, folder = f"{BRAINLM.title} weights", weights_dir(BRAINLM)
     to_do = "for the pre-trained encoder: fmmtc-tools fetch brainlm"
-    if any(content_problem(folder / name) is not None for name in FILES):
+    if any(content_problem(folder / name) is not None for name in BRAINLM.files):
         return Finding(what, f"not in {folder}", to_do)
     try:
         record = check_received(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,8 +21,8 @@ from fmmtc_bidsapp.models.checksums import (
     check_received,
     render_received,
 )
-from fmmtc_bidsapp.tools import brainlm
-from fmmtc_bidsapp.tools.brainlm import fetch_brainlm
+from fmmtc_bidsapp.models.encoders.brainlm.spec import BRAINLM
+from fmmtc_bidsapp.tools.weights import fetch_weights
 
 __all__ = ["RESOURCES", "Resource", "fetch", "templates_record"]
 
@@ -85,12 +86,11 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
             _templates,
         ),
         "brainlm": Resource(
-            "BrainLM's weights, old_13M",
-            f"{brainlm.LICENCE}, https://creativecommons.org/licenses/by-nc-nd/4.0/",
-            "It asks for the authors to be named, and forbids commercial use and passing on "
-            "changed or converted copies.",
-            brainlm.SOURCE,
-            fetch_brainlm,
+            f"{BRAINLM.title}'s weights, {BRAINLM.subfolder}",
+            f"{BRAINLM.weights_licence}, https://creativecommons.org/licenses/by-nc-nd/4.0/",
+            BRAINLM.terms,
+            BRAINLM.source,
+            partial(fetch_weights, BRAINLM),
             asks_first=True,
             at_revision=True,
         ),

@@ -3,6 +3,7 @@ import gzip
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import nibabel as nib
 import numpy as np
@@ -47,10 +48,10 @@ def files(shared, tmp_path):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    def refuse(url, path, *, expected):
+    def refuse(url, path, *, sha256):
         raise ConnectionError("Network is unreachable")
 
-    monkeypatch.setattr(a424, "download", refuse)
+    monkeypatch.setattr(a424, "fetch_file", refuse)
 
 
 def test_a_personal_atlas_keeps_the_order_of_its_table(personal):
@@ -259,11 +260,12 @@ def publisher(files, tmp_path, monkeypatch):
     monkeypatch.setenv("FMMTC_CACHE_DIR", str(tmp_path / "cache"))
     asked = []
 
-    def fetch(url, host, path):
+    def retrieve(url, folder, host):
         asked.append(url)
-        shutil.copyfile(files / path.name, path.with_name(f".{path.name}.part"))
+        folder.mkdir(parents=True)
+        return Path(shutil.copyfile(files / unquote(url.rpartition("/")[2]), folder / "file"))
 
-    monkeypatch.setattr("fmmtc_bidsapp.bidsio.files.download._fetch", fetch)
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.files.fetch_file._retrieve", retrieve)
     return files, tmp_path / "cache" / "atlas" / "A424", asked
 
 
@@ -290,7 +292,7 @@ def test_a_damaged_file_of_the_cache_is_fetched_again(publisher):
 def test_what_is_not_the_pinned_file_is_not_kept(publisher):
     files, cache, _ = publisher
     (files / a424.TABLE).write_text("another")
-    with pytest.raises(MissingResourceError, match="what came has the sha256") as caught:
+    with pytest.raises(MissingResourceError, match="sha256 mismatch: got") as caught:
         fetch_atlas()
     assert a424.SHA256[a424.TABLE] in str(caught.value)
     assert not any(cache.glob(f"*{a424.TABLE}*"))
@@ -301,7 +303,7 @@ def test_a_damaged_file_stays_until_the_right_one_is_there(publisher):
     fetch_atlas()
     for folder in (files, cache):
         (folder / a424.TABLE).write_text("another")
-    with pytest.raises(MissingResourceError, match="what came has the sha256"):
+    with pytest.raises(MissingResourceError, match="sha256 mismatch: got"):
         fetch_atlas()
     assert (cache / a424.TABLE).read_text() == "another"
 

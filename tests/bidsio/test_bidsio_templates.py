@@ -101,7 +101,7 @@ def test_without_a_network_the_error_names_file_command_and_variable(put, offlin
 
 def test_a_file_that_comes_empty_is_missing_too(home, monkeypatch):
     monkeypatch.setattr(templates, "_ask_templateflow", lambda file: None)
-    with pytest.raises(MissingResourceError, match="what came is empty"):
+    with pytest.raises(MissingResourceError, match="the file is empty"):
         find_transform("Mine", NINE)
 
 

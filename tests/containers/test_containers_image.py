@@ -91,7 +91,7 @@ UNWANTED = (
     r"pytorch_model.*\.bin$",
     r"^src/",
     r"^(root|home/\w+)/\.cache/",
-    r"^opt/fmmtc/.*/site-packages/(pip|pytest|transformers|SimpleITK|playwright)/",
+    r"^opt/fmmtc/.*/site-packages/(pip|pytest|SimpleITK|playwright)/",
     r"^opt/fmmtc/.*/(torch/(include|test)|pandas/tests)/",
     r"^opt/fmmtc/.*\.a$",
 )

@@ -29,7 +29,7 @@ from fmmtc_bidsapp.group.encode.person import (
 )
 from fmmtc_bidsapp.group.encode.serialization import load_fold, save_fold
 from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale, normalise
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import (
     Calibration,

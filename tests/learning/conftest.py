@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions

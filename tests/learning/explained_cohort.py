@@ -11,7 +11,7 @@ from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Fold
 

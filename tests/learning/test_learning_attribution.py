@@ -19,7 +19,7 @@ from fmmtc_bidsapp.learning.explanation.integrated_gradients import Integral
 from fmmtc_bidsapp.learning.explanation.map_values import strengths
 from fmmtc_bidsapp.learning.explanation.model_parts import branches_of
 from fmmtc_bidsapp.learning.explanation.person_map import ParcelMap, TracedNetwork
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Examples
 

@@ -15,7 +15,7 @@ from fmmtc_bidsapp.learning.preprocessing.encode_series import (
     normalise,
     window_starts,
 )
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
 
 PARCELS = 6

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLMConfig
 
 HIDDEN, HEADS, MLP, TAPS, PATCH = 16, 2, 24, 5, 4
 LINEAR_SHAPES = {

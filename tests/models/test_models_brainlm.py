@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig, load_brainlm
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig, load_brainlm
 
 N_PARCELS, N_PATCHES, PATCH, HEADS = 6, 3, 4, 2
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLMConfig, load_brainlm
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLMConfig, load_brainlm
 
 QUERY = "vit.encoder.layer.1.attention.self.query.weight"
 

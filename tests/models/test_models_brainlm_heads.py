@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.models.encoders.tokens import token_orders
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 from fmmtc_bidsapp.models.networks.brainlm_heads import (
     TunedBrainLM,
     build_frozen_brainlm,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.models.encoders.convolution import convolve_tokens
+from fmmtc_bidsapp.models.encoders.brainlm.convolution import convolve_tokens
 
 
 @pytest.mark.parametrize("n_tokens", [1, 30, 64, 65, 200])

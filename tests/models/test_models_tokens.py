@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fmmtc_bidsapp.models.encoders.tokens import token_orders
+from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 
 
 def test_every_order_is_a_permutation_of_its_own() -> None:

@@ -14,9 +14,10 @@ from faults.survival import without_privilege
 from fmmtc_bidsapp.bidsio.atlases import a424
 from fmmtc_bidsapp.bidsio.atlases.templates import links_of_templates
 from fmmtc_bidsapp.cli.tools import main
+from fmmtc_bidsapp.models.encoders.brainlm.spec import BRAINLM
 from fmmtc_bidsapp.tools import check
-from fmmtc_bidsapp.tools.brainlm import weights_dir
 from fmmtc_bidsapp.tools.check import Finding, findings
+from fmmtc_bidsapp.tools.weights import weights_dir
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def test_templates_and_weights_are_missed_without_keeping_a_run_from_starting() 
 
 
 def test_templates_and_weights_that_are_there_are_well() -> None:
-    weights = [weights_dir() / name for name in ("config.json", "pytorch_model.bin")]
+    weights = [weights_dir(BRAINLM) / name for name in ("config.json", "pytorch_model.bin")]
     for path in (*links_of_templates(), *weights):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("content")

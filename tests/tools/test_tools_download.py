@@ -1,4 +1,4 @@
-"""Downloads: whole or absent, resumed, and silent about secrets."""
+"""Files from the network: whole or absent, fetched once, and no secret in an error."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ import pytest
 from filelock import SoftFileLock
 from hub import Hub, serving
 
-from fmmtc_bidsapp.bidsio.files.download import DigestError, download, without_secrets
+from fmmtc_bidsapp.bidsio.files.fetch_file import Sha256Error, fetch_file, without_secrets
 
 CONTENT = bytes(range(256)) * 16384
 """Four pieces of a megabyte."""
+
+
+def _mismatch(found: bytes, expected: str) -> str:
+    return f"^sha256 mismatch: got {hashlib.sha256(found).hexdigest()}, expected {expected}$"
 
 
 @pytest.fixture
@@ -27,49 +31,42 @@ def hub() -> Iterator[Hub]:
 
 
 def test_a_file_comes_whole_and_leaves_nothing_beside_it(hub: Hub, tmp_path: Path) -> None:
-    download(f"{hub.url}/file", tmp_path / "new" / "file")
+    fetch_file(f"{hub.url}/file", tmp_path / "new" / "file")
     assert (tmp_path / "new" / "file").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
-def test_a_broken_download_goes_on_where_it_ended(hub: Hub, tmp_path: Path) -> None:
-    hub.breaks_off["/file"] = [3_000_000, len(CONTENT)]
-    download(f"{hub.url}/file", tmp_path / "file")
+def test_a_connection_that_breaks_off_is_tried_again(hub: Hub, tmp_path: Path) -> None:
+    hub.breaks_off["/file"] = [3_000_000, 0, len(CONTENT)]
+    fetch_file(f"{hub.url}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == CONTENT
-    (_, first), (_, second) = hub.asked
-    assert first is None
-    assert second is not None
-    assert int(second.removeprefix("bytes=").rstrip("-")) > 0
+    assert len(hub.asked) == 3
 
 
-def test_a_later_command_goes_on_with_what_an_earlier_one_left(hub: Hub, tmp_path: Path) -> None:
-    hub.breaks_off["/file"] = [2_000_000, 0, 0]
-    with pytest.raises(ConnectionError):
-        download(f"{hub.url}/file", tmp_path / "file")
-    assert not (tmp_path / "file").exists()
-    left = (tmp_path / ".file.part").stat().st_size
-    assert left > 0
-    hub.asked.clear()
-    hub.breaks_off.clear()
-    download(f"{hub.url}/file", tmp_path / "file")
-    assert hub.asked == [("/file", f"bytes={left}-")]
-    assert (tmp_path / "file").read_bytes() == CONTENT
+def test_a_connection_that_always_breaks_off_leaves_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.breaks_off["/file"] = [2_000_000, 2_000_000, 2_000_000]
+    with pytest.raises(ConnectionError, match=r"^127\.0\.0\.1: the connection broke off$"):
+        fetch_file(f"{hub.url}/file", tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_two_versions_of_a_file_are_never_put_together(hub: Hub, tmp_path: Path) -> None:
-    hub.breaks_off["/file"] = [2_000_000, 0, 0]
-    with pytest.raises(ConnectionError):
-        download(f"{hub.url}/file", tmp_path / "file")
-    hub.files["/file"] = other = CONTENT[::-1]
-    hub.breaks_off.clear()
-    download(f"{hub.url}/file", tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == other
+def test_what_a_killed_fetch_left_is_removed_by_the_next(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / ".file.part").mkdir()
+    (tmp_path / ".file.part" / "tmp1234").write_bytes(b"half")
+    fetch_file(f"{hub.url}/file", tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_others_may_read_what_came(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "as usual").touch()
+    fetch_file(f"{hub.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "as usual").stat().st_mode
 
 
 def test_of_two_runs_at_once_one_fetches_and_the_other_waits(hub: Hub, tmp_path: Path) -> None:
     path = tmp_path / "file"
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: download(f"{hub.url}/file", path), range(4)))
+        list(pool.map(lambda _: fetch_file(f"{hub.url}/file", path), range(4)))
     assert path.read_bytes() == CONTENT
     assert len(hub.asked) == 1
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
@@ -80,7 +77,7 @@ def test_of_several_that_find_a_damaged_file_one_replaces_it(hub: Hub, tmp_path:
     path.write_bytes(b"damaged")
     hub.pause_s = 0.2
     with ThreadPoolExecutor(4) as pool:
-        fetch = partial(download, f"{hub.url}/file", path, expected=expected)
+        fetch = partial(fetch_file, f"{hub.url}/file", path, sha256=expected)
         list(pool.map(lambda _: fetch(), range(4)))
     assert path.read_bytes() == CONTENT
     assert len(hub.asked) == 1
@@ -89,8 +86,8 @@ def test_of_several_that_find_a_damaged_file_one_replaces_it(hub: Hub, tmp_path:
 
 def test_what_is_not_the_expected_file_replaces_nothing(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"damaged")
-    with pytest.raises(DigestError, match=f"needed is {'0' * 64}"):
-        download(f"{hub.url}/file", tmp_path / "file", expected="0" * 64)
+    with pytest.raises(Sha256Error, match=_mismatch(CONTENT, "0" * 64)):
+        fetch_file(f"{hub.url}/file", tmp_path / "file", sha256="0" * 64)
     assert (tmp_path / "file").read_bytes() == b"damaged"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
@@ -102,7 +99,7 @@ def test_a_run_that_waits_for_another_says_which_file_to_delete_if_there_is_none
     # As a run leaves it that was killed in another container.
     lock.write_text("1\nanother-host\n")
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(download, f"{hub.url}/file", tmp_path / "file")
+        waiting = pool.submit(fetch_file, f"{hub.url}/file", tmp_path / "file")
         told = ""
         while not told and not waiting.done():
             time.sleep(0.05)
@@ -117,27 +114,16 @@ def test_a_run_that_waits_for_another_says_which_file_to_delete_if_there_is_none
 def test_a_file_that_another_run_never_finishes_is_given_up(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fmmtc_bidsapp.bidsio.files.download._PATIENCE_S", 0.1)
-    monkeypatch.setattr("fmmtc_bidsapp.bidsio.files.download._SILENCE_S", 0.1)
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.files.fetch_file._PATIENCE_S", 0.1)
+    monkeypatch.setattr("fmmtc_bidsapp.bidsio.files.fetch_file._SILENCE_S", 0.1)
     lock = tmp_path / ".file.lock"
     with SoftFileLock(lock), pytest.raises(ConnectionError, match=f"delete {lock}"):
-        download(f"{hub.url}/file", tmp_path / "file")
-
-
-def test_a_part_that_is_longer_than_the_file_is_given_up(hub: Hub, tmp_path: Path) -> None:
-    hub.breaks_off["/file"] = [2_000_000, 0, 0]
-    with pytest.raises(ConnectionError):
-        download(f"{hub.url}/file", tmp_path / "file")
-    with (tmp_path / ".file.part").open("ab") as file:
-        file.write(bytes(len(CONTENT)))
-    hub.breaks_off.clear()
-    download(f"{hub.url}/file", tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == CONTENT
+        fetch_file(f"{hub.url}/file", tmp_path / "file")
 
 
 def test_a_file_that_is_not_there_is_told_with_host_and_answer(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match=r"^127\.0\.0\.1 answers 404 Not Found$"):
-        download(f"{hub.url}/other", tmp_path / "other")
+        fetch_file(f"{hub.url}/other", tmp_path / "other")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -152,7 +138,7 @@ def test_the_password_of_a_proxy_is_never_told(
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")
     with pytest.raises(ConnectionError) as caught:
-        download("http://fmmtc.invalid/file", tmp_path / "file")
+        fetch_file("http://fmmtc.invalid/file", tmp_path / "file")
     assert "fmmtc.invalid" in str(caught.value)
     assert "hunter2" not in str(caught.value)
     # What a traceback would show as well.

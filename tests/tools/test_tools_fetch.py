@@ -6,8 +6,10 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hub import Hub, serving
@@ -39,6 +41,18 @@ def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         found.files |= {_path(name): content for name, content in CONTENTS.items()}
         monkeypatch.setenv("HF_ENDPOINT", found.url)
         yield found
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the hub's client from the cache and the token of whoever runs the tests."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    # Set by the command, but read by the library when it is first imported.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
+    # It waits 23 s in all before it gives a host up.
+    unhurried = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", unhurried)
 
 
 def test_the_licence_is_shown_and_must_be_accepted(
@@ -115,7 +129,9 @@ def test_a_damaged_file_is_fetched_again_and_must_be_the_first_one(
     weights.write_bytes(b"damaged")
     hub.files[_path("pytorch_model.bin")] = b"exchanged by someone"
     assert main(FETCH) == 69
-    assert "is not the file that was fetched first" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    digest = hashlib.sha256(b"exchanged by someone").hexdigest()
+    assert f"sha256 mismatch: got {digest}, expected" in told
     assert weights.read_bytes() == b"damaged"
 
 
@@ -124,7 +140,7 @@ def test_the_encoder_refuses_weights_that_are_not_those_of_the_record(
 ) -> None:
     assert main(FETCH) == 0
     (folder / "pytorch_model.bin").write_bytes(b"exchanged by someone")
-    with pytest.raises(ModelFileError, match="is not the file that was fetched"):
+    with pytest.raises(ModelFileError, match="sha256 mismatch: got"):
         build_encoder("brainlm", folder, seed=0)
 
 
@@ -167,6 +183,72 @@ def test_without_a_network_one_line_says_what_to_do(
     assert told.startswith("fmmtc-tools: Cannot fetch config.json of BrainLM (127.0.0.1: no conn")
     for word in (COMMIT, str(folder), "--accept-license", "--encoder-weights"):
         assert word in told
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://me:hunter2@127.0.0.1:9", "http://me:hunter2@", "http://me:hunter2@[bad"]
+)
+def test_neither_a_token_nor_the_password_of_a_proxy_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], proxy: str
+) -> None:
+    from huggingface_hub import close_session
+
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_ENDPOINT", "http://fmmtc.invalid")
+    close_session()
+    assert main(FETCH) == 69
+    close_session()
+    told = "".join(capfd.readouterr())
+    assert "fmmtc.invalid" in told
+    assert "hunter2" not in told
+    assert "hf_secret" not in told
+
+
+def test_the_hubs_own_token_is_sent(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert main(FETCH) == 0
+    assert set(hub.authorization) == {"Bearer hf_secret"}
+
+
+def test_the_hubs_offline_mode_is_kept(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import close_session
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    close_session()
+    assert main(FETCH) == 69
+    close_session()
+    assert "HF_HUB_OFFLINE is set" in capsys.readouterr().err
+    assert hub.asked == []
+
+
+def test_a_commit_without_the_files_is_told(
+    hub: Hub, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    assert main(["fetch", "brainlm", "--revision", OTHER, "--accept-license"]) == 69
+    assert "127.0.0.1 answers 404" in capsys.readouterr().err
+    del hub.files[_path("config.json")]
+    assert main(FETCH) == 69
+    assert "127.0.0.1 has no old_13M/config.json at that commit" in capsys.readouterr().err
+    assert not (folder / "pytorch_model.bin").exists()
+    assert not (folder / "received.json").exists()
+
+
+def test_a_connection_that_breaks_off_is_resumed(hub: Hub, folder: Path) -> None:
+    path, large = _path("pytorch_model.bin"), bytes(range(256)) * 48_000
+    hub.files[path] = large
+    hub.breaks_off[path] = [11_000_000, len(large)]
+    assert main(FETCH) == 0
+    assert (folder / "pytorch_model.bin").read_bytes() == large
+    ranges = [wanted for asked, wanted in hub.asked if asked == path]
+    assert len(ranges) == 2
+    assert ranges[1] is not None
+    assert int(ranges[1].removeprefix("bytes=").rstrip("-")) > 0
 
 
 def test_a_cache_that_cannot_be_written_ends_with_73(

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.files.download import download, without_secrets
+from fmmtc_bidsapp.bidsio.files.fetch_file import fetch_file, without_secrets
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
 
@@ -168,8 +168,8 @@ def _check_digest(path: Path, expected: str) -> None:
     found = digest_of(path)
     if found != expected:
         raise InputError(
-            f"{path} is not the A424 file this program knows: its sha256 is {found}, needed "
-            f"is {expected}. Delete it and run `fmmtc-tools fetch atlas`."
+            f"{path} is not the A424 file this program knows (sha256 mismatch: got {found}, "
+            f"expected {expected}). Delete it and run `fmmtc-tools fetch atlas`."
         )
 
 
@@ -192,7 +192,7 @@ def fetch_atlas() -> Path:
         try:
             # Before anything is written: the cache may be bound read-only.
             if not (path.is_file() and digest_of(path) == expected):
-                download(_RAW + quote(name), path, expected=expected)
+                fetch_file(_RAW + quote(name), path, sha256=expected)
         except OSError as error:
             reason = without_secrets(str(error))
             raise MissingResourceError(f"Cannot fetch {name} ({reason}). {how_to_get()}") from None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from fmmtc_bidsapp.bidsio.files.annex import content_problem
-from fmmtc_bidsapp.bidsio.files.download import download, without_secrets
+from fmmtc_bidsapp.bidsio.files.fetch_file import fetch_file, without_secrets
 from fmmtc_bidsapp.errors import MissingResourceError
 
 __all__ = [
@@ -138,12 +138,12 @@ def _have(file: _File) -> Path:
     except OSError as error:
         raise _absent(file, without_secrets(str(error))) from None
     if content_problem(file.path) is not None:
-        raise _absent(file, "what came is empty")
+        raise _absent(file, "the file is empty")
     return file.path
 
 
 def _ask_templateflow(file: _File) -> None:
-    download(f"{SOURCE}/tpl-{file.template}/{quote(file.name)}", file.path)
+    fetch_file(f"{SOURCE}/tpl-{file.template}/{quote(file.name)}", file.path)
 
 
 def _absent(file: _File, reason: str) -> MissingResourceError:

@@ -19,7 +19,7 @@ from fmmtc_bidsapp.learning.preprocessing.encode_series import (
     first_window,
     fit_scale,
 )
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Connectome, Floats
 from fmmtc_bidsapp.signals.connectivity import combine, connect

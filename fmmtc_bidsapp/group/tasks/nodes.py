@@ -55,7 +55,7 @@ from fmmtc_bidsapp.learning.model_selection.permutations import (
 from fmmtc_bidsapp.learning.paper.best_on_test import publish_together
 from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale, check_window
 from fmmtc_bidsapp.models.device import make_deterministic, resolve_device, resolve_precision
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.encoder import build_encoder, weights_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Fold, Ints

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fmmtc_bidsapp.learning.declared import Declared
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.models.networks.brain_network_transformer import PUBLISHED_SIZE, BrainNetworkSize
 from fmmtc_bidsapp.models.networks.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions

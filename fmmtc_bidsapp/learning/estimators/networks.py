@@ -21,8 +21,8 @@ from fmmtc_bidsapp.learning.preprocessing.prepare import (
     Preparation,
     ScaledFeatures,
 )
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.models.encoders.tokens import token_orders
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 from fmmtc_bidsapp.models.networks.brain_network_transformer import (
     BrainNetworkSize,
     build_brain_network_transformer,

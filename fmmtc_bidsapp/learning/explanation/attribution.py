@@ -17,7 +17,7 @@ from fmmtc_bidsapp.learning.explanation.map_values import mean_there, rank_corre
 from fmmtc_bidsapp.learning.explanation.model_parts import branches_of
 from fmmtc_bidsapp.learning.explanation.person_map import ParcelMap, TracedNetwork
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation
 

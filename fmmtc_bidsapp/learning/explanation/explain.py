@@ -17,7 +17,7 @@ from fmmtc_bidsapp.learning.explanation.forward import encoding_order, patch_of
 from fmmtc_bidsapp.learning.explanation.haufe import haufe_pattern, shuffled_patterns
 from fmmtc_bidsapp.learning.explanation.stream_shares import replaced_logits, stream_masses
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, refit_seed
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.rollout import attention_rollout
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldExplanation, Ints

@@ -15,8 +15,8 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.train import FittedNetwork
 from fmmtc_bidsapp.learning.explanation.integrated_gradients import MOST_STEPS
 from fmmtc_bidsapp.learning.preprocessing.prepare import Preparation
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
-from fmmtc_bidsapp.models.encoders.tokens import token_orders
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 from fmmtc_bidsapp.records import Examples
 
 __all__ = ["Arrays", "Function", "Route", "encoding_order", "patch_of", "routes_of"]

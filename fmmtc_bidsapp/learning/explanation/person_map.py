@@ -23,7 +23,7 @@ from fmmtc_bidsapp.learning.explanation.integrated_gradients import (
 from fmmtc_bidsapp.learning.explanation.map_values import over_time, strengths
 from fmmtc_bidsapp.learning.explanation.model_parts import Branches
 from fmmtc_bidsapp.learning.seeds import derive_seed
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.records import Examples, Floats, Fold
 
 __all__ = ["ParcelMap", "TracedNetwork"]

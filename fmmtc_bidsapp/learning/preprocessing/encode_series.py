@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.models.device import autocast
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig
-from fmmtc_bidsapp.models.encoders.tokens import token_orders
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
 

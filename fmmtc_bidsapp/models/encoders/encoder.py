@@ -10,7 +10,7 @@ import torch
 
 from fmmtc_bidsapp.errors import MissingResourceError
 from fmmtc_bidsapp.models.checksums import check_received
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM, BrainLMConfig, load_brainlm
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig, load_brainlm
 
 __all__ = ["ENCODERS", "build_encoder", "weights_digest"]
 

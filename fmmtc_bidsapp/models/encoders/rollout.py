@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["attention_rollout"]
 

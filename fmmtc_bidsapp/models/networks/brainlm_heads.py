@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from fmmtc_bidsapp.models.encoders.brainlm import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.networks.single_stream import SingleStream, seeded
 
 __all__ = ["FrozenBrainLM", "TunedBrainLM", "build_frozen_brainlm", "build_tuned_brainlm"]

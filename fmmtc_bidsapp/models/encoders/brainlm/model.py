@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from fmmtc_bidsapp.errors import ModelFileError
 from fmmtc_bidsapp.models.checkpoint import check_tensors
-from fmmtc_bidsapp.models.encoders.brainlm_config import BrainLMConfig
-from fmmtc_bidsapp.models.encoders.convolution import convolve_tokens
+from fmmtc_bidsapp.models.encoders.brainlm.config import BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.convolution import convolve_tokens
 
 __all__ = ["BrainLM", "BrainLMConfig", "load_brainlm"]
 

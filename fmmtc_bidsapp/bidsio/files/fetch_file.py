@@ -1,0 +1,152 @@
+"""One file from the network by pooch: whole or absent, fetched once, and no secret in an error.
+
+An error names the host and what failed, in one line. It never repeats the text of a library's
+error, which may spell a proxy's address with its password.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import SoftFileLock, Timeout
+
+from fmmtc_bidsapp.bidsio.files.annex import content_problem
+from fmmtc_bidsapp.digest import digest_of
+
+__all__ = ["Sha256Error", "fetch_file", "fetch_reason", "one_at_a_time", "without_secrets"]
+
+_CHUNK_BYTES = 1 << 20
+_TIMEOUT_S = (10, 60)
+"""To connect, and between two chunks."""
+_ATTEMPTS = 3
+_SILENCE_S = 1.0
+"""Wait before the message that another run is fetching."""
+_PATIENCE_S = 900
+"""Wait for another run that is fetching."""
+_NO_PROXY = "the address of the proxy is not valid"
+_CREDENTIALS = re.compile(r"(?<=//)[^/\s@']+@")
+
+
+class Sha256Error(ConnectionError):
+    """A whole file with another sha256 than the known one."""
+
+
+def without_secrets(text: str) -> str:
+    """Remove user names and passwords from the addresses in a text, which becomes one line."""
+    return " ".join(_CREDENTIALS.sub("", text).split())
+
+
+@contextmanager
+def one_at_a_time(lock_file: Path) -> Iterator[None]:
+    """Wait until no other run holds a lock file; a ConnectionError after 15 minutes."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = SoftFileLock(lock_file)
+    try:
+        lock.acquire(timeout=_SILENCE_S)
+    except Timeout:
+        _wait(lock, lock_file)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _wait(lock: SoftFileLock, lock_file: Path) -> None:
+    print(
+        f"Waiting for another run that is fetching; if there is none, delete {lock_file}",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        lock.acquire(timeout=_PATIENCE_S)
+    except Timeout:
+        raise ConnectionError(
+            f"another run has been fetching for {_PATIENCE_S // 60} minutes; if there is none, "
+            f"delete {lock_file}"
+        ) from None
+
+
+def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
+    """Fetch a file, unless it is there with that sha256; of several runs at once, one fetches.
+
+    Parameters
+    ----------
+    url
+        Its address.
+    path
+        Where it belongs; an existing file stays until the new one is whole.
+    sha256
+        Its digest, where it is known.
+
+    Raises
+    ------
+    Sha256Error
+        The file has another sha256; nothing is kept.
+    ConnectionError
+        The file cannot be fetched: the host and the reason, without any secret.
+    OSError
+        The folder cannot be written.
+    """
+    with one_at_a_time(path.with_name(f".{path.name}.lock")):
+        if content_problem(path) is None and sha256 in (None, digest_of(path)):
+            return
+        print(f"Fetching {path.name}", file=sys.stderr, flush=True)
+        # A folder of its own: what a killed run left of pooch's temporary files goes with it.
+        staging = path.with_name(f".{path.name}.part")
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            fetched = _retrieve(url, staging, urlsplit(url).hostname or url)
+            found = digest_of(fetched)
+            if sha256 not in (None, found):
+                raise Sha256Error(f"sha256 mismatch: got {found}, expected {sha256}")
+            # pooch makes files for their user alone; a cache may be shared.
+            readable = staging / "readable"
+            shutil.copyfile(fetched, readable)
+            readable.replace(path)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _retrieve(url: str, folder: Path, host: str) -> Path:
+    """Fetch into a folder; a connection that breaks off is tried again."""
+    # Here: no run that has its files needs them.
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("ERROR")
+    whole = {"Accept-Encoding": "identity"}
+    downloader = pooch.HTTPDownloader(chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_S, headers=whole)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return Path(pooch.retrieve(url, None, path=folder, fname="file", downloader=downloader))
+        except requests.exceptions.ChunkedEncodingError:
+            if attempt == _ATTEMPTS:
+                raise ConnectionError(f"{host}: the connection broke off") from None
+        except (requests.RequestException, TypeError, ValueError) as error:
+            raise ConnectionError(f"{host}{fetch_reason(error)}") from None
+    raise AssertionError
+
+
+def fetch_reason(error: Exception) -> str:
+    """Say why a request failed, as the end of a sentence that begins with the host."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f" answers {error.response.status_code} {error.response.reason}"
+    reasons = {
+        requests.exceptions.ProxyError: "the proxy refuses",
+        requests.exceptions.SSLError: "its certificate is not accepted",
+        requests.exceptions.Timeout: "no answer in time",
+        requests.exceptions.InvalidProxyURL: _NO_PROXY,
+        requests.exceptions.InvalidURL: "not an address",
+        requests.RequestException: "no connection",
+    }
+    # A proxy's address without a host is an error of Python's own.
+    reason = next((text for kind, text in reasons.items() if isinstance(error, kind)), _NO_PROXY)
+    return f": {reason}"
