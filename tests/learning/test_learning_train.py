@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.inputs import split_batches
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
+from fmmtc_bidsapp.learning.estimators.train import take_step
 from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, fit_fold, restore_model
 from fmmtc_bidsapp.learning.preprocessing.prepare import FilledEdges, ScaledFeatures
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
@@ -265,3 +268,44 @@ def test_the_statistics_of_batchnorm_are_those_of_everybody_though_files_are_sor
     everybody = torch.cat(seen).transpose(0, 1).flatten(1)
     torch.testing.assert_close(first.running_mean, everybody.mean(dim=1), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(first.running_var, everybody.var(dim=1), rtol=1e-3, atol=1e-4)
+
+
+class LogOdds(nn.Module):
+    """A network that gives one number a person."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+
+    def forward(self, x):
+        return self.inner(x)[:, 0]
+
+
+def test_a_step_is_adamw_on_the_mean_cross_entropy_and_leaves_no_gradients():
+    network = LogOdds().train()
+    twin = copy.deepcopy(network)
+    x, y = torch.randn(6, 5, generator=torch.Generator().manual_seed(1)), torch.tensor([0.0, 1] * 3)
+    expected = nn.BCEWithLogitsLoss()(twin(x), y)
+    expected.backward()
+    torch.optim.AdamW(twin.parameters(), lr=1e-2).step()
+    loss = take_step(network, torch.optim.AdamW(network.parameters(), lr=1e-2), (x,), y, SETUP)
+    assert float(loss) == float(expected.detach())
+    for found, wanted in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    assert all(each.grad is None for each in network.parameters())
+
+
+@pytest.mark.gpu
+def test_steps_on_cuda_end_where_steps_on_the_cpu_end():
+    x, y = torch.randn(6, 5, generator=torch.Generator().manual_seed(1)), torch.tensor([0.0, 1] * 3)
+
+    def losses(name):
+        device = torch.device(name)
+        network = LogOdds().train().to(device)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+        setup = replace(SETUP, device=device)
+        batch = (x.to(device),), y.to(device)
+        return [float(take_step(network, optimizer, *batch, setup)) for _ in range(20)]
+
+    np.testing.assert_allclose(losses("cuda"), losses("cpu"), atol=1e-4)

@@ -16,18 +16,19 @@ import numpy as np
 import torch
 from scipy.special import logit
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from fmmtc_bidsapp.learning.estimators.inputs import Inputs
+from fmmtc_bidsapp.learning.estimators.inputs import Batch, Inputs
 from fmmtc_bidsapp.learning.estimators.learner import Setup, by_key
 from fmmtc_bidsapp.learning.estimators.networks import NetworkKind
-from fmmtc_bidsapp.learning.estimators.step import Step, adamw, training_step
 from fmmtc_bidsapp.learning.preprocessing.prepare import Preparation
 from fmmtc_bidsapp.learning.seeds import derive_seed
+from fmmtc_bidsapp.models.device import autocast
 from fmmtc_bidsapp.models.networks.resnet import reestimate_batchnorm
 from fmmtc_bidsapp.models.networks.single_stream import log_odds
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
-__all__ = ["FittedNetwork", "Outputs", "Training"]
+__all__ = ["FittedNetwork", "Outputs", "Training", "take_step"]
 
 _LAST_LEARNING_RATE = 1e-7
 
@@ -181,14 +182,15 @@ class Training:
     def _epochs(self) -> Iterator[float]:
         """Train epoch by epoch; yields the mean loss of each."""
         options = self.setup.train
-        optimizer = adamw(self._parameters(), self.setup.device)
-        step = training_step(self.network, optimizer, self.setup.device, self.setup.dtype)
+        optimizer = torch.optim.AdamW(
+            {"params": each, "lr": rate} for rate, each in self._parameters().items()
+        )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, T_max=options.epochs, eta_min=_LAST_LEARNING_RATE
         )
         for epoch in range(options.epochs):
             with _seeded(derive_seed(self.seed, _DROPOUT, epoch), self.setup.device):
-                loss = self._epoch(step)
+                loss = self._epoch(optimizer)
             yield loss
             schedule.step()
 
@@ -201,7 +203,7 @@ class Training:
             groups.setdefault(rate * _SLOW if is_slow else rate, []).append(each)
         return groups
 
-    def _epoch(self, step: Step) -> float:
+    def _epoch(self, optimizer: torch.optim.Optimizer) -> float:
         self.network.train()
         device, size = self.setup.device, self.setup.train.batch_size
         order = self.rng.permutation(len(self.inputs))
@@ -211,9 +213,27 @@ class Training:
         done = 0
         for batch in self.inputs.batches(size, order):
             n = len(batch[0])
-            total += step(batch, y[done : done + n]).double() * n
+            loss = take_step(self.network, optimizer, batch, y[done : done + n], self.setup)
+            total += loss.double() * n
             done += n
         return float(total) / len(order)
+
+
+def take_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    y: torch.Tensor,
+    setup: Setup,
+) -> torch.Tensor:
+    """Change the weights by one step on a batch; returns its mean loss, a scalar on the device."""
+    with autocast(setup.device, setup.dtype):
+        logits = network(*batch)
+    loss = binary_cross_entropy_with_logits(logits, y)
+    torch.autograd.backward(loss)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
 
 
 def _inputs(
