@@ -336,10 +336,10 @@ def test_a_dry_run_lists_what_would_be_done_and_writes_nothing(rehearsal: Step) 
     assert rehearsal.after == rehearsal.before
     listed = re.findall(r"^(.+): (sub-\S+)_space-", rehearsal.ended.text, re.MULTILINE)
     assert listed == [
-        ("to do", "sub-01_task-rest"),
-        ("to do", "sub-02_task-rest"),
+        ("to do (0.6 GB)", "sub-01_task-rest"),
+        ("to do (0.6 GB)", "sub-02_task-rest"),
         ("finished before", "sub-03_task-rest_run-1"),
-        ("to do", "sub-03_task-rest_run-2"),
+        ("to do (0.6 GB)", "sub-03_task-rest_run-2"),
     ]
     assert "3 runs to do" in rehearsal.ended.text
 

@@ -63,8 +63,8 @@ EXIT_CODES = {
 }
 _DERIVATIVES = ("fmriprep", "parcels", "aroma")
 _MODES = {
-    "dry-run": "say what would run, on whom and for how long, refuse what would be refused, and "
-    "end; nothing is written",
+    "dry-run": "say what would run, on whom and in how much memory, refuse what would be refused, "
+    "and end; nothing is written",
     "reports-only": "write reports anew from what is there; at the group level that of --label",
     "boilerplate-only": "write the methods text (logs/CITATION.*) anew from what is there",
 }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from fmmtc_bidsapp.engine.crashes import short_name
 from fmmtc_bidsapp.visible import visible
@@ -19,33 +21,37 @@ __all__ = ["NodeProgress", "duration"]
 class NodeProgress:
     """Count finished nodes, as nipype's ``status_callback``.
 
+    The time left is that of the nodes that ended: nodes of one kind are taken to need as long as
+    those of the kind that were computed in this run, as many at once as until now.
+
     Parameters
     ----------
     title
         Shown beside the bar.
-    expected_s
-        By name, the seconds that a node is expected to take: where they differ, the number of nodes
-        says little of the time that is left. All take the same by default.
+    kinds
+        By name of a node, its kind; by default nodes with the same last part of their name are of
+        one kind, ``clean`` of every run, and nodes without parts are all of one kind.
     """
 
-    def __init__(self, title: str, expected_s: Mapping[str, float] | None = None) -> None:
+    def __init__(self, title: str, kinds: Mapping[str, str] | None = None) -> None:
         self.finished: set[str] = set()
         """Names of the nodes that are done, without the workflow's own."""
-        self._title, self._n_nodes, self._n_done, self._tenth = title, 0, 0, 0
-        self._expected_s = dict(expected_s or {})
-        self._done_s = 0.0
+        self._title, self._n_done, self._tenth = title, 0, 0
+        self._kinds = dict(kinds or {})
+        self._left: Counter[str] = Counter()
+        self._started_s: dict[str, float] = {}
+        self._took_s: defaultdict[str, list[float]] = defaultdict(list)
         self._said: set[str] = set()
         # A bar is drawn with what guarded streams spell out.
         self._console = Console(file=getattr(sys.stderr, "beneath", sys.stderr))
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[steps]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[steps]}{task.fields[left]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task(title, total=None, steps="")
+        self._task = self._bar.add_task(title, total=None, steps="", left="")
 
     def __enter__(self) -> NodeProgress:
         self._start_s = time.monotonic()
@@ -55,10 +61,11 @@ class NodeProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def expect(self, n_more: int) -> None:
-        """Set the whole: what is done, and so many nodes more."""
-        self._n_nodes = self._n_done + n_more
-        self._bar.update(self._task, total=self._whole_s, steps=self._steps)
+    def expect(self, names: Iterable[str], times: float = 1) -> None:
+        """Set what is left: these nodes, so many times as later batches have more like them."""
+        counts = Counter(map(self._kind, names))
+        self._left = Counter({kind: round(n * times) for kind, n in counts.items()})
+        self._bar.update(self._task, total=self._n_nodes, steps=self._steps)
 
     def say(self, text: str) -> None:
         """Print a line once, whatever the bar is doing."""
@@ -72,34 +79,48 @@ class NodeProgress:
 
     def __call__(self, node: Any, status: str) -> None:
         """Take in that a node started, ended or broke."""
-        if status == "start":
-            return
         name = short_name(node.fullname)
+        if status == "start":
+            self._started_s[name] = time.monotonic()
+            return
+        kind = self._kind(name)
         if status == "end":
             self.finished.add(name)
+            # A node that was finished before ends without a start.
+            if name in self._started_s:
+                self._took_s[kind].append(time.monotonic() - self._started_s[name])
         self._n_done += 1
-        self._done_s += self._expected_s.get(name, 1.0)
-        self._bar.update(self._task, completed=self._done_s, steps=self._steps)
+        self._left[kind] -= 1
+        left = self._time_left()
+        self._bar.update(self._task, completed=self._n_done, steps=self._steps, left=left)
         tenth = 10 * self._n_done // max(1, self._n_nodes)
         if not self._console.is_terminal and tenth > self._tenth:
             self._tenth = tenth
-            print(f"{self._title}: {self._steps} steps{self._time_left()}", flush=True)
+            print(f"{self._title}: {self._steps} steps{left}", flush=True)
+
+    def _kind(self, name: str) -> str:
+        return self._kinds.get(name) or name.partition(".")[2]
+
+    @property
+    def _n_nodes(self) -> int:
+        return self._n_done + self._left.total()
 
     @property
     def _steps(self) -> str:
         return f"{self._n_done} of {self._n_nodes}"
 
-    @property
-    def _whole_s(self) -> float:
-        """Expected seconds of all nodes; without expectations one for each."""
-        return sum(self._expected_s.values()) or float(self._n_nodes)
-
     def _time_left(self) -> str:
-        passed_s = time.monotonic() - self._start_s
-        left_s = passed_s * (self._whole_s - self._done_s) / self._done_s
+        """Say the time left, "at least" where no node of a kind has ended; "" where none has."""
+        computed_s = sum(map(sum, self._took_s.values()))
+        known = {kind: n for kind, n in self._left.items() if self._took_s[kind]}
+        left_s = sum(n * fmean(self._took_s[kind]) for kind, n in known.items())
+        if not computed_s or not left_s:
+            return ""
+        left_s *= (time.monotonic() - self._start_s) / computed_s
         if left_s < 1:
             return ""
-        return f", about {duration(left_s)} left"
+        about = "about" if sum(known.values()) == self._left.total() else "at least"
+        return f", {about} {duration(left_s)} left"
 
 
 def duration(seconds: float) -> str:

@@ -46,7 +46,7 @@ def run_workflow(
     resources: Resources,
     *,
     title: str,
-    expected_s: Mapping[str, float] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> NodeResults:
     """Run every node that can be run; one run at a time in a workspace.
 
@@ -58,8 +58,8 @@ def run_workflow(
         Processes, memory and plugin.
     title
         Shown beside the progress.
-    expected_s
-        By name, the seconds each node is expected to take; where none are given, all the same.
+    kinds
+        By name, which nodes take about equally long (`NodeProgress`).
 
     Returns
     -------
@@ -72,9 +72,7 @@ def run_workflow(
     UsageError
         For a plugin file that cannot be used.
     """
-    return run_in_batches(
-        [workflow], lambda batch: batch[0], resources, title=title, expected_s=expected_s
-    )
+    return run_in_batches([workflow], lambda batch: batch[0], resources, title=title, kinds=kinds)
 
 
 def run_in_batches(
@@ -85,7 +83,7 @@ def run_in_batches(
     title: str,
     size: int | None = None,
     then: Callable[[Sequence[Item], NodeResults], None] | None = None,
-    expected_s: Mapping[str, float] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> NodeResults:
     """Run one workflow after another, each built when its turn comes.
 
@@ -106,7 +104,7 @@ def run_in_batches(
         Items in a batch; by default 100, or 16 for every process where that is more, up to 500.
     then
         Called after every batch, so that what it finished outlives a later interruption.
-    expected_s
+    kinds
         As in `run_workflow`.
 
     Returns
@@ -123,13 +121,12 @@ def run_in_batches(
     most = max(_SMALLEST_BATCH, _ITEMS_PER_PROCESS * plugin.arguments["n_procs"])
     size = size or min(most, _LARGEST_BATCH)
     failures: list[NodeFailure] = []
-    with NodeProgress(title, expected_s) as progress:
+    with NodeProgress(title, kinds) as progress:
         for start in range(0, len(items), size):
             batch = items[start : start + size]
             workflow = build(batch)
             # The nodes of those that are not built yet are taken to be as many as these have.
-            n_nodes = len(workflow.list_node_names())
-            progress.expect(n_nodes * (len(items) - start) // len(batch))
+            progress.expect(workflow.list_node_names(), (len(items) - start) / len(batch))
             if resources.write_graph and start == 0:
                 _write_graph(workflow, progress)
             broken = _run(workflow, plugin, resources, progress)

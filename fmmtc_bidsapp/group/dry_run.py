@@ -5,7 +5,7 @@ Nobody is encoded, so people who turn out to be unreadable are still among those
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels, covariate_co
 from fmmtc_bidsapp.bidsio.files.writable import refuse_unwritable
 from fmmtc_bidsapp.bidsio.tables.quality import find_quality
 from fmmtc_bidsapp.bidsio.tables.read_series import read_relmat, read_series
-from fmmtc_bidsapp.engine import duration
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.apply import admit_new
 from fmmtc_bidsapp.group.cohort.admission import announce, check_prepared, require_quality
@@ -32,34 +31,31 @@ from fmmtc_bidsapp.group.encode.acquisition import acquisition_columns
 from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER, EncoderChoice, needs_of_cohort
 from fmmtc_bidsapp.group.encode.person import MatrixRun, merge_matrices
 from fmmtc_bidsapp.group.output.explain import models_to_keep
-from fmmtc_bidsapp.group.tasks.cost import (
-    encode_s,
-    expected_s,
-    explain_gb,
-    explain_s,
-    say_cost,
-    say_explain_cost,
-    say_kept,
-    say_scales,
-    step_gb,
-    step_s,
-)
 from fmmtc_bidsapp.group.tasks.encoding import all_known, stratum
 from fmmtc_bidsapp.group.tasks.fit import blocks_of, exchangeable
 from fmmtc_bidsapp.group.tasks.fit_steps import Kept, Step, list_explain_steps, list_steps
+from fmmtc_bidsapp.group.tasks.memory import (
+    explain_gb,
+    list_kinds,
+    say_explain_steps,
+    say_kept,
+    say_scales,
+    say_steps,
+    step_gb,
+)
 from fmmtc_bidsapp.group.tasks.workflow import ENCODE_GB, MERGE_GB, PREDICT_GB
 from fmmtc_bidsapp.group.train import asked_to_train
 from fmmtc_bidsapp.learning.estimators.models import refuse_needs
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.paper.tables import Domain, folds_to_fit
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Examples, Exclusion, Floats, Fold, Person, SeriesFile
+from fmmtc_bidsapp.records import Examples, Exclusion, Fold, Person
 
 __all__ = ["rehearse"]
 
 
 def rehearse(plan: GroupPlan) -> None:
-    """Say who would be analysed, with which models, on what, for how long and in how much memory.
+    """Say who would be analysed, with which models, in which steps and how much memory.
 
     Parameters
     ----------
@@ -198,7 +194,7 @@ def _as_if_encoded(
 ) -> Examples:
     """Stand in for the people once encoded: all that is known of them, and arrays without values.
 
-    Arrays have the shape that decides what can be fitted and what it costs, and take no memory.
+    Arrays have the shape that decides what can be fitted and in how much memory, and take none.
     """
     people, n_parcels = cohort.people, len(cohort.parcels)
     there = needs_of_cohort(cohort, encoder)
@@ -279,35 +275,22 @@ def _say_encoding(
     encoder: EncoderChoice,
     splits: Sequence[Fold | None] = (),
 ) -> None:
-    """Say what encoding takes: once, or with the scale of each split's training people."""
-    n, n_procs = len(cohort.people), plan.resources.n_procs
+    """Say who is encoded: once, or with the scale of each split's training people."""
+    n = len(cohort.people)
     is_there = encoder.options.encoder != NO_ENCODER
     print(f"On {encoder.device}; scratch in {plan.workspace}, results in {plan.output_dir}")
     if not cohort.has_series:
         print(f"Merging the matrices of {n} people; nobody is encoded.")
         _say_memory([MERGE_GB] * n, plan)
         return
-    n_parcels = len(cohort.parcels)
-    seconds = np.array([_encode_s(person, n_parcels, encoder) for person in cohort.people])
     if encoder.learns_scale:
-        _say_scales(plan, cohort, encoder, seconds, splits)
-    elif not is_there:
-        print(f"Reading the series of {n} people; nobody is encoded.")
-    elif encoder.device != "cpu":
-        print(f"Encoding {n} people; how long {encoder.device} takes the progress will tell.")
+        _say_scales(cohort, encoder, splits)
     else:
-        about = duration(max(1.0, expected_s(seconds.tolist(), n_procs)))
-        print(f"Encoding {n} people: about {about} with --nprocs {n_procs}, in float32.")
+        print(f"{'Encoding' if is_there else 'Reading the series of'} {n} people.")
     _say_memory([ENCODE_GB] * n, plan)
 
 
-def _say_scales(
-    plan: GroupPlan,
-    cohort: Cohort,
-    encoder: EncoderChoice,
-    seconds: Floats,
-    splits: Sequence[Fold | None],
-) -> None:
+def _say_scales(cohort: Cohort, encoder: EncoderChoice, splits: Sequence[Fold | None]) -> None:
     everyone = np.arange(len(cohort.people))
     rows = [everyone if each is None else np.union1d(each.train, each.test) for each in splits]
     scans = np.array([len(person.runs) for person in cohort.people])
@@ -316,35 +299,16 @@ def _say_scales(
         len(splits),
         encodings=int(sum(scans[own].sum() for own in rows)),
         once=int(scans.sum()),
-        seconds=float(sum(seconds[own].sum() for own in rows)),
         encoder=encoder.options.encoder,
-        device=encoder.device,
-        n_procs=plan.resources.n_procs,
     )
-
-
-def _encode_s(person: Person, n_parcels: int, encoder: EncoderChoice) -> float:
-    once = sum(
-        encode_s(_n_volumes(run), run.tr_s, n_parcels, encoder.options) for run in person.runs
-    )
-    return once * (2 if encoder.encodes_twice else 1)
-
-
-def _n_volumes(run: SeriesFile) -> int:
-    """Count the volumes of a run; where nobody wrote their number, by the size of the file."""
-    if run.n_volumes_retained is not None:
-        return run.n_volumes_retained
-    with run.path.open("rb") as file:
-        header, row = file.readline(), file.readline()
-    return (run.path.stat().st_size - len(header)) // max(len(row), 1)
 
 
 def _say_fits(admitted: Admitted, examples: Examples, steps: Sequence[Step]) -> None:
-    plan = admitted.plan
-    seconds = {step: step_s(step, examples, plan.train) for step in steps}
-    say_cost(seconds, admitted.device, plan.resources.n_procs)
+    memory_gb = {step: step_gb(step, examples) for step in steps}
+    say_steps(steps)
+    print(*list_kinds(memory_gb), sep="\n")
     say_kept(steps)
-    _say_memory([step_gb(step, examples) for step in steps], plan)
+    _say_memory(memory_gb.values(), admitted.plan)
 
 
 def _say_explaining(
@@ -363,14 +327,13 @@ def _say_explaining(
     if not steps:
         return
     print("After that, of those of these models that show evidence of prediction:")
-    seconds = {step: explain_s(step, examples, plan.explain, plan.train) for step in steps}
-    say_explain_cost(
-        seconds, device, plan.resources.n_procs, parcels=plan.explain.explain == "parcels"
-    )
-    _say_memory([explain_gb(step, examples) for step in steps], plan)
+    memory_gb = {step: explain_gb(step, examples) for step in steps}
+    say_explain_steps(steps)
+    print(*list_kinds(memory_gb), sep="\n")
+    _say_memory(memory_gb.values(), plan)
 
 
-def _say_memory(steps_gb: Sequence[float], plan: GroupPlan) -> None:
+def _say_memory(steps_gb: Iterable[float], plan: GroupPlan) -> None:
     largest = sorted(steps_gb, reverse=True)[: plan.resources.n_procs]
     limit = plan.resources.memory_gb
     told = "" if limit is None else f"; --mem-mb lets as many run at once as {limit:.1f} GB hold"

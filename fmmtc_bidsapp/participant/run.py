@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 
 from fmmtc_bidsapp._version import __version__
@@ -27,7 +26,6 @@ from fmmtc_bidsapp.participant.compute import (
     told_of,
     write_reports,
 )
-from fmmtc_bidsapp.participant.cost import expected_s
 from fmmtc_bidsapp.participant.finished import (
     finished_before,
     forget,
@@ -36,6 +34,7 @@ from fmmtc_bidsapp.participant.finished import (
     mark_methods,
 )
 from fmmtc_bidsapp.participant.labels import require_labels, write_labels
+from fmmtc_bidsapp.participant.memory import run_gb
 from fmmtc_bidsapp.participant.run_status import (
     Problem,
     close,
@@ -242,21 +241,23 @@ def _write_boilerplate(plan: ParticipantPlan) -> int:
 
 
 def _rehearse(plan: ParticipantPlan) -> int:
-    """Say what would be done, in what and for how long; nothing is written."""
+    """Say what would be done, and in how much memory; nothing is written."""
     start = begin(plan)
     tell_strays(start.strays, everyone=True)
     check_configuration(plan.output_dir, _hashes(start), _sources(start))
     before = finished_before(start)
     todo = [run for run in start.runs if run not in before]
+    memory_gb = {run.bold: run_gb(run, warped=run.space in start.transforms) for run in todo}
     for run in start.runs:
-        state = "finished before" if run in before else "to do"
+        state = f"to do ({memory_gb[run.bold]:.1f} GB)" if run in todo else "finished before"
         print(f"{state}: {run.bold.name} ({run.space})")
     for each in start.problems:
         print(f"left out: {each.participant_id}, {each.message}")
-    minutes = expected_s([run.bold for run in todo], plan.resources.n_procs) / 60
+    n_procs = plan.resources.n_procs
+    at_once_gb = sum(sorted(memory_gb.values())[-n_procs:])
     print(
-        f"{_count(todo, 'run')} to do (about {ceil(minutes)} min, --nprocs "
-        f"{plan.resources.n_procs}), {len(before)} finished before, {len(start.problems)} left out"
+        f"{_count(todo, 'run')} to do, {len(before)} finished before, {len(start.problems)} left "
+        f"out; {at_once_gb:.1f} GB of memory with --nprocs {n_procs}"
     )
     return 0 if start.runs else max(each.code for each in start.problems)
 

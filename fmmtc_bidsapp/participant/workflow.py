@@ -13,7 +13,7 @@ from fmmtc_bidsapp.bidsio.files.names import RunFiles
 from fmmtc_bidsapp.bidsio.files.origin import told_origin
 from fmmtc_bidsapp.engine import new_workflow, node_name
 from fmmtc_bidsapp.participant.admission import Start
-from fmmtc_bidsapp.participant.cost import parcellate_gb
+from fmmtc_bidsapp.participant.memory import DRAW_GB, SERIES_GB, parcellate_gb
 from fmmtc_bidsapp.participant.nodes import (
     Clean,
     Combine,
@@ -39,9 +39,6 @@ __all__ = [
     "run_nodes",
 ]
 
-_SERIES_GB = 0.3
-"""A node on series and matrices, which are small."""
-_DRAW_GB = 0.6
 # Nodes that write to the output folder always run again (overwrite): nipype's cache cannot see
 # that someone deleted their files, and writing identical bytes is free.
 
@@ -59,11 +56,11 @@ def run_nodes(start: Start, run: BoldRun) -> pe.Workflow:
     clean = pe.Node(
         Clean(strategy=strategy, dummy_scans=start.plan.denoise.dummy_scans),
         name="clean",
-        mem_gb=_SERIES_GB,
+        mem_gb=SERIES_GB,
     )
     measure = start.plan.connectivity.fc_measure
-    connect = pe.Node(Connect(measure=measure), name="connect", mem_gb=_SERIES_GB)
-    write = pe.Node(_write(start, run, files, strategy), name="write", mem_gb=_SERIES_GB)
+    connect = pe.Node(Connect(measure=measure), name="connect", mem_gb=SERIES_GB)
+    write = pe.Node(_write(start, run, files, strategy), name="write", mem_gb=SERIES_GB)
     draw = _draw(run, files)
     write.overwrite = True
     _set_known(clean, confounds=run.confounds, aroma=run.aroma, tr_s=run.tr_s)
@@ -84,7 +81,7 @@ def run_nodes(start: Start, run: BoldRun) -> pe.Workflow:
 
 
 def _draw(run: BoldRun, files: str) -> pe.Node:
-    draw = pe.Node(Draw(files=files), name="draw", mem_gb=_DRAW_GB, overwrite=True)
+    draw = pe.Node(Draw(files=files), name="draw", mem_gb=DRAW_GB, overwrite=True)
     _set_known(draw, boldref=run.boldref)
     return draw
 
@@ -117,7 +114,7 @@ def _parcellate_nifti(start: Start, run: BoldRun) -> pe.Node:
 
 def _parcellate_cifti(start: Start, run: BoldRun) -> pe.Node:
     interface = ParcellateCifti(**_parcels(start, run))
-    return pe.Node(interface, name="parcellate", mem_gb=_SERIES_GB)
+    return pe.Node(interface, name="parcellate", mem_gb=SERIES_GB)
 
 
 _PARCELLATE = {"nifti": _parcellate_nifti, "cifti": _parcellate_cifti}
@@ -186,7 +183,7 @@ def combine_workflow(
     for runs in tasks:
         name = combined_name(runs[0].combined())
         combine = Combine(runs=[describe_files(each) for each in runs])
-        workflow.add_nodes([pe.Node(combine, name=name, mem_gb=_DRAW_GB, overwrite=True)])
+        workflow.add_nodes([pe.Node(combine, name=name, mem_gb=DRAW_GB, overwrite=True)])
     return workflow
 
 
@@ -198,7 +195,7 @@ def draw_combined_workflow(
     for files in wholes:
         draw = DrawCombined(files=describe_files(files))
         name = combined_name(files)
-        workflow.add_nodes([pe.Node(draw, name=name, mem_gb=_DRAW_GB, overwrite=True)])
+        workflow.add_nodes([pe.Node(draw, name=name, mem_gb=DRAW_GB, overwrite=True)])
     return workflow
 
 
@@ -229,5 +226,5 @@ def report_workflow(
             problems=json.dumps(problems.get(participant, [])),
         )
         name = node_name(participant)
-        workflow.add_nodes([pe.Node(report, name=name, mem_gb=_DRAW_GB, overwrite=True)])
+        workflow.add_nodes([pe.Node(report, name=name, mem_gb=DRAW_GB, overwrite=True)])
     return workflow

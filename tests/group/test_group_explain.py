@@ -34,7 +34,6 @@ from fmmtc_bidsapp.group.output.explain import (
     explain,
     models_to_keep,
 )
-from fmmtc_bidsapp.group.tasks.cost import explain_gb, explain_s, say_explain_cost, say_kept
 from fmmtc_bidsapp.group.tasks.encoding import Encoded
 from fmmtc_bidsapp.group.tasks.fit import Fits, fit_models
 from fmmtc_bidsapp.group.tasks.fit_steps import (
@@ -47,6 +46,7 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     list_explain_steps,
     list_steps,
 )
+from fmmtc_bidsapp.group.tasks.memory import explain_gb, say_explain_steps, say_kept
 from fmmtc_bidsapp.group.tasks.workflow import _own_explaining
 from fmmtc_bidsapp.learning.explanation.map_tables import Places
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
@@ -241,25 +241,14 @@ def test_null_maps_are_made_of_what_has_a_map_and_of_networks_one_by_one(tmp_pat
     assert len(list_explain_steps(plan, kept, device="cpu", null_maps=False)) == 3
 
 
-def test_maps_cost_more_than_shares_and_the_cost_is_said_first(tmp_path, capsys):
+def test_what_is_explained_and_the_weights_that_are_kept_are_said_first(tmp_path, capsys):
     fold = outer_folds(examples().strata, 2, 1, 0)[0]
     plan = plan_of(tmp_path, ExplainOptions(explain="parcels", null_maps="2"))
     kept = [Kept("fmmtc", fold, tmp_path)]
     steps = list_explain_steps(plan, kept, device="cpu", null_maps=True)
-
-    def cost(options: ExplainOptions) -> list[float]:
-        return [explain_s(step, examples(), options, plan.train) for step in steps]
-
-    assert cost(ExplainOptions())[0] < cost(plan.explain)[0]
-    assert cost(plan.explain)[0] < cost(replace(plan.explain, smoothgrad=8))[0]
     assert all(explain_gb(step, examples()) > 0.5 for step in steps)
-    seconds = dict(zip(steps, cost(plan.explain), strict=True))
-    say_explain_cost(seconds, "cpu", 2, parcels=True)
+    say_explain_steps(steps)
     assert "Explaining fmmtc in 4 steps, with 2 maps of shuffled" in capsys.readouterr().out
-    say_explain_cost(seconds, "cpu", 2, parcels=True)
-    assert "40 times as long, and 10 times where" in capsys.readouterr().out
-    say_explain_cost(seconds, "cuda", 2, parcels=True)
-    assert "How long networks take on cuda" in capsys.readouterr().out
     folds = outer_folds(examples().strata, 12, 1, 0)
     many = list_steps(
         plan, ("fmmtc",), folds * 2, device="cpu", final=False, permute=False, keep=("fmmtc",)

@@ -10,10 +10,10 @@ import pytest
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.encode.serialization import save_examples
-from fmmtc_bidsapp.group.tasks.cost import expected_s, say_cost, step_gb, step_s
 from fmmtc_bidsapp.group.tasks.encoding import Encoded
 from fmmtc_bidsapp.group.tasks.fit import fit_models
 from fmmtc_bidsapp.group.tasks.fit_steps import FINAL, FIT, PUBLISHED, SHUFFLES, list_steps
+from fmmtc_bidsapp.group.tasks.memory import kinds_of, list_kinds, say_steps, step_gb
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.paper.best_on_test import BEST_ON_TEST, LAST_EPOCH
 from fmmtc_bidsapp.options import (
@@ -105,35 +105,24 @@ def test_the_published_protocol_is_for_networks_and_only_where_it_is_asked_for(p
     assert not found[SHUFFLES]
 
 
-def test_a_step_costs_more_with_everything_there_is_more_of(plan):
-    def cost(**changes: int) -> float:
-        return sum(
-            step_s(each, examples(parcels=changes.get("parcels", 200)), train)
-            for train in [replace(plan.train, epochs=changes.get("epochs", 10))]
-            for each in steps(replace(plan, train=train), ("fmmtc",))[FIT]
-        )
-
-    assert cost(epochs=20) > 1.8 * cost()
-    assert cost(parcels=400) > 3 * cost()
-    fit, shuffle = (steps(plan, ("svm-fc",))[kind][0] for kind in (FIT, SHUFFLES))
-    assert step_gb(fit, examples(parcels=200)) > step_gb(fit, examples())
-    assert step_s(shuffle, examples(), plan.train) < 21 * step_s(fit, examples(), plan.train)
+def test_a_classifier_needs_more_memory_for_more_parcels_and_a_network_the_same(plan):
+    for model, grows in (("svm-fc", True), ("fmmtc", False)):
+        fit = steps(plan, (model,))[FIT][0]
+        small, large = step_gb(fit, examples()), step_gb(fit, examples(parcels=2000))
+        assert (large > small) == grows
 
 
-def test_the_cost_is_shared_by_processes_but_never_less_than_the_longest_step():
-    assert expected_s([10.0, 200.0], n_procs=1) == 210
-    assert expected_s([10.0, 200.0], n_procs=100) == 200
-    assert expected_s([], n_procs=2) == 0
-
-
-def test_the_cost_is_said_before_anything_is_fitted_but_no_time_of_an_unknown_gpu(plan, capsys):
+def test_what_is_fitted_is_said_and_steps_are_listed_by_kind_with_their_memory(plan, capsys):
     found = steps(plan, ("fmmtc", "dummy"))
-    say_cost({each: 60.0 for kind in found.values() for each in kind}, "cpu", 2)
-    on_cpu = capsys.readouterr().out
-    assert "2 models in 15 steps: fmmtc, dummy" in on_cpu
-    assert "About 8 min" in on_cpu
-    say_cost({each: 60.0 for kind in found.values() for each in kind}, "cuda", 2)
-    assert "About" not in capsys.readouterr().out
+    listed = [each for kind in found.values() for each in kind]
+    say_steps(listed)
+    assert "2 models in 15 steps: fmmtc, dummy" in capsys.readouterr().out
+    lines = list_kinds({each: step_gb(each, examples()) for each in listed})
+    assert sum(int(line.split(" x ")[0]) for line in lines) == 15
+    assert f"  {len(found[FINAL])} x final: fmmtc (2.5 GB each)" in lines
+    assert set(kinds_of(listed).values()) == {
+        f"{kind}: {model}" for kind in ("fit", "shuffles") for model in ("fmmtc", "dummy")
+    } | {"final: fmmtc"}
 
 
 def test_what_was_fitted_comes_back_and_a_broken_step_takes_its_model_alone(

@@ -20,7 +20,6 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.bundle.bundle import load_bundle_model, read_bundle
 from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
 from fmmtc_bidsapp.group.encode.serialization import load_examples, load_scale
-from fmmtc_bidsapp.group.tasks.cost import encode_s, say_scales
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode
 from fmmtc_bidsapp.group.tasks.fit import fit_models
 from fmmtc_bidsapp.group.tasks.nodes import check_encoder
@@ -213,31 +212,6 @@ def test_every_fold_is_fitted_on_what_its_own_scale_gives(plan, tmp_path):
         examples = load_examples(encoded.of_fold[fold].examples_file)
         (expected,) = fit_together(["ridge-ts"], examples, fold, setup, plan.evaluation, seed=0)
         np.testing.assert_array_equal(found.logit, expected.logit)
-
-
-def test_a_scan_costs_more_with_more_windows_orders_and_volumes_and_no_time_is_named_of_a_gpu(
-    capsys,
-):
-    options = ModelOptions(token_orders=2)
-    one = encode_s(200, 2.0, 424, options)
-    assert encode_s(400, 2.0, 424, options) == pytest.approx(2 * one)
-    assert encode_s(100, 2.0, 424, options) == pytest.approx(one / 4)
-    assert encode_s(200, 2.0, 424, replace(options, token_orders=8)) == pytest.approx(4 * one)
-    resampled = replace(options, resample_tr=1.0)
-    assert encode_s(200, 2.0, 424, resampled) == pytest.approx(2 * one)
-    for device in ("cpu", "cuda:0"):
-        say_scales(
-            6,
-            encodings=336,
-            once=56,
-            seconds=3600.0,
-            encoder="brainlm",
-            device=device,
-            n_procs=2,
-        )
-        said = capsys.readouterr().out
-        assert "6 sets: 336 encodings in place of 56" in said
-        assert ("about 31 min" in said) == (device == "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,6 @@ from fmmtc_bidsapp.errors import AppError
 from fmmtc_bidsapp.group.cohort.dataset import Study, outcome_told
 from fmmtc_bidsapp.group.encode.serialization import load_explanation
 from fmmtc_bidsapp.group.output.atlas_map import draw_map, read_study_atlas
-from fmmtc_bidsapp.group.tasks.cost import explain_gb, explain_s, say_explain_cost
 from fmmtc_bidsapp.group.tasks.fit import Fits, blocks_of
 from fmmtc_bidsapp.group.tasks.fit_steps import (
     EXPLAIN,
@@ -37,6 +36,7 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     list_explain_steps,
     why_no_step,
 )
+from fmmtc_bidsapp.group.tasks.memory import explain_gb, kinds_of, say_explain_steps
 from fmmtc_bidsapp.group.tasks.workflow import explain_workflow
 from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, join_nulls, restore_null_maps
 from fmmtc_bidsapp.learning.explanation.map_tables import Places, summarise, summarise_rollout
@@ -222,28 +222,17 @@ def _run(
     plan, examples = study.plan, study.encoded.examples
     blocks = _blocks(study)
     steps = list_explain_steps(plan, kept, device=study.device, null_maps=bool(blocks))
-    seconds = {step: explain_s(step, examples, plan.explain, plan.train) for step in steps}
-    say_explain_cost(
-        seconds,
-        study.device,
-        plan.resources.n_procs,
-        parcels=plan.explain.explain == "parcels",
-    )
+    say_explain_steps(steps)
     workflow = explain_workflow(
         plan,
         {step: study.encoded.examples_file_of(step.kept.fold) for step in steps},
-        sorted(steps, key=lambda step: -seconds[step]),
+        sorted(steps, key=lambda step: not step.is_network),
         blocks=blocks,
         memory_gb={step: explain_gb(step, examples) for step in steps},
         device=study.device,
         crash_dir=study.crash_dir,
     )
-    nodes = run_workflow(
-        workflow,
-        plan.resources,
-        title="explain",
-        expected_s={step.name: each for step, each in seconds.items()},
-    )
+    nodes = run_workflow(workflow, plan.resources, title="explain", kinds=kinds_of(steps))
     ended = {
         step: Path(node_file(workflow, step.name, "")) for step in steps if step.name in nodes.done
     }

@@ -19,7 +19,6 @@ from fmmtc_bidsapp.engine import (
 )
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.encode.serialization import load_fold
-from fmmtc_bidsapp.group.tasks.cost import say_cost, say_kept, step_gb, step_s
 from fmmtc_bidsapp.group.tasks.encoding import Encoded
 from fmmtc_bidsapp.group.tasks.fit_steps import (
     FINAL,
@@ -30,6 +29,7 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     Step,
     list_steps,
 )
+from fmmtc_bidsapp.group.tasks.memory import kinds_of, say_kept, say_steps, step_gb
 from fmmtc_bidsapp.group.tasks.workflow import fit_workflow
 from fmmtc_bidsapp.learning.evaluation.added_value import carry_back
 from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
@@ -131,25 +131,19 @@ def fit_models(
     steps = list_steps(
         plan, models, folds, device=device, final=final, permute=bool(blocks), keep=keep
     )
-    seconds = {step: step_s(step, encoded.examples, plan.train) for step in steps}
-    say_cost(seconds, device, plan.resources.n_procs)
+    say_steps(steps)
     say_kept(steps)
     workflow = fit_workflow(
         plan,
         f"{re.sub('[^0-9A-Za-z]+', '_', title)}_{plan.label}",
         {step: encoded.examples_file_of(step.fold) for step in steps},
-        sorted(steps, key=lambda step: -seconds[step]),
+        sorted(steps, key=lambda step: not step.is_network),
         blocks=blocks,
         memory_gb={step: step_gb(step, encoded.examples) for step in steps},
         device=device,
         crash_dir=crash_dir,
     )
-    nodes = run_workflow(
-        workflow,
-        plan.resources,
-        title=title,
-        expected_s={step.name: each for step, each in seconds.items()},
-    )
+    nodes = run_workflow(workflow, plan.resources, title=title, kinds=kinds_of(steps))
     ended = {
         step: Path(node_file(workflow, step.name, "")) for step in steps if step.name in nodes.done
     }

@@ -30,7 +30,6 @@ from fmmtc_bidsapp.group.encode.serialization import (
     load_scale,
     save_examples_of_fold,
 )
-from fmmtc_bidsapp.group.tasks.cost import encode_s, say_scales, scale_gb
 from fmmtc_bidsapp.group.tasks.encoding import (
     Encoded,
     OfFold,
@@ -38,6 +37,7 @@ from fmmtc_bidsapp.group.tasks.encoding import (
     keep_coordinates,
     keep_scale,
 )
+from fmmtc_bidsapp.group.tasks.memory import say_scales, scale_gb
 from fmmtc_bidsapp.group.tasks.workflow import encode_name, encode_workflow, scale_workflow
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Fold, Ints
@@ -52,7 +52,7 @@ def encode_folds(
     splits: Sequence[Fold | None],
     crash_dir: Path,
 ) -> Encoded:
-    """Encode everyone with the scale of each fold's training people, once the cost is said.
+    """Encode everyone with the scale of each fold's training people.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def encode_folds(
     training = [everyone if split is None else split.train for split in splits]
     rows = [everyone if split is None else _rows(split) for split in splits]
     encoders = encoders_of(encoder)
-    _say_cost(plan, encoded, encoders, rows)
+    _say_scales(encoded, encoders, rows)
     scales = _fit_scales(plan, encoded, training, crash_dir)
     choices = [[replace(own, scale_file=scale) for own in encoders] for scale in scales]
     _encode(plan, encoded, choices, rows, crash_dir)
@@ -116,29 +116,14 @@ def _file(encoded: Encoded, split: Fold | None) -> Path:
     return encoded.examples_file.with_name(f"{name}.json")
 
 
-def _say_cost(
-    plan: GroupPlan, encoded: Encoded, encoders: Sequence[EncoderChoice], rows: Sequence[Ints]
-) -> None:
-    """Say what encoding with every scale costs, against once."""
-    options, n_parcels = encoders[0].options, encoded.examples.fc.shape[1]
+def _say_scales(encoded: Encoded, encoders: Sequence[EncoderChoice], rows: Sequence[Ints]) -> None:
+    """Say how many scans are encoded with every scale, against once."""
     scans = len(encoders) * np.array([len(person.runs) for person in encoded.people])
-    seconds = len(encoders) * np.array(
-        [
-            sum(
-                encode_s(n_volumes or 0, run.tr_s, n_parcels, options)
-                for run, n_volumes in zip(person.runs, volumes, strict=True)
-            )
-            for person, volumes in zip(encoded.people, encoded.n_volumes, strict=True)
-        ]
-    )
     say_scales(
         len(rows),
         encodings=int(sum(scans[own].sum() for own in rows)),
         once=int(scans.sum()),
-        seconds=float(sum(seconds[own].sum() for own in rows)),
-        encoder=options.encoder,
-        device=encoders[0].device,
-        n_procs=plan.resources.n_procs,
+        encoder=encoders[0].options.encoder,
     )
 
 

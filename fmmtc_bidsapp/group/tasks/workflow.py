@@ -183,7 +183,7 @@ def fit_workflow(
     examples
         By step, what `save_examples` wrote of the cohort, or `save_examples_of_fold` of its fold.
     steps
-        What is fitted, the longest first, so that none runs alone at the end.
+        What is fitted, networks first, so that none runs alone at the end.
     blocks
         Who may exchange the outcome with whom (`exchange_blocks`).
     memory_gb
@@ -286,7 +286,7 @@ def explain_workflow(
     examples
         Of each step, what was written of the cohort.
     steps
-        What is explained, the longest first.
+        What is explained, networks first.
     blocks
         (person,) who may exchange the outcome with whom, as in `fit_workflow`.
     memory_gb

@@ -1,22 +1,32 @@
-"""What a run will cost: memory from the header of its image, time from the size of the file."""
+"""What the steps of a run need in memory, from the header of its image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records import BoldRun
 from fmmtc_bidsapp.signals.parcellation.volumes import read_info
 
-__all__ = ["expected_s", "parcellate_gb"]
+__all__ = ["DRAW_GB", "SERIES_GB", "parcellate_gb", "run_gb"]
 
+SERIES_GB = 0.3
+"""A step on series and matrices, which are small."""
+DRAW_GB = 0.6
 _PROGRAM_GB = 0.2
 _COPIES = 10
 """Volumes held at once in float64: the placement, the mask, one volume and what is summed."""
 _TRANSFORM_GB = 0.3
 _UNREADABLE_GB = 0.3
+
+
+def run_gb(run: BoldRun, *, warped: bool) -> float:
+    """Estimate the memory of the largest step of a run; its steps follow one another."""
+    if run.file_format == "cifti":
+        return DRAW_GB
+    return max(DRAW_GB, parcellate_gb(run.bold, warped=warped))
 
 
 def parcellate_gb(image: Path, *, warped: bool) -> float:
@@ -35,22 +45,3 @@ def parcellate_gb(image: Path, *, warped: bool) -> float:
     except InputError:
         return base_gb + _UNREADABLE_GB
     return base_gb + _COPIES * 8 * float(np.prod(shape[:3])) / 1e9
-
-
-_BYTES_PER_S = 50e6
-_PICTURES_S = 8.0
-"""Both as measured for `docs/performance.md`: reading and cleaning, pictures and report."""
-
-
-def expected_s(images: Sequence[Path], n_procs: int) -> float:
-    """Estimate how long runs will take, in seconds.
-
-    Parameters
-    ----------
-    images
-        Their files.
-    n_procs
-        Processes at once.
-    """
-    work_s = [path.stat().st_size / _BYTES_PER_S + _PICTURES_S for path in images]
-    return sum(work_s) / n_procs
