@@ -352,17 +352,12 @@ class ExplainOptions:
     the shares of the streams stand: a number, or auto: 99 for models without epochs, for networks
     20 on CUDA and 0 on a CPU."""
 
-    smoothgrad: int = 0
-    """Noisy copies of each person over which the maps are averaged (SmoothGrad); 0 for none."""
-
     def __post_init__(self) -> None:
         _check_choices(self)
         if self.null_maps != "auto" and not self.null_maps.isdecimal():
             raise UsageError(
                 f"--null-maps is {self.null_maps!r}; it must be auto or a whole number from 0 on."
             )
-        if self.smoothgrad < 0:
-            raise UsageError(f"--smoothgrad is {self.smoothgrad}; it must be 0 or more.")
 
     def n_null_maps(self, *, is_network: bool, device: str) -> int:
         """Count the shuffled fits behind the maps of one model."""

@@ -1020,8 +1020,7 @@ class MapRow:
 
     model: str
     source: str
-    """``series``, ``connectivity`` or ``rollout`` (where the encoder's attention goes, which knows
-    nothing of the outcome)."""
+    """``series`` or ``connectivity``, what is attributed to."""
     level: str
     """``parcel``, ``network``, ``subnetwork``, ``hemisphere``, or ``edge`` (the largest)."""
     name: str

@@ -7,6 +7,7 @@ table ``[participant]`` or ``[group]`` for that one. The command line wins, also
 from __future__ import annotations
 
 import argparse
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ _POSITIONALS = ("bids_dir", "output_dir", "level")
 
 
 def read_config_file(
-    path: Path, level: str, parser: argparse.ArgumentParser
+    path: Path, level: str, parser: argparse.ArgumentParser, removed: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Read the flags that a file gives.
 
@@ -35,6 +36,9 @@ def read_config_file(
         Whose table is read beside the top.
     parser
         Checks and converts every value; it must raise `UsageError` and know no defaults.
+    removed
+        Flags of earlier versions, and what is said of each: the file may name them, and they are
+        ignored.
 
     Returns
     -------
@@ -54,6 +58,9 @@ def read_config_file(
     keys: dict[str, str] = {}
     for table in ("", *LEVELS):
         for key, value in _table(content, table, path).items():
+            if key in removed:
+                print(f"{key} in {path} is ignored: {removed[key]}.", file=sys.stderr)
+                continue
             found = _parse(key, value, parser, path)
             if table in ("", level):
                 values |= found

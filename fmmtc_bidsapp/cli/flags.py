@@ -26,6 +26,7 @@ __all__ = [
     "GROUP_OPTIONS",
     "LABELS",
     "PARTICIPANT_OPTIONS",
+    "REMOVED",
     "build_parser",
 ]
 
@@ -61,6 +62,11 @@ EXIT_CODES = {
     73: "cannot write",
     130: "interrupted",
 }
+REMOVED = {
+    "smoothgrad": "SmoothGrad was removed. Maps are integrated gradients, with z against maps of "
+    "shuffled outcomes (--null-maps) and their stability over folds, or Haufe patterns",
+}
+"""By flag, why it is gone and what remains; files of earlier versions may still name it."""
 _DERIVATIVES = ("fmriprep", "parcels", "aroma")
 _MODES = {
     "dry-run": "say what would run, on whom and in how much memory, refuse what would be refused, "

@@ -23,6 +23,7 @@ from fmmtc_bidsapp.cli.flags import (
     GROUP_OPTIONS,
     LABELS,
     PARTICIPANT_OPTIONS,
+    REMOVED,
     build_parser,
 )
 from fmmtc_bidsapp.cli.parser import given, hyphenated
@@ -106,6 +107,7 @@ def plan_from(argv: Sequence[str] | None = None) -> ParticipantPlan | GroupPlan:
 
 def _values(argv: Sequence[str]) -> dict[str, Any]:
     """Read what was typed, over what a configuration file gives."""
+    _refuse_removed(argv)
     parser = build_parser()
     typed = vars(parser.parse_args(argv))
     level = typed["level"]
@@ -114,7 +116,7 @@ def _values(argv: Sequence[str]) -> dict[str, Any]:
         _refuse_other_analysis(typed, typed)
         return typed
     path = typed["config_file"]
-    written, keys = read_config_file(path, level, parser)
+    written, keys = read_config_file(path, level, parser, REMOVED)
     other = LEVELS[level == LEVELS[0]]
     _refuse_other_level(
         level, written, f"take it out of {path} or move it to a table [{other}]", keys
@@ -122,6 +124,14 @@ def _values(argv: Sequence[str]) -> dict[str, Any]:
     # A file may serve several analyses: what is typed is meant for this one.
     _refuse_other_analysis(typed, written | typed)
     return written | typed
+
+
+def _refuse_removed(argv: Sequence[str]) -> None:
+    """Refuse a flag of an earlier version, and say what remains."""
+    for word in argv:
+        flag = word.partition("=")[0].removeprefix("--")
+        if word.startswith("--") and flag in REMOVED:
+            raise UsageError(f"--{flag}: {REMOVED[flag]}. Leave --{flag} out.")
 
 
 def _refuse_other_analysis(typed: Mapping[str, Any], values: Mapping[str, Any]) -> None:

@@ -133,3 +133,18 @@ def test_a_file_that_is_not_there_ends_with_2(
 def test_a_written_switch_stays_off_where_it_is_false(read: Read) -> None:
     plan = read("write-graph = false\nclean-workdir = true")
     assert (plan.resources.write_graph, plan.resources.clean_workdir) == (False, True)
+
+
+def test_a_flag_that_was_removed_is_ignored_in_a_file_with_a_line_and_refused_when_typed(
+    read: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = 'target = "Response"\nsmoothgrad = 4\n'
+    plan = read(text, level="group")
+    assert isinstance(plan, GroupPlan)
+    assert plan.cohort.target == "Response"
+    said = capsys.readouterr().err
+    assert "smoothgrad in" in said
+    assert "is ignored: SmoothGrad was removed. Maps are integrated gradients" in said
+    for words in (["--smoothgrad", "4"], ["--smoothgrad=0"]):
+        with pytest.raises(UsageError, match=r"--smoothgrad: SmoothGrad was removed.*--null-maps"):
+            plan_from(["in", "out", "group", "--target", "Response", *words])

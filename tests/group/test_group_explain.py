@@ -40,7 +40,6 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     EXPLAIN,
     FIT,
     NULL_MAPS,
-    ROLLOUT,
     ExplainStep,
     Kept,
     list_explain_steps,
@@ -474,9 +473,7 @@ def test_parcels_after_features_refit_what_was_not_kept_and_more_null_maps_keep_
     assert {each.model for each in features.fits.kept} == {"fc-logistic"}
     fitted, haufe = features.nodes("fit"), features.nodes("explain")
     assert fitted
-    parcels = analyse(
-        tmp_path, models, ExplainOptions(explain="parcels", null_maps="1", smoothgrad=1)
-    )
+    parcels = analyse(tmp_path, models, ExplainOptions(explain="parcels", null_maps="1"))
     found = parcels.explained()
     assert not found.failures
     again = parcels.nodes("fit")
@@ -491,7 +488,7 @@ def test_parcels_after_features_refit_what_was_not_kept_and_more_null_maps_keep_
         ("fc-logistic", "connectivity"),
     }
     before = parcels.nodes("explain")
-    more = analyse(tmp_path, models, ExplainOptions(explain="parcels", null_maps="2", smoothgrad=1))
+    more = analyse(tmp_path, models, ExplainOptions(explain="parcels", null_maps="2"))
     more.explained()
     after = more.nodes("explain")
     own = {name: date for name, date in before.items() if "lstm" in name}
@@ -572,13 +569,12 @@ def test_every_column_is_described_and_nothing_of_an_earlier_run_survives(tmp_pa
 
 
 def test_a_step_is_known_by_the_options_that_change_it_alone(tmp_path):
-    whole = ExplainOptions("parcels", explain_baseline="mean", null_maps="3", smoothgrad=4)
+    whole = ExplainOptions("parcels", explain_baseline="mean", null_maps="3")
     fold = outer_folds(examples().strata, 2, 1, 0)[0]
     network, linear = Kept("brainlm", fold, tmp_path), Kept("ridge-fc", fold, tmp_path)
     plain = ExplainOptions("parcels")
-    assert _own_explaining(whole, ExplainStep(ROLLOUT, network)) == plain
     assert _own_explaining(whole, ExplainStep(EXPLAIN, linear)) == ExplainOptions()
-    mapped = replace(plain, explain_baseline="mean", smoothgrad=4)
+    mapped = replace(plain, explain_baseline="mean")
     assert _own_explaining(whole, ExplainStep(EXPLAIN, network)) == mapped
     shares = replace(whole, explain="features")
     assert _own_explaining(shares, ExplainStep(EXPLAIN, network)) == ExplainOptions()

@@ -75,7 +75,7 @@ def test_attributions_add_up_to_the_logit_less_that_of_the_baseline(people, setu
 
 
 def test_a_map_is_the_same_bytes_again(people, setup):
-    options = ExplainOptions(explain="parcels", explain_baseline="surrogate", smoothgrad=2)
+    options = ExplainOptions(explain="parcels", explain_baseline="surrogate")
     first, again = (explained("fmmtc", people, setup, options)[1] for _ in range(2))
     for name in ("series", "series_size", "edges", "delta"):
         assert getattr(first, name).tobytes() == getattr(again, name).tobytes()

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from explained_cohort import SEED, encoded, fitted, fold_of
 
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.learning.explanation.explain import explain_fold, explain_null, rollout_maps
+from fmmtc_bidsapp.learning.explanation.explain import explain_fold, explain_null
 from fmmtc_bidsapp.learning.explanation.map_values import strengths
 from fmmtc_bidsapp.learning.model_selection.nested_cv import refit_seed
 from fmmtc_bidsapp.options import ExplainOptions
@@ -87,14 +86,3 @@ def test_real_outcomes_have_no_part_in_null_maps(people, setup):
         for each in (people, unknown)
     )
     np.testing.assert_array_equal(first.edges, second.edges)
-
-
-def test_attention_is_followed_in_everybody_with_the_tokens_they_have(people, setup):
-    series = people.series.copy()
-    series[0, 3] = np.nan
-    found = rollout_maps(
-        replace(people, series=series), setup.encoder, seed=SEED, device=torch.device("cpu")
-    )
-    assert found.shape == (24, 8)
-    assert np.flatnonzero(np.isnan(found).any(axis=1)).tolist() == [0]
-    assert ((np.nansum(found, axis=1) > 0.5) & (np.nansum(found, axis=1) < 1)).all()

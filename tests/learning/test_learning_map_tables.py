@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import kstest, spearmanr
 
 from fmmtc_bidsapp.learning.explanation.cohort_maps import join_nulls, null_maps, restore_null_maps
-from fmmtc_bidsapp.learning.explanation.map_tables import Places, summarise, summarise_rollout
+from fmmtc_bidsapp.learning.explanation.map_tables import Places, summarise
 from fmmtc_bidsapp.learning.explanation.map_values import stability
 from fmmtc_bidsapp.records import Fold, FoldExplanation
 
@@ -285,13 +285,3 @@ def test_what_is_said_of_maps_is_ready_for_json():
     assert about["AgreementPeople"] == 2
     assert about["Folds"] == 2
     assert about["Stability"]["series"]["Spearman"] is None
-
-
-def test_rollout_has_shares_and_intervals_and_nothing_of_an_outcome():
-    maps = np.array([[1.0, 1, 1, 1], [1, 3, 1, 1]])
-    rows = summarise_rollout("fmmtc", maps, PLACES, seed=1, n_bootstrap=100)
-    second = rows[1]
-    assert (second.source, second.level, second.name) == ("rollout", "parcel", "b")
-    assert second.attribution == pytest.approx(0.4)
-    assert second.low < 0.4 < second.high
-    assert np.isnan([second.signed, second.sign_consistency, second.z]).all()

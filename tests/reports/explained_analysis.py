@@ -30,7 +30,6 @@ TOLD = {
         "Folds": "5 of 5", "Maps": 56, "Converged": 54,
         "LargestDeltaConverged": 0.009, "MostSteps": 256, "MedianGap": 0.04,
         "Agreement": {"mean": 0.81, "surrogate": 0.55}, "AgreementPeople": 15,
-        "SmoothGrad": 0,
         "Stability": {
             "series": {"Spearman": 0.31, "TopDecileJaccard": 0.18},
             "connectivity": {"Spearman": 0.74, "TopDecileJaccard": 0.42},
@@ -111,16 +110,14 @@ def _rows(parcels: pd.DataFrame, planted: Mapping[str, str]) -> list[MapRow]:
     rng = np.random.default_rng(0)
     rows = []
     for model, source in (
-        ("fmmtc", "series"), ("fmmtc", "connectivity"), ("fmmtc", "rollout"),
+        ("fmmtc", "series"), ("fmmtc", "connectivity"),
         ("fc-logistic", "connectivity"),
     ):  # fmt: skip
         chosen = (parcels["network"] == planted.get(source, "nowhere")).to_numpy()
         amount = rng.gamma(4, 1, len(parcels)) * np.where(chosen, 3, 1)
         amount /= amount.sum()
-        sign = np.clip(rng.normal(0.5 * chosen, 0.4), -1, 1) * np.where(
-            source == "rollout", np.nan, 1
-        )
-        z = rng.normal(2 * chosen) if source != "rollout" else np.full(len(parcels), np.nan)
+        sign = np.clip(rng.normal(0.5 * chosen, 0.4), -1, 1)
+        z = rng.normal(2 * chosen)
         maps = parcels.assign(amount=amount, signed=amount * sign, z=z)
         rows += _places(model, source, maps)
         if source == "connectivity":

@@ -27,7 +27,7 @@ from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 PLANTED = {"series": "DemoNetwork2", "connectivity": "DemoNetwork1"}
 LINEAR = ("fc-logistic",)
-FIGURES = ("shares", "glass", "slices", "networks", "glass_beside", "rollout")
+FIGURES = ("shares", "glass", "slices", "networks", "glass_beside")
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,9 @@ def test_every_part_is_there(whole):
     for heading in (
         "How much each stream carries", "How far to trust these maps",
         "Which parcels FMM_TC goes by", "Which networks", "Which edges: FMM_TC: connectivity",
-        "Beside it: FC-logistic", "Attention rollout of the encoder",
+        "Beside it: FC-logistic",
     ):  # fmt: skip
         assert heading in html
-    assert "Where the encoder looks, not why it predicts" in html
     assert NO_EVIDENCE not in html
 
 
@@ -230,7 +229,7 @@ def test_a_map_without_values_is_left_out_and_named_and_the_rest_is_there(root):
     shares.to_csv(files.modality, sep="\t", index=False, na_rep="n/a")
     section = explanation_section(files)
     said = words(rendered(section))
-    assert section["shares"] == section["glass"] == section["slices"] == section["rollout"] == ""
+    assert section["shares"] == section["glass"] == section["slices"] == ""
     assert "<svg" in section["glass_beside"]
     assert "There is no map of FMM_TC, time series: every attribution is 0 or not known" in said
     assert "There is no map of FMM_TC, connectivity:" in said
@@ -428,3 +427,14 @@ def test_a_share_outside_of_those_of_shuffled_outcomes_is_called_so():
 def test_a_share_without_fits_to_shuffled_outcomes_is_called_no_evidence():
     (only,) = share_sentences(stream_shares(), {"m": "M"})
     assert "a share is no evidence" in only
+
+
+def test_attention_maps_of_an_earlier_version_are_passed_over(root, whole):
+    files = write_explanation(*root, PLANTED, label="earlier")
+    table = pd.read_csv(files.attributions, sep="\t", keep_default_na=False)
+    series = table[(table["model"] == "fmmtc") & (table["source"] == "series")]
+    old = pd.concat([table, series.assign(source="rollout", signed="n/a", z="n/a")])
+    old.to_csv(files.attributions, sep="\t", index=False)
+    assert words(rendered(explanation_section(files))) == words(rendered(whole)).replace(
+        "desc-whole", "desc-earlier"
+    )

@@ -110,8 +110,7 @@ _COLUMNS = {
     "null_low": "2.5 % quantile of them.",
     "null_high": "97.5 % quantile of them.",
     "n_null": "Shuffles behind null_share.",
-    "source": "series or connectivity, what is attributed to; rollout: where the attention of the "
-    "encoder goes, which knows nothing of the outcome.",
+    "source": "series or connectivity, what is attributed to.",
     "level": "parcel, network, subnetwork, hemisphere, or edge (the largest).",
     "name": "Of the parcel or group; of an edge both parcels.",
     "index": "Label of the parcel in the atlas, or without its table the place in the series, from "

@@ -30,7 +30,6 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     EXPLAIN,
     NULL_MAPS,
     ONLY_PARCELS,
-    ROLLOUT,
     ExplainStep,
     Kept,
     list_explain_steps,
@@ -39,7 +38,7 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
 from fmmtc_bidsapp.group.tasks.memory import explain_gb, kinds_of, say_explain_steps
 from fmmtc_bidsapp.group.tasks.workflow import explain_workflow
 from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, join_nulls, restore_null_maps
-from fmmtc_bidsapp.learning.explanation.map_tables import Places, summarise, summarise_rollout
+from fmmtc_bidsapp.learning.explanation.map_tables import Places, summarise
 from fmmtc_bidsapp.learning.explanation.stream_shares import modality_shares
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Blocks, Evaluation, Explanation, FoldExplanation, MapRow
@@ -172,7 +171,7 @@ def _explain(
         if joined is not None and joined.share is not None:
             shuffled_shares[name] = joined.share[:, 0]
         maps, models[name] = _summed_up(study, name, own, nulls, atlas.places)
-        rows += [*maps, *_rollout(study, name, steps, ended, atlas.places)]
+        rows += maps
         folds += own
     shares = modality_shares(
         folds,
@@ -307,26 +306,4 @@ def _summed_up(
     told = {**told, **counted}
     if mapped[0].converged is None:
         return rows, told
-    return rows, {**told, "Baseline": options.explain_baseline, "SmoothGrad": options.smoothgrad}
-
-
-def _rollout(
-    study: Study,
-    model: str,
-    steps: Sequence[ExplainStep],
-    ended: Mapping[ExplainStep, Path],
-    places: Places,
-) -> tuple[MapRow, ...]:
-    """Make the rows of where the attention of a model's encoder goes, if it has one."""
-    own = [step for step in steps if step.kind == ROLLOUT and step.kept.model == model]
-    found = [load_arrays(ended[step] / "rollout.npz")[0]["maps"] for step in own if step in ended]
-    if not found:
-        return ()
-    plan = study.plan
-    return summarise_rollout(
-        model,
-        np.concatenate(found),
-        places,
-        seed=plan.random_seed,
-        n_bootstrap=plan.evaluation.bootstrap,
-    )
+    return rows, {**told, "Baseline": options.explain_baseline}

@@ -26,7 +26,6 @@ __all__ = [
     "NULL_MAPS",
     "ONLY_PARCELS",
     "PUBLISHED",
-    "ROLLOUT",
     "SHUFFLES",
     "ExplainStep",
     "Kept",
@@ -40,12 +39,8 @@ FIT, SHUFFLES, PUBLISHED, FINAL = "fit", "shuffles", "published", "final"
 """The whole procedure on a fold; the same with shuffled outcomes; the published protocol on a fold;
 the whole procedure on everyone."""
 
-EXPLAIN, NULL_MAPS, ROLLOUT = "explain", "null_maps", "rollout"
-"""What a fitted model goes by on its test people; the same of models of shuffled outcomes; where
-the attention of its frozen encoder goes in these people."""
-
-_FROZEN = frozenset({"encoder", "random encoder"})
-"""Needs of models that read what a frozen encoder makes."""
+EXPLAIN, NULL_MAPS = "explain", "null_maps"
+"""What a fitted model goes by on its test people; the same of models of shuffled outcomes."""
 
 ONLY_PARCELS = "maps of a network are computed with --explain parcels"
 
@@ -232,8 +227,6 @@ def list_explain_steps(
     """
     steps = [ExplainStep(EXPLAIN, each) for each in kept]
     for each in kept:
-        if plan.explain.explain == "parcels" and not _FROZEN.isdisjoint(MODELS[each.model].needs):
-            steps.append(ExplainStep(ROLLOUT, each))
         is_network = MODELS[each.model].is_network
         # What is kept is explained: those of linear models cost nothing, and of a network with two
         # streams shuffled outcomes tell what a share is worth also where no map is asked for.

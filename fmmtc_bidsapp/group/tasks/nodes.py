@@ -45,7 +45,7 @@ from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
 from fmmtc_bidsapp.learning.evaluation.external_validation import predict_new
-from fmmtc_bidsapp.learning.explanation.explain import explain_fold, explain_null, rollout_maps
+from fmmtc_bidsapp.learning.explanation.explain import explain_fold, explain_null
 from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, train_together
 from fmmtc_bidsapp.learning.model_selection.permutations import (
     aurocs_of_shuffles,
@@ -70,7 +70,6 @@ __all__ = [
     "Merge",
     "NullMaps",
     "Predict",
-    "Rollout",
     "Shuffle",
     "check_device",
     "check_encoder",
@@ -482,33 +481,6 @@ def _explained_encoder(inputs: Any, device: torch.device) -> BrainLM | None:
     if explain.explain != "parcels" or kind == NO_ENCODER:
         return None
     return build_encoder(kind, Path(inputs.weights), inputs.seed).to(device)
-
-
-class _RolloutInput(_FoldInput):
-    explain_options = traits.Str(mandatory=True, desc="ExplainOptions as JSON")
-
-
-class _RolloutOutput(TraitedSpec):
-    maps = File(exists=True, desc="(test person, parcel)")
-
-
-class Rollout(SimpleInterface):
-    """Where the attention of the frozen encoder goes in the test people of a fold."""
-
-    input_spec = _RolloutInput
-    output_spec = _RolloutOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        setup, _ = _training(self.inputs)
-        encoder = _explained_encoder(self.inputs, setup.device)
-        if encoder is None:
-            raise ValueError(f"{self.inputs.models} read no frozen encoder.")
-        people = load_examples(self.inputs.examples).take(_fold(self.inputs.fold).test)
-        maps = rollout_maps(people, encoder, seed=self.inputs.seed, device=setup.device)
-        self._results["maps"] = save_arrays(
-            Path(runtime.cwd) / "rollout.npz", {"maps": maps}, {"models": self.inputs.models}
-        )
-        return runtime
 
 
 class _NullMapsInput(_ShuffleInput):

@@ -20,7 +20,6 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     FIT,
     NULL_MAPS,
     PUBLISHED,
-    ROLLOUT,
     SHUFFLES,
     ExplainStep,
     Step,
@@ -35,7 +34,6 @@ from fmmtc_bidsapp.group.tasks.nodes import (
     Merge,
     NullMaps,
     Predict,
-    Rollout,
     Shuffle,
 )
 from fmmtc_bidsapp.group.tasks.report_nodes import Citation, Quality, Report, Sheets
@@ -316,9 +314,9 @@ def _own_explaining(options: ExplainOptions, step: ExplainStep) -> ExplainOption
     plain = ExplainOptions(explain=options.explain)
     if not step.is_network:
         return ExplainOptions()
-    if step.kind == ROLLOUT or options.explain != "parcels":
+    if options.explain != "parcels":
         return plain
-    return replace(plain, explain_baseline=options.explain_baseline, smoothgrad=options.smoothgrad)
+    return replace(plain, explain_baseline=options.explain_baseline)
 
 
 def _explain(step: ExplainStep, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
@@ -337,14 +335,9 @@ def _null_maps(step: ExplainStep, blocks: Blocks, shared: Mapping[str, Any]) -> 
     )
 
 
-def _rollout(step: ExplainStep, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
-    return Rollout(**shared)
-
-
 _EXPLAINING: Mapping[str, Callable[[ExplainStep, Blocks, Mapping[str, Any]], Any]] = {
     EXPLAIN: _explain,
     NULL_MAPS: _null_maps,
-    ROLLOUT: _rollout,
 }
 
 

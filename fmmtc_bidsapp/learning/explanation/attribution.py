@@ -82,7 +82,7 @@ def attribute(
     fold : Fold
         Training rows, whose mean is a baseline, and the people to explain.
     options : ExplainOptions
-        Baseline and SmoothGrad.
+        Baseline.
     encoder : BrainLM or None
         On the device: what made the features that the network reads, where it reads any.
     seed : int
@@ -104,8 +104,7 @@ def attribute(
     if branches is None:
         raise ValueError(f"{model.name}: {can_attribute(model.name) or 'it is no network'}.")
     traced = TracedNetwork(branches, examples, fold, encoder, seed)
-    noise = options.smoothgrad
-    people = [traced.explain(row, options.explain_baseline, noise) for row in fold.test.tolist()]
+    people = [traced.explain(row, options.explain_baseline) for row in fold.test.tolist()]
     explained = np.array([traced.logit(row) for row in fold.test.tolist()])
     gap = np.abs(explained - model.logits(examples.take(fold.test)))
     n, agreement = 0, dict[str, float]()
@@ -135,7 +134,7 @@ def _stack(maps: Sequence[NDArray[Any] | None]) -> Any:
 def _agreement(
     traced: TracedNetwork, how: str, fold: Fold, people: Sequence[ParcelMap]
 ) -> tuple[int, dict[str, float]]:
-    """Try the other baselines on a few people, without noise and with one surrogate each.
+    """Try the other baselines on a few people, with one surrogate each.
 
     Of the same people throughout: those whose maps from every baseline converged.
     """
@@ -144,7 +143,7 @@ def _agreement(
         others = [name for name in others if name != "surrogate"]
     own = zip(fold.test.tolist(), people, strict=True)
     tried = [
-        {how: each} | {name: traced.explain(row, name, 0, 1) for name in others}
+        {how: each} | {name: traced.explain(row, name, 1) for name in others}
         for row, each in [pair for pair in own if pair[1].has_converged][:_COMPARED]
     ]
     kept = [maps for maps in tried if all(each.has_converged for each in maps.values())]

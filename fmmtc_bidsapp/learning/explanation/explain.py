@@ -6,23 +6,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.explanation.attribution import attribute, can_attribute
 from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, null_maps
-from fmmtc_bidsapp.learning.explanation.forward import encoding_order, patch_of
 from fmmtc_bidsapp.learning.explanation.haufe import haufe_pattern, shuffled_patterns
 from fmmtc_bidsapp.learning.explanation.stream_shares import replaced_logits, stream_masses
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, refit_seed
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
-from fmmtc_bidsapp.models.encoders.rollout import attention_rollout
 from fmmtc_bidsapp.options import ExplainOptions
-from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldExplanation, Ints
+from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, Ints
 
-__all__ = ["can_attribute", "explain_fold", "explain_null", "rollout_maps"]
+__all__ = ["can_attribute", "explain_fold", "explain_null"]
 
 _WHOLE = "parcels"
 
@@ -165,44 +161,3 @@ def _shuffled_fits(
             epoch=epoch,
             validation_loss=np.zeros(0),
         )
-
-
-def rollout_maps(
-    examples: Examples, encoder: BrainLM, *, seed: int, device: torch.device
-) -> Floats:
-    """Follow the frozen encoder's attention in everybody; no model and no outcome has a part in it.
-
-    Parameters
-    ----------
-    examples : Examples
-        The cohort, with series and coordinates.
-    encoder : BrainLM
-        On `device`.
-    seed : int
-        Seed of the run, with which token orders were drawn; the first of them is taken.
-    device : torch.device
-        Where to compute, in float32.
-
-    Returns
-    -------
-    array
-        (person, parcel) as `fmmtc_bidsapp.models.encoders.rollout.attention_rollout`, for
-        `fmmtc_bidsapp.learning.explanation.map_tables.summarise_rollout`.
-
-    Raises
-    ------
-    InputError
-        Without series or coordinates.
-    """
-    if examples.series is None or examples.coordinates_mm is None:
-        raise InputError("Attention rollout needs the parcel series and the parcels' coordinates.")
-    xyz = torch.as_tensor(examples.coordinates_mm, dtype=torch.float32, device=device)
-    maps = []
-    for window in examples.series:
-        patches = window.reshape(len(window), -1, patch_of(encoder))
-        there = torch.as_tensor(~np.isnan(patches).any(axis=2).ravel())
-        order = encoding_order(len(there), seed)
-        shown = order[there[order]].to(device)
-        signal = torch.as_tensor(np.nan_to_num(window), dtype=torch.float32, device=device)
-        maps.append(attention_rollout(encoder, signal, xyz, shown).double().cpu().numpy())
-    return np.array(maps)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from captum.attr import IntegratedGradients, NoiseTunnel
+from captum.attr import IntegratedGradients
 
-__all__ = ["MOST_STEPS", "TOLERANCE", "Integral", "Noise", "Term", "integrate", "relative"]
+__all__ = ["MOST_STEPS", "TOLERANCE", "Integral", "Term", "integrate", "relative"]
 
 TOLERANCE = 0.01
 """Share of f(x) - f(baseline) that attributions may miss: from there on a map has converged."""
@@ -19,9 +18,6 @@ MOST_STEPS = 1024
 """Of a term whose points are cheap."""
 
 _FIRST_STEPS = 16
-
-_NOISE = 0.1
-"""SD of the noise over that of the input (Smilkov et al. 2017, arXiv 1706.03825)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +35,6 @@ class Term:
     """Where doubling ends, which bounds the time: every doubling begins anew."""
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Copies of the input over which attributions are averaged."""
-
-    samples: int
-    seed: int
-
-
 @dataclass(frozen=True, eq=False)
 class Integral:
     """Attributions of one person."""
@@ -61,7 +49,7 @@ class Integral:
     """Of the term that took most."""
 
 
-def integrate(terms: Sequence[Term], noise: Noise | None = None) -> Integral:
+def integrate(terms: Sequence[Term]) -> Integral:
     """Integrate gradients along the straight line from the baselines to the inputs.
 
     Parameters
@@ -70,8 +58,6 @@ def integrate(terms: Sequence[Term], noise: Noise | None = None) -> Integral:
         Each begins with 16 steps of Gauss-Legendre quadrature. The one that misses most has them
         doubled, to its `most_steps` at most, until the sum misses 1 % or less of
         f(x) - f(baseline).
-    noise : Noise, optional
-        Of SmoothGrad.
 
     Returns
     -------
@@ -82,10 +68,10 @@ def integrate(terms: Sequence[Term], noise: Noise | None = None) -> Integral:
     ----------
     Sundararajan, Taly & Yan (2017), arXiv 1703.01365.
     """
-    found = [_attribute(each, _FIRST_STEPS, noise) for each in terms]
+    found = [_attribute(each, _FIRST_STEPS) for each in terms]
     while (worst := _worst(terms, found)) is not None:
         steps = min(2 * found[worst].steps, terms[worst].most_steps)
-        found[worst] = _attribute(terms[worst], steps, noise)
+        found[worst] = _attribute(terms[worst], steps)
     return _sum(found)
 
 
@@ -121,33 +107,15 @@ def _sum(found: Sequence[Integral]) -> Integral:
     )
 
 
-def _attribute(term: Term, steps: int, noise: Noise | None) -> Integral:
+def _attribute(term: Term, steps: int) -> Integral:
     method: Any = IntegratedGradients(term.function)
-    how: dict[str, Any] = {
-        "baselines": term.baselines,
-        "n_steps": steps,
-        "internal_batch_size": term.at_once,
-        "return_convergence_delta": True,
-    }
-    if noise is None:
-        attributions, error = method.attribute(term.inputs, **how)
-    else:
-        attributions, error = _smooth(method, term, noise, how)
+    attributions, error = method.attribute(
+        term.inputs,
+        baselines=term.baselines,
+        n_steps=steps,
+        internal_batch_size=term.at_once,
+        return_convergence_delta=True,
+    )
     total = sum(float(each.double().sum()) for each in attributions)
     missed = float(error.double().mean())
     return Integral(attributions, missed, total - missed, steps)
-
-
-def _smooth(method: Any, term: Term, noise: Noise, how: dict[str, Any]) -> Any:
-    """Average over noisy copies, the same ones whatever the number of steps."""
-    device = term.inputs[0].device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(noise.seed)
-        return NoiseTunnel(method).attribute(
-            term.inputs,
-            nt_type="smoothgrad",
-            nt_samples=noise.samples,
-            nt_samples_batch_size=1,
-            stdevs=tuple(_NOISE * float(np.std(each.cpu().numpy())) for each in term.inputs),
-            **how,
-        )

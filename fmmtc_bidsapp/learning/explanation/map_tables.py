@@ -21,7 +21,7 @@ from fmmtc_bidsapp.learning.metrics.intervals import bootstrap_interval, bootstr
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.records import Floats, FoldExplanation, Ints, MapRow
 
-__all__ = ["Places", "summarise", "summarise_rollout"]
+__all__ = ["Places", "summarise"]
 
 _LARGEST_EDGES = 100
 _LEAST_NULLS = 10
@@ -96,29 +96,6 @@ def summarise(
             mapped.append(source)
             rows += _rows(folds[0].model, source, maps, null, places, seed, n_bootstrap)
     return tuple(rows), about_maps(folds, null, mapped)
-
-
-def summarise_rollout(
-    model: str, maps: Floats, places: Places, *, seed: int, n_bootstrap: int
-) -> tuple[MapRow, ...]:
-    """Sum up where an encoder's attention goes.
-
-    Parameters
-    ----------
-    model : str
-        Which reads what the encoder makes.
-    maps : array
-        (person, parcel) of `fmmtc_bidsapp.models.encoders.rollout.attention_rollout`, NaN where a
-        person lacks the parcel.
-    places, seed, n_bootstrap
-        As in `summarise`.
-
-    Returns
-    -------
-    tuple of MapRow
-        Attention has no sign, and no outcome to shuffle.
-    """
-    return tuple(_rows(model, "rollout", PersonMaps(maps, None), None, places, seed, n_bootstrap))
 
 
 def _rows(

@@ -15,7 +15,6 @@ from fmmtc_bidsapp.learning.explanation.forward import Arrays, Function, Route, 
 from fmmtc_bidsapp.learning.explanation.integrated_gradients import (
     TOLERANCE,
     Integral,
-    Noise,
     Term,
     integrate,
     relative,
@@ -30,7 +29,7 @@ __all__ = ["ParcelMap", "TracedNetwork"]
 
 _DRAWS = 3
 """Surrogates a person; one where each takes a minute of an encoder."""
-_SURROGATE, _NOISE = range(2)
+_SURROGATE = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +95,11 @@ class TracedNetwork:
         features = [read(each) for read, each in zip(reads, self._points(person), strict=True)]
         return float(self.branches.join(*features))
 
-    def explain(self, row: int, how: str, n_noisy: int, n_draws: int | None = None) -> ParcelMap:
+    def explain(self, row: int, how: str, n_draws: int | None = None) -> ParcelMap:
         """Integrate gradients from one baseline, or from several and average."""
         person = self.starts.person(row)
-        noise = Noise(n_noisy, derive_seed(self.seed, _NOISE, row)) if n_noisy else None
         found = [
-            integrate(self._terms(row, person, each), noise)
+            integrate(self._terms(row, person, each))
             for each in self.starts.of(how, row, n_draws or self.n_draws)
         ]
         return self._map(person, found)
@@ -153,7 +151,7 @@ class TracedNetwork:
         lead = route.lead(row, person)
         own = route.prepare(person)
         changes = torch.as_tensor(self._there(route, person), device=own.device)
-        # What is missing stays so on the whole way, and SmoothGrad's noise does not touch it.
+        # What is missing stays so on the whole way.
         return lambda point: encode(lead(torch.where(changes, point, own)))
 
     def _there(self, route: Route, person: Arrays) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from fmmtc_bidsapp.reports.figures import group_networks as networks
 from fmmtc_bidsapp.reports.figures.group_maps import Glass, glass_figure, largest_amount
 from fmmtc_bidsapp.reports.figures.group_slices import Slices, slices_figure
 from fmmtc_bidsapp.reports.figures.style import inline_svg
-from fmmtc_bidsapp.reports.text.explanation_data import ROLLOUT, Explained, read_explained
+from fmmtc_bidsapp.reports.text.explanation_data import Explained, read_explained
 from fmmtc_bidsapp.reports.text.explanation_tables import (
     edge_rows,
     group_rows,
@@ -67,7 +67,6 @@ def explanation_section(files: GroupFiles) -> dict[str, Any]:
         **_parcels(found, files),
         **_groups(found),
         **_edges(found),
-        **_rollout(found),
         "trust": trust_rows({m: found.told_of(m) for m in found.names}, found.names, told),
     }
 
@@ -166,7 +165,6 @@ def _row_of_glass(found: Explained, places: Places, model: str, source: str) -> 
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         direction = np.where(amount > 0, signed / amount, 0.0)
-    direction = np.full(len(amount), np.nan) if source == ROLLOUT else direction
     z = rows["z"].to_numpy(dtype=float)
     return Glass(found.title(model, source), amount / mean, direction, z, found.z_limit(model))
 
@@ -181,9 +179,8 @@ def _glass(found: Explained, pairs: list[tuple[str, str]], name: str) -> Markup 
     if places is None or not places.known or not (rows := _drawn(found, places, pairs)):
         return ""
     alt = f"Parcels in a glass brain: {'; '.join(row.title for row in rows)}."
-    # One scale for all glass brains of the page, those of other models and of rollout too.
-    pairs_of_page = [*found.maps, *_rollout_pairs(found)]
-    largest = largest_amount(_drawn(found, places, pairs_of_page))
+    # One scale for all glass brains of the page, those of other models too.
+    largest = largest_amount(_drawn(found, places, found.maps))
     return inline_svg(glass_figure(rows, places, found.mark, largest), name, alt)
 
 
@@ -246,14 +243,3 @@ def _placed(found: Explained, pair: tuple[str, str]) -> pd.DataFrame:
     index_of = {} if found.places is None else found.places.index_of
     ends = dict(zip(parcels["index"], parcels["name"].map(index_of), strict=True))
     return edges.assign(index=edges["index"].map(ends), other=edges["other"].map(ends))
-
-
-def _rollout_pairs(found: Explained) -> list[tuple[str, str]]:
-    """Take the first model: of a frozen encoder rollout is the same for all that read it."""
-    models = dict.fromkeys(found.of("parcel", source=ROLLOUT)["model"])
-    return [(model, ROLLOUT) for model in models][:1]
-
-
-def _rollout(found: Explained) -> dict[str, Any]:
-    pairs = _rollout_pairs(found)
-    return {"rollout": _glass(found, pairs, "rollout") if pairs else "", "has_rollout": bool(pairs)}

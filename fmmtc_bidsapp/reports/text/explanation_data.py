@@ -19,9 +19,10 @@ from fmmtc_bidsapp.reports.data.z_limit import z_limit
 from fmmtc_bidsapp.reports.text.explanation_trust import SOURCE_TITLES
 from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
-__all__ = ["ROLLOUT", "STREAM_SOURCES", "Explained", "read_explained"]
+__all__ = ["STREAM_SOURCES", "Explained", "read_explained"]
 
-ROLLOUT = "rollout"
+_REMOVED_SOURCES = ("rollout",)
+"""Maps that earlier versions wrote: where an encoder's attention goes, whatever the outcome."""
 STREAM_SOURCES = ("series", "connectivity")
 _HAUFE = "Haufe pattern"
 _ROW_COLUMNS = ("model", "source", "level", "name", "index", "other", "attribution")
@@ -60,7 +61,7 @@ class Explained:
 
     @property
     def maps(self) -> list[tuple[str, str]]:
-        """Model and source of each map of parcels, the main model first, without rollout."""
+        """Model and source of each map of parcels, the main model first."""
         there = self.of("parcel")
         pairs = set(zip(there["model"], there["source"], strict=True))
         return [(m, s) for m in self.names for s in STREAM_SOURCES if (m, s) in pairs]
@@ -75,7 +76,7 @@ class Explained:
     def title(self, model: str, source: str) -> str:
         """Name a map."""
         name, stream = self.names[model], SOURCE_TITLES[source]
-        if not self.is_pattern(model) or source == ROLLOUT:
+        if not self.is_pattern(model):
             return f"{name}: {stream}"
         return f"{name}: Haufe pattern" if source == "connectivity" else f"{name}: Haufe, {stream}"
 
@@ -118,6 +119,7 @@ def read_explained(files: GroupFiles, told: Mapping[str, Any]) -> Explained:
     main = str(about.get("MainModel", MAIN_MODEL))
     given: dict[str, str] = dict(about.get("ModelNames", {}))
     rows = _with_columns(read_table(files.attributions), _ROW_COLUMNS)
+    rows = rows[~rows["source"].isin(_REMOVED_SOURCES)]
     shares = _with_columns(read_table(files.modality), _SHARE_COLUMNS)
     present = dict.fromkeys([main, *rows["model"], *shares["model"], *told.get("Models", {})])
     names = {model: given.get(model, MAIN_NAME if model == main else model) for model in present}

@@ -9,7 +9,7 @@ from fmmtc_bidsapp.reports.data.number_format import number
 
 __all__ = ["SOURCE_TITLES", "trust_rows"]
 
-SOURCE_TITLES = {"series": "time series", "connectivity": "connectivity", "rollout": "attention"}
+SOURCE_TITLES = {"series": "time series", "connectivity": "connectivity"}
 _ALIKE, _PARTLY = 0.7, 0.4
 """Spearman correlations from which maps agree, and from which they do in part."""
 _FEW_NULLS = 50
@@ -141,10 +141,4 @@ def _null_maps(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "Maps of shuffled outcomes", number(n, 0), words
 
 
-def _smoothing(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    n = about.get("SmoothGrad")
-    if n:
-        yield "SmoothGrad", number(n, 0), "noisy copies of each person were averaged over"
-
-
-_CHECKS = (_what, _stability, _agreement, _convergence, _gap, _null_maps, _smoothing)
+_CHECKS = (_what, _stability, _agreement, _convergence, _gap, _null_maps)
