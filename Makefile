@@ -70,10 +70,13 @@ browser-test: $(STAMP)  ## open the reports in headless Chromium, installed wher
 	    { echo "Chromium is not here and cannot be installed; nothing was tested."; exit 69; }
 	$(BIN)/python -m pytest -m browser
 
-cluster-test: $(STAMP)  ## run both levels on a SLURM of its own, installed where it can be
+cluster-test: $(STAMP)  ## run both levels on a SLURM and a Grid Engine of its own, installed where they can be
 	@command -v sbatch >/dev/null && command -v shellcheck >/dev/null || { apt-get update && \
 	    apt-get install --yes --no-install-recommends slurm-wlm munge shellcheck; } || \
 	    { echo "SLURM is not here and cannot be installed; nothing was tested."; exit 69; }
+	@command -v sge_qmaster >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install --yes \
+	    --no-install-recommends gridengine-master gridengine-exec gridengine-client || \
+	    echo "Grid Engine cannot be installed; its tests are left out."
 	$(BIN)/python -m pytest tests/test_docs_hpc.py
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
@@ -108,7 +111,7 @@ format: $(STAMP)  ## apply ruff's formatting and fixes
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)  ## measure speed and memory, into docs/performance.md
-	$(BIN)/python benchmarks/performance.py parcellate participant encode train_step train report
+	$(BIN)/python benchmarks/performance.py parcellate participant cluster encode train_step train report
 
 scaling: $(STAMP)  ## a thousand tiny runs (half an hour), into docs/performance.md
 	$(BIN)/python benchmarks/performance.py scaling

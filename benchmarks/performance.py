@@ -18,6 +18,7 @@ COMMANDS: dict[str, list[str]] = {
     "parcellate": ["parcellate.py"],
     "participant": ["participant.py"],
     "scaling": ["scaling.py"],
+    "cluster": ["cluster.py"],
     "encode": ["encode.py"],
     "train_step": ["train_step.py"],
     "train": ["train.py"],

@@ -83,7 +83,9 @@ class Resources:
     bids_database_dir: Path | None = None
     """Folder that keeps pybids' index of the input; None for none on disk."""
     plugin_file: Path | None = None
-    """YAML file with nipype's ``plugin`` and ``plugin_args``; None for local processes."""
+    """YAML file with ``plugin`` and ``plugin_args``; None for local processes."""
+    scheduler_address: str | None = None
+    """Address of a Dask scheduler, or the file that it wrote; None for none."""
     clean_workdir: bool = False
     """Whether the workspace is removed once everything is done."""
     resource_monitor: bool = False

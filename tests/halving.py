@@ -15,6 +15,8 @@ from fmmtc_bidsapp.errors import InputError
 
 KILLED = 666
 """The number at which the process is killed."""
+HUNGRY = 888
+"""The number at which the process takes a gigabyte, and keeps it."""
 
 Chains = Callable[..., Any]
 """Builder of a workflow with two nodes for every number (the fixture ``chains``)."""
@@ -30,6 +32,10 @@ class _Out(TraitedSpec):
     x = traits.Int()
 
 
+class _GpuIn(_In):
+    use_gpu = traits.Bool(True, usedefault=True)
+
+
 class Halve(SimpleInterface):
     """Halve an even number; odd ones are bad input."""
 
@@ -39,6 +45,10 @@ class Halve(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         if self.inputs.x == KILLED:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.inputs.x == HUNGRY:
+            taken = bytearray(os.urandom(1_000_000) * 1000)
+            time.sleep(60)
+            del taken
         if self.inputs.x % 2:
             raise InputError(f"{self.inputs.x} is odd: found an odd number.\nGive an even one.")
         started = time.monotonic()
@@ -47,3 +57,9 @@ class Halve(SimpleInterface):
             log.write(f"{self.inputs.x} {started} {time.monotonic()}\n")
         self._results["x"] = self.inputs.x // 2
         return runtime
+
+
+class HalveOnGpu(Halve):
+    """The same, where there is a GPU."""
+
+    input_spec = _GpuIn

@@ -7,9 +7,12 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from dask_here import dask_here
+from distributed.cli import dask_scheduler, dask_worker
 from hpc_page import BLOCKS, PAGE, PLUGINS, ROOT, job_script
 
 from fmmtc_bidsapp.cli.main import plan_from
@@ -36,6 +39,7 @@ def test_a_plugin_file_is_one_that_the_program_takes(
     check_resources(resources)
     plugin = read_plugin(resources)
     assert plugin.name in ("SLURM", "SGE", "PBS")
+    assert plugin.notes == ()
     assert plugin.arguments["max_jobs"] > 1
     assert f"plugins/{path.name}" in PAGE.read_text(encoding="utf-8")
 
@@ -60,8 +64,9 @@ def test_shellcheck_finds_nothing(number: int) -> None:
 
 @_with_shellcheck
 def test_shellcheck_finds_nothing_in_the_script_that_starts_a_slurm() -> None:
-    (script,) = (ROOT / "tests" / "cluster").glob("*.sh")
-    done = subprocess.run(["shellcheck", script], capture_output=True, text=True)
+    scripts = list((ROOT / "tests" / "cluster").glob("*.sh"))
+    assert scripts
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
     assert done.stdout == ""
 
 
@@ -75,14 +80,47 @@ def _commands(program: str) -> list[list[str]]:
             words = shlex.split(line, comments=True)
             marks = {"fmmtc-tools": ["fmmtc-tools"], "fmmtc": ["fmmtc", "fmmtc.sif"]}[program]
             at = next((n for n, word in enumerate(words) if word in marks), None)
-            if at is not None and words[at + 1 :][:1] not in ([], ["fmmtc-tools"]):
+            if at is not None and words[at + 1 :][:1] not in ([], ["fmmtc-tools"], ["dask"]):
                 found.append(words[at + 1 :])
     return found
 
 
 def test_every_run_on_the_page_is_one_that_the_program_takes() -> None:
     levels = [type(plan_from(words)).__name__ for words in _commands("fmmtc")]
-    assert levels == ["ParticipantPlan", "GroupPlan", "ParticipantPlan"]
+    assert levels == ["ParticipantPlan", *["GroupPlan"] * 4]
+
+
+@pytest.mark.parametrize("command", ["scheduler", "worker"])
+def test_every_command_of_dask_on_the_page_is_one_that_dask_takes(command: str) -> None:
+    text = "\n".join(BLOCKS).replace("\\\n", " ")
+    (line,) = re.findall(rf"\bdask {command} (.*?)&$", text, re.MULTILINE)
+    kind = {"scheduler": dask_scheduler, "worker": dask_worker}[command]
+    words = shlex.split(line.replace("$file", "x"))
+    with kind.main.make_context(command, words) as context:
+        assert context.params["scheduler_file"] == "/work/x"
+        assert context.params["interface"] == "INTERFACE"
+
+
+@pytest.mark.slow
+def test_with_the_certificate_of_the_page_only_its_owner_gets_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = (block for block in BLOCKS if "openssl" in block)
+    given = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run(["bash", "-c", block], env=given, check=True, capture_output=True)
+    assert (tmp_path / ".config/dask/tls/key.pem").stat().st_mode & 0o077 == 0
+    monkeypatch.setenv("DASK_CONFIG", str(tmp_path / ".config" / "dask"))
+    with dask_here(tmp_path, security=True) as dask:
+        dask.add_workers(1)
+        assert dask.address.startswith("tls://")
+        ask = f"Client({dask.address!r}, timeout=3).submit(len, 'abc').result()"
+        words = [sys.executable, "-c", f"from distributed import Client; print({ask})"]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.stdout == "3\n", done.stderr
+        monkeypatch.delenv("DASK_CONFIG")
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert "TLS expects a `ssl_context`" in done.stderr
 
 
 def test_the_cache_that_the_image_binds_is_made_first(tmp_path: Path) -> None:

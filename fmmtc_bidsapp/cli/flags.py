@@ -175,8 +175,15 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
             ("--use-plugin", "--nipype-plugin-file"),
             Path,
             "FILE",
-            "YAML file with plugin: NAME and plugin_args: as nipype knows them, such as SLURM; "
-            "--nprocs and --mem-mb fill in what it leaves out (default: processes here)",
+            "YAML file with plugin: SLURM, SGE, PBS, LSF, HTCondor or OAR, and plugin_args: cores, "
+            "memory, walltime, queue of the jobs that run Dask workers (default: processes here)",
+        ),
+        (
+            ("--scheduler-address",),
+            str,
+            "ADDRESS",
+            "run on the workers of this Dask scheduler: tcp://HOST:PORT, or the file that dask "
+            "scheduler --scheduler-file wrote (default: processes here)",
         ),
         (
             ("-w", "--work-dir"),

@@ -215,6 +215,7 @@ def _resources(values: dict[str, Any]) -> Resources:
         stop_on_first_crash=values.get("stop_on_first_crash", False),
         bids_database_dir=_absolute(values.get("bids_database_dir")),
         plugin_file=_absolute(values.get("use_plugin")),
+        scheduler_address=values.get("scheduler_address"),
         clean_workdir=values.get("clean_workdir", False),
         resource_monitor=values.get("resource_monitor", False),
         write_graph=values.get("write_graph", False),
@@ -242,9 +243,16 @@ def _run(argv: Sequence[str] | None) -> int:
     # Without it CUDA's matrix products are not the same twice.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     require_system()
-    from fmmtc_bidsapp.engine import check_resources
+    from fmmtc_bidsapp.engine import check_resources, release_workers
 
     check_resources(plan.resources)
+    try:
+        return _run_level(plan)
+    finally:
+        release_workers()
+
+
+def _run_level(plan: ParticipantPlan | GroupPlan) -> int:
     if isinstance(plan, ParticipantPlan):
         from fmmtc_bidsapp.participant.run import run_participant
 

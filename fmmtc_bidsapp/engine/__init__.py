@@ -12,7 +12,7 @@ from fmmtc_bidsapp.engine.arrays import (
 )
 from fmmtc_bidsapp.engine.crashes import NodeFailure, raise_failure
 from fmmtc_bidsapp.engine.folders import take_folders_literally
-from fmmtc_bidsapp.engine.plugins import check_resources
+from fmmtc_bidsapp.engine.plugins import check_resources, release_workers
 from fmmtc_bidsapp.engine.progress import duration
 from fmmtc_bidsapp.engine.run import NodeResults, run_in_batches, run_workflow
 from fmmtc_bidsapp.engine.run_status import (
@@ -50,6 +50,7 @@ __all__ = [
     "outputs_of",
     "print_outcomes",
     "raise_failure",
+    "release_workers",
     "run_in_batches",
     "run_workflow",
     "save_array",
@@ -57,5 +58,5 @@ __all__ = [
     "save_shared",
 ]
 
-# Here, because a job of a cluster imports this and nothing else of the room.
+# Here, because a worker of a cluster imports this and nothing else of the room.
 take_folders_literally()

@@ -1,37 +1,44 @@
-"""What carries the nodes out: processes of this machine, or the plugin of a plugin file.
+"""What carries the nodes out: processes of this machine, or the workers of a Dask cluster.
 
-Without a plugin file nodes run in worker processes, also when there is one: a node's memory and
-threads then never outlive it, and the number of processes cannot change a result.
+Without a plugin file or a scheduler's address nodes run in worker processes, also when there is
+one: a node's memory and threads then never outlive it, and the number of processes cannot change a
+result. Dask is imported only where it is asked for.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 from nipype.pipeline import plugins
-from nipype.pipeline.plugins.base import GraphPluginBase
 
 from fmmtc_bidsapp.bidsio.files.plain_yaml import read_plain_yaml
-from fmmtc_bidsapp.engine.jobs import JobPlugin
+from fmmtc_bidsapp.engine.cluster.address import read_address
+from fmmtc_bidsapp.engine.cluster.arguments import SCHEDULERS, job_arguments
 from fmmtc_bidsapp.engine.progress import NodeProgress
-from fmmtc_bidsapp.engine.schedulers import SCHEDULERS, require_queue
 from fmmtc_bidsapp.engine.workers import Workers
+from fmmtc_bidsapp.engine.workspace import make_folder
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.machine import memory_bytes
 from fmmtc_bidsapp.plan import Resources
 
-__all__ = ["Plugin", "check_resources", "read_plugin"]
+__all__ = ["Plugin", "check_resources", "read_plugin", "release_workers"]
 
-_LOCAL = "MultiProc"
-_POLL_S = {_LOCAL: 0.01, "LegacyMultiProc": 0.05}
-"""Seconds between two looks at what has finished; `Workers` also wakes up by itself."""
-_QUEUE_POLL_S = 2.0
-"""Each look asks the queue of a cluster."""
+_LOCAL, _DASK = "MultiProc", "Dask"
+_HERE = (_LOCAL, "LegacyMultiProc", "Linear")
+"""nipype's plugins of one machine."""
+_POLL_S = {_LOCAL: 0.01, _DASK: 0.005, "LegacyMultiProc": 0.05}
+"""Seconds between two looks at what has finished; workers also wake the run up."""
+_SLOW_POLL_S = 2.0
+_JOB_LOGS = "jobs"
+_MANY = 32
+"""Stands for the number of workers that others start: batches are as large as they get."""
 _KEYS = ("plugin", "plugin_args")
 _SHARE = 0.9
 """Of the memory that this process may take, where no flag says how much."""
@@ -39,28 +46,74 @@ _SHARE = 0.9
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin of nipype by name, with what it is told."""
+    """What carries nodes out, by name, with what it is told."""
 
     name: str = _LOCAL
+    """``Dask`` where others start the workers, a scheduler's name where they are its jobs."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    given: Mapping[str, Any] = field(default_factory=dict)
-    """Those of them that the plugin file gives."""
+    resources: Resources | None = None
+    notes: tuple[str, ...] = ()
+    """What of the plugin file was translated."""
 
     @property
     def poll_s(self) -> float:
         """Seconds between two looks at what has finished."""
-        return _POLL_S.get(self.name, _QUEUE_POLL_S)
+        return _POLL_S.get(_DASK if self.is_cluster else self.name, _SLOW_POLL_S)
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether nodes run on workers of Dask."""
+        return self.name == _DASK or self.name in SCHEDULERS
 
     def runner(self, progress: NodeProgress) -> Any:
         """Return a fresh plugin object; one runs one workflow."""
         arguments = {**self.arguments, "status_callback": progress}
         if self.name == _LOCAL:
             return Workers(arguments, progress)
+        if self.is_cluster:
+            from fmmtc_bidsapp.engine.cluster.plugin import DaskPlugin
+
+            assert self.resources is not None  # noqa: S101 - for mypy
+            return DaskPlugin(_connect(self.resources), progress)
         if self.name == "Linear":
             arguments["status_callback"] = _Begun(progress)
-        if self.name in SCHEDULERS:
-            return JobPlugin(self.name, arguments, progress.say)
         return getattr(plugins, f"{self.name}Plugin")(plugin_args=arguments)
+
+
+@cache
+def _connect(resources: Resources) -> Any:
+    """Connect to the workers once for all graphs of a run, until `release_workers`."""
+    from fmmtc_bidsapp.engine.cluster.connection import DaskWorkers
+
+    plugin = read_plugin(resources)
+    make_folder(resources.work_dir)
+    target: Any = plugin.arguments.get("address")
+    if plugin.name in SCHEDULERS:
+        from fmmtc_bidsapp.engine.cluster.jobs import Jobs
+
+        given = {k: v for k, v in plugin.arguments.items() if k != "n_procs"}
+        logs = resources.work_dir / _JOB_LOGS
+        make_folder(logs)
+        target = Jobs(plugin.name, given, logs)
+    workers = DaskWorkers(
+        target,
+        threads=resources.omp_nthreads,
+        folder=resources.work_dir,
+        verbose=resources.verbose,
+    )
+    _connections.append(workers)
+    print(workers.about, flush=True)
+    return workers
+
+
+_connections: list[Any] = []
+
+
+def release_workers() -> None:
+    """End the jobs that run our workers, and leave those of others: at the end of a command."""
+    while _connections:
+        _connections.pop().close()
+    _connect.cache_clear()
 
 
 def check_resources(resources: Resources) -> None:
@@ -69,10 +122,19 @@ def check_resources(resources: Resources) -> None:
     Raises
     ------
     UsageError
-        See `read_plugin` and `require_queue`; or a resource monitor without psutil.
+        See `read_plugin`; without the command that submits jobs; or for a resource monitor
+        without psutil or on a cluster.
     """
     plugin = read_plugin(resources)
-    require_queue(plugin.name, plugin.given)
+    for note in plugin.notes:
+        print(note, flush=True)
+    if plugin.name in SCHEDULERS:
+        _require_submit(plugin.name)
+    if resources.resource_monitor and plugin.is_cluster:
+        raise UsageError(
+            "--resource-monitor samples processes of this machine only. Leave it out, and look at "
+            "the dashboard of the Dask scheduler (docs/hpc.md)."
+        )
     if resources.resource_monitor and find_spec("psutil") is None:
         raise UsageError(
             "--resource-monitor needs the package psutil, which is not installed: "
@@ -80,8 +142,18 @@ def check_resources(resources: Resources) -> None:
         )
 
 
+def _require_submit(name: str) -> None:
+    submit = SCHEDULERS[name]
+    if shutil.which(submit) is None:
+        raise UsageError(
+            f"--use-plugin {name} submits jobs with {submit}, which is not on the PATH here. Run "
+            "where jobs can be submitted, which is not inside a container; or start workers by "
+            "yourself and name their scheduler with --scheduler-address (docs/hpc.md)."
+        )
+
+
 def read_plugin(resources: Resources) -> Plugin:
-    """Read the plugin file, if there is one; the flags fill in what it leaves out.
+    """Read the plugin file or the scheduler's address, if there is one.
 
     Parameters
     ----------
@@ -91,10 +163,11 @@ def read_plugin(resources: Resources) -> Plugin:
     Raises
     ------
     UsageError
-        When the file cannot be read, has a key that is not ``plugin`` or ``plugin_args``, or names
-        a plugin that nipype has not, or one that cannot say which nodes failed.
+        When the file cannot be read, has a key that is not ``plugin`` or ``plugin_args``, names
+        a plugin that cannot be used, or an argument that would be ignored; for an address that is
+        none; for both a file and an address.
     """
-    arguments: dict[str, Any] = {
+    here: dict[str, Any] = {
         "n_procs": resources.n_procs,
         "n_gpu_procs": 1,
         "raise_insufficient": False,
@@ -102,12 +175,21 @@ def read_plugin(resources: Resources) -> Plugin:
         "memory_gb": resources.memory_gb or _SHARE * memory_bytes() / 1e9,
     }
     path = resources.plugin_file
+    if resources.scheduler_address is not None:
+        if path is not None:
+            raise UsageError("Give either --scheduler-address or --use-plugin, not both.")
+        address = read_address(resources.scheduler_address)
+        return Plugin(_DASK, {"address": address, "n_procs": _MANY}, resources)
     content = {} if path is None else _content(path)
     name = str(content.get("plugin", _LOCAL))
+    given = content.get("plugin_args") or {}
     if path is not None:
         _require_usable(name, path)
-    given = content.get("plugin_args") or {}
-    return Plugin(name, arguments | given, given)
+    if name in SCHEDULERS:
+        arguments, notes = job_arguments(name, given, resources, f"--use-plugin {path}")
+        n_procs = arguments["processes"] * arguments["max_jobs"]
+        return Plugin(name, {**arguments, "n_procs": n_procs}, resources, notes)
+    return Plugin(name, here | given)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -137,20 +219,16 @@ def _require_number(path: Path, content: dict[str, Any], name: str, *, whole: bo
 
 
 def _require_usable(name: str, path: Path) -> None:
-    kinds = {
-        each.removesuffix("Plugin"): kind
-        for each, kind in sorted(vars(plugins).items())
-        if each.endswith("Plugin") and kind is not plugins.DebugPlugin
-    }
-    usable = [each for each, kind in kinds.items() if not issubclass(kind, GraphPluginBase)]
-    if name not in kinds:
+    usable = (*SCHEDULERS, *_HERE)
+    if name.removesuffix("Graph") in SCHEDULERS and name not in usable:
         raise UsageError(
-            f"--use-plugin {path}: nipype has no plugin {name!r}; it has {', '.join(usable)}."
+            f"--use-plugin {path}: {name} hands the whole graph to the cluster and cannot say "
+            f"which steps failed. Use {name.removesuffix('Graph')}."
         )
     if name not in usable:
         raise UsageError(
-            f"--use-plugin {path}: {name} hands the whole graph to the cluster and cannot say "
-            f"which steps failed. Use {name.removesuffix('Graph').removesuffix('DAGMan')}."
+            f"--use-plugin {path}: there is no plugin {name!r}; there are {', '.join(usable)}. "
+            "Workers of Dask that run already are named with --scheduler-address."
         )
 
 

@@ -72,9 +72,7 @@ def discard_damaged(workflow: Any, say: Callable[[str], None]) -> None:
     """
     for name in workflow.list_node_names():
         folder = _folder(workflow, name)
-        # One whose job is in a cluster's queue is still being written.
-        in_queue = folder.with_name(f"{folder.name}.job").exists()
-        if in_queue or not folder.is_dir() or workflow.get_node(name).overwrite:
+        if not folder.is_dir() or workflow.get_node(name).overwrite:
             continue
         damaged = next(_damaged(folder), None)
         if damaged is None:

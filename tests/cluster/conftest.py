@@ -1,4 +1,4 @@
-"""A SLURM for the session, commands that find it, and a small study of two people."""
+"""A SLURM and a Grid Engine for the session, and a small study of two people."""
 
 from __future__ import annotations
 
@@ -11,31 +11,50 @@ from pathlib import Path
 
 import pytest
 from hpc_page import ROOT
-from loopback import Slurm
+from loopback import GridEngine, Slurm
 from small_study import fmmtc, write_block_atlas, write_study
 
-START = Path(__file__).with_name("slurm_on_loopback.sh")
+HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """Start a SLURM; it ends with this process, however that ends."""
-    if shutil.which("slurmctld", path=os.environ["PATH"] + ":/usr/sbin") is None:
-        pytest.skip("SLURM is not installed; make cluster-test does it where it can")
-    folder = tmp_path_factory.mktemp("slurm")
+def hold(script: str, folder: Path) -> Iterator[dict[str, str]]:
+    """Start a queue; it ends with this process, however that ends. -> its jobs' environment."""
     # Started in the background of a script, the tests ignore Ctrl-C, and so would what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [START, "hold", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [HERE / script, "hold", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PYTHONPATH": paths}
-    yield Slurm(environment)
+    yield {"PYTHONPATH": paths}
     process.stdin.close()
     assert process.wait(timeout=60) == 0
+
+
+def require(program: str, name: str) -> None:
+    if shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin") is None:
+        pytest.skip(f"{name} is not installed; make cluster-test does it where it can")
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    require("slurmctld", "SLURM")
+    folder = tmp_path_factory.mktemp("slurm")
+    for environment in hold("slurm_on_loopback.sh", folder):
+        yield Slurm({"SLURM_CONF": str(folder / "slurm.conf"), **environment})
+
+
+@pytest.fixture(scope="session")
+def gridengine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GridEngine]:
+    require("sge_qmaster", "Grid Engine")
+    if os.geteuid() != 0:
+        pytest.skip("Grid Engine's execution daemon needs root")
+    folder = tmp_path_factory.mktemp("gridengine")
+    for environment in hold("gridengine_on_loopback.sh", folder):
+        lines = (folder / "environment").read_text().splitlines()
+        yield GridEngine({**dict(line.split("=", 1) for line in lines), **environment})
 
 
 @pytest.fixture(scope="session")

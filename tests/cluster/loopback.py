@@ -1,4 +1,4 @@
-"""A SLURM that runs, asked by its own commands."""
+"""Queues that run on this machine, asked by their own commands."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+from hpc_page import ROOT
 from parcel_study import written
 from small_study import Ended, fmmtc
 
 PEOPLE = ("sub-01", "sub-02")
 _SETTINGS = re.compile(rb"<summary>Settings of the last run.*?</details>", re.DOTALL)
+SMALL = {"cores": 1, "memory": "2GB", "max_jobs": 2, "interface": "lo"}
+"""What fits a machine of two processors, all of whose network is the loopback."""
 
 
 @dataclass(frozen=True)
-class Slurm:
-    """A SLURM that runs."""
+class Queue:
+    """A queue that runs."""
 
     environment: dict[str, str]
 
@@ -34,17 +38,6 @@ class Slurm:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
-
-    def jobs(self, state: str = "all") -> dict[str, int]:
-        """List jobs, by name; of several the latest."""
-        rows = self.ask("squeue", "--noheader", f"--states={state}", "--format=%A %j")
-        pairs = [row.split() for row in rows.splitlines()]
-        return {name: int(job) for job, name in sorted(pairs, key=lambda pair: int(pair[0]))}
-
-    def about(self, job: int | str) -> dict[str, str]:
-        """Read what the controller knows of a job."""
-        words = self.ask("scontrol", "show", "job", "--oneliner", str(job)).split()
-        return dict(word.partition("=")[::2] for word in words)
 
     def fmmtc(self, *words: str | Path) -> Ended:
         """Run the command to its end."""
@@ -60,19 +53,60 @@ class Slurm:
             text=True,
         )
 
-    def wait_for(self, name: str, state: str) -> int:
-        """Wait for a job whose name begins so, -> its number."""
-        return wait_for(
-            lambda: next((job for n, job in self.jobs(state).items() if n.startswith(name)), None)
-        )
+
+@dataclass(frozen=True)
+class Slurm(Queue):
+    """A SLURM that runs."""
+
+    def jobs(self, state: str = "PENDING,RUNNING,COMPLETING") -> list[int]:
+        """List the numbers of jobs."""
+        rows = self.ask("squeue", "--noheader", f"--states={state}", "--format=%A")
+        return [int(row) for row in rows.split()]
+
+    def about(self, job: int | str) -> dict[str, str]:
+        """Read what the controller knows of a job."""
+        words = self.ask("scontrol", "show", "job", "--oneliner", str(job)).split()
+        return dict(word.partition("=")[::2] for word in words)
 
 
-def wait_for(look: Callable[[], int | None], patience_s: float = 200) -> int:
+@dataclass(frozen=True)
+class GridEngine(Queue):
+    """A Grid Engine that runs."""
+
+    def jobs(self) -> list[int]:
+        """List the numbers of jobs that wait or run."""
+        return [int(row.split()[0]) for row in self.ask("qstat").splitlines()[2:]]
+
+
+def wait_for(look: Callable[[], bool], patience_s: float = 200) -> None:
     until_s = time.monotonic() + patience_s
-    while (found := look()) is None:
+    while not look():
         assert time.monotonic() < until_s
         time.sleep(0.1)
-    return found
+
+
+def write_plugin(name: str, path: Path, **more: object) -> Path:
+    """Copy a plugin file that is documented, for a small machine."""
+    documented = ROOT / "docs" / "plugins" / name
+    content = yaml.safe_load(documented.read_text(encoding="utf-8"))
+    content["plugin_args"] |= SMALL | more
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def command(bids: Path, out: Path, atlas: Path, plugin: Path) -> list[str | Path]:
+    work = out.with_name(f"{out.name}_work")
+    return [bids, out, "participant", "--atlas", atlas, "-w", work, "--use-plugin", plugin]
+
+
+def results(out: Path) -> dict[Path, int]:
+    """List the results of nodes, and when they were written."""
+    found = out.with_name(f"{out.name}_work").rglob("result_*.pklz")
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def wait_for_result(out: Path, step: str) -> None:
+    wait_for(lambda: any(step in path.parts for path in results(out)))
 
 
 def outcome(out: Path) -> dict[str, bytes]:

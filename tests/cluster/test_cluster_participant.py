@@ -1,185 +1,193 @@
-"""The participant level as jobs of SLURM: the same bytes, though jobs or the command are lost."""
+"""The participant level in jobs of SLURM: the same bytes, though jobs or the command are lost."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from dataclasses import replace
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
-from hpc_page import ROOT
-from loopback import PEOPLE, Slurm, outcome, wait_for
+from loopback import (
+    PEOPLE,
+    SMALL,
+    Slurm,
+    command,
+    outcome,
+    results,
+    wait_for,
+    wait_for_result,
+    write_plugin,
+)
 from small_study import Ended
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-STEPS = ("parcellate", "clean", "connect", "write", "draw")
-# The very file that is documented: the partitions of this SLURM have its names.
-PLUGIN = ROOT / "docs" / "plugins" / "slurm.yml"
 
-
-def command(bids: Path, out: Path, atlas: Path) -> list[str | Path]:
-    work = out.with_name(f"{out.name}_work")
-    return [bids, out, "participant", "--atlas", atlas, "-w", work, "--use-plugin", PLUGIN]
-
-
-def results(out: Path) -> dict[Path, int]:
-    """List the results of nodes, and when they were written."""
-    found = out.with_name(f"{out.name}_work").rglob("result_*.pklz")
-    return {path: path.stat().st_mtime_ns for path in found}
-
-
-def n_submitted(out: Path) -> int:
-    return len(list(out.with_name(f"{out.name}_work").rglob("batchscript_*.sh")))
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_plugin("slurm.yml", tmp_path_factory.mktemp("plugin") / "slurm.yml")
 
 
 @pytest.fixture(scope="module")
-def as_jobs(slurm: Slurm, bids: Path, atlas: Path) -> tuple[Path, Ended]:
-    out = bids.with_name("as_jobs")
-    return out, slurm.fmmtc(*command(bids, out, atlas))
+def as_jobs(slurm: Slurm, bids: Path, atlas: Path, plugin: Path) -> tuple[Path, Ended, list[str]]:
+    out, before = bids.with_name("as_jobs"), slurm.jobs("all")
+    done = slurm.fmmtc(*command(bids, out, atlas, plugin))
+    return out, done, [str(job) for job in sorted(set(slurm.jobs("all")) - set(before))]
 
 
 def test_jobs_write_the_same_bytes_as_processes_of_this_machine(
-    as_jobs: tuple[Path, Ended], undisturbed: Path
+    as_jobs: tuple[Path, Ended, list[str]], undisturbed: Path
 ) -> None:
-    out, done = as_jobs
+    out, done, _ = as_jobs
     assert done.code == 0, done.text
     assert outcome(out) == outcome(undisturbed)
     assert len(list(out.glob("sub-*.html"))) == len(PEOPLE)
 
 
-def test_every_step_was_a_job_whose_name_says_participant_and_step(
-    as_jobs: tuple[Path, Ended], slurm: Slurm
+def test_jobs_ask_for_what_the_file_says_speak_tls_and_end_with_the_run(
+    as_jobs: tuple[Path, Ended, list[str]], slurm: Slurm
 ) -> None:
-    out, _ = as_jobs
-    assert n_submitted(out) == len(PEOPLE) * (len(STEPS) + 1)
-    names = slurm.jobs("COMPLETED")
-    for who in ("sub_01", "sub_02"):
-        for step in STEPS:
-            assert any(name.startswith(f"{step}.{who}_task_rest.participant.") for name in names)
-    assert not list(out.with_name("as_jobs_work").rglob("*.job"))
+    out, done, jobs = as_jobs
+    assert 1 <= len(jobs) <= SMALL["max_jobs"]
+    assert "Steps run in jobs of SLURM: at most 2, each of 1 cores, 2.0 GB" in done.text
+    for job in jobs:
+        about = slurm.about(job)
+        assert (about["Partition"], about["TimeLimit"]) == ("short", "04:00:00")
+        assert (about["NumCPUs"], about["JobName"]) == ("1", "fmmtc")
+        log = out.with_name("as_jobs_work") / "jobs" / f"fmmtc-{job}.err"
+        assert re.search(r"Listening to:\s+tls://127.0.0.1", log.read_text())
+    wait_for(lambda: not slurm.jobs(), 20)
 
 
-def test_a_job_asks_for_what_the_plugin_file_says_and_for_what_its_step_takes(
-    as_jobs: tuple[Path, Ended], slurm: Slurm
-) -> None:
-    named = slurm.jobs("COMPLETED").items()
-    job = next(job for name, job in named if name.startswith("clean.sub_01_"))
-    about = slurm.about(job)
-    assert (about["Partition"], about["TimeLimit"]) == ("short", "01:00:00")
-    assert about["NumCPUs"] == "1"
-    # 0.3 GB of its own, and a program.
-    assert about["MinMemoryNode"] == "1300M"
-
-
-def test_a_cancelled_job_is_named_and_a_second_call_does_only_what_is_missing(
-    slurm: Slurm, bids: Path, atlas: Path, undisturbed: Path, tmp_path: Path
+def test_the_steps_of_a_cancelled_job_are_computed_again_in_another(
+    slurm: Slurm, bids: Path, atlas: Path, undisturbed: Path, plugin: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = slurm.start(*command(bids, out, atlas))
-    job = slurm.wait_for("clean.sub_02_", "RUNNING")
-    slurm.ask("scancel", str(job))
+    process = slurm.start(*command(bids, out, atlas, plugin))
+    wait_for_result(out, "parcellate")
+    for job in slurm.jobs("RUNNING"):
+        slurm.ask("scancel", str(job))
     text, _ = process.communicate(timeout=600)
-    assert process.returncode == 1, text
-    (line,) = [line for line in text.splitlines() if "sub-02: failed" in line]
-    assert f"clean: job {job} left the queue as CANCELLED without a result" in line
-    assert f"slurm-{job}.out" in line
-    assert text.count(": done") == len(PEOPLE) - 1
-    assert not list((out / "sub-02").rglob("*_qc.tsv"))
-
-    before, n_before = results(out), n_submitted(out)
-    again = slurm.fmmtc(*command(bids, out, atlas))
-    assert again.code == 0, again.text
-    # Of sub-02 all but parcellate, and the report.
-    assert n_submitted(out) - n_before == len(STEPS)
-    after = results(out)
-    kept = [path for path in before if "reports" not in path.parts]
-    assert [path for path in kept if after[path] != before[path]] == []
+    assert process.returncode == 0, text
+    assert "Jobs have left the queue without a worker" in text
     assert outcome(out) == outcome(undisturbed)
 
 
-def test_a_killed_command_goes_on_where_it_was_though_its_jobs_are_still_in_the_queue(
-    slurm: Slurm, bids: Path, atlas: Path, undisturbed: Path, tmp_path: Path
+def test_a_killed_worker_is_started_anew_and_nothing_is_lost(
+    slurm: Slurm, bids: Path, atlas: Path, undisturbed: Path, plugin: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = slurm.start(*command(bids, out, atlas))
-    running = slurm.wait_for("write.", "RUNNING")
-    # Or it would be over before the second call.
-    slurm.ask("scontrol", "suspend", str(running))
+    process = slurm.start(*command(bids, out, atlas, plugin))
+    wait_for_result(out, "parcellate")
+    workers = [each for each in psutil.process_iter() if is_worker(each)]
+    assert workers
+    workers[0].kill()
+    text, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, text
+    assert outcome(out) == outcome(undisturbed)
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Tell a process that computes, the child of one that watches over it."""
+    try:
+        parent = process.parent()
+        watches = parent is not None and "distributed.cli.dask_worker" in parent.cmdline()
+        return watches and "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_the_jobs_of_a_killed_command_end_with_it_and_a_second_call_goes_on(
+    slurm: Slurm, bids: Path, atlas: Path, undisturbed: Path, plugin: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = slurm.start(*command(bids, out, atlas, plugin))
+    wait_for_result(out, "clean")
     process.kill()
     process.communicate()
     before = results(out)
-    assert before
-
-    again = slurm.fmmtc(*command(bids, out, atlas))
+    again = slurm.fmmtc(*command(bids, out, atlas, plugin))
     assert again.code == 0, again.text
-    assert f"Job {running} of an earlier run is still in the queue; it is cancelled." in again.text
-    assert slurm.about(running)["JobState"] == "CANCELLED"
     after = results(out)
-    computed = [path for path in before if path.parent.name in ("parcellate", "clean", "connect")]
-    assert computed
-    assert [path for path in computed if after[path] != before[path]] == []
+    kept = [path for path in before if path.parent.name in ("parcellate", "clean", "connect")]
+    assert kept
+    assert [path for path in kept if after[path] != before[path]] == []
     assert outcome(out) == outcome(undisturbed)
+    wait_for(lambda: not slurm.jobs(), 60)
 
 
 def test_an_interrupted_command_takes_its_jobs_out_of_the_queue(
-    slurm: Slurm, bids: Path, atlas: Path, tmp_path: Path
+    slurm: Slurm, bids: Path, atlas: Path, plugin: Path, tmp_path: Path
 ) -> None:
-    process = slurm.start(*command(bids, tmp_path / "out", atlas))
-    slurm.wait_for("parcellate.", "RUNNING")
-    process.send_signal(2)
+    out = tmp_path / "out"
+    process = slurm.start(*command(bids, out, atlas, plugin))
+    wait_for_result(out, "parcellate")
+    process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 130, text
-    assert wait_for(lambda: None if slurm.jobs("PENDING,RUNNING,COMPLETING") else True, 20)
-    assert any(name.startswith("parcellate.") for name in slurm.jobs("CANCELLED"))
+    wait_for(lambda: not slurm.jobs(), 20)
 
 
-def test_a_job_that_is_held_is_named_with_the_queues_reason(
+def test_jobs_that_wait_in_the_queue_are_told_and_taken_out_at_the_end(
     slurm: Slurm, bids: Path, atlas: Path, tmp_path: Path
 ) -> None:
-    plugin = tmp_path / "slurm.yml"
-    plugin.write_text(PLUGIN.read_text(encoding="utf-8").replace("=short", "=short --hold"))
-    process = slurm.start(*command(bids, tmp_path / "out", atlas)[:-1], plugin)
+    held = write_plugin("slurm.yml", tmp_path / "held.yml", job_extra_directives=["--hold"])
+    process = slurm.start(*command(bids, tmp_path / "out", atlas, held))
     assert process.stdout is not None
-    said = next(line for line in process.stdout if "stands in the queue" in line)
-    assert "(PENDING JobHeldUser)" in said
-    process.send_signal(2)
+    said = next(line for line in process.stdout if "Waiting for the queue" in line)
+    assert re.search(r"no worker runs yet \(jobs \d+, \d+\)", said)
+    process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
+    wait_for(lambda: not slurm.jobs(), 20)
 
 
-def test_a_job_that_sbatch_took_without_a_word_is_found_by_its_name(
+def test_jobs_that_end_without_a_worker_end_the_run_with_the_place_of_their_output(
     slurm: Slurm, bids: Path, atlas: Path, tmp_path: Path
 ) -> None:
-    out, fake = tmp_path / "out", tmp_path / "bin" / "sbatch"
-    fake.parent.mkdir()
-    said = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
-    fake.write_text(
-        f'#!/bin/sh\n{shutil.which("sbatch")} "$@" >/dev/null\necho {said} >&2\nexit 1\n'
-    )
-    fake.chmod(0o755)
-    path = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
-    before = slurm.jobs()
-    process = replace(slurm, environment=slurm.environment | {"PATH": path}).start(
-        *command(bids, out, atlas)
-    )
-    slurm.wait_for("parcellate.", "RUNNING")
-    wait_for(lambda: len(list(out.with_name("out_work").rglob("*.job"))) == len(PEOPLE) or None)
-    process.send_signal(2)
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, text
-    assert len(slurm.jobs().keys() - before.keys()) == n_submitted(out)
-    assert wait_for(lambda: None if slurm.jobs("PENDING,RUNNING,COMPLETING") else True, 20)
+    broken = write_plugin("slurm.yml", tmp_path / "broken.yml", python="/nonexistent/python")
+    done = slurm.fmmtc(*command(bids, tmp_path / "out", atlas, broken))
+    assert done.code == 70, done.text
+    assert "Jobs have left the queue without a worker" in done.text
+    logs = tmp_path / "out_work" / "jobs"
+    assert f"see {logs}" in done.text
+    assert any("/nonexistent/python" in path.read_text() for path in logs.glob("*.err"))
+    wait_for(lambda: not slurm.jobs(), 20)
 
 
 def test_what_sbatch_refuses_is_told_in_its_own_words(
     slurm: Slurm, bids: Path, atlas: Path, tmp_path: Path
 ) -> None:
-    plugin = tmp_path / "slurm.yml"
-    text = PLUGIN.read_text(encoding="utf-8").replace("=short", "=nosuch")
-    plugin.write_text(text.replace("retry_timeout: 10", "retry_timeout: 0"))
-    words = command(bids, tmp_path / "out", atlas)[:-1]
-    done = slurm.fmmtc(*words, plugin)
+    refused = write_plugin("slurm.yml", tmp_path / "refused.yml", queue="nosuch")
+    done = slurm.fmmtc(*command(bids, tmp_path / "out", atlas, refused))
     assert done.code == 2, done.text
-    assert "sbatch did not take the step participant.sub_01_task_rest.parcellate" in done.text
+    assert "sbatch does not take jobs" in done.text
     assert "invalid partition specified: nosuch" in done.text
+
+
+def test_workers_that_are_started_by_hand_are_joined_by_the_schedulers_file(
+    slurm: Slurm, bids: Path, atlas: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out, file = tmp_path / "out", tmp_path / "scheduler.json"
+    dask = str(Path(sys.executable).with_name("dask"))
+    scheduler = subprocess.Popen(
+        [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", file],
+        stderr=subprocess.DEVNULL,
+    )
+    paths = {"PATH": f"{Path(dask).parent}{os.pathsep}{os.environ['PATH']}"}
+    worker = f"dask worker --scheduler-file {file} --nthreads 1 --memory-limit 2GB"
+    try:
+        wait_for(file.exists)
+        words = ("--parsable", "--ntasks=2", "--mem=4G", f"--output={tmp_path}/%j.log")
+        job = slurm.ask("sbatch", *words, f"--wrap=srun --mem=2G {worker}", **paths).strip()
+        work = ["-w", tmp_path / "work", "--scheduler-address", file]
+        done = slurm.fmmtc(bids, out, "participant", "--atlas", atlas, *work)
+        slurm.ask("scancel", job)
+    finally:
+        scheduler.terminate()
+        scheduler.wait()
+    assert done.code == 0, done.text + (tmp_path / f"{job}.log").read_text()
+    assert outcome(out) == outcome(undisturbed)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hpc_page import job_script
 from loopback import PEOPLE, Slurm, outcome
+from parcel_study import group_command, write_parcel_study, written
 from small_study import fmmtc, func_file
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 # It takes the words of a container off, and turns its paths into those that were bound to them.
 SHIM = """#!/bin/bash
 set -euo pipefail
+mode=$1
 binds=()
 while [ "$1" != fmmtc.sif ]; do
     [ "$1" = -B ] && binds+=("$2")
@@ -27,10 +29,11 @@ words=()
 for word in "$@"; do
     for bind in "${binds[@]}"; do
         IFS=: read -r here there _ <<<"$bind"
-        [ "$word" = "$there" ] && word=$here
+        [[ $word/ = "$there"/* ]] && word=$here${word#"$there"}
     done
     words+=("$word")
 done
+[ "$mode" = run ] || exec "$(dirname PYTHON)/${words[@]}"
 [ -z "${CUDA_VISIBLE_DEVICES-}" ] || echo "GPU $CUDA_VISIBLE_DEVICES, in the container" \\
     "$APPTAINERENV_CUDA_VISIBLE_DEVICES"
 exec PYTHON -m fmmtc_bidsapp "${words[@]}" $MORE
@@ -38,6 +41,8 @@ exec PYTHON -m fmmtc_bidsapp "${words[@]}" $MORE
 LIMITS = {
     "PARTITION": "short",
     "GPU_PARTITION": "gpu",
+    "INTERFACE": "lo",
+    "--ntasks=16": "--ntasks=2",
     "1-100%20": f"1-{len(PEOPLE) + 1}%2",
     "--cpus-per-task=2": "--cpus-per-task=1",
     "--cpus-per-task=8": "--cpus-per-task=1",
@@ -95,6 +100,25 @@ def test_tasks_of_the_array_share_the_output_and_pass_their_exit_codes_on(
     done = fmmtc(bids, here, "participant", "--atlas", atlas, "-w", place / "work_here")
     assert done.code == 0, done.text
     assert outcome(place / "fmmtc") == outcome(here)
+
+
+def test_workers_from_the_image_fit_the_folds_of_the_command_beside_them(
+    slurm: Slurm, place: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(place / "bids")
+    study = write_parcel_study(place / "bids", people=8)
+    command = group_command(study, tmp_path / "here", tmp_path / "work_here", "--permutations", "0")
+    done = fmmtc(*command[3:])
+    assert done.code == 0, done.text
+
+    at = command.index("--work-dir")
+    more = [*command[command.index("--target") : at], *command[at + 2 :]]
+    job, code = submit(slurm, place, "dask scheduler", " ".join(more))
+    text = (place / f"fmmtc-fits-{job}.log").read_text()
+    assert code == 0, text
+    assert "Steps run on the workers of tcp://127.0.0.1:" in text
+    assert text.count("Starting Worker plugin fmmtc") == 2
+    assert written(place / "fmmtc") == written(tmp_path / "here")
 
 
 def test_the_job_for_a_gpu_is_given_one_and_says_where_pytorch_sees_none(

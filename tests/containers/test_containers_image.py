@@ -133,6 +133,17 @@ def test_everything_can_be_imported_that_the_program_may_need(engine: Engine) ->
     assert done.stdout == "xgboost\n", done.stderr
 
 
+def test_a_scheduler_of_dask_and_its_worker_start_inside(engine: Engine) -> None:
+    host = "--host 127.0.0.1 --dashboard-address 127.0.0.1:0 --scheduler-file /tmp/scheduler.json"
+    ask = "Client(scheduler_file='/tmp/scheduler.json', timeout=60).submit(len, 'abc').result()"
+    script = (
+        f"dask scheduler --port 0 {host} & dask worker --nthreads 1 {host} & "
+        f'python -c "from distributed import Client; print({ask})"'
+    )
+    done = engine.run("-c", script, program="/bin/sh")
+    assert done.stdout == "3\n", done.stderr
+
+
 @pytest.mark.parametrize("user", [(), ("--user", f"{UID}:{UID}", "--passwd=false")])
 def test_anyone_has_a_home_and_a_cache_to_write_to(engine: Engine, user: tuple[str, ...]) -> None:
     script = "touch ~/a $FMMTC_CACHE_DIR/b $TEMPLATEFLOW_HOME/c && id -u && ls $TEMPLATEFLOW_HOME"

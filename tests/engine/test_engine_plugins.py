@@ -33,7 +33,7 @@ def test_the_flags_fill_in_what_the_file_leaves_out(resources: Resources) -> Non
     assert plugin.name == "Linear"
     assert plugin.arguments["n_procs"] == 7
     assert plugin.arguments["memory_gb"] == 4
-    assert plugin.given == {"n_procs": 7, "status": False}
+    assert plugin.arguments["status"] is False
     assert plugin.poll_s >= 1
 
 
@@ -46,8 +46,9 @@ def test_without_a_file_processes_of_this_machine_do_the_work(plan: ParticipantP
     ("text", "words"),
     [
         ("plugin: SLURMGraph", "cannot say which steps failed. Use SLURM"),
-        ("plugin: CondorDAGMan", "Use Condor"),
-        ("plugin: Dask", "no plugin 'Dask'; it has .*Linear.*MultiProc"),
+        ("plugin: CondorDAGMan", "no plugin 'CondorDAGMan'; there are SLURM.*HTCondor"),
+        ("plugin: Dask", "no plugin 'Dask'; there are .*Linear.*--scheduler-address"),
+        ("plugin: IPython", "no plugin 'IPython'"),
         ("plugin: Linear\nplugin_arg: {}", "plugin_arg; it needs plugin"),
         ("- Linear", "it needs plugin"),
         ("", "it needs plugin"),
