@@ -181,7 +181,7 @@ class CohortOptions:
 
     covariates: tuple[str, ...] = ()
     """Columns that the covariates-only baseline predicts from, to show what the brain adds to them;
-    a column that gives the outcome away is refused."""
+    a column that predicts the outcome almost perfectly is refused (target leakage)."""
 
     adjust: bool = False
     """Regress the covariates out of the columns of linear models, fitted on the training rows of

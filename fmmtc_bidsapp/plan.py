@@ -197,8 +197,8 @@ class GroupPlan:
             )
         if self.protocol.subset_by and self.protocol.subset_by == self.cohort.target:
             raise UsageError(
-                f"--subset-by {self.cohort.target} is the outcome itself. What gives the outcome "
-                "away divides nobody; leave it out."
+                f"--subset-by {self.cohort.target} is the outcome itself. Name a column that is "
+                "known before the outcome, such as the treatment arm."
             )
         if self.cohort.adjust and not self.cohort.covariates:
             raise UsageError("--adjust needs --covariates: the columns to regress out.")

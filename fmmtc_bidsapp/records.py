@@ -885,7 +885,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Leak:
-    """A covariate that gives the outcome away."""
+    """A covariate that predicts the outcome almost perfectly."""
 
     name: str
     reason: str

@@ -117,7 +117,7 @@ def test_the_report_shows_external_validation_and_is_written_anew_unchanged(
     place: Path, files: GroupFiles
 ) -> None:
     page = files.report.read_text()
-    assert f"On {OTHERS} new people Ridge on FC, as it is, reached an AUROC of" in page
+    assert f"On {OTHERS} new people Ridge on FC without refitting reached an AUROC of" in page
     assert "Ridge on FC, intercept recalibrated" in page
     before = written(place / "out")
     files.report.unlink()

@@ -58,7 +58,7 @@ EXIT_CODES = {
     2: "wrong use",
     65: "unusable input",
     69: "something must be fetched first",
-    70: "a fault of ours",
+    70: "an internal error",
     73: "cannot write",
     130: "interrupted",
 }

@@ -299,9 +299,7 @@ def _exit_code(program: str, run: Callable[[], int]) -> int:
             print(f"{program}: {limit}", file=sys.stderr)
             return limit.exit_code
         traceback.print_exc()
-        print(
-            f"{program}: this is a fault of ours; please report the lines above.", file=sys.stderr
-        )
+        print(f"{program}: Internal error. Please report this traceback.", file=sys.stderr)
         return _EXIT_OUR_FAULT
 
 

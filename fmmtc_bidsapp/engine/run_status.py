@@ -73,9 +73,9 @@ def print_outcomes(outcomes: Sequence[Outcome], *, title: str) -> None:
             print(f"  {each.name}: {each.status}{': ' * bool(each.detail)}{each.detail}")
         return
     table = Table(title=escape(visible(title)), title_justify="left")
-    table.add_column("who", no_wrap=True)
-    table.add_column("how it ended", no_wrap=True)
-    table.add_column("why", overflow="fold")
+    table.add_column("participant", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("reason", overflow="fold")
     for each in outcomes:
         colour = {_DONE: "green", _SKIPPED: "yellow", _FAILED: "red"}[each.status]
         name, detail = (escape(visible(text)) for text in (each.name, each.detail))

@@ -491,7 +491,7 @@ def test_a_table_of_more_parcels_than_a_matrix_can_relate_is_refused_with_the_li
 @pytest.mark.parametrize("name", ["\u200b", "\u2060\u3164", "\u00ad"])
 def test_a_parcel_of_whose_name_nothing_is_seen_is_refused_with_its_number(personal, name):
     image = personal(table=f"index\tname\n3\t{name}\n1\ta\n")
-    with pytest.raises(InputError, match="nothing is to be seen of the names of parcels 3"):
+    with pytest.raises(InputError, match="parcels 3 have no visible name"):
         resolve_atlas(str(image))
 
 

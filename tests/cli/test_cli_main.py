@@ -241,7 +241,7 @@ def test_the_group_flags_reach_the_plan() -> None:
         (["group", "--analysis", "apply", "--model", "m", "--network", "lstm"], "--network has no"),
         (["group", "--analysis", "qc", "--permutations", "99"], "--permutations has no meaning"),
         (["group", "--target", ""], "needs --target COLUMN"),
-        (["group", "--target", "y", "--subset-by", "y"], "gives the outcome away"),
+        (["group", "--target", "y", "--subset-by", "y"], "is the outcome itself"),
         (["group", "--target", "y", "--learning-rate", "inf"], "--learning-rate is inf"),
         (["group", "--target", "y", "--resample-tr", "nan"], "--resample-tr is nan"),
         (["participant", "--dry-run", "--reports-only"], "not allowed with"),

@@ -78,7 +78,7 @@ def test_a_full_disk_is_told_and_with_room_again_the_group_level_completes(
     assert done.code == 73, done.text
     assert "No space left on device" in done.text
     assert "Traceback" not in done.text
-    assert "fault of ours" not in done.text
+    assert "Internal error" not in done.text
     remount(disk, "size=100m")
     done = ended(start(spelled(words)))
     assert done.code == 0, done.text

@@ -1,4 +1,4 @@
-"""What models go by: what is kept, computed, held back, written, and taken over by a later run."""
+"""Explanations: computed, kept, not shown without evidence, written, and reused by a later run."""
 
 from __future__ import annotations
 

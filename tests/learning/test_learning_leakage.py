@@ -1,4 +1,4 @@
-"""Scans that are there twice, and columns that give the outcome away."""
+"""Scans that are there twice, and columns that reveal the outcome."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def test_figures_of_a_model_that_was_not_fitted_on_every_fold_say_of_how_many_pe
 
 def test_scans_that_differ_as_the_outcome_does_are_told_before_the_answer():
     told = notices({"AcquisitionWarnings": ["volumes has an AUROC of 1.00"]}, "train", "FMM_TC")
-    assert told[0][0] == "What the scans were like goes with the outcome."
+    assert told[0][0] == "Scan properties are associated with the outcome."
     assert "volumes has an AUROC of 1.00" in told[0][1]
 
 
@@ -250,7 +250,7 @@ def test_a_finished_model_is_judged_by_its_pooled_figures(write_a_group):
     assert "On 6 people, of whom it is not known whether they were in training," in text_of(html)
     write_json(files.metrics.with_suffix(".json"), about | {"TrainingPeopleKnown": True})
     html = write_group_report(root, "L").read_text()
-    assert "On 6 new people FMM_TC, as it is, reached an AUROC of 0.62" in text_of(html)
+    assert "On 6 new people FMM_TC without refitting reached an AUROC of 0.62" in text_of(html)
     assert "0.40 to 0.80" in text_of(html)
     assert "applying a trained model" in html
     assert "learning" not in sections(html)
@@ -332,7 +332,7 @@ def test_optimistic_figures_carry_a_banner(write_a_group):
     warning = "optimistic: epoch chosen on the test fold"
     write_json(sidecar, read_json(sidecar) | {"Warning": warning})
     text = text_of(write_group_report(root, "L").read_text())
-    assert text.index(warning) < text.index("Who was in")
+    assert text.index(warning) < text.index("Participants")
 
 
 def test_scans_that_are_there_twice_carry_a_banner(write_a_group):

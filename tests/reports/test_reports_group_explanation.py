@@ -89,8 +89,8 @@ def test_every_part_is_there(whole):
     ]
     html = rendered(whole)
     for heading in (
-        "How much each stream carries", "How far to trust these maps",
-        "Which parcels FMM_TC goes by", "Which networks", "Which edges: FMM_TC: connectivity",
+        "How much each stream carries", "Reliability of the maps",
+        "Parcels that FMM_TC uses", "Which networks", "Which edges: FMM_TC: connectivity",
         "Beside it: FC-logistic",
     ):  # fmt: skip
         assert heading in html
@@ -141,7 +141,7 @@ def test_without_places_there_are_tables_and_a_word_in_place_of_brains(tmp_path,
     section = explanation_section(files)
     assert not section["glass"]
     html = rendered(section)
-    assert "no brain to draw on" in html
+    assert "no brain is drawn" in html
     assert "The 20 strongest edges" in html
 
 
@@ -171,8 +171,8 @@ def test_a_map_is_put_where_its_parcels_are_and_not_in_the_order_of_the_file(roo
 @pytest.mark.parametrize(
     ("rho", "said"),
     [
-        (0.31, "folds disagree: do not read single parcels"),
-        (0.5, "folds agree in part: read networks rather than single parcels"),
+        (0.31, "folds disagree: do not interpret single parcels"),
+        (0.5, "folds agree in part: interpret networks rather than single parcels"),
         (0.9, "folds agree"),
     ],
 )
@@ -290,7 +290,7 @@ def test_what_was_explained_of_a_study_is_the_first_row_of_trust(whole):
     first = whole["trust"][0]
     assert first["what"] == "What was explained"
     assert first["value"] == "training: the first of 5, repeat: the only one, folds: 5 of 5"
-    assert "of the others nothing is known" in first["words"]
+    assert "nothing is known about the others" in first["words"]
     assert "first window of the first run" in first["words"]
 
 
@@ -322,7 +322,7 @@ def test_a_linear_main_model_is_not_said_to_go_by_its_pattern(root):
         write_explanation(*root, PLANTED, label="svm", Models=pattern)
     )))  # fmt: skip
     assert "Which parcels differ with what FMM_TC predicts" in said
-    assert "Which parcels FMM_TC goes by" not in said
+    assert "Parcels that FMM_TC uses" not in said
 
 
 def a_row(**changes) -> dict:

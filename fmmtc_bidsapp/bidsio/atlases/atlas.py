@@ -181,7 +181,7 @@ def _read_personal(image: Path) -> Atlas:
     blank = [number for number, name in zip(index.tolist(), names, strict=True) if is_blank(name)]
     if blank:
         raise InputError(
-            f"{table_path}: nothing is to be seen of the names of parcels {_shortened(blank)}. "
+            f"{table_path}: parcels {_shortened(blank)} have no visible name. "
             "Give every parcel a name."
         )
     if _ROWS in names:

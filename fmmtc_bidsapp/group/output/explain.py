@@ -141,8 +141,8 @@ def _explain(
     unsupported = verdicts[main] != EVIDENCE
     if unsupported and not options.show_unsupported_maps:
         print(
-            f"What {main} goes by is held back: {verdicts[main]}. --show-unsupported-maps computes "
-            "and shows it all the same, under a watermark.",
+            f"The explanation of {main} is not shown: {verdicts[main]}. "
+            "--show-unsupported-maps computes and shows it all the same, under a watermark.",
             flush=True,
         )
         return Explained(Explanation(held_back=verdicts[main]), _about(study, main, {}))

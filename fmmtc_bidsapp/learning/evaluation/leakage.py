@@ -228,7 +228,7 @@ def refuse_leaks(names: Sequence[str], columns: Floats, y: Ints) -> None:
     if found:
         listed = "; ".join(f"{each.name} {each.reason}" for each in found)
         raise UsageError(
-            f"--covariates: {listed}. What gives the outcome away predicts nothing; leave it out."
+            f"--covariates: {listed}. This looks like target leakage. Remove it from --covariates."
         )
 
 

@@ -78,4 +78,6 @@ def read_from_the_front(path: Path) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} cannot be read as an image ({error!r}). Make it anew.")
+    return InputError(
+        f"{path} cannot be read as an image ({error!r}). Run the participant level again."
+    )

@@ -121,12 +121,12 @@ def _opening(analysis: Analysis, explanation: Mapping[str, Any]) -> dict[str, An
     }
     sections = {
         "answer": "Answer",
-        "people": "Who was in",
+        "people": "Participants",
         "performance": "Performance",
         "comparison": "Comparison",
         "probabilities": "Probabilities",
         "learning": "Learning",
-        "explanation": "What the model goes by",
+        "explanation": "Explanation",
         "motion": "Head motion",
         "participants": "Participants",
         "methods": "Methods",

@@ -87,7 +87,7 @@ def _held_back(reason: str, model: str) -> tuple[str, bool]:
 def _notes(found: Explained) -> list[str]:
     """Say which models have no maps, and why, and what was written without values."""
     said = {model: found.told_of(model) for model in found.told.get("Models", {})}
-    kinds = {"HeldBack": "What {} goes by is held back: {}.", "NoMaps": "No maps of {}: {}."}
+    kinds = {"HeldBack": "The explanation of {} is not shown: {}.", "NoMaps": "No maps of {}: {}."}
     return [
         text.format(found.names.get(model, model), told[key])
         for model, told in said.items()

@@ -173,7 +173,7 @@ def _told(analysis: Analysis, known: pd.DataFrame) -> list[str]:
     )
     if np.isnan(found.value):
         return [
-            f"A rank correlation of head motion with the prediction cannot be had of {found.n} "
+            f"There is no rank correlation of head motion with the prediction for {found.n} "
             "people with known motion: they are too few, or all of one value."
         ]
     words = "no clear relation"

@@ -29,7 +29,7 @@ __all__ = ["Heading", "group_heading", "participant_heading"]
 Heading = Mapping[str, Any]
 """``facts`` (name and value) and ``simulated`` (a sentence, empty where nothing is)."""
 
-_TRAINED_ON_SIMULATED = "The model was trained on simulated data: its predictions are of no one."
+_TRAINED_ON_SIMULATED = "The model was trained on simulated data. Its predictions describe nobody."
 
 
 def participant_heading(output_dir: Path, participant_id: str, runs: Sequence[RunFiles]) -> Heading:
@@ -95,7 +95,7 @@ def _simulated(origin: Origin) -> str:
     if not origin.simulated:
         return ""
     made_by = f" ({', '.join(origin.made_by)})" if origin.made_by else ""
-    return f"Nobody was scanned: the images were computed{made_by}."
+    return f"Simulated data: nobody was scanned{made_by}."
 
 
 def _date(files: GroupFiles, analysis: str) -> str:

@@ -168,9 +168,7 @@ def _of_worth(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
                 "nothing.",
             )
         ]
-    return [
-        (meaning_of_verdict(verdict), "The probability is what it says, not what can be relied on.")
-    ]
+    return [(meaning_of_verdict(verdict), "Do not rely on this probability.")]
 
 
 def _shortened(reasons: str) -> str:

@@ -27,10 +27,8 @@ STREAM_SOURCES = ("series", "connectivity")
 _HAUFE = "Haufe pattern"
 _ROW_COLUMNS = ("model", "source", "level", "name", "index", "other", "attribution")
 _SHARE_COLUMNS = ("model", "modality", "share")
-_NO_PLACES = "The atlas’s table in this dataset gives no places, so there is no brain to draw on."
-_NO_NAMES = (
-    "None of these parcels is in the atlas’s table by its name, so there is no brain to draw on."
-)
+_NO_PLACES = "The atlas’s table in this dataset has no coordinates, so no brain is drawn."
+_NO_NAMES = "None of these parcels is in the atlas’s table by its name, so no brain is drawn."
 
 
 @dataclass(frozen=True, eq=False)

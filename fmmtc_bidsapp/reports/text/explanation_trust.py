@@ -59,7 +59,7 @@ def _what(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     )
     said = []
     if any(text and not str(text).endswith(" of 1") for text in whole.values()):
-        said.append("of the others nothing is known")
+        said.append("nothing is known about the others")
     done, _, wanted = str(folds).partition(" of ")
     if wanted and done != wanted:
         said.append("the other folds could not be explained, and their people are not in the maps")
@@ -104,8 +104,8 @@ def _agree(rho: float, who: str) -> str:
     if rho >= _ALIKE:
         return f"{who} agree"
     if rho >= _PARTLY:
-        return f"{who} agree in part: read networks rather than single parcels"
-    return f"{who} disagree: do not read single parcels"
+        return f"{who} agree in part: interpret networks rather than single parcels"
+    return f"{who} disagree: do not interpret single parcels"
 
 
 def _convergence(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -135,7 +135,7 @@ def _null_maps(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         return
     words = "z is against as many models fitted to shuffled outcomes"
     if n == 0:
-        words = "no z: nothing says what a map of a model without knowledge looks like"
+        words = "no z: no null maps were computed"
     elif n < _FEW_NULLS:
         words = f"{words}; few, so z is rough, and its limit lies further out than 1.96"
     yield "Maps of shuffled outcomes", number(n, 0), words

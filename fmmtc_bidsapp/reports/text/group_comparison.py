@@ -137,7 +137,7 @@ def arm_sentences(arms: pd.DataFrame, main: str, about: Mapping[str, Any]) -> li
 def _in_one_arm(row: Mapping[Any, Any], column: str) -> str:
     people = f"{number(row['n'], 0)} people, {number(row['n_positive'], 0)} of them positive"
     if pd.isna(row["value"]):
-        return f"{column} = {row['arm']}: no AUROC can be had of {people}."
+        return f"{column} = {row['arm']}: no AUROC for {people}."
     limits = interval(row["low"], row["high"]) or "not known"
     return (
         f"{column} = {row['arm']}: AUROC {number(row['value'])} (95 % bootstrap interval {limits}) "

@@ -107,7 +107,7 @@ def answer_of_validation(
         return f"{name} could not be judged on these people: there is no AUROC."
     limits = _interval_in_words(row, "pooled", "95 % bootstrap interval")
     return (
-        f"On {about.get('N', 'n/a')} {_who(about)} {name}, as it is, reached an AUROC of "
+        f"On {about.get('N', 'n/a')} {_who(about)} {name} without refitting reached an AUROC of "
         f"{number(row['pooled'])} ({limits}; guessing gives 0.50) for "
         f"{_asked(about)}."
     )
@@ -206,9 +206,9 @@ def notices(about: Mapping[str, Any], kind: str, main: str) -> list[tuple[str, s
     if about.get("AcquisitionWarnings"):
         told.append(
             (
-                "What the scans were like goes with the outcome.",
-                f"{'; '.join(about['AcquisitionWarnings'])}. A model may read that and nothing of "
-                "the brain: see the step beyond motion and acquisition.",
+                "Scan properties are associated with the outcome.",
+                f"{'; '.join(about['AcquisitionWarnings'])}. A model may use these properties "
+                "instead of the brain: see the step beyond motion and acquisition.",
             )
         )
     if kind == "compare":
@@ -279,8 +279,8 @@ def _size(about: Mapping[str, Any]) -> list[str]:
     return [
         f"{about.get('NPositive', 'n/a')} of {about.get('N', 'n/a')} people are positive"
         f"{_meant(about)}. At this "
-        f"size an AUROC is known to about ±{number(half)}: a model that knows nothing can land "
-        f"anywhere from {number(CHANCE - half)} to {number(CHANCE + half)}."
+        f"size an AUROC is known to about ±{number(half)}: a model without information can "
+        f"land anywhere from {number(CHANCE - half)} to {number(CHANCE + half)}."
     ]
 
 
@@ -367,8 +367,8 @@ def _of_probabilities(skill: pd.Series) -> list[str]:
         return []
     limits = interval(skill["mean_low"], skill["mean_high"]) or "interval not known"
     words = (
-        f"Brier skill of its probabilities: {number(skill['mean'])} ({limits}), where 0 is telling "
-        "everyone the share of positives"
+        f"Brier skill of its probabilities: {number(skill['mean'])} ({limits}), where 0 is "
+        "predicting the share of positives for everyone"
     )
     if skill["mean"] <= 0:
         return [f"{words}: they are no better than that."]
