@@ -127,15 +127,16 @@ def _check_groups(strata: Sequence[str], groups: Sequence[str], folds: int) -> N
     people = list(zip(strata, groups, strict=True))
     if len(set(groups)) < folds:
         raise InputError(
-            f"--group-by has {len(set(groups))} values, but {folds} folds need as many groups. "
-            "Use fewer folds."
+            f"There are {len(set(groups))} groups (of --group-by, or of copies of a scan), but "
+            f"{folds} folds need as many. Use fewer folds."
         )
     for outcome in sorted({label.partition("|")[0] for label in strata}):
         own = {group for label, group in people if label.partition("|")[0] == outcome}
         if len(own) < 2:
             raise InputError(
-                f"Everyone with outcome {outcome} is of {own.pop()!r}, so no training set without "
-                "it has both outcomes. Leave --group-by out, or add people."
+                f"Everyone with outcome {outcome} is in one group, {own.pop()!r} (of --group-by, "
+                "or of copies of a scan), so no training set without it has both outcomes. Leave "
+                "--group-by out where it was given, or add people."
             )
 
 
@@ -174,6 +175,6 @@ def _split_groups(
             raise InputError(
                 f"{len(set(groups))} groups of {Counter(groups).most_common(1)[0][1]} people and "
                 f"fewer cannot be split {folds} ways with both outcomes in every training set. Use "
-                "fewer --folds or --inner-folds, or leave --group-by out."
+                "fewer --folds or --inner-folds, or leave --group-by out where it was given."
             )
     return splits
