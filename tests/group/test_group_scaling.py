@@ -236,7 +236,6 @@ def test_a_bundle_predicts_with_the_scale_of_everyone_and_refuses_another_normal
     done = group(study, out, work, *ROBUST, "--network", "ridge", "--features", features)
     assert done.returncode == 0, done.stdout + done.stderr
     bundle = GroupFiles(out, "fmmtc").bundle_dir
-    (everyone,) = work.glob("fmmtc_*/*/arrays_fmmtc/everyone.json")
     setup = Setup(TrainOptions(), read_bundle(bundle).model, torch.device("cpu"), torch.float32)
     fitted = load_bundle_model(bundle, setup)
     signals = [
@@ -247,13 +246,21 @@ def test_a_bundle_predicts_with_the_scale_of_everyone_and_refuses_another_normal
     np.testing.assert_allclose(scale.median, np.median(np.concatenate(signals), axis=0))
     np.testing.assert_allclose(scale.iqr, iqr(np.concatenate(signals), axis=0))
 
-    parcels = f"parcels={study / 'derivatives' / 'parcels'}"
+    new = write_parcel_study(tmp_path / "people", people=6, seed=1)
+    parcels = f"parcels={new / 'derivatives' / 'parcels'}"
+    other = tmp_path / "other"
     words = ["group", "--analysis", "apply", "--model", bundle, "--derivatives", parcels]
-    words = [study, tmp_path / "new", *words, "--work-dir", tmp_path / "other", "--label", "new"]
+    words = [new, tmp_path / "new", *words, "--work-dir", other, "--label", "new"]
     assert main([*map(str, words), "--target", "response"]) == 0
     table = pd.read_csv(GroupFiles(tmp_path / "new", "new").predictions, sep="\t")
-    expected = fitted.logits(load_examples(everyone))
-    np.testing.assert_allclose(table["logit"], expected, rtol=1e-6)
+    (brought,) = other.glob("fmmtc_*/*/arrays_new/examples.json")
+    examples = load_examples(brought)
+    by_scale = [
+        ((pd.read_csv(path, sep="\t").to_numpy() - scale.median) / scale.iqr).T
+        for path in sorted(new.glob("derivatives/parcels/sub-*/func/*.tsv"))
+    ]
+    np.testing.assert_allclose(examples.series, by_scale, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(table["logit"], fitted.logits(examples), rtol=1e-6)
     capsys.readouterr()
     assert main([*map(str, words), "--normalisation", "scan"]) == 2
     assert "was trained with robust" in capsys.readouterr().err
@@ -277,6 +284,3 @@ def test_across_arms_every_training_arm_gives_its_own_scale(study, tmp_path):
     cells = comparison[(comparison["table"] == "Table 4") & (comparison["model"] == "ridge-ts")]
     assert len(cells) >= 4
     assert cells["mean"].notna().all()
-    # Two folds of everyone, and two within each arm and one on the other: 16, 8 and 16 people.
-    assert "8 sets" in done.stdout
-    assert f"{2 * 16 + 2 * (2 * 8 + 16)} scans to bring to it in place of 16" in done.stdout
