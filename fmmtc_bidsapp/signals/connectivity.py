@@ -10,6 +10,7 @@ from nilearn.connectome import ConnectivityMeasure
 from numpy.typing import NDArray
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
+from fmmtc_bidsapp import stats
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = ["COEFFICIENTS", "combine", "connect", "fisher_z"]
@@ -23,9 +24,6 @@ MIN_VOLUMES = 3
 
 # A series whose SD is below this share of its level is constant but for rounding.
 SMALLEST_RELATIVE_SD = 1e-12
-
-# Short of 1, where z is infinite: parcels with the same series keep a number.
-LARGEST_COEFFICIENT = 1 - 1e-12
 
 # The inverse of the plain covariance does not exist with fewer volumes than parcels, and is noise
 # with a few more; what is not inverted needs no shrinking.
@@ -101,21 +99,8 @@ def _relate(signal: Floats, measure: str) -> Floats:
 
 
 def fisher_z(matrix: Floats) -> Floats:
-    """Turn coefficients into Fisher's z.
-
-    Parameters
-    ----------
-    matrix
-        (parcel, parcel) correlations or partial correlations.
-
-    Returns
-    -------
-    numpy.ndarray
-        (parcel, parcel) inverse hyperbolic tangent, NaN on the diagonal, where it is infinite; two
-        parcels with the same series get the z of 1 - 1e-12, about 14.
-    """
-    limit = LARGEST_COEFFICIENT
-    z: Floats = np.arctanh(np.clip(matrix, -limit, limit))
+    """Fisher's z of (parcel, parcel) coefficients, NaN on the diagonal, where it is infinite."""
+    z = stats.fisher_z(matrix)
     np.fill_diagonal(z, np.nan)
     return z
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from fmmtc_bidsapp.stats import rank_correlation
+
 __all__ = ["FEWEST_PEOPLE", "EdgeSummary", "MotionConnectivity", "relate_motion"]
 
 Floats = NDArray[np.float64]
@@ -117,7 +119,7 @@ def relate_motion(
         n_people,
         _summary(np.arange(len(r)), r, p, q, distance_mm),
         tuple(_summary(part, r, p, q, distance_mm) for part in parts),
-        _spearman(r[placed], distance_mm[placed]),
+        _or_none(rank_correlation(r[placed], distance_mm[placed])),
         _chance_median_abs_r(int(np.median(people))),
     )
 
@@ -172,12 +174,6 @@ def _chance_median_abs_r(n_people: int) -> float:
     return float(t / np.sqrt(n_people - 2 + t**2))
 
 
-def _spearman(r: Floats, distance_mm: Floats) -> float | None:
-    if len(r) < 3 or np.ptp(r) == 0 or np.ptp(distance_mm) == 0:
-        return None
-    return float(stats.spearmanr(r, distance_mm).statistic)
-
-
 def _summary(
     part: Sequence[int] | Ints, r: Floats, p: Floats, q: Floats, distance_mm: Floats
 ) -> EdgeSummary:
@@ -192,3 +188,7 @@ def _summary(
         share_p_below_05=float(np.mean(p[part] < 0.05)),
         share_q_below_05=float(np.mean(q[part] < 0.05)),
     )
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value

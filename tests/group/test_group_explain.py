@@ -247,7 +247,7 @@ def test_what_is_explained_and_the_weights_that_are_kept_are_said_first(tmp_path
     steps = list_explain_steps(plan, kept, device="cpu", null_maps=True)
     assert all(explain_gb(step, examples()) > 0.5 for step in steps)
     say_explain_steps(steps)
-    assert "Explaining fmmtc in 4 steps, with 2 maps of shuffled" in capsys.readouterr().out
+    assert "Explaining fmmtc in 3 steps, with 2 maps of shuffled" in capsys.readouterr().out
     folds = outer_folds(examples().strata, 12, 1, 0)
     many = list_steps(
         plan, ("fmmtc",), folds * 2, device="cpu", final=False, permute=False, keep=("fmmtc",)

@@ -11,9 +11,9 @@ from scipy.special import expit
 
 from fmmtc_bidsapp.learning.metrics.predictions import before_calibration, prediction_rows
 from fmmtc_bidsapp.learning.model_selection.ensemble import (
+    EnsembleModel,
     merge_trainings,
     restore_trainings,
-    unite_trainings,
 )
 from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
 from fmmtc_bidsapp.options import EvaluationOptions
@@ -89,7 +89,7 @@ def test_trainings_that_are_kept_predict_the_same_when_they_are_read_back(setup,
     models = [
         fit_final("bnt", examples, setup, EVALUATION, seed=1, training=each) for each in range(3)
     ]
-    kept = unite_trainings(models)
+    kept = EnsembleModel(tuple(models))
     tensors = {name: each.clone() for name, each in kept.tensors().items()}
     description = json.loads(json.dumps(kept.description()))
     assert {name: list(each.shape) for name, each in tensors.items()} == description["tensors"]
@@ -102,6 +102,5 @@ def test_trainings_that_are_kept_predict_the_same_when_they_are_read_back(setup,
 def test_a_single_training_is_kept_as_before(setup, whole_cohort):
     examples = whole_cohort()
     model = fit_final("lstm", examples, setup, EVALUATION, seed=1)
-    assert unite_trainings([model]) is model
     restored = restore_trainings(model.tensors(), model.description(), setup)
     np.testing.assert_array_equal(restored.logits(examples), model.logits(examples))

@@ -15,7 +15,7 @@ from fmmtc_bidsapp.learning.evaluation.external_validation import (
     of_people,
     predict_new,
 )
-from fmmtc_bidsapp.learning.model_selection.ensemble import log_odds, unite_trainings
+from fmmtc_bidsapp.learning.model_selection.ensemble import EnsembleModel, log_odds
 from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Fold, FoldPredictions
@@ -143,7 +143,7 @@ def test_several_trainings_predict_new_people_as_they_did_within_the_folds(
         fit_final("ridge-fc", examples.take(np.arange(k, 24)), setup, OPTIONS, seed=0)
         for k in range(2)
     ]
-    found = predict_new(unite_trainings(trainings), examples)
+    found = predict_new(EnsembleModel(tuple(trainings)), examples)
     odds = [log_odds(each.calibration, each.logits(examples)) for each in trainings]
     np.testing.assert_allclose(found.logit, np.mean(odds, axis=0))
     np.testing.assert_allclose(found.refits, expit(odds))

@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.learning.explanation.haufe import haufe_pattern, shuffled_patterns, slopes
 from fmmtc_bidsapp.learning.explanation.map_values import strengths
-from fmmtc_bidsapp.learning.preprocessing.fisher import fisher_z
 from fmmtc_bidsapp.records import Examples
+from fmmtc_bidsapp.stats import LARGEST_SINGLE, fisher_z
 
 
 @pytest.mark.parametrize("name", ["ridge-fc", "svm-fc", "fc-logistic-edges", "ridge-pca-fc"])
@@ -23,7 +23,7 @@ def test_of_a_model_of_edges_it_is_the_covariance_of_the_edges_times_the_weights
     fold = fold_of(people)
     model = fitted(name, people, fold, setup)
     first, second = np.triu_indices(8, k=1)
-    columns = fisher_z(people.fc[fold.train][:, first, second])
+    columns = fisher_z(people.fc[fold.train][:, first, second], LARGEST_SINGLE)
     output = model.logits(people.take(fold.train))
     # The weights on the columns themselves, as nilearn orders them, by the output's differences.
     weights = np.linalg.lstsq(columns - columns.mean(axis=0), output - output.mean())[0]

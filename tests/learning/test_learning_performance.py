@@ -16,7 +16,6 @@ from fmmtc_bidsapp.learning.metrics.intervals import (
     auroc_bound,
     auroc_half_width,
     bootstrap_interval,
-    bootstrap_weights,
     corrected_interval,
 )
 from fmmtc_bidsapp.learning.metrics.predictions import pool, prediction_rows, score_fold
@@ -25,6 +24,7 @@ from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldPredictions
+from fmmtc_bidsapp.stats import bootstrap_weights
 
 N = 40
 Y = np.tile([0, 1], N // 2)

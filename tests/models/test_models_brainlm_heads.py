@@ -164,4 +164,3 @@ def test_logits_are_float32_under_bfloat16(network: TunedBrainLM, series: torch.
         logits = network(series)
     assert logits.shape == (N_PEOPLE,)
     assert logits.dtype == torch.float32
-    assert network.needs == {"series"}

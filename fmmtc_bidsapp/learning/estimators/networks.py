@@ -73,7 +73,7 @@ class NetworkKind:
     """
 
     streams: tuple[Stream, ...]
-    """Its inputs, in the order of `fmmtc_bidsapp.models.networks.single_stream.STREAMS`."""
+    """Its inputs, in the order in which they are passed."""
     sizes: Callable[[Examples, Setup], dict[str, Any]]
     """What `build` must know of the people and the options, ready for JSON."""
     build: Callable[[Sizes, int], nn.Module]

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.declared import Declared, flags, floats
-from fmmtc_bidsapp.learning.preprocessing.fisher import fisher_z
 from fmmtc_bidsapp.records import Floats
+from fmmtc_bidsapp.stats import LARGEST_SINGLE, fisher_z
 
 __all__ = [
     "DECLARED_RANGE",
@@ -125,7 +125,7 @@ def _each(matrices: NDArray[np.float32]) -> Iterator[Floats]:
 
 
 def _edges(fc: NDArray[np.float32]) -> Floats:
-    return fisher_z(fc[np.triu_indices(len(fc), k=1)])
+    return fisher_z(fc[np.triu_indices(len(fc), k=1)], LARGEST_SINGLE)
 
 
 def _distance(z: Floats, mean: Floats) -> float:

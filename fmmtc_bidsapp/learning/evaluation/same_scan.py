@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.evaluation.distance import ConnectivityRange
-from fmmtc_bidsapp.learning.preprocessing.fisher import fisher_z
 from fmmtc_bidsapp.records import Floats
+from fmmtc_bidsapp.stats import LARGEST_SINGLE, fisher_z
 
 __all__ = ["digest_text", "scan_digests"]
 
@@ -69,7 +69,7 @@ def scan_digests(
 
 def _deviation(fc: NDArray[np.float32], mean: ConnectivityRange | None) -> NDArray[np.float32]:
     """(parcel, parcel) -> (edge,) Fisher's z less the training mean, 0 where one is missing."""
-    z: Floats = fisher_z(fc[np.triu_indices(len(fc), k=1)])
+    z: Floats = fisher_z(fc[np.triu_indices(len(fc), k=1)], LARGEST_SINGLE)
     if mean is not None:
         z = np.where(mean.known, z - mean.mean_z, np.nan)
     return np.nan_to_num(z).astype(np.float32)

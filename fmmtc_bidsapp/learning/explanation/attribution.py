@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.explanation.attribution_baselines import BASELINES
-from fmmtc_bidsapp.learning.explanation.map_values import mean_there, rank_correlation
+from fmmtc_bidsapp.learning.explanation.map_values import mean_there
 from fmmtc_bidsapp.learning.explanation.model_parts import branches_of
 from fmmtc_bidsapp.learning.explanation.person_map import ParcelMap, TracedNetwork
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation
+from fmmtc_bidsapp.stats import rank_correlation
 
 __all__ = ["attribute", "can_attribute"]
 

@@ -16,8 +16,8 @@ from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.explanation.map_values import over_time
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, refit_seed
-from fmmtc_bidsapp.learning.preprocessing.fisher import fisher_z
 from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation, Ints
+from fmmtc_bidsapp.stats import LARGEST_SINGLE, fisher_z
 
 __all__ = ["haufe_pattern", "shuffled_patterns", "slopes"]
 
@@ -88,7 +88,7 @@ def _patterns(name: str, seen: Examples, fold: Fold, logits: Floats) -> Iterator
         return
     n_parcels = seen.fc.shape[1]
     first, second = np.triu_indices(n_parcels, k=1)
-    for own in slopes(fisher_z(seen.fc[:, first, second]), logits):
+    for own in slopes(fisher_z(seen.fc[:, first, second], LARGEST_SINGLE), logits):
         edges = np.full((n_parcels, n_parcels), np.nan, dtype=np.float32)
         edges[first, second] = edges[second, first] = own
         yield FoldExplanation(name, fold, METHOD, edges=edges[None])

@@ -17,9 +17,10 @@ from fmmtc_bidsapp.learning.explanation.cohort_maps import (
     join_nulls,
 )
 from fmmtc_bidsapp.learning.explanation.map_values import mean_there
-from fmmtc_bidsapp.learning.metrics.intervals import bootstrap_interval, bootstrap_weights
+from fmmtc_bidsapp.learning.metrics.intervals import bootstrap_interval
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.records import Floats, FoldExplanation, Ints, MapRow
+from fmmtc_bidsapp.stats import bootstrap_weights
 
 __all__ = ["Places", "summarise"]
 

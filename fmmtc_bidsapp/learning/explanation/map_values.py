@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from fmmtc_bidsapp.records import Floats
+from fmmtc_bidsapp.stats import rank_correlation
 
-__all__ = ["mean_there", "over_time", "rank_correlation", "stability", "strengths"]
+__all__ = ["mean_there", "over_time", "stability", "strengths"]
 
 _TOP = 0.1
-_LEAST = 3
-"""Parcels without which there is no correlation."""
 
 
 def mean_there(values: NDArray[Any], axis: int = 0, weights: Floats | None = None) -> Floats:
@@ -67,14 +65,6 @@ def over_time(values: Floats) -> tuple[Floats, Floats]:
         np.where(lacking, np.nan, np.nansum(each, axis=1)) for each in (values, np.abs(values))
     )
     return signed, size
-
-
-def rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's correlation over the parcels of both; NaN where there is none."""
-    both = ~np.isnan(first) & ~np.isnan(second)
-    if both.sum() < _LEAST or not (np.ptp(first[both]) and np.ptp(second[both])):
-        return float("nan")
-    return float(spearmanr(first[both], second[both]).statistic)
 
 
 def stability(maps: Sequence[Floats]) -> tuple[float, float]:

@@ -10,13 +10,13 @@ from scipy.optimize import brentq
 from scipy.stats import t
 
 from fmmtc_bidsapp.records import Floats, Ints
+from fmmtc_bidsapp.stats import bootstrap_weights
 
 __all__ = [
     "Draws",
     "auroc_bound",
     "auroc_half_width",
     "bootstrap_interval",
-    "bootstrap_weights",
     "corrected_interval",
     "corrected_test",
     "draw_people",
@@ -152,30 +152,6 @@ def bootstrap_interval(draws: Floats) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(low), float(high)
-
-
-def bootstrap_weights(y: Ints, draws: int, rng: np.random.Generator) -> Floats:
-    """How often each person is drawn, with every class kept at its size.
-
-    Parameters
-    ----------
-    y : array of int
-        (person,) class: the outcome, or a number for each outcome of each arm.
-    draws : int
-        Number of bootstrap samples.
-    rng : numpy.random.Generator
-        Source of the draws.
-
-    Returns
-    -------
-    array
-        (draw, person)
-    """
-    weights = np.zeros((draws, len(y)))
-    for label in np.unique(y):
-        rows = np.flatnonzero(y == label)
-        weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), draws)
-    return weights
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,6 @@ __all__ = [
     "restore_trainings",
     "unite_descriptions",
     "unite_tensors",
-    "unite_trainings",
 ]
 
 
@@ -163,18 +162,13 @@ def unite_descriptions(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     }
 
 
-def unite_trainings(models: Sequence[FittedModel]) -> FittedModel | EnsembleModel:
-    """Make one model of the trainings that `fit_final` returned; one training stays as it is."""
-    return models[0] if len(models) == 1 else EnsembleModel(tuple(models))
-
-
 def restore_trainings(
     tensors: Mapping[str, torch.Tensor],
     description: Mapping[str, Any],
     setup: Setup,
     lengths: Mapping[str, int] | None = None,
 ) -> FittedModel | EnsembleModel:
-    """Rebuild what `unite_trainings` returned; parameters as in `restore_model`."""
+    """Rebuild the model of one training or of several; parameters as in `restore_model`."""
     if "trainings" not in description:
         return restore_model(tensors, description, setup, lengths)
     parts: dict[str, dict[str, torch.Tensor]] = {}

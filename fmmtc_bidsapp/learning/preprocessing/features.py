@@ -14,9 +14,9 @@ from sklearn.impute import SimpleImputer
 
 from fmmtc_bidsapp.errors import ModelFileError
 from fmmtc_bidsapp.learning.declared import Declared, floats
-from fmmtc_bidsapp.learning.preprocessing.fisher import fisher_z
 from fmmtc_bidsapp.learning.preprocessing.tangent import REFERENCE, fit_reference, tangent_edges
 from fmmtc_bidsapp.records import Examples, Floats, Ints
+from fmmtc_bidsapp.stats import LARGEST_SINGLE, fisher_z
 
 __all__ = [
     "FEATURES",
@@ -148,7 +148,7 @@ def _series(people: Examples, learnt: Arrays) -> Floats:
 
 
 def _edges(people: Examples, learnt: Arrays) -> Floats:
-    return fisher_z(sym_matrix_to_vec(people.fc, discard_diagonal=True))
+    return fisher_z(sym_matrix_to_vec(people.fc, discard_diagonal=True), LARGEST_SINGLE)
 
 
 def _encoded(people: Examples, learnt: Arrays) -> Floats:

@@ -139,8 +139,6 @@ class BrainNetworkTransformer(SingleStream):
     Its layers have dropout: in training, seed torch's global generator of the device.
     """
 
-    needs = frozenset({"fc"})
-
 
 def build_brain_network_transformer(
     n_parcels: int, seed: int, size: BrainNetworkSize = PUBLISHED_SIZE

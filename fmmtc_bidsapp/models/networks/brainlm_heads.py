@@ -17,8 +17,6 @@ __all__ = ["FrozenBrainLM", "TunedBrainLM", "build_frozen_brainlm", "build_tuned
 class FrozenBrainLM(SingleStream):
     """A linear head on features that were encoded once: a logistic regression."""
 
-    needs = frozenset({"cls"})
-
 
 class TunedBrainLM(SingleStream):
     """The encoder and its head, all of it trainable.
@@ -44,7 +42,6 @@ class TunedBrainLM(SingleStream):
         depend on it.
     """
 
-    needs = frozenset({"series"})
     xyz: torch.Tensor
     order: torch.Tensor
     cls_mean: torch.Tensor

@@ -43,8 +43,6 @@ class LstmEncoder(nn.Module):
 class SeriesLstm(SingleStream):
     """LSTM of a window of series."""
 
-    needs = frozenset({"series"})
-
 
 def build_lstm(n_parcels: int, seed: int, hidden: int = _HIDDEN) -> SeriesLstm:
     """Build an LSTM with random weights on the CPU.

@@ -23,13 +23,9 @@ _WIDTH = 256
 class ConnectivityResNet(SingleStream):
     """FMM_TC without the series."""
 
-    needs = frozenset({"fc"})
-
 
 class SeriesResNet(SingleStream):
     """The same network of the series."""
-
-    needs = frozenset({"series"})
 
 
 class SeriesResNetEncoder(ResNetEncoder):

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
 
 import torch
 from torch import nn
 
-__all__ = ["STREAMS", "SingleStream", "log_odds", "seeded"]
-
-STREAMS = ("cls", "fc", "series")
-"""What a network can need of a person, in the order in which it is passed.
-
-``cls`` is (batch, hidden), standardised over the training rows; ``fc`` is (batch, parcel, parcel)
-without NaN; ``series`` is (batch, time, parcel), normalised windows, with NaN at missing parcels
-only for a network that leaves them out itself.
-"""
+__all__ = ["SingleStream", "log_odds", "seeded"]
 
 
 class SingleStream(nn.Module):
@@ -26,13 +17,13 @@ class SingleStream(nn.Module):
     Parameters
     ----------
     encoder
-        The stream -> (batch, width)
+        The stream -> (batch, width). A stream is (batch, hidden) features of an encoder,
+        standardised over the training rows; (batch, parcel, parcel) connectivity without NaN; or
+        (batch, time, parcel) normalised windows, with NaN at missing parcels only for a network
+        that leaves them out itself.
     head
         (batch, width) -> (batch, 1)
     """
-
-    needs: ClassVar[frozenset[str]]
-    """Which of `STREAMS` the network reads."""
 
     def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -45,7 +36,7 @@ class SingleStream(nn.Module):
         return features
 
     def forward(self, stream: torch.Tensor) -> torch.Tensor:
-        """Return (batch,) logits in float32; the stream has the shape `STREAMS` says."""
+        """Return (batch,) logits in float32."""
         return log_odds(self.head, self.features(stream))
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.stats import bootstrap_weights
+
 __all__ = ["BAND_DRAWS", "Band", "curve_bands"]
 
 BAND_DRAWS = 500
@@ -61,7 +63,11 @@ def curve_bands(predictions: pd.DataFrame, draws: int = BAND_DRAWS) -> dict[str,
     outcome[person] = positive
     if min(outcome.sum(), (~outcome).sum()) < _FEWEST:
         return {}
-    within, whoever = _resampled(outcome, draws), _resampled(np.zeros_like(outcome), draws)
+    within, whoever = (
+        bootstrap_weights(kind, draws, np.random.default_rng(_SEED))
+        # Whoever has the outcome first: the order in which they are drawn decides the figure.
+        for kind in (1 - outcome.astype(np.int64), np.zeros(len(outcome), dtype=np.int64))
+    )
     both = whoever[:, outcome].any(axis=1) & whoever[:, ~outcome].any(axis=1)
     order = np.argsort(-score, kind="stable")
     # People of one score enter together: a threshold cannot tell them apart.
@@ -74,17 +80,6 @@ def curve_bands(predictions: pd.DataFrame, draws: int = BAND_DRAWS) -> dict[str,
         for weights in (within, whoever[both])
     )
     return {"roc": _roc(*roc), "pr": _precision_recall(*pr)}
-
-
-def _resampled(kind: NDArray[np.bool_], draws: int) -> Floats:
-    """How often each draw takes each person, (draw, person): as many of each kind as there are."""
-    rng = np.random.default_rng(_SEED)
-    weights = np.zeros((draws, len(kind)))
-    for members in (np.flatnonzero(kind), np.flatnonzero(~kind)):
-        n = len(members)
-        if n:
-            weights[:, members] = rng.multinomial(n, np.full(n, 1 / n), size=draws)
-    return weights
 
 
 def _roc(hits: Floats, alarms: Floats) -> Band:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp import stats
 from fmmtc_bidsapp.bidsio.files.names import group_quality
 from fmmtc_bidsapp.reports.data.group_analysis import Analysis
 from fmmtc_bidsapp.reports.data.metric_columns import HEADLINE
@@ -31,7 +32,6 @@ from fmmtc_bidsapp.reports.pages.group_qcfc import not_checked
 __all__ = ["RankCorrelation", "mean_fd_mm", "motion_section", "rank_correlation"]
 
 _DRAWS, _SEED = 2000, 20250303
-_QUANTILES = (0.025, 0.975)
 _FEWEST = 5
 """People from which a rank correlation is worth a number."""
 _MOTION = "motion"
@@ -132,20 +132,8 @@ def rank_correlation(x: Floats, y: Floats, draws: int = _DRAWS) -> RankCorrelati
     n, nothing = len(x), float("nan")
     if n < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return RankCorrelation(nothing, nothing, nothing, n)
-    rows = np.random.default_rng(_SEED).integers(0, n, size=(draws, n))
-    values = _row_correlations(x[rows], y[rows])
-    low, high = np.nanquantile(values, _QUANTILES)
-    (value,) = _row_correlations(x[None], y[None])
-    return RankCorrelation(float(value), float(low), float(high), n)
-
-
-def _row_correlations(x: Floats, y: Floats) -> Floats:
-    """Spearman's correlation of each row, (row,)."""
-    ranks = [pd.DataFrame(each).rank(axis=1).to_numpy() for each in (x, y)]
-    a, b = (each - each.mean(axis=1, keepdims=True) for each in ranks)
-    with np.errstate(invalid="ignore"):
-        together: Floats = (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return together
+    low, high = stats.rank_correlation_interval(x, y, draws, np.random.default_rng(_SEED))
+    return RankCorrelation(stats.rank_correlation(x, y, _FEWEST), low, high, n)
 
 
 def _of_predictions(analysis: Analysis, quality: pd.DataFrame) -> dict[str, Any]:
