@@ -48,17 +48,17 @@ def ours(study: str, number: str, out: str) -> Callable[[], None]:
 
     start = begin(_plan(Path(study), Path(out), Path(out, "work")))
     workflow = run_nodes(start, start.runs[int(number)])
-    nodes = {name: workflow.get_node(name).interface for name in NODES}
+    nodes = [workflow.get_node(name) for name in NODES]
     folder = Path(out, "nodes")
     folder.mkdir(parents=True, exist_ok=True)
 
     def run() -> None:
         found: dict[str, Any] = {}
-        for interface in nodes.values():
-            takes = set(interface.inputs.copyable_trait_names())
-            interface.inputs.trait_set(**{key: found[key] for key in takes & set(found)})
-            result = interface.run(cwd=str(folder))
-            found |= result.outputs.get()
+        for node in nodes:
+            for source, _, edge in workflow._graph.in_edges(node, data=True):
+                for output, target in edge["connect"]:
+                    setattr(node.interface.inputs, target, getattr(found[source.name], output))
+            found[node.name] = node.interface.run(cwd=str(folder)).outputs
 
     return run
 

@@ -10,6 +10,7 @@ from fmmtc_bidsapp.engine.arrays import (
     save_arrays,
     save_shared,
 )
+from fmmtc_bidsapp.engine.codec import load_record, save_record
 from fmmtc_bidsapp.engine.crashes import NodeFailure, raise_failure
 from fmmtc_bidsapp.engine.folders import take_folders_literally
 from fmmtc_bidsapp.engine.plugins import check_resources, release_workers
@@ -23,6 +24,7 @@ from fmmtc_bidsapp.engine.run_status import (
     print_outcomes,
 )
 from fmmtc_bidsapp.engine.stored import outputs_of
+from fmmtc_bidsapp.engine.task import Task, task
 from fmmtc_bidsapp.engine.workspace import (
     clean_workspace,
     make_folder,
@@ -35,12 +37,14 @@ __all__ = [
     "NodeFailure",
     "NodeResults",
     "Outcome",
+    "Task",
     "check_resources",
     "clean_workspace",
     "duration",
     "error_code",
     "exit_code",
     "load_arrays",
+    "load_record",
     "load_shared",
     "make_folder",
     "new_workflow",
@@ -55,7 +59,9 @@ __all__ = [
     "run_workflow",
     "save_array",
     "save_arrays",
+    "save_record",
     "save_shared",
+    "task",
 ]
 
 # Here, because a worker of a cluster imports this and nothing else of the room.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.atlases.atlas import require_dlabel, resolve_atlas
@@ -18,7 +19,6 @@ from fmmtc_bidsapp.bidsio.tables.strategy import read_strategy
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import AppError, InputError, UsageError
 from fmmtc_bidsapp.participant.run_status import Problem, excluded
-from fmmtc_bidsapp.participant.serialization import describe_strategy
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import Atlas, BoldRun, Origin, Strategy
 from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE, choose_strategy
@@ -75,7 +75,8 @@ class Start:
     @property
     def configuration_hash(self) -> str:
         """Hash of what decides every number that is written."""
-        strategy = hashlib.sha256(describe_strategy(self.strategy).encode()).hexdigest()
+        text = json.dumps(asdict(self.strategy), sort_keys=True)
+        strategy = hashlib.sha256(text.encode()).hexdigest()
         return self.plan.configuration_hash({"atlas": self.atlas.digest, "strategy": strategy})
 
     @property

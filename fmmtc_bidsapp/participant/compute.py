@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import TraitError
-
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, participant_report
 from fmmtc_bidsapp.engine import (
     NodeFailure,
@@ -82,7 +80,7 @@ def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], 
         for run in batch:
             name = f"{run_name(run)}.{PICTURES}"
             if name in results.done:
-                pictures = outputs_of(built[-1], name).get("figures")
+                pictures = outputs_of(built[-1], name).get("files")
                 if pictures is not None:
                     mark_run(start, run, inputs[run_name(run)], [Path(each) for each in pictures])
 
@@ -102,7 +100,7 @@ def _runs_workflow(start: Start, runs: Sequence[BoldRun]) -> tuple[Any, list[Pro
     for run in runs:
         try:
             workflow.add_nodes([run_nodes(start, run)])
-        except (AppError, OSError, TraitError) as error:
+        except (AppError, OSError) as error:
             # Nothing is written yet: what the system refuses here is an input.
             is_input = isinstance(error, OSError)
             code = InputError.exit_code if is_input else error_code(type(error).__name__)

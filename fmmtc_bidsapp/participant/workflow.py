@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,22 @@ from nipype.pipeline import engine as pe
 
 from fmmtc_bidsapp.bidsio.files.names import RunFiles
 from fmmtc_bidsapp.bidsio.files.origin import told_origin
-from fmmtc_bidsapp.engine import new_workflow, node_name
+from fmmtc_bidsapp.digest import digest_of
+from fmmtc_bidsapp.engine import Task, new_workflow, node_name, task
 from fmmtc_bidsapp.participant.admission import Start
 from fmmtc_bidsapp.participant.memory import DRAW_GB, SERIES_GB, parcellate_gb
-from fmmtc_bidsapp.participant.nodes import (
-    Clean,
-    Combine,
-    Connect,
-    Draw,
-    DrawCombined,
-    Parcellate,
-    ParcellateCifti,
-    Report,
-    Write,
+from fmmtc_bidsapp.participant.tasks import (
+    clean_run,
+    combine_and_draw,
+    connect_run,
+    parcellate,
+    parcellate_cifti,
+    write_files,
 )
-from fmmtc_bidsapp.participant.serialization import describe_files, describe_strategy, stamp
 from fmmtc_bidsapp.plan import ParticipantPlan
 from fmmtc_bidsapp.records import BoldRun
+from fmmtc_bidsapp.reports.figures.run_figures import draw_combined, draw_run
+from fmmtc_bidsapp.reports.pages.participant import write_participant_report
 
 __all__ = [
     "combine_workflow",
@@ -39,9 +37,6 @@ __all__ = [
     "run_nodes",
 ]
 
-# Nodes that write to the output folder always run again (overwrite): nipype's cache cannot see
-# that someone deleted their files, and writing identical bytes is free.
-
 
 def run_name(run: BoldRun) -> str:
     """Name of the run's nodes: its entities in letters, digits and underscores."""
@@ -50,87 +45,114 @@ def run_name(run: BoldRun) -> str:
 
 def run_nodes(start: Start, run: BoldRun) -> pe.Workflow:
     """Build image-to-figures for one run; runs share no edge, so one failure stops no other."""
-    files = describe_files(start.files(run))
-    strategy = describe_strategy(start.strategy)
+    files, denoise = start.files(run), start.plan.denoise
+    tables = {"confounds": run.confounds, "aroma": run.aroma}
+    known = {"files": files, "strategy": start.strategy}
+    tr_s = {} if run.tr_s is None else {"tr_s": run.tr_s}
     parcellate = _PARCELLATE[run.file_format](start, run)
-    clean = pe.Node(
-        Clean(strategy=strategy, dummy_scans=start.plan.denoise.dummy_scans),
-        name="clean",
-        mem_gb=SERIES_GB,
+    sidecar = start.confounds_sidecar(run)
+    clean = task(
+        "clean",
+        Task(
+            clean_run,
+            options={"strategy": start.strategy, "dummy_scans": denoise.dummy_scans, **tr_s},
+            files=tables,
+            upstream=["means"],
+            # It says which tissue a component is from.
+            stamp="" if sidecar is None else digest_of(sidecar),
+        ),
+        memory_gb=SERIES_GB,
     )
-    measure = start.plan.connectivity.fc_measure
-    connect = pe.Node(Connect(measure=measure), name="connect", mem_gb=SERIES_GB)
-    write = pe.Node(_write(start, run, files, strategy), name="write", mem_gb=SERIES_GB)
-    draw = _draw(run, files)
-    write.overwrite = True
-    _set_known(clean, confounds=run.confounds, aroma=run.aroma, tr_s=run.tr_s)
-    _set_known(clean, confounds_sidecar=start.confounds_sidecar(run))
-    _set_known(write, confounds=run.confounds, aroma=run.aroma, tr_s=run.tr_s)
+    connect = task(
+        "connect",
+        Task(
+            connect_run,
+            options={"measure": start.plan.connectivity.fc_measure},
+            upstream=["cleaned"],
+        ),
+        memory_gb=SERIES_GB,
+    )
+    write = task(
+        "write",
+        Task(
+            write_files,
+            options={
+                **known,
+                **tr_s,
+                "fisher_z_written": start.plan.connectivity.fisher_z,
+                "min_volumes": denoise.min_volumes,
+                "min_dof": denoise.min_dof,
+                "sidecar": _sidecar(start, run),
+                "confound_sources": [start.uri(each) for each in tables.values() if each],
+            },
+            files=tables,
+            places={"atlas": start.atlas.image},
+            upstream=["means", "cleaned", "matrix"],
+        ),
+        memory_gb=SERIES_GB,
+        writes_output=True,
+    )
     workflow = pe.Workflow(name=run_name(run))
     workflow.connect(
         [
-            (parcellate, clean, [("means", "means")]),
-            (clean, connect, [("cleaned", "cleaned")]),
-            (parcellate, write, [("means", "means")]),
-            (clean, write, [("cleaned", "cleaned")]),
-            (connect, write, [("matrix", "matrix")]),
-            (write, draw, [("qc", "qc")]),
+            (parcellate, clean, [("file", "means")]),
+            (clean, connect, [("file", "cleaned")]),
+            (parcellate, write, [("file", "means")]),
+            (clean, write, [("file", "cleaned")]),
+            (connect, write, [("file", "matrix")]),
+            # The quality table is written last, so everything else is there.
+            (write, _draw(run, files), [("file", "after")]),
         ]
     )
     return workflow
 
 
-def _draw(run: BoldRun, files: str) -> pe.Node:
-    draw = pe.Node(Draw(files=files), name="draw", mem_gb=DRAW_GB, overwrite=True)
-    _set_known(draw, boldref=run.boldref)
-    return draw
-
-
-def _parcels(start: Start, run: BoldRun) -> dict[str, Any]:
-    return {
-        "bold": str(run.bold),
-        "bold_stamp": stamp(run.bold),
-        "atlas": str(start.atlas.image),
-        "atlas_digest": start.atlas.digest,
-        "min_coverage": start.plan.parcel.min_coverage,
-    }
+def _draw(run: BoldRun, files: RunFiles) -> pe.Node:
+    pictures = Task(draw_run, options={"files": files}, places={"boldref": run.boldref})
+    return task("draw", pictures, memory_gb=DRAW_GB, writes_output=True)
 
 
 def _parcellate_nifti(start: Start, run: BoldRun) -> pe.Node:
-    interface = Parcellate(
-        mask=str(run.mask),
-        target=start.plan.parcel.resampling_target,
-        placement_dir=str(start.placement_dir),
-        **_parcels(start, run),
-    )
     transform = start.transforms.get(run.space)
+    interface = Task(
+        parcellate,
+        options={
+            "target": start.plan.parcel.resampling_target,
+            "min_coverage": start.plan.parcel.min_coverage,
+        },
+        files={"mask": run.mask, "anat_mask": run.anat_mask},
+        places={
+            "bold": run.bold,
+            "atlas": start.atlas.image,
+            "placement_dir": start.placement_dir,
+            "transform": None if transform is None else transform.path,
+            "template_mask": start.template_masks[run.space],
+        },
+        stamp=" ".join(
+            [_stamp(run.bold), start.atlas.digest, "" if transform is None else transform.digest]
+        ),
+    )
     memory_gb = parcellate_gb(run.bold, warped=transform is not None)
-    node = pe.Node(interface, name="parcellate", mem_gb=memory_gb)
-    if transform is not None:
-        _set_known(node, transform=transform.path, transform_digest=transform.digest)
-    _set_known(node, template_mask=start.template_masks[run.space], anat_mask=run.anat_mask)
-    return node
+    return task("parcellate", interface, memory_gb=memory_gb)
 
 
 def _parcellate_cifti(start: Start, run: BoldRun) -> pe.Node:
-    interface = ParcellateCifti(**_parcels(start, run))
-    return pe.Node(interface, name="parcellate", mem_gb=SERIES_GB)
+    interface = Task(
+        parcellate_cifti,
+        options={"min_coverage": start.plan.parcel.min_coverage},
+        places={"bold": run.bold, "atlas": start.atlas.image},
+        stamp=f"{_stamp(run.bold)} {start.atlas.digest}",
+    )
+    return task("parcellate", interface, memory_gb=SERIES_GB)
+
+
+def _stamp(path: Path) -> str:
+    """Tell one state of an image from another by its size and date: to hash it takes minutes."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 _PARCELLATE = {"nifti": _parcellate_nifti, "cifti": _parcellate_cifti}
-
-
-def _write(start: Start, run: BoldRun, files: str, strategy: str) -> Write:
-    return Write(
-        files=files,
-        strategy=strategy,
-        atlas=str(start.atlas.image),
-        fisher_z=start.plan.connectivity.fisher_z,
-        min_volumes=start.plan.denoise.min_volumes,
-        min_dof=start.plan.denoise.min_dof,
-        sidecar=json.dumps(_sidecar(start, run)),
-        confound_sources=[start.uri(each) for each in (run.confounds, run.aroma) if each],
-    )
 
 
 def _sidecar(start: Start, run: BoldRun) -> dict[str, Any]:
@@ -150,20 +172,11 @@ def _sidecar(start: Start, run: BoldRun) -> dict[str, Any]:
     }
 
 
-def _set_known(node: pe.Node, **values: Any) -> None:
-    """Set the inputs that are there; nipype tells an absent one from an empty one."""
-    for name, value in values.items():
-        if value is not None:
-            setattr(node.inputs, name, str(value) if isinstance(value, Path) else value)
-
-
 def draw_workflow(start: Start, runs: Sequence[BoldRun]) -> Any:
     """Build one node for the pictures of every run that is written."""
     workflow = new_workflow("pictures", start.plan, start.crash_dir)
     for run in runs:
-        files = start.files(run)
-        draw = _draw(run, describe_files(files))
-        draw.inputs.qc = str(files.qc)
+        draw = _draw(run, start.files(run))
         inside = pe.Workflow(name=run_name(run))
         inside.add_nodes([draw])
         workflow.add_nodes([inside])
@@ -182,8 +195,8 @@ def combine_workflow(
     workflow = new_workflow("combine", plan, crash_dir)
     for runs in tasks:
         name = combined_name(runs[0].combined())
-        combine = Combine(runs=[describe_files(each) for each in runs])
-        workflow.add_nodes([pe.Node(combine, name=name, mem_gb=DRAW_GB, overwrite=True)])
+        combine = Task(combine_and_draw, options={"runs": runs})
+        workflow.add_nodes([task(name, combine, memory_gb=DRAW_GB, writes_output=True)])
     return workflow
 
 
@@ -193,9 +206,9 @@ def draw_combined_workflow(
     """Build one node for the picture of every matrix over several runs that is written."""
     workflow = new_workflow("combined_pictures", plan, crash_dir)
     for files in wholes:
-        draw = DrawCombined(files=describe_files(files))
+        draw = Task(draw_combined, options={"files": files})
         name = combined_name(files)
-        workflow.add_nodes([pe.Node(draw, name=name, mem_gb=DRAW_GB, overwrite=True)])
+        workflow.add_nodes([task(name, draw, memory_gb=DRAW_GB, writes_output=True)])
     return workflow
 
 
@@ -220,11 +233,14 @@ def report_workflow(
     """
     workflow = new_workflow("reports", plan, crash_dir)
     for participant in participants:
-        report = Report(
-            output_dir=str(plan.output_dir),
-            participant_id=participant,
-            problems=json.dumps(problems.get(participant, [])),
+        report = Task(
+            write_participant_report,
+            options={
+                "participant_id": participant,
+                "problems": problems.get(participant, []),
+            },
+            places={"output_dir": plan.output_dir},
         )
         name = node_name(participant)
-        workflow.add_nodes([pe.Node(report, name=name, mem_gb=DRAW_GB, overwrite=True)])
+        workflow.add_nodes([task(name, report, memory_gb=DRAW_GB, writes_output=True)])
     return workflow

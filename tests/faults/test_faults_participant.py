@@ -28,7 +28,7 @@ from survival import (
 from fmmtc_bidsapp.bidsio.derivatives.write import write_text
 from fmmtc_bidsapp.errors import OutputError
 
-PARCEL_MEANS = "fmmtc_bidsapp.participant.nodes:parcel_means"
+PARCEL_MEANS = "fmmtc_bidsapp.participant.tasks:parcel_means"
 NO_LOCKS = """
 #define _GNU_SOURCE
 #include <errno.h>
@@ -141,7 +141,7 @@ def test_one_worker_killed_for_memory_costs_one_participant_and_is_told(
     assert "1 run finished before" in complete(place, undisturbed)
 
 
-REPORT = "fmmtc_bidsapp.participant.nodes:write_participant_report"
+REPORT = "fmmtc_bidsapp.reports.pages.participant:write_participant_report"
 
 
 @pytest.mark.slow
@@ -254,7 +254,7 @@ def test_a_file_system_mounted_read_only_ends_with_73_also_over_finished_work(
     [
         ("deleted", (PARCEL_MEANS, "sub-02")),
         ("a link", (PARCEL_MEANS, "sub-02")),
-        ("moved", ("fmmtc_bidsapp.participant.nodes:draw_run", "'02'")),
+        ("moved", ("fmmtc_bidsapp.reports.figures.run_figures:draw_run", "'02'")),
         ("deleted", (REPORT, "sub-02")),
         ("a link", (REPORT, "sub-02")),
     ],

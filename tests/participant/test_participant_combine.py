@@ -15,10 +15,10 @@ from tiny_study import SPACE, TinyStudy, write_study
 
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, citation, participant_report
 from fmmtc_bidsapp.options import ConnectivityOptions, DenoiseOptions, ParcelOptions
-from fmmtc_bidsapp.participant import nodes
 from fmmtc_bidsapp.participant.combine import runs_of_a_task
 from fmmtc_bidsapp.participant.run import run_participant
 from fmmtc_bidsapp.plan import ParticipantPlan, Resources
+from fmmtc_bidsapp.reports.figures import run_figures
 
 SECTION = '<h2 id="combined1">task-rest (2 runs combined)</h2>'
 PICTURE = 'id="combined1-connectivity-'
@@ -88,7 +88,7 @@ class Place:
         return participant_report(self.out, "sub-01").read_text()
 
 
-def _draw_nothing(_: RunFiles, __: Path | None) -> list[Path]:
+def _draw_nothing(files: RunFiles, boldref: Path | None = None) -> list[Path]:
     return []
 
 
@@ -96,7 +96,7 @@ def _draw_nothing(_: RunFiles, __: Path | None) -> list[Path]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "no templates"))
     monkeypatch.setenv("TEMPLATEFLOW_AUTOUPDATE", "off")
-    monkeypatch.setattr(nodes, "draw_run", _draw_nothing)
+    monkeypatch.setattr(run_figures, "draw_run", _draw_nothing)
     study = write_study(tmp_path)
     for path in list(study.func().iterdir()):
         for number in "12":

@@ -38,7 +38,7 @@ class _Kind:
     """Why a run has no such picture; None where it should have one."""
 
 
-def draw_run(files: RunFiles, boldref: Path | None) -> list[Path]:
+def draw_run(files: RunFiles, boldref: Path | None = None) -> list[Path]:
     """Draw every picture of a run that its files allow.
 
     Parameters

@@ -1,0 +1,107 @@
+"""A record as JSON and arrays, and back: generated from the fields of its dataclass.
+
+A record written by one node is read by the next. Nothing in a file is executed: the type that is
+read decides what becomes of the JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from fmmtc_bidsapp.engine.arrays import load_arrays, save_arrays
+
+__all__ = ["decode", "encode", "load_record", "save_record"]
+
+Record = TypeVar("Record")
+
+_ARRAY = "array of this number"
+"""Stands in the JSON where an array was."""
+
+
+def save_record(path: Path, record: Any) -> str:
+    """Write a dataclass as an ``.npz``; returns the path as text."""
+    arrays: dict[str, Any] = {}
+    content = encode(record, arrays)
+    return save_arrays(path, arrays, content)
+
+
+def load_record(path: str | Path, kind: type[Record]) -> Record:
+    """Read what `save_record` wrote of this class."""
+    arrays, content = load_arrays(path)
+    found: Record = decode(kind, content, arrays)
+    return found
+
+
+def encode(value: Any, arrays: dict[str, Any] | None = None) -> Any:
+    """Make a value one that JSON can hold; arrays go into `arrays`, under numbers as names.
+
+    Raises
+    ------
+    TypeError
+        For a value that is neither a record, a collection, a path nor plain, and for an array where
+        none may be.
+    """
+    if isinstance(value, np.ndarray):
+        if arrays is None:
+            raise TypeError("An array cannot be written as JSON.")
+        name = str(len(arrays))
+        arrays[name] = value
+        return {_ARRAY: name}
+    if is_dataclass(value):
+        return {each.name: encode(getattr(value, each.name), arrays) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): encode(each, arrays) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(each, arrays) for each in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, str | int | float | NoneType):
+        return value
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
+
+
+def decode(kind: Any, content: Any, arrays: Mapping[str, Any] | None = None) -> Any:
+    """Make a value of a type out of what `encode` made of it."""
+    if isinstance(content, dict) and set(content) == {_ARRAY}:
+        return (arrays or {})[content[_ARRAY]]
+    origin, members = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        if content is None:
+            return None
+        kind = next(each for each in members if each is not NoneType)
+        return decode(kind, content, arrays)
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = _hints(kind)
+        values = {name: decode(hints[name], each, arrays) for name, each in content.items()}
+        return kind(**values)
+    if kind is Path:
+        return Path(content)
+    if isinstance(content, dict):
+        value = members[1] if len(members) == 2 else Any
+        return {key: decode(value, each, arrays) for key, each in content.items()}
+    if isinstance(content, list):
+        kinds = _members(origin, members, len(content))
+        found = [decode(own, each, arrays) for own, each in zip(kinds, content, strict=True)]
+        return found if list in (kind, origin) or kind is Any else tuple(found)
+    return content
+
+
+def _members(origin: Any, members: Sequence[Any], n: int) -> Sequence[Any]:
+    """Types of the n members of a list, a tuple or another sequence."""
+    if origin is tuple and Ellipsis not in members and members:
+        return members
+    return [members[0] if members else Any] * n
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)

@@ -1,0 +1,174 @@
+"""The one interface of all nodes: a function by its name, and what it is given as text.
+
+nipype hashes objects by their repr, which numpy truncates, so two different arrays can look alike:
+a node is given paths, numbers and JSON. A text that names a file is hashed by the content of the
+file. What must not be read for that, such as an image, is a *place*: its path alone is hashed, and
+a digest or a stamp of it stands among the options.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+from nipype.interfaces.base import (
+    DynamicTraitedSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from nipype.pipeline import engine as pe
+
+from fmmtc_bidsapp.engine.arrays import save_array
+from fmmtc_bidsapp.engine.codec import decode, encode, load_record, save_record
+from fmmtc_bidsapp.errors import InputError
+
+__all__ = ["Task", "task"]
+
+_FOLDER = "folder"
+"""The argument of a function that writes files of its own: the folder of the node."""
+
+
+class _TaskInput(DynamicTraitedSpec):
+    function = traits.Str(mandatory=True, desc="module:name")
+    options = traits.Str("{}", usedefault=True, desc="arguments as JSON, by name")
+    places = traits.Dict(
+        traits.Str, traits.Str, hash_files=False, desc="paths that are not read to be hashed"
+    )
+    stamp = traits.Str(desc="what else decides the result, such as size and date of an image")
+    after = traits.Any(desc="what another node must have written before")
+
+
+class _TaskOutput(TraitedSpec):
+    file = File(exists=True, desc="what was written, the first of it")
+    files = traits.List(traits.Str, desc="all that was written")
+
+
+class Task(SimpleInterface):
+    """Call a function by its name; what it returns is a file, or becomes one.
+
+    Arguments are decoded by their types: a path stays one, a record or an array is read from its
+    file. A record that is returned is written as ``.npz``, an array as ``.npy``.
+
+    Parameters
+    ----------
+    function
+        At the top level of its module, with all arguments annotated. One called ``folder`` is the
+        node's own, for functions that write their files themselves and return their paths.
+    options
+        Arguments that are plain values or records without arrays.
+    files
+        Arguments that are files, known by their content; None for one that is not there. What
+        another node writes is connected to the argument's name: it must stand in `upstream`.
+    places
+        Arguments that are paths and hashed as no more than that.
+    upstream
+        Names of the arguments that other nodes write.
+    stamp
+        What else decides the result.
+    """
+
+    input_spec = _TaskInput
+    output_spec = _TaskOutput
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        options: Mapping[str, Any] | None = None,
+        files: Mapping[str, Path | Sequence[Path] | None] | None = None,
+        places: Mapping[str, Path | None] | None = None,
+        upstream: Sequence[str] = (),
+        stamp: str = "",
+    ) -> None:
+        super().__init__()
+        self.inputs.function = f"{function.__module__}:{function.__qualname__}"
+        self.inputs.options = json.dumps(encode(options or {}))
+        known = {name: each for name, each in (places or {}).items() if each is not None}
+        self.inputs.places = {name: str(path) for name, path in known.items()}
+        self.inputs.stamp = stamp
+        for name in (*(files or {}), *upstream):
+            self.inputs.add_trait(name, traits.Any)
+        for name, each in (files or {}).items():
+            if each is not None:
+                _require_there(each)
+                path = str(each) if isinstance(each, Path) else [str(one) for one in each]
+                setattr(self.inputs, name, path)
+
+    def _run_interface(self, runtime: Any) -> Any:
+        module, _, name = self.inputs.function.partition(":")
+        function = getattr(import_module(module), name)
+        folder = Path(runtime.cwd)
+        result = function(**_arguments(function, self.inputs, folder))
+        files = _written(result, folder / name)
+        self._results["files"] = files
+        if files:
+            self._results["file"] = files[0]
+        return runtime
+
+
+def _require_there(files: Path | Sequence[Path]) -> None:
+    """Refuse a file that is gone since it was found: nipype would take its name for its content."""
+    for each in [files] if isinstance(files, Path) else files:
+        if not each.is_file():
+            raise InputError(f"{each} is not there any more. Put it back, then run again.")
+
+
+def task(
+    name: str,
+    interface: Task,
+    *,
+    memory_gb: float,
+    threads: int = 1,
+    writes_output: bool = False,
+) -> pe.Node:
+    """Make a node of a task.
+
+    One that writes into the output always runs again: the cache cannot see that its files were
+    deleted, and writing the same bytes leaves a file alone.
+    """
+    return pe.Node(interface, name=name, mem_gb=memory_gb, n_procs=threads, overwrite=writes_output)
+
+
+def _arguments(function: Callable[..., Any], inputs: Any, folder: Path) -> dict[str, Any]:
+    """Decode the arguments of a function by the types of its parameters."""
+    kinds = get_type_hints(function)
+    plain = {name: decode(kinds[name], each) for name, each in json.loads(inputs.options).items()}
+    places = {name: Path(each) for name, each in inputs.places.items()}
+    static = set(_TaskInput().trait_names())
+    files = {
+        name: _read(kinds[name], each)
+        for name, each in inputs.trait_get().items()
+        if name not in static and isdefined(each) and each is not None
+    }
+    own = {_FOLDER: folder} if _FOLDER in kinds else {}
+    return {**plain, **places, **files, **own}
+
+
+def _read(kind: Any, path: str | list[str]) -> Any:
+    """Read a file as the parameter wants it: as a record, as an array or not at all."""
+    if isinstance(path, list):
+        return [Path(each) for each in path]
+    # Of a type or None the type.
+    kind = next((each for each in get_args(kind) if is_dataclass(each)), kind)
+    if is_dataclass(kind) and isinstance(kind, type):
+        return load_record(path, kind)
+    if get_origin(kind) is np.ndarray:
+        return np.load(path, allow_pickle=False)
+    return Path(path)
+
+
+def _written(result: Any, stem: Path) -> list[str]:
+    """Name the files that a function returned, or write what it returned."""
+    if is_dataclass(result):
+        return [save_record(stem.with_suffix(".npz"), result)]
+    if isinstance(result, np.ndarray):
+        return [save_array(stem.with_suffix(".npy"), result)]
+    return [str(result)] if isinstance(result, Path) else [str(each) for each in result]
