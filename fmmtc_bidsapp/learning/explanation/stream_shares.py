@@ -12,13 +12,13 @@ from captum.attr import IntegratedGradients
 from fmmtc_bidsapp.learning.explanation.model_parts import Branches, branches_of
 from fmmtc_bidsapp.learning.metrics.intervals import (
     bootstrap_interval,
-    bootstrap_weights,
     corrected_interval,
 )
 from fmmtc_bidsapp.learning.metrics.scores import shuffled_aurocs
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel
 from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.records import Examples, Floats, FoldExplanation, Ints, ModalityShare
+from fmmtc_bidsapp.stats import bootstrap_weights
 
 __all__ = ["modality_shares", "replaced_logits", "series_shares", "stream_masses"]
 
