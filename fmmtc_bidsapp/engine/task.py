@@ -171,4 +171,6 @@ def _written(result: Any, stem: Path) -> list[str]:
         return [save_record(stem.with_suffix(".npz"), result)]
     if isinstance(result, np.ndarray):
         return [save_array(stem.with_suffix(".npy"), result)]
-    return [str(result)] if isinstance(result, Path) else [str(each) for each in result]
+    if isinstance(result, Path):
+        return [str(result)]
+    return [str(each) for each in result or ()]

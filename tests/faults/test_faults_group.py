@@ -90,7 +90,7 @@ def test_a_full_disk_is_told_and_with_room_again_the_group_level_completes(
     "place",
     [
         ("fmmtc_bidsapp.learning.estimators.train:Training._epoch", ""),
-        ("fmmtc_bidsapp.group.tasks.report_nodes:write_group_report", ""),
+        ("fmmtc_bidsapp.group.tasks.report_tasks:write_group_report", ""),
     ],
     ids=["training", "report"],
 )

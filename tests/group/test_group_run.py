@@ -8,9 +8,11 @@ import pytest
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.run import _report
-from fmmtc_bidsapp.group.tasks import report_nodes as telling_nodes
+from fmmtc_bidsapp.group.tasks import report_tasks
 from fmmtc_bidsapp.options import CohortOptions
 from fmmtc_bidsapp.plan import GroupPlan, Resources
+from fmmtc_bidsapp.reports.pages import sheet
+from fmmtc_bidsapp.reports.text import methods
 
 
 def test_a_sheet_that_fails_is_told_by_itself_and_the_report_is_there(
@@ -18,13 +20,16 @@ def test_a_sheet_that_fails_is_told_by_itself_and_the_report_is_there(
 ) -> None:
     done: list[str] = []
 
-    def broken(*_: object) -> None:
+    def broken(output_dir: Path, label: str) -> None:
         raise InputError("damaged")
 
-    monkeypatch.setattr(telling_nodes, "write_group_report", lambda *_: done.append("report"))
-    monkeypatch.setattr(telling_nodes, "group_answer", lambda *_: "")
-    monkeypatch.setattr(telling_nodes, "write_sheets", broken)
-    monkeypatch.setattr(telling_nodes, "write_citation", lambda *_: done.append("citation"))
+    def cited(output_dir: Path) -> None:
+        done.append("citation")
+
+    monkeypatch.setattr(report_tasks, "write_group_report", lambda *_: done.append("report"))
+    monkeypatch.setattr(report_tasks, "group_answer", lambda *_: "")
+    monkeypatch.setattr(sheet, "write_sheets", broken)
+    monkeypatch.setattr(methods, "write_citation", cited)
     plugin = tmp_path / "plugin.yml"
     plugin.write_text("plugin: Linear")
     plan = GroupPlan(

@@ -11,7 +11,7 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from fmmtc_bidsapp.digest import digest_of
-from fmmtc_bidsapp.engine import new_workflow, node_name
+from fmmtc_bidsapp.engine import Task, new_workflow, node_name, task
 from fmmtc_bidsapp.group.bundle.bundle import Bundle, fitted_files, fitted_paths
 from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
 from fmmtc_bidsapp.group.tasks.fit_steps import (
@@ -36,10 +36,12 @@ from fmmtc_bidsapp.group.tasks.nodes import (
     Predict,
     Shuffle,
 )
-from fmmtc_bidsapp.group.tasks.report_nodes import Citation, Quality, Report, Sheets
+from fmmtc_bidsapp.group.tasks.report_tasks import report, summarise_quality
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Blocks, Fold, Person, SeriesFile
+from fmmtc_bidsapp.reports.pages.sheet import write_sheets
+from fmmtc_bidsapp.reports.text.methods import write_citation
 
 __all__ = [
     "ENCODE_GB",
@@ -61,6 +63,7 @@ MERGE_GB = 0.5
 PREDICT_GB = 2.5
 _QUALITY_GB = 0.5
 """Whatever the number of people: matrices are read one by one."""
+_REPORT_GB = 0.2
 
 
 def _compute(
@@ -362,25 +365,22 @@ def quality_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
     It always runs, since nipype's cache cannot see that a run was added.
     """
     workflow = new_workflow("quality", plan, crash_dir)
-    quality = Quality(output_dir=str(plan.output_dir))
-    workflow.add_nodes([pe.Node(quality, name="quality", mem_gb=_QUALITY_GB, overwrite=True)])
+    quality = Task(summarise_quality, places={"output_dir": plan.output_dir})
+    workflow.add_nodes([task("quality", quality, memory_gb=_QUALITY_GB, writes_output=True)])
     return workflow
 
 
 def report_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
     """One node each for the report, the sheets and the methods text: each fails alone."""
     workflow = new_workflow(f"report_{plan.label}", plan, crash_dir)
-    written = {"output_dir": str(plan.output_dir), "label": plan.label}
-    for name, interface in _REPORTS.items():
-        workflow.add_nodes([pe.Node(interface(**written), name=name, overwrite=True)])
+    places, label = {"output_dir": plan.output_dir}, {"label": plan.label}
+    for name, own in {
+        "report": Task(report, options=label, places=places),
+        "sheets": Task(write_sheets, options=label, places=places),
+        "citation": Task(write_citation, places=places),
+    }.items():
+        workflow.add_nodes([task(name, own, memory_gb=_REPORT_GB, writes_output=True)])
     return workflow
-
-
-_REPORTS: Mapping[str, Callable[..., Any]] = {
-    "report": Report,
-    "sheets": Sheets,
-    "citation": Citation,
-}
 
 
 def _node(interface: Any, name: str, plan: GroupPlan, memory_gb: float) -> Any:
