@@ -21,8 +21,8 @@ __all__ = ["decode", "encode", "load_record", "save_record"]
 
 Record = TypeVar("Record")
 
-_ARRAY = "array of this number"
-"""Stands in the JSON where an array was."""
+_ARRAY, _TYPE = "array", "array's type"
+"""Stand in the JSON where an array was: its number among the arrays, or its values and type."""
 
 
 def save_record(path: Path, record: Any) -> str:
@@ -42,15 +42,16 @@ def load_record(path: str | Path, kind: type[Record]) -> Record:
 def encode(value: Any, arrays: dict[str, Any] | None = None) -> Any:
     """Make a value one that JSON can hold; arrays go into `arrays`, under numbers as names.
 
+    Without `arrays` their values become part of the JSON.
+
     Raises
     ------
     TypeError
-        For a value that is neither a record, a collection, a path nor plain, and for an array where
-        none may be.
+        For a value that is neither a record, an array, a collection, a path nor plain.
     """
     if isinstance(value, np.ndarray):
         if arrays is None:
-            raise TypeError("An array cannot be written as JSON.")
+            return {_ARRAY: value.tolist(), _TYPE: value.dtype.str}
         name = str(len(arrays))
         arrays[name] = value
         return {_ARRAY: name}
@@ -71,8 +72,10 @@ def encode(value: Any, arrays: dict[str, Any] | None = None) -> Any:
 
 def decode(kind: Any, content: Any, arrays: Mapping[str, Any] | None = None) -> Any:
     """Make a value of a type out of what `encode` made of it."""
-    if isinstance(content, dict) and set(content) == {_ARRAY}:
-        return (arrays or {})[content[_ARRAY]]
+    if isinstance(content, dict) and _ARRAY in content and set(content) <= {_ARRAY, _TYPE}:
+        if arrays is None:
+            return np.array(content[_ARRAY], dtype=content[_TYPE])
+        return arrays[content[_ARRAY]]
     origin, members = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         if content is None:

@@ -30,7 +30,7 @@ from fmmtc_bidsapp.engine.arrays import save_array
 from fmmtc_bidsapp.engine.codec import decode, encode, load_record, save_record
 from fmmtc_bidsapp.errors import InputError
 
-__all__ = ["Task", "task"]
+__all__ = ["Task", "module_of", "task"]
 
 _FOLDER = "folder"
 """The argument of a function that writes files of its own: the folder of the node."""
@@ -42,6 +42,10 @@ class _TaskInput(DynamicTraitedSpec):
     places = traits.Dict(
         traits.Str, traits.Str, hash_files=False, desc="paths that are not read to be hashed"
     )
+    elsewhere = traits.Dict(
+        traits.Str, traits.Str, nohash=True, desc="paths that decide nothing, wherever they lead"
+    )
+    use_gpu = traits.Bool(False, usedefault=True, desc="nipype runs one such node at a time")
     stamp = traits.Str(desc="what else decides the result, such as size and date of an image")
     after = traits.Any(desc="what another node must have written before")
 
@@ -69,10 +73,14 @@ class Task(SimpleInterface):
         another node writes is connected to the argument's name: it must stand in `upstream`.
     places
         Arguments that are paths and hashed as no more than that.
+    elsewhere
+        Arguments that are paths and not hashed at all: a stamp says what is there.
     upstream
         Names of the arguments that other nodes write.
     stamp
         What else decides the result.
+    gpu
+        Whether it computes on a GPU.
     """
 
     input_spec = _TaskInput
@@ -85,15 +93,19 @@ class Task(SimpleInterface):
         options: Mapping[str, Any] | None = None,
         files: Mapping[str, Path | Sequence[Path] | None] | None = None,
         places: Mapping[str, Path | None] | None = None,
+        elsewhere: Mapping[str, Path] | None = None,
         upstream: Sequence[str] = (),
         stamp: str = "",
+        gpu: bool = False,
     ) -> None:
         super().__init__()
         self.inputs.function = f"{function.__module__}:{function.__qualname__}"
         self.inputs.options = json.dumps(encode(options or {}))
         known = {name: each for name, each in (places or {}).items() if each is not None}
         self.inputs.places = {name: str(path) for name, path in known.items()}
+        self.inputs.elsewhere = {name: str(path) for name, path in (elsewhere or {}).items()}
         self.inputs.stamp = stamp
+        self.inputs.use_gpu = gpu
         for name in (*(files or {}), *upstream):
             self.inputs.add_trait(name, traits.Any)
         for name, each in (files or {}).items():
@@ -112,6 +124,13 @@ class Task(SimpleInterface):
         if files:
             self._results["file"] = files[0]
         return runtime
+
+
+def module_of(interface: Any) -> str:
+    """Name the module that a worker imports to run an interface."""
+    if isinstance(interface, Task):
+        return str(interface.inputs.function).partition(":")[0]
+    return type(interface).__module__
 
 
 def _require_there(files: Path | Sequence[Path]) -> None:
@@ -141,7 +160,7 @@ def _arguments(function: Callable[..., Any], inputs: Any, folder: Path) -> dict[
     """Decode the arguments of a function by the types of its parameters."""
     kinds = get_type_hints(function)
     plain = {name: decode(kinds[name], each) for name, each in json.loads(inputs.options).items()}
-    places = {name: Path(each) for name, each in inputs.places.items()}
+    places = {name: Path(each) for name, each in (inputs.places | inputs.elsewhere).items()}
     static = set(_TaskInput().trait_names())
     files = {
         name: _read(kinds[name], each)

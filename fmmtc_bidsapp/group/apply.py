@@ -13,7 +13,7 @@ import numpy as np
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.files.origin import told_origin
-from fmmtc_bidsapp.engine import Outcome, node_file, raise_failure, run_workflow
+from fmmtc_bidsapp.engine import Outcome, load_record, node_file, raise_failure, run_workflow
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.bundle.bundle import (
     Bundle,
@@ -29,7 +29,6 @@ from fmmtc_bidsapp.group.encode.encoder_config import (
     require_repetition_times,
     same_input_note,
 )
-from fmmtc_bidsapp.group.encode.serialization import load_fold
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.out_of_distribution import out_of_distribution, positions
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode, keep_scale
@@ -108,7 +107,7 @@ def apply(plan: GroupPlan) -> list[Outcome]:
     failures = run_workflow(workflow, plan.resources, title="predict").failures
     if failures:
         raise_failure(failures[0], "The bundle could not be applied")
-    predictions = load_fold(node_file(workflow, "predict", "predictions.npz"))
+    predictions = load_record(node_file(workflow, "predict", "predictions.npz"), FoldPredictions)
 
     files = GroupFiles(plan.output_dir, plan.label)
     connectivity = load_connectivity_range(bundle)

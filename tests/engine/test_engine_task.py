@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.engine import Task, load_record, save_record, task
 from fmmtc_bidsapp.engine.codec import decode, encode
+from fmmtc_bidsapp.engine.task import module_of
 from fmmtc_bidsapp.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -69,11 +73,18 @@ def test_the_same_record_is_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_what_json_cannot_hold_is_refused() -> None:
-    with pytest.raises(TypeError, match="array"):
-        encode({"values": np.ones(2)})
     with pytest.raises(TypeError, match="set"):
         encode({1, 2})
     assert decode(tuple[Inner, ...], encode((Inner(),))) == (Inner(),)
+
+
+def test_an_array_without_a_file_is_written_out_whole() -> None:
+    rows = np.arange(2000, dtype=np.int32)
+    content = json.loads(json.dumps(encode({"rows": rows})))
+    assert content["rows"]["array"] == rows.tolist()
+    read = decode(dict[str, Floats], content)["rows"]
+    np.testing.assert_array_equal(read, rows)
+    assert read.dtype == np.int32
 
 
 def total(
@@ -164,6 +175,14 @@ def test_of_a_place_only_the_name_counts_and_the_stamp_tells_its_states_apart(
     assert hash_of(summed(files, stamp="2")) != before
 
 
+def test_what_lies_elsewhere_decides_nothing(files: dict[str, Any], tmp_path: Path) -> None:
+    record = {"record": files["record"]}
+    first, other = (
+        Task(doubled, files=record, elsewhere={"weights": tmp_path / name}) for name in "ab"
+    )
+    assert hash_of(first) == hash_of(other)
+
+
 def test_options_functions_and_records_count_to_the_last_digit(files: dict[str, Any]) -> None:
     hashes = [
         hash_of(summed(files, options={"factor": factor})) for factor in (1.0, 1.0 + 2**-52, 2.0)
@@ -178,6 +197,11 @@ def test_a_worker_finds_the_hash_that_was_found_here(files: dict[str, Any], thro
     interface = summed(files, upstream=["given"], stamp="1")
     interface.inputs.given = str(files["table"])
     assert hash_of(through(interface)) == hash_of(interface)
+
+
+def test_a_worker_is_told_the_module_of_the_function_not_of_the_interface() -> None:
+    assert module_of(Task(digest_of)) == "fmmtc_bidsapp.digest"
+    assert module_of(IdentityInterface(fields=["x"])) == "nipype.interfaces.utility.base"
 
 
 def test_a_file_that_is_gone_is_refused_before_anything_runs(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
+from fmmtc_bidsapp.engine import load_record, save_record
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.group.encode.encoder_config import (
     EncoderChoice,
@@ -27,7 +28,6 @@ from fmmtc_bidsapp.group.encode.person import (
     fit_scale_of_runs,
     merge_matrices,
 )
-from fmmtc_bidsapp.group.encode.serialization import load_fold, save_fold
 from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale, normalise
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
 from fmmtc_bidsapp.options import ModelOptions
@@ -287,8 +287,8 @@ def test_predictions_of_a_fold_survive_the_file_between_nodes(tmp_path: Path) ->
         refits=np.array([[0.2], [0.4]]),
         selection="last-epoch",
     )
-    save_fold(tmp_path / "fold.npz", written)
-    read = load_fold(tmp_path / "fold.npz")
+    save_record(tmp_path / "fold.npz", written)
+    read = load_record(tmp_path / "fold.npz", FoldPredictions)
     assert read.calibration == written.calibration
     assert (read.model, read.epoch, read.notes) == ("fmmtc", 3, {"edges_imputed_train": 2.0})
     assert (read.fold.repeat, read.fold.fold) == (1, 2)

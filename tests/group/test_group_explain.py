@@ -16,15 +16,11 @@ import pytest
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.derivatives.write import write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_files
-from fmmtc_bidsapp.engine import save_arrays
+from fmmtc_bidsapp.engine import load_record, save_arrays, save_record
 from fmmtc_bidsapp.group import train
 from fmmtc_bidsapp.group.cohort.dataset import Study
 from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
-from fmmtc_bidsapp.group.encode.serialization import (
-    load_explanation,
-    save_examples,
-    save_explanation,
-)
+from fmmtc_bidsapp.group.encode.serialization import save_examples
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.explain import (
     Explained,
@@ -263,7 +259,7 @@ def test_what_was_explained_is_read_back_as_it_was_written(tmp_path):
     found = FoldExplanation(
         "lstm", fold, "a method", delta=np.ones(2), agreement={"mean": 0.5}, agreement_n=2
     )
-    read = load_explanation(save_explanation(tmp_path / "explanation.npz", found))
+    read = load_record(save_record(tmp_path / "explanation.npz", found), FoldExplanation)
     assert (read.model, read.method, read.fold.fold) == ("lstm", "a method", 1)
     assert (read.agreement, read.agreement_n) == ({"mean": 0.5}, 2)
     np.testing.assert_array_equal(read.fold.test, fold.test)

@@ -141,7 +141,7 @@ def test_what_was_fitted_comes_back_and_a_broken_step_takes_its_model_alone(
     whole = nodes.permuted_outputs
 
     def breaks(names, *given, **named):
-        if names == ["knn-fc"]:
+        if names == ("knn-fc",):
             raise InputError("this one breaks")
         return whole(names, *given, **named)
 

@@ -16,6 +16,7 @@ from nipype.pipeline.plugins.multiproc import run_node
 
 from fmmtc_bidsapp.engine.cluster.connection import DaskWorkers, Demand
 from fmmtc_bidsapp.engine.progress import NodeProgress
+from fmmtc_bidsapp.engine.task import module_of
 from fmmtc_bidsapp.interrupts import raise_if_interrupted
 
 __all__ = ["DaskPlugin"]
@@ -43,7 +44,7 @@ class DaskPlugin(DistributedPluginBase):
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run a graph; whatever ends it early also ends its nodes on the workers."""
-        self._workers.prepare({type(node.interface).__module__ for node in graph.nodes()})
+        self._workers.prepare({module_of(node.interface) for node in graph.nodes()})
         try:
             super().run(graph, config, updatehash)
         finally:

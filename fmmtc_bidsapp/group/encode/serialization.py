@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.digest import digest_of
-from fmmtc_bidsapp.engine import load_arrays, load_shared, save_array, save_arrays, save_shared
+from fmmtc_bidsapp.engine import load_shared, save_array, save_shared
 from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
-from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, FoldPredictions
+from fmmtc_bidsapp.records import Examples
 
 __all__ = [
     "load_examples",
-    "load_explanation",
-    "load_fold",
     "load_scale",
     "save_examples",
     "save_examples_of_fold",
-    "save_explanation",
-    "save_fold",
     "save_scale",
 ]
 
@@ -126,84 +122,3 @@ def load_scale(path: str | Path) -> Scale:
     """Read what `save_scale` wrote."""
     median, iqr = np.load(path, allow_pickle=False)
     return Scale(median, iqr)
-
-
-def save_fold(path: Path, predictions: FoldPredictions) -> str:
-    """Write what one model says of one fold."""
-    fold = predictions.fold
-    arrays = {
-        "train": fold.train,
-        "test": fold.test,
-        "logit": predictions.logit,
-        "validation_loss": predictions.validation_loss,
-        "train_loss": predictions.train_loss,
-    }
-    optional = {"refits": predictions.refits, "raw": predictions.raw}
-    arrays |= {name: array for name, array in optional.items() if array is not None}
-    about = {
-        "model": predictions.model,
-        "repeat": fold.repeat,
-        "fold": fold.fold,
-        "calibration": asdict(predictions.calibration),
-        "prevalence": predictions.prevalence,
-        "epoch": predictions.epoch,
-        "notes": dict(predictions.notes),
-        "seed": predictions.seed,
-        "selection": predictions.selection,
-    }
-    return save_arrays(path, arrays, about)
-
-
-def load_fold(path: str | Path) -> FoldPredictions:
-    """Read what `save_fold` wrote."""
-    arrays, about = load_arrays(path)
-    return FoldPredictions(
-        model=about["model"],
-        fold=Fold(about["repeat"], about["fold"], arrays["train"], arrays["test"]),
-        logit=arrays["logit"],
-        calibration=Calibration(**about["calibration"]),
-        prevalence=about["prevalence"],
-        epoch=about["epoch"],
-        validation_loss=arrays["validation_loss"],
-        train_loss=arrays["train_loss"],
-        notes=about["notes"],
-        seed=about["seed"],
-        refits=arrays.get("refits"),
-        raw=arrays.get("raw"),
-        selection=about["selection"],
-    )
-
-
-_OF_EXPLANATION = (
-    *("streams", "replaced", "series", "series_size", "edges"),
-    *("delta", "steps", "converged", "gap"),
-)
-
-
-def save_explanation(path: Path, explanation: FoldExplanation) -> str:
-    """Write what one fitted model goes by on one fold."""
-    fold = explanation.fold
-    arrays = {name: getattr(explanation, name) for name in _OF_EXPLANATION}
-    there = {name: array for name, array in arrays.items() if array is not None}
-    about = {
-        "model": explanation.model,
-        "repeat": fold.repeat,
-        "fold": fold.fold,
-        "method": explanation.method,
-        "agreement": dict(explanation.agreement),
-        "agreement_n": explanation.agreement_n,
-    }
-    return save_arrays(path, {**there, "train": fold.train, "test": fold.test}, about)
-
-
-def load_explanation(path: str | Path) -> FoldExplanation:
-    """Read what `save_explanation` wrote."""
-    arrays, about = load_arrays(path)
-    return FoldExplanation(
-        model=about["model"],
-        fold=Fold(about["repeat"], about["fold"], arrays["train"], arrays["test"]),
-        method=about["method"],
-        agreement=about["agreement"],
-        agreement_n=about["agreement_n"],
-        **{name: arrays.get(name) for name in _OF_EXPLANATION},
-    )

@@ -18,12 +18,12 @@ from fmmtc_bidsapp.engine import (
     Outcome,
     error_code,
     load_arrays,
+    load_record,
     node_file,
     run_workflow,
 )
 from fmmtc_bidsapp.errors import AppError
 from fmmtc_bidsapp.group.cohort.dataset import Study, outcome_told
-from fmmtc_bidsapp.group.encode.serialization import load_explanation
 from fmmtc_bidsapp.group.output.atlas_map import draw_map, read_study_atlas
 from fmmtc_bidsapp.group.tasks.fit import Fits, blocks_of
 from fmmtc_bidsapp.group.tasks.fit_steps import (
@@ -250,7 +250,7 @@ def _folds(
     steps: Sequence[ExplainStep], ended: Mapping[ExplainStep, Path], model: str
 ) -> list[FoldExplanation]:
     return [
-        load_explanation(ended[step] / "explanation.npz")
+        load_record(ended[step] / "explanation.npz", FoldExplanation)
         for step in steps
         if step in ended and step.kind == EXPLAIN and step.kept.model == model
     ]

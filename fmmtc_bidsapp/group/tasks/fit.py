@@ -13,12 +13,12 @@ import numpy as np
 from fmmtc_bidsapp.engine import (
     NodeFailure,
     load_arrays,
+    load_record,
     node_file,
     raise_failure,
     run_workflow,
 )
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.encode.serialization import load_fold
 from fmmtc_bidsapp.group.tasks.encoding import Encoded
 from fmmtc_bidsapp.group.tasks.fit_steps import (
     FINAL,
@@ -228,7 +228,11 @@ def _trainings(steps: Sequence[Step], ended: Mapping[Step, Path]) -> list[FoldPr
     fits = _of_kind(FIT, steps)
     lost = {(step.models, _place(step)) for step in fits if step not in ended}
     kept = [step for step in fits if (step.models, _place(step)) not in lost]
-    return [load_fold(ended[step] / f"{name}.npz") for step in kept for name in step.models]
+    return [_predictions(ended[step], name) for step in kept for name in step.models]
+
+
+def _predictions(folder: Path, name: str) -> FoldPredictions:
+    return load_record(folder / f"{name}.npz", FoldPredictions)
 
 
 def _permuted(
@@ -275,7 +279,7 @@ def _published(
     steps: Sequence[Step], ended: Mapping[Step, Path]
 ) -> list[Mapping[str, FoldPredictions]]:
     return [
-        {each: load_fold(ended[step] / f"{name}_{each}.npz") for each in (BEST_ON_TEST, LAST_EPOCH)}
+        {each: _predictions(ended[step], f"{name}_{each}") for each in (BEST_ON_TEST, LAST_EPOCH)}
         for step in _of_kind(PUBLISHED, steps)
         if step in ended
         for name in step.models

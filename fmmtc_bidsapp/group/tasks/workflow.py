@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from nipype.pipeline import engine as pe
 
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.engine import Task, new_workflow, node_name, task
 from fmmtc_bidsapp.group.bundle.bundle import Bundle, fitted_files, fitted_paths
 from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
 from fmmtc_bidsapp.group.tasks.fit_steps import (
-    EXPLAIN,
     FINAL,
     FIT,
     NULL_MAPS,
@@ -25,21 +21,24 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     Step,
 )
 from fmmtc_bidsapp.group.tasks.nodes import (
-    Encode,
-    Explain,
-    FitFinal,
-    FitFold,
-    FitPublished,
-    FitScale,
-    Merge,
-    NullMaps,
-    Predict,
-    Shuffle,
+    Compute,
+    Shuffles,
+    Training,
+    encode,
+    explain,
+    explain_shuffled,
+    fit,
+    fit_everyone,
+    fit_published,
+    fit_scale,
+    fit_shuffled,
+    merge,
+    predict,
 )
 from fmmtc_bidsapp.group.tasks.report_tasks import report, summarise_quality
-from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
+from fmmtc_bidsapp.options import ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Blocks, Fold, Person, SeriesFile
+from fmmtc_bidsapp.records import Blocks, Person
 from fmmtc_bidsapp.reports.pages.sheet import write_sheets
 from fmmtc_bidsapp.reports.text.methods import write_citation
 
@@ -68,16 +67,19 @@ _REPORT_GB = 0.2
 
 def _compute(
     plan: GroupPlan, model: ModelOptions, *, seed: int, device: str, precision: str
-) -> dict[str, Any]:
-    """Return the inputs that every computing node shares."""
-    return {
-        "model_options": _options_of_model(model),
-        "seed": seed,
-        "device": device,
-        "use_gpu": device.startswith("cuda"),
-        "precision": precision,
-        "threads": plan.resources.omp_nthreads,
-    }
+) -> Compute:
+    """Gather what every node that computes is told; of the weights their digest counts alone."""
+    threads = plan.resources.omp_nthreads
+    return Compute(replace(model, encoder_weights=None), seed, device, precision, threads)
+
+
+def _node(plan: GroupPlan, name: str, interface: Task, memory_gb: float) -> Any:
+    threads = min(plan.resources.omp_nthreads, plan.resources.n_procs)
+    return task(name, interface, memory_gb=memory_gb, threads=threads)
+
+
+def _weights(model: ModelOptions) -> dict[str, Path]:
+    return {"weights": Path(str(model.encoder_weights))}
 
 
 def encode_workflow(
@@ -89,7 +91,7 @@ def encode_workflow(
     """One node a person and encoder, whatever the label: it is encoded once for all."""
     workflow = new_workflow("encode", plan, crash_dir)
     for encoder, person in choices:
-        shared = _compute(
+        compute = _compute(
             plan,
             # What stands behind the encoder changes nothing here.
             replace(encoder.options, fusion=ModelOptions().fusion),
@@ -97,17 +99,19 @@ def encode_workflow(
             device=encoder.device,
             precision="float32",
         )
-        encode = Encode(
-            series=[str(run.path) for run in person.runs],
-            runs=_repetition_times(person.runs),
-            xyz_mm=str(xyz_mm),
-            weights=str(encoder.options.encoder_weights),
-            encoder_digest=encoder.digest,
-            **shared,
+        own = Task(
+            encode,
+            options={"compute": compute, "tr_s": [run.tr_s for run in person.runs]},
+            files={
+                "series": [run.path for run in person.runs],
+                "xyz_mm": xyz_mm,
+                "scale": encoder.scale_file,
+            },
+            elsewhere=_weights(encoder.options),
+            stamp=encoder.digest,
+            gpu=encoder.device.startswith("cuda"),
         )
-        if encoder.scale_file is not None:
-            encode.inputs.scale = str(encoder.scale_file)
-        workflow.add_nodes([_node(encode, encode_name(encoder, person), plan, ENCODE_GB)])
+        workflow.add_nodes([_node(plan, encode_name(encoder, person), own, ENCODE_GB)])
     return workflow
 
 
@@ -115,10 +119,6 @@ def encode_name(encoder: EncoderChoice, person: Person) -> str:
     """Name the node of one person, encoder and scale."""
     scale = "" if encoder.scale_file is None else f"_{encoder.scale_file.stem}"
     return node_name(f"{encoder.options.encoder}_{person.key}{scale}")
-
-
-def _repetition_times(runs: Sequence[SeriesFile]) -> str:
-    return json.dumps([{"tr_s": run.tr_s} for run in runs])
 
 
 def scale_workflow(
@@ -129,14 +129,15 @@ def scale_workflow(
 ) -> Any:
     """One node a set of training people, by its name: it is shown their series and no others."""
     workflow = new_workflow("scale", plan, crash_dir)
+    model = replace(plan.model, encoder_weights=None)
     for name, people in training.items():
         runs = [run for person in people for run in person.runs]
-        fit = FitScale(
-            series=[str(run.path) for run in runs],
-            runs=_repetition_times(runs),
-            model_options=_options_of_model(plan.model),
+        own = Task(
+            fit_scale,
+            options={"model": model, "tr_s": [run.tr_s for run in runs]},
+            files={"series": [run.path for run in runs]},
         )
-        workflow.add_nodes([_node(fit, name, plan, memory_gb[name])])
+        workflow.add_nodes([_node(plan, name, own, memory_gb[name])])
     return workflow
 
 
@@ -150,15 +151,16 @@ def merge_workflow(
     """One node a person of whom there are matrices alone."""
     workflow = new_workflow("merge", plan, crash_dir)
     for person in people:
-        about = [
-            {"fisher_z": run.fisher_z, "n_volumes": run.n_volumes_retained} for run in person.runs
-        ]
-        merge = Merge(
-            matrices=[str(run.path) for run in person.runs],
-            runs=json.dumps(about),
-            parcels=json.dumps(list(parcels)),
+        own = Task(
+            merge,
+            options={
+                "fisher_z": [run.fisher_z for run in person.runs],
+                "n_volumes": [run.n_volumes_retained for run in person.runs],
+                "parcels": list(parcels),
+            },
+            files={"matrices": [run.path for run in person.runs]},
         )
-        workflow.add_nodes([_node(merge, encode_name(encoder, person), plan, MERGE_GB)])
+        workflow.add_nodes([_node(plan, encode_name(encoder, person), own, MERGE_GB)])
     return workflow
 
 
@@ -197,26 +199,50 @@ def fit_workflow(
     workflow = new_workflow(name, plan, crash_dir)
     digests = {path: digest_of(path) for path in set(examples.values())}
     for step in steps:
-        own, device_name = examples[step], device if step.is_network else "cpu"
-        shared = _shared(plan, own, digests[own], device_name) | {
-            "train_options": _json(_own_training(plan, step)),
-        }
-        interface = _INTERFACES[step.kind](step, blocks, shared)
-        workflow.add_nodes([_node(interface, step.name, plan, memory_gb[step])])
+        device_name = device if step.is_network else "cpu"
+        training = _training(plan, step.models, device_name, _own_training(plan, step))
+        function, own = _FITS[step.kind](step, blocks)
+        fold = {} if step.fold is None else {"fold": step.fold}
+        interface = _of_cohort(
+            plan,
+            function,
+            {"training": training, **fold, **own},
+            examples[step],
+            digests[examples[step]],
+            device_name,
+        )
+        workflow.add_nodes([_node(plan, step.name, interface, memory_gb[step])])
     return workflow
 
 
-def _shared(plan: GroupPlan, examples: Path, digest: str, device: str) -> dict[str, Any]:
-    """Return the inputs that every node with the cohort shares."""
-    return _compute(
+def _training(plan: GroupPlan, models: Sequence[str], device: str, train: TrainOptions) -> Training:
+    compute = _compute(
         plan, plan.model, seed=plan.random_seed, device=device, precision=plan.train.precision
-    ) | {
-        "examples": str(examples),
-        "examples_digest": digest,
-        "weights": str(plan.model.encoder_weights),
-        "adjust": plan.cohort.adjust,
-        "evaluation_options": _json(replace(plan.evaluation, bootstrap=1)),
-    }
+    )
+    # Intervals are drawn from the results of all folds.
+    evaluation = replace(plan.evaluation, bootstrap=1)
+    return Training(compute, tuple(models), train, evaluation, plan.cohort.adjust)
+
+
+def _of_cohort(
+    plan: GroupPlan,
+    function: Callable[..., Any],
+    options: Mapping[str, Any],
+    examples: Path,
+    digest: str,
+    device: str,
+    files: Mapping[str, Path] | None = None,
+) -> Task:
+    """Make the task of a step on the cohort, which is known by its digest: nipype would read it."""
+    return Task(
+        function,
+        options=options,
+        files=files,
+        places={"examples": examples},
+        elsewhere=_weights(plan.model),
+        stamp=digest,
+        gpu=device.startswith("cuda"),
+    )
 
 
 def _own_training(plan: GroupPlan, step: Step) -> TrainOptions:
@@ -225,46 +251,33 @@ def _own_training(plan: GroupPlan, step: Step) -> TrainOptions:
     return replace(plan.train, device="auto", repeats=1, seeds=seeds)
 
 
-def _options_of_model(model: ModelOptions) -> str:
-    """Options as JSON; the folder of the weights is none of them: their digest is."""
-    return json.dumps(asdict(model) | {"encoder_weights": None}, sort_keys=True)
+Called = tuple[Callable[..., Any], Mapping[str, Any]]
+"""A function, and the options that it alone is given."""
 
 
-def _json(options: TrainOptions | EvaluationOptions | ExplainOptions) -> str:
-    return json.dumps(asdict(options), sort_keys=True)
+def _fit(step: Step, blocks: Blocks) -> Called:
+    # Left out where nothing is kept, so that other steps are known by what they always were.
+    keep = {"keep": step.keep} if step.keep else {}
+    return fit, {"number": step.training, **keep}
 
 
-def _fit(step: Step, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
-    kept = {"keep": list(step.keep)} if step.keep else {}
-    return FitFold(
-        models=list(step.models), fold=_rows(step.fold), training=step.training, **kept, **shared
-    )
+def _shuffle(step: Step, blocks: Blocks) -> Called:
+    return fit_shuffled, {"shuffles": Shuffles(blocks, step.first, step.shuffles)}
 
 
-def _shuffle(step: Step, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
-    return Shuffle(
-        models=list(step.models),
-        fold=_rows(step.fold),
-        blocks=json.dumps(list(blocks)),
-        first=step.first,
-        shuffles=step.shuffles,
-        **shared,
-    )
+def _publish(step: Step, blocks: Blocks) -> Called:
+    return fit_published, {}
 
 
-def _published(step: Step, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
-    return FitPublished(models=list(step.models), fold=_rows(step.fold), **shared)
+def _finish(step: Step, blocks: Blocks) -> Called:
+    return fit_everyone, {"number": step.training}
 
 
-def _final(step: Step, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
-    return FitFinal(models=list(step.models), training=step.training, **shared)
-
-
-_INTERFACES: Mapping[str, Callable[[Step, Blocks, Mapping[str, Any]], Any]] = {
+_FITS: Mapping[str, Callable[[Step, Blocks], Called]] = {
     FIT: _fit,
     SHUFFLES: _shuffle,
-    PUBLISHED: _published,
-    FINAL: _final,
+    PUBLISHED: _publish,
+    FINAL: _finish,
 }
 
 
@@ -299,16 +312,25 @@ def explain_workflow(
     """
     workflow = new_workflow(f"explain_{plan.label}", plan, crash_dir)
     digests = {path: digest_of(path) for path in set(examples.values())}
+    train = replace(plan.train, device="auto", repeats=1, seeds=1)
     for step in steps:
-        own, device_name = examples[step], device if step.is_network else "cpu"
-        shared = _shared(plan, own, digests[own], device_name) | {
-            "train_options": _json(replace(plan.train, device="auto", repeats=1, seeds=1)),
-            "models": [step.kept.model],
-            "fold": _rows(step.kept.fold),
-            "explain_options": _json(_own_explaining(plan.explain, step)),
+        device_name = device if step.is_network else "cpu"
+        options = {
+            "training": _training(plan, [step.kept.model], device_name, train),
+            "fold": step.kept.fold,
+            "options": _own_explaining(plan.explain, step),
         }
-        interface = _EXPLAINING[step.kind](step, blocks, shared)
-        workflow.add_nodes([_node(interface, step.name, plan, memory_gb[step])])
+        tensors, description = fitted_paths(step.kept.folder)
+        function: Callable[..., Any] = explain
+        files = {"tensors": tensors, "description": description}
+        if step.kind == NULL_MAPS:
+            _, told = fitted_files(step.kept.folder)
+            shuffles = Shuffles(blocks, step.first, step.maps)
+            options |= {"epoch": told["epoch"], "shuffles": shuffles}
+            function, files = explain_shuffled, {}
+        own, digest = examples[step], digests[examples[step]]
+        interface = _of_cohort(plan, function, options, own, digest, device_name, files)
+        workflow.add_nodes([_node(plan, step.name, interface, memory_gb[step])])
     return workflow
 
 
@@ -322,40 +344,23 @@ def _own_explaining(options: ExplainOptions, step: ExplainStep) -> ExplainOption
     return replace(plain, explain_baseline=options.explain_baseline)
 
 
-def _explain(step: ExplainStep, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
-    tensors, description = fitted_paths(step.kept.folder)
-    return Explain(tensors=str(tensors), description=str(description), **shared)
-
-
-def _null_maps(step: ExplainStep, blocks: Blocks, shared: Mapping[str, Any]) -> Any:
-    _, told = fitted_files(step.kept.folder)
-    return NullMaps(
-        epoch=told["epoch"],
-        blocks=json.dumps(list(blocks)),
-        first=step.first,
-        shuffles=step.maps,
-        **shared,
-    )
-
-
-_EXPLAINING: Mapping[str, Callable[[ExplainStep, Blocks, Mapping[str, Any]], Any]] = {
-    EXPLAIN: _explain,
-    NULL_MAPS: _null_maps,
-}
-
-
 def predict_workflow(
     plan: GroupPlan, examples: Path, bundle: Bundle, *, device: str, crash_dir: Path
 ) -> Any:
     """One node: the bundle on everyone."""
     workflow = new_workflow(f"predict_{plan.label}", plan, crash_dir)
-    predict = Predict(
-        examples=str(examples),
-        bundle=str(bundle.folder),
-        bundle_digest=bundle.digest,
-        **_compute(plan, bundle.model, seed=bundle.seed, device=device, precision=bundle.precision),
+    compute = _compute(
+        plan, bundle.model, seed=bundle.seed, device=device, precision=bundle.precision
     )
-    workflow.add_nodes([_node(predict, "predict", plan, PREDICT_GB)])
+    own = Task(
+        predict,
+        options={"compute": compute},
+        files={"examples": examples},
+        places={"bundle": bundle.folder},
+        stamp=bundle.digest,
+        gpu=device.startswith("cuda"),
+    )
+    workflow.add_nodes([_node(plan, "predict", own, PREDICT_GB)])
     return workflow
 
 
@@ -381,14 +386,3 @@ def report_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
     }.items():
         workflow.add_nodes([task(name, own, memory_gb=_REPORT_GB, writes_output=True)])
     return workflow
-
-
-def _node(interface: Any, name: str, plan: GroupPlan, memory_gb: float) -> Any:
-    threads = min(plan.resources.omp_nthreads, plan.resources.n_procs)
-    return pe.Node(interface, name=name, mem_gb=memory_gb, n_procs=threads)
-
-
-def _rows(fold: Fold | None) -> str:
-    assert fold is not None, "only the fit on everyone has no fold"  # noqa: S101
-    rows = {"train": fold.train.tolist(), "test": fold.test.tolist()}
-    return json.dumps({"repeat": fold.repeat, "fold": fold.fold, **rows})
