@@ -286,7 +286,7 @@ def _say_encoding(
     if encoder.learns_scale:
         _say_scales(cohort, encoder, splits)
     else:
-        print(f"{'Encoding' if is_there else 'Reading the series of'} {n} people.")
+        print(f"Encoding {n} people." if is_there else f"Reading the series of {n} people.")
     _say_memory([ENCODE_GB] * n, plan)
 
 
