@@ -181,7 +181,8 @@ def test_in_bfloat16_the_metrics_lie_within_the_intervals_of_float32(name, setup
     examples = whole_cohort(n=48, effect=1.0)
     exact, logits = _judged(name, examples, setup, torch.float32)
     rounded, others = _judged(name, examples, setup, torch.bfloat16)
-    assert logits.tobytes() != others.tobytes()
+    # The LSTM is computed in float32 either way: not every processor has one in bfloat16.
+    assert (logits.tobytes() == others.tobytes()) == (name == "lstm")
     for metric in ("auroc", "balanced_accuracy", "brier", "mcc"):
         row = exact[metric]
         assert row.pooled_low <= rounded[metric].pooled <= row.pooled_high
