@@ -63,3 +63,10 @@ class HalveOnGpu(Halve):
     """The same, where there is a GPU."""
 
     input_spec = _GpuIn
+
+
+def halved(number: int, folder: Path) -> Path:
+    """Halve a number as a task does."""
+    path = folder / "half.txt"
+    path.write_text(str(number // 2))
+    return path

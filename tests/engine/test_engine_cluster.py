@@ -16,12 +16,20 @@ from typing import Any
 
 import pytest
 from dask_here import Dask, dask_here
-from halving import HUNGRY, KILLED, Chains, Halve, HalveOnGpu
+from halving import HUNGRY, KILLED, Chains, Halve, HalveOnGpu, halved
 from hpc_page import ROOT
 from nipype.pipeline import engine as pe
 
-from fmmtc_bidsapp.engine import new_workflow, release_workers, run_workflow
+from fmmtc_bidsapp.engine import (
+    Task,
+    new_workflow,
+    node_file,
+    release_workers,
+    run_workflow,
+    task,
+)
 from fmmtc_bidsapp.engine.cluster import preparation
+from fmmtc_bidsapp.engine.cluster.connection import DaskWorkers
 from fmmtc_bidsapp.errors import AppError, MissingResourceError, UsageError
 from fmmtc_bidsapp.plan import ParticipantPlan, Resources
 
@@ -76,6 +84,27 @@ def test_workers_isolate_a_failure_as_processes_of_this_machine_do(
     again = run_workflow(chains([8, 12], plan), resources, title="chains")
     assert again.done == results.done
     assert halved() == [4, 6, 8, 12]
+
+
+def test_workers_import_before_their_first_node_what_its_task_calls(
+    plan: ParticipantPlan,
+    resources: Resources,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    imported: list[set[str]] = []
+    prepare = DaskWorkers.prepare
+
+    def noted(self: DaskWorkers, modules: set[str]) -> None:
+        imported.append(modules)
+        prepare(self, modules)
+
+    monkeypatch.setattr(DaskWorkers, "prepare", noted)
+    workflow = new_workflow("tasks", plan, tmp_path / "crash")
+    workflow.add_nodes([task("halve", Task(halved, options={"number": 8}), memory_gb=0.1)])
+    assert run_workflow(workflow, resources, title="tasks").done == {"halve"}
+    assert imported == [{"halving"}]
+    assert node_file(workflow, "halve", "half.txt").read_text() == "4"
 
 
 @pytest.mark.timeout(240)
