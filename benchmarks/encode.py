@@ -22,7 +22,8 @@ from torch import nn
 from torch.nn import functional
 
 from fmmtc_bidsapp.models.device import autocast
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 
 N_PARCELS, N_VOLUMES = 424, 200
 METHODS = {
@@ -40,7 +41,7 @@ class ExplicitLayer(nn.Module):
 
     layer: Any
 
-    def __init__(self, layer: Any, config: BrainLMConfig) -> None:
+    def __init__(self, layer: Any, config: BrainLMSize) -> None:
         super().__init__()
         self.layer = layer
         heads, n_taps = config.num_attention_heads, config.conv_kernel_size
@@ -70,7 +71,9 @@ class ExplicitBrainLM(nn.Module):
     def __init__(self, network: BrainLM) -> None:
         super().__init__()
         self.network = network
-        self.layers = nn.ModuleList(ExplicitLayer(each, network.config) for each in network.layers)
+        self.layers = nn.ModuleList(
+            ExplicitLayer(each, network.config.size) for each in network.layers
+        )
 
     def forward(
         self, signal: torch.Tensor, xyz: torch.Tensor
@@ -92,8 +95,8 @@ def encode(method: str) -> Callable[[], list[float]]:
     """Build the network and one scan; the callable returned encodes it."""
     generator = torch.Generator().manual_seed(0)
     # Weights wider than the published initialisation, so that attention is not flat.
-    config = replace(BrainLMConfig(), initializer_range=0.05)
-    network = BrainLM.from_config(config, generator)
+    config = replace(BrainLMSize(), initializer_range=0.05)
+    network = BrainLM.from_size(config, generator)
     signal = torch.randn(1, N_PARCELS, N_VOLUMES, generator=generator)
     xyz = 100 * torch.rand(1, N_PARCELS, 3, generator=generator) - 50
     explicit = ExplicitBrainLM(network)

@@ -31,7 +31,8 @@ from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 from fmmtc_bidsapp.signals.connectivity import connect
@@ -162,7 +163,7 @@ def oracle_auroc(truth: GroundTruth) -> float:
 
 
 def make_examples(truth: GroundTruth, setup: Setup) -> Examples:
-    encoder = BrainLM.from_config(BrainLMConfig(), torch.Generator().manual_seed(0))
+    encoder = BrainLM.from_size(BrainLMSize(), torch.Generator().manual_seed(0))
     encoder.to(setup.device)
     xyz_mm = np.random.default_rng(0).uniform(-70, 70, (len(NETWORKS), 3))
     scans = [

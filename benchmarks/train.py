@@ -36,7 +36,8 @@ from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.model_selection.splits import inner_folds, outer_folds
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 
@@ -79,7 +80,7 @@ def main() -> int:
 def published(steps: str) -> Callable[[], dict[str, float]]:
     """Time a training step and a test batch of the loop that encodes anew, in seconds."""
     generator = torch.Generator().manual_seed(0)
-    encoder = ExplicitBrainLM(BrainLM.from_config(BrainLMConfig(), generator))
+    encoder = ExplicitBrainLM(BrainLM.from_size(BrainLMSize(), generator))
     encoder.requires_grad_(False)
     network = PlainFmmTc()
     optimizer = torch.optim.AdamW(network.parameters(), lr=OPTIONS.learning_rate)
@@ -152,7 +153,7 @@ def ours(precision: str, epochs: int) -> Callable[[], dict[str, float]]:
     )[0]
     inner = fold.train[fit], fold.train[held_out]
     series = make_series(1)
-    encoder = BrainLM.from_config(BrainLMConfig(), torch.Generator().manual_seed(0))
+    encoder = BrainLM.from_size(BrainLMSize(), torch.Generator().manual_seed(0))
     learner = MODELS["fmmtc"].learner(few_epochs(setup, epochs))
     MODELS["fmmtc"].learner(few_epochs(setup, 1)).fit(examples, fold.train, 1, 0)  # the warm-up
     return lambda: {
@@ -167,7 +168,7 @@ def ours(precision: str, epochs: int) -> Callable[[], dict[str, float]]:
 def cuda() -> Callable[[], float]:
     """Run the outer cross-validation on the GPU, encoding included; returns seconds."""
     setup, series = make_setup("cuda", "auto"), make_series(N_PEOPLE)
-    encoder = BrainLM.from_config(BrainLMConfig(), torch.Generator().manual_seed(0))
+    encoder = BrainLM.from_size(BrainLMSize(), torch.Generator().manual_seed(0))
     encoder.to(setup.device)
     encode(encoder, series[:1], setup)
     random = make_examples()

@@ -29,8 +29,8 @@ from fmmtc_bidsapp.engine.plugins import read_plugin
 from fmmtc_bidsapp.errors import InputError, ModelFileError, OutputError, UsageError
 from fmmtc_bidsapp.group.bundle.bundle import read_bundle
 from fmmtc_bidsapp.models.checkpoint import check_tensors, load_tensors
-from fmmtc_bidsapp.models.encoders.brainlm.config import BrainLMConfig
-from fmmtc_bidsapp.models.encoders.brainlm.model import load_brainlm
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.plan import Resources
 from fmmtc_bidsapp.signals.parcellation.grayordinates import open_cifti
 from fmmtc_bidsapp.signals.parcellation.volumes import read_info
@@ -80,7 +80,7 @@ def test_a_pickle_that_lies_at_the_weights_place_is_not_executed(
     torch.save({"vit.embeddings.cls_token": bomb}, packed)
     for content in (pickle.dumps(bomb), packed.getvalue()):
         with pytest.raises(ModelFileError):
-            load_brainlm(_weights(tmp_path, content))
+            BrainLM.from_pretrained(_weights(tmp_path, content))
     assert not bomb.made.exists()
 
 
@@ -165,7 +165,7 @@ def test_weights_that_are_a_compressed_zip_are_refused_before_they_are_unpacked(
         archive.writestr("archive/data.pkl", bytes(50_000_000))
     assert len(packed.getvalue()) < 100_000
     with pytest.raises(ModelFileError, match="it is compressed"):
-        load_brainlm(_weights(tmp_path, packed.getvalue()))
+        BrainLM.from_pretrained(_weights(tmp_path, packed.getvalue()))
 
 
 def test_a_tensor_that_stands_for_more_than_its_file_is_not_unfolded(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_tensor_that_stands_for_more_than_its_file_is_not_unfolded(tmp_path: P
 def test_a_configuration_of_a_network_without_end_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {name: 2 * 10**9}))
     with pytest.raises(ModelFileError, match="No size of BrainLM is above"):
-        BrainLMConfig.from_json(tmp_path / "config.json")
+        BrainLMSize.from_json(tmp_path / "config.json")
 
 
 def _header(offset: float) -> bytes:

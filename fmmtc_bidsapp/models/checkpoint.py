@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from fmmtc_bidsapp.errors import ModelFileError, OutputError
 
-__all__ = ["check_tensors", "load_tensors", "save_tensors"]
+__all__ = ["check_tensors", "load_safetensors", "load_tensors", "save_tensors"]
 
 _NAMES_SHOWN = 12
 
@@ -52,14 +52,19 @@ def load_tensors(path: Path, expected: Mapping[str, Sequence[int]]) -> dict[str,
     ModelFileError
         Where the file is missing, damaged, or holds other tensors.
     """
-    try:
-        found = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelFileError(
-            f"{path} cannot be read as safetensors ({error}); copy or train the model again."
-        ) from error
+    found = load_safetensors(path)
     check_tensors(path, found, expected)
     return found
+
+
+def load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file, whatever tensors it holds."""
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(
+            f"{path} cannot be read as safetensors ({error}); copy, fetch or train it again."
+        ) from error
 
 
 def check_tensors(

@@ -32,7 +32,8 @@ from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
 from fmmtc_bidsapp.learning.model_selection.ensemble import EnsembleModel
 from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
 from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
@@ -46,7 +47,7 @@ LEVELS = (
     CovariateLevels("drug", ("a", "b")),
 )
 PEOPLE = KnownPeople("5a" * 16, None, ("0f" * 16,), ("1f" * 16, "2f" * 16), ())
-ENCODER = BrainLMConfig(
+ENCODER = BrainLMSize(
     hidden_size=16,
     num_hidden_layers=2,
     num_attention_heads=2,
@@ -70,7 +71,7 @@ SETUP = Setup(
         perceptron=(8,),
         dropout=0.1,
     ),
-    BrainLM.from_config(ENCODER, torch.Generator().manual_seed(0)),
+    BrainLM.from_size(ENCODER, torch.Generator().manual_seed(0)),
     brainlm=ENCODER,
 )
 PLAIN = Setup(TrainOptions(), ModelOptions(), torch.device("cpu"), torch.float32)

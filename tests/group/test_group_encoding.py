@@ -29,7 +29,8 @@ from fmmtc_bidsapp.group.encode.person import (
     merge_matrices,
 )
 from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale, normalise
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import (
     Calibration,
@@ -122,7 +123,7 @@ def test_a_scale_is_learnt_only_for_models_that_see_series() -> None:
     assert not learns_scale(["fmmtc"], ModelOptions(), has_series=True)
 
 
-SMALL = BrainLMConfig(
+SMALL = BrainLMSize(
     hidden_size=8,
     num_hidden_layers=1,
     num_attention_heads=2,
@@ -138,7 +139,7 @@ def encode(
 ) -> EncodedPerson:
     options = {"encoder": "random", "window": 20, "token_orders": 2} | changes
     return encode_person(
-        BrainLM.from_config(SMALL, torch.Generator().manual_seed(0)) if encoded else None,
+        BrainLM.from_size(SMALL, torch.Generator().manual_seed(0)) if encoded else None,
         runs,
         np.zeros((3, 3)),
         ModelOptions(**options),

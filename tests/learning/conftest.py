@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
 
 PARCELS, WINDOW, HIDDEN = 8, 10, 6
-ENCODER = BrainLMConfig(
+ENCODER = BrainLMSize(
     hidden_size=16,
     num_hidden_layers=2,
     num_attention_heads=2,
@@ -44,7 +45,7 @@ def setup() -> Setup:
             perceptron=(8,),
             dropout=0.1,
         ),
-        BrainLM.from_config(ENCODER, torch.Generator().manual_seed(0)),
+        BrainLM.from_size(ENCODER, torch.Generator().manual_seed(0)),
         brainlm=ENCODER,
     )
 

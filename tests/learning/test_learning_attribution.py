@@ -19,7 +19,8 @@ from fmmtc_bidsapp.learning.explanation.integrated_gradients import Integral
 from fmmtc_bidsapp.learning.explanation.map_values import strengths
 from fmmtc_bidsapp.learning.explanation.model_parts import branches_of
 from fmmtc_bidsapp.learning.explanation.person_map import ParcelMap, TracedNetwork
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Examples
 
@@ -258,8 +259,8 @@ def test_parcels_whose_level_was_planted_stand_out_through_a_random_encoder(setu
     y = rng.permutation(np.tile([0, 1], n // 2))
     series = rng.normal(size=(n, n_parcels, 20))
     series[:, :4] += 2 * y[:, None, None]
-    config = BrainLMConfig(64, 2, 2, 64, 5, 5, 20)
-    encoder = BrainLM.from_config(config, torch.Generator().manual_seed(0))
+    config = BrainLMSize(64, 2, 2, 64, 5, 5, 20)
+    encoder = BrainLM.from_size(config, torch.Generator().manual_seed(0))
     people = encoded(
         replace(
             coupled(n, n_parcels),

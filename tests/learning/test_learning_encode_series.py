@@ -15,7 +15,8 @@ from fmmtc_bidsapp.learning.preprocessing.encode_series import (
     normalise,
     window_starts,
 )
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.options import ModelOptions
 
 PARCELS = 6
@@ -25,7 +26,7 @@ RAW = ModelOptions(encoder="random", normalisation="none", window=40, token_orde
 
 @pytest.fixture(scope="module")
 def encoder():
-    config = BrainLMConfig(
+    config = BrainLMSize(
         hidden_size=8,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -35,7 +36,7 @@ def encoder():
         num_timepoints_per_voxel=40,
         initializer_range=0.5,
     )
-    return BrainLM.from_config(config, torch.Generator().manual_seed(0))
+    return BrainLM.from_size(config, torch.Generator().manual_seed(0))
 
 
 def series(n_volumes, seed=0):

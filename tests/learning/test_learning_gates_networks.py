@@ -27,7 +27,8 @@ from fmmtc_bidsapp.learning.model_selection.permutations import (
 )
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.networks.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
@@ -147,14 +148,14 @@ def split_effect(seed, n_parcels, people=60):
     networks = tuple(f"network-{parcel * 10 // n_parcels}" for parcel in range(n_parcels))
     truth = simulate_cohort(options, networks)
     model = ModelOptions(encoder="random", normalisation="none", token_orders=1)
-    sizes = BrainLMConfig(
+    sizes = BrainLMSize(
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
         conv_kernel_size=9,
     )
-    encoder = BrainLM.from_config(sizes, torch.Generator().manual_seed(0))
+    encoder = BrainLM.from_size(sizes, torch.Generator().manual_seed(0))
     xyz_mm = np.random.default_rng(0).uniform(-70, 70, (n_parcels, 3))
     device = torch.device("cpu")
     scans = [series.astype(np.float64) for series in truth.series]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 
 HIDDEN, HEADS, MLP, TAPS, PATCH = 16, 2, 24, 5, 4
 LINEAR_SHAPES = {
@@ -52,8 +52,8 @@ def published_shapes() -> dict[str, tuple[int, ...]]:
 
 
 @pytest.fixture
-def config() -> BrainLMConfig:
-    return BrainLMConfig(
+def config() -> BrainLMSize:
+    return BrainLMSize(
         hidden_size=HIDDEN,
         num_hidden_layers=2,
         num_attention_heads=HEADS,
@@ -74,7 +74,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, config: BrainLMConfig, weights: dict[str, torch.Tensor]) -> Path:
+def folder(tmp_path: Path, config: BrainLMSize, weights: dict[str, torch.Tensor]) -> Path:
     """Where ``config.json`` and ``pytorch_model.bin`` are, as published."""
     other = {"hidden_act": "gelu", "num_landmarks": 64, "segment_means_seq_len": 64}
     (tmp_path / "config.json").write_text(json.dumps(asdict(config) | other))

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig, load_brainlm
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 
 N_PARCELS, N_PATCHES, PATCH, HEADS = 6, 3, 4, 2
 
 
 @pytest.fixture
 def network(folder: Path) -> BrainLM:
-    return load_brainlm(folder)
+    return BrainLM.from_pretrained(folder)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_cls_in_the_order_of_the_noise_equals_the_published_encoders(
 ) -> None:
     reference = shared / "reference" / "brainlm-tiny"
     golden = np.load(reference / "golden_small.npz")
-    network = load_brainlm(reference)
+    network = BrainLM.from_pretrained(reference)
     signal, xyz = torch.tensor(golden["signal_vectors"]), torch.tensor(golden["xyz_vectors"])
     for i, noise in enumerate(golden["noise_random"]):
         # Some noise is equal to the last digit, and processors sort such values differently.
@@ -112,7 +113,7 @@ def test_cls_in_the_order_of_the_noise_equals_the_published_encoders(
 def test_cls_in_the_order_of_the_parcels_equals_the_published_encoders(shared: Path) -> None:
     reference = shared / "reference" / "brainlm-tiny"
     golden = np.load(reference / "golden_small.npz")
-    cls = load_brainlm(reference)(
+    cls = BrainLM.from_pretrained(reference)(
         torch.tensor(golden["signal_vectors"]), torch.tensor(golden["xyz_vectors"]), None
     )
     np.testing.assert_allclose(cls, golden["m00_identity__cls"], rtol=0, atol=1e-5)
@@ -210,8 +211,8 @@ def test_a_window_that_does_not_fit_is_refused(network: BrainLM, n_volumes: int)
         network(torch.zeros(1, 2, n_volumes), torch.zeros(1, 2, 3))
 
 
-def test_random_weights_follow_the_published_initialisation(config: BrainLMConfig) -> None:
-    network = BrainLM.from_config(config, torch.Generator().manual_seed(0))
+def test_random_weights_follow_the_published_initialisation(config: BrainLMSize) -> None:
+    network = BrainLM.from_size(config, torch.Generator().manual_seed(0))
     for name, value in network.named_parameters():
         if name.endswith("norm.weight"):
             assert (value == 1).all()
@@ -224,11 +225,11 @@ def test_random_weights_follow_the_published_initialisation(config: BrainLMConfi
 
 
 def test_one_seed_gives_one_network_and_leaves_the_global_generator_alone(
-    config: BrainLMConfig,
+    config: BrainLMSize,
 ) -> None:
     before = torch.random.get_rng_state()
     first, again, other = (
-        BrainLM.from_config(config, torch.Generator().manual_seed(seed)).state_dict()
+        BrainLM.from_size(config, torch.Generator().manual_seed(seed)).state_dict()
         for seed in (7, 7, 8)
     )
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -237,8 +238,8 @@ def test_one_seed_gives_one_network_and_leaves_the_global_generator_alone(
 
 
 def test_random_networks_number_positions_as_the_published_file_does(shared: Path) -> None:
-    published = load_brainlm(shared / "reference" / "brainlm-tiny")
-    drawn = BrainLM.from_config(published.config, torch.Generator().manual_seed(0))
+    published = BrainLM.from_pretrained(shared / "reference" / "brainlm-tiny")
+    drawn = BrainLM.from_size(published.config.size, torch.Generator().manual_seed(0))
     # The last digit of a frequency is the processor's own, and counts as often as the position is.
     position = torch.arange(len(published.positions))[:, None]
     difference = (drawn.positions - published.positions).abs()

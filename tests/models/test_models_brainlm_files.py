@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ import pytest
 import torch
 
 from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLMConfig, load_brainlm
+from fmmtc_bidsapp.models.checkpoint import load_safetensors, save_tensors
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 
 QUERY = "vit.encoder.layer.1.attention.self.query.weight"
 
@@ -40,7 +44,7 @@ def edit_config(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(ModelFileError) as caught:
-        load_brainlm(folder)
+        BrainLM.from_pretrained(folder)
     assert caught.value.exit_code == 65
     return str(caught.value)
 
@@ -48,7 +52,7 @@ def refusal(folder: Path) -> str:
 def test_every_encoder_tensor_is_the_one_in_the_file(
     folder: Path, weights: dict[str, torch.Tensor]
 ) -> None:
-    loaded = load_brainlm(folder)
+    loaded = BrainLM.from_pretrained(folder)
     published = [value for name, value in weights.items() if name.startswith("vit.")]
     own = loaded.state_dict()
     assert len(own) == len(published)
@@ -75,7 +79,7 @@ def test_missing_unexpected_misshaped_and_nan_tensors_are_all_named(
 def test_no_encoder_tensor_can_be_left_out(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     encoder = {name: value for name, value in weights.items() if name.startswith("vit.")}
     save(folder, encoder)
-    load_brainlm(folder)
+    BrainLM.from_pretrained(folder)
     for name in encoder:
         save(folder, {other: value for other, value in encoder.items() if other != name})
         assert f"missing: {name}" in refusal(folder)
@@ -90,7 +94,7 @@ def test_the_published_decoder_is_passed_over_but_no_other(
 
 
 def test_the_reference_file_holds_exactly_the_known_tensors(shared: Path) -> None:
-    network = load_brainlm(shared / "reference" / "brainlm-tiny")
+    network = BrainLM.from_pretrained(shared / "reference" / "brainlm-tiny")
     assert network.config.hidden_size == 64
 
 
@@ -180,5 +184,53 @@ def test_sizes_of_the_configuration_are_checked_against_the_file(folder: Path) -
     assert "intermediate.dense.weight (24, 16) instead of (32, 16)" in refusal(folder)
 
 
-def test_from_json_reads_the_sizes(folder: Path, config: BrainLMConfig) -> None:
-    assert BrainLMConfig.from_json(folder / "config.json") == config
+def test_from_json_reads_the_sizes(folder: Path, config: BrainLMSize) -> None:
+    assert BrainLMSize.from_json(folder / "config.json") == config
+
+
+def test_what_save_pretrained_writes_is_the_same_encoder(folder: Path, tmp_path: Path) -> None:
+    published = BrainLM.from_pretrained(folder)
+    published.save_pretrained(tmp_path / "saved")
+    files = {path.name for path in (tmp_path / "saved").iterdir()}
+    assert files == {"config.json", "model.safetensors"}
+    again = BrainLM.from_pretrained(tmp_path, subfolder="saved")
+    assert again.config.size == published.config.size
+    found, expected = again.state_dict(), published.state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+@pytest.mark.parametrize("problem", ["missing", "unexpected", "misshaped"])
+def test_a_saved_encoder_with_other_tensors_is_an_error(
+    folder: Path, tmp_path: Path, problem: str
+) -> None:
+    BrainLM.from_pretrained(folder).save_pretrained(tmp_path / "saved")
+    path = tmp_path / "saved" / "model.safetensors"
+    tensors = load_safetensors(path)
+    if problem == "missing":
+        del tensors["layers.1.query.weight"]
+    elif problem == "unexpected":
+        tensors["pooler.weight"] = torch.zeros(2)
+    else:
+        tensors["norm.bias"] = torch.zeros(3)
+    save_tensors(path, tensors)
+    assert f"  {problem}: " in refusal(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("width", [256, 512])
+def test_either_published_width_loads(tmp_path: Path, width: int) -> None:
+    size = BrainLMSize(hidden_size=width, num_hidden_layers=1, intermediate_size=8)
+    made = BrainLM.from_size(size, torch.Generator().manual_seed(0))
+    made.save_pretrained(tmp_path)
+    loaded = BrainLM.from_pretrained(tmp_path)
+    assert loaded(torch.ones(1, 3, 20), torch.ones(1, 3, 3)).shape == (1, width)
+
+
+def test_a_program_that_does_not_encode_does_not_import_transformers() -> None:
+    code = (
+        "import sys, fmmtc_bidsapp.group.run, fmmtc_bidsapp.group.tasks.nodes\n"
+        "print({'transformers', 'huggingface_hub', 'pooch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

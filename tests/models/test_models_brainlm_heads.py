@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 from fmmtc_bidsapp.models.networks.brainlm_heads import (
     TunedBrainLM,
@@ -18,8 +19,8 @@ N_PEOPLE, N_PARCELS, N_VOLUMES, N_TOKENS = 12, 6, 12, 18
 
 
 @pytest.fixture
-def encoder(config: BrainLMConfig) -> BrainLM:
-    return BrainLM.from_config(config, torch.Generator().manual_seed(0))
+def encoder(config: BrainLMSize) -> BrainLM:
+    return BrainLM.from_size(config, torch.Generator().manual_seed(0))
 
 
 @pytest.fixture

@@ -12,12 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hub import Hub, serving
 
 from fmmtc_bidsapp.bidsio.atlases import templates
 from fmmtc_bidsapp.cli.tools import main
 from fmmtc_bidsapp.errors import ModelFileError
 from fmmtc_bidsapp.models.checksums import check_received, read_received
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.encoders.encoder import build_encoder
 
 COMMIT, OTHER = "0123456789abcdef" * 2 + "01234567", "f" * 40
@@ -249,6 +251,30 @@ def test_a_connection_that_breaks_off_is_resumed(hub: Hub, folder: Path) -> None
     assert len(ranges) == 2
     assert ranges[1] is not None
     assert int(ranges[1].removeprefix("bytes=").rstrip("-")) > 0
+
+
+def test_from_pretrained_takes_a_revision_of_the_hub_and_afterwards_needs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+
+    size = BrainLMSize(hidden_size=16, num_hidden_layers=1, intermediate_size=8)
+    made = BrainLM.from_size(size, torch.Generator().manual_seed(0))
+    made.save_pretrained(tmp_path / "made")
+    with serving() as hub:
+        for path in (tmp_path / "made").iterdir():
+            hub.files[_path(path.name)] = path.read_bytes()
+        hub.files[_path("modeling.py")] = b"raise RuntimeError"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        arguments = {"subfolder": "old_13M", "revision": COMMIT}
+        first = BrainLM.from_pretrained("vandijklab/brainlm", **arguments)
+        assert not any("modeling.py" in path for path, _ in hub.asked)
+    again = BrainLM.from_pretrained("vandijklab/brainlm", **arguments, local_files_only=True)
+    for name, expected in made.state_dict().items():
+        assert torch.equal(first.state_dict()[name], expected)
+        assert torch.equal(again.state_dict()[name], expected)
 
 
 def test_a_cache_that_cannot_be_written_ends_with_73(

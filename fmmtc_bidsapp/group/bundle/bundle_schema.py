@@ -21,7 +21,7 @@ from fmmtc_bidsapp.group.bundle.schema import (
 )
 from fmmtc_bidsapp.group.bundle.validation_summary import Evidence
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize
 from fmmtc_bidsapp.models.networks.fusion import FUSIONS
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
@@ -77,7 +77,7 @@ _SIZES: Mapping[str, Kind] = {
             "dropout": _SHARE,
         },
     ),
-    "brainlm": record_of(BrainLMConfig),
+    "brainlm": record_of(BrainLMSize),
     "standardised": Flag(),
 }
 """What a fitted model says of itself besides its tensors; most models say less."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,11 +19,15 @@ from fmmtc_bidsapp.learning.preprocessing.encode_series import (
     first_window,
     fit_scale,
 )
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Connectome, Floats
 from fmmtc_bidsapp.signals.connectivity import combine, connect
 from fmmtc_bidsapp.signals.resampling import resample
+
+if TYPE_CHECKING:
+    # Importing it takes seconds.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = [
     "EncodedPerson",
@@ -136,7 +140,7 @@ def encode_person(
             scan = encode_series(
                 encoder, shown, xyz_mm, options, seed=seed, device=device, scale=scale
             )
-        config = BrainLMConfig() if encoder is None else encoder.config
+        config = BrainLMSize() if encoder is None else encoder.config
         window = first_window(shown, options, config.timepoint_patching_size, scale)
         return _EncodedRun(scan, connect(run.signal, _MEASURE), window, len(run.signal))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -38,10 +39,13 @@ from fmmtc_bidsapp.learning.model_selection.permutations import (
 from fmmtc_bidsapp.learning.paper.best_on_test import publish_together
 from fmmtc_bidsapp.learning.preprocessing.encode_series import check_window
 from fmmtc_bidsapp.models.device import make_deterministic, resolve_device, resolve_precision
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.encoder import build_encoder, weights_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Blocks, Examples, Floats, Fold, Ints
+
+if TYPE_CHECKING:
+    # Importing it takes seconds.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = [
     "Compute",
@@ -94,7 +98,7 @@ def check_encoder(options: ModelOptions, seed: int) -> str:
     if options.encoder == NO_ENCODER:
         return NO_ENCODER
     encoder = build_encoder(options.encoder, Path(str(options.encoder_weights)), seed)
-    check_window(options.window, encoder.config)
+    check_window(options.window, encoder.config.size)
     return weights_digest(encoder)
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
 from fmmtc_bidsapp.learning.declared import Declared
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.networks.brain_network_transformer import PUBLISHED_SIZE, BrainNetworkSize
 from fmmtc_bidsapp.models.networks.resnet import RESNET_18, ResNetSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Ints
+
+if TYPE_CHECKING:
+    # Importing it takes seconds.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["Fitted", "Learner", "Setup", "ValidationPath", "by_key", "mean_cross_entropy"]
 
@@ -32,7 +36,7 @@ class Setup:
     bnt: BrainNetworkSize = PUBLISHED_SIZE
     encoder: BrainLM | None = None
     """Where a fine-tuned encoder starts; only ``brainlm-tuned`` needs it."""
-    brainlm: BrainLMConfig = field(default_factory=BrainLMConfig)
+    brainlm: BrainLMSize = field(default_factory=BrainLMSize)
     """Size of the encoder that ``brainlm-scratch`` trains from random weights."""
     adjust: bool = False
     """Whether the covariates are regressed out of the columns that linear models read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from fmmtc_bidsapp.learning.preprocessing.prepare import (
     Preparation,
     ScaledFeatures,
 )
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 from fmmtc_bidsapp.models.networks.brain_network_transformer import (
     BrainNetworkSize,
@@ -41,6 +41,10 @@ from fmmtc_bidsapp.models.networks.resnet_streams import (
     build_series_resnet,
 )
 from fmmtc_bidsapp.records import Examples
+
+if TYPE_CHECKING:
+    # Importing it takes seconds.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["NETWORKS", "NetworkKind", "Stream"]
 
@@ -148,21 +152,24 @@ def _build_bnt(sizes: Sizes, seed: int) -> nn.Module:
 
 
 def _tuned_sizes(examples: Examples, setup: Setup) -> dict[str, Any]:
-    return _brainlm_sizes(examples, _encoder(setup).config)
+    return _brainlm_sizes(examples, _encoder(setup).config.size)
 
 
-def _brainlm_sizes(examples: Examples, config: BrainLMConfig) -> dict[str, Any]:
+def _brainlm_sizes(examples: Examples, size: BrainLMSize) -> dict[str, Any]:
     _, n_parcels, n_volumes = _WINDOWS.values(examples).shape
     return {
         "n_parcels": n_parcels,
-        "n_tokens": n_parcels * (n_volumes // config.timepoint_patching_size),
-        "brainlm": asdict(config),
+        "n_tokens": n_parcels * (n_volumes // size.timepoint_patching_size),
+        "brainlm": asdict(size),
     }
 
 
 def _build_tuned(sizes: Sizes, seed: int) -> nn.Module:
+    # Here: it takes seconds to import.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+
     generator = torch.Generator().manual_seed(seed)
-    encoder = BrainLM.from_config(BrainLMConfig(**sizes["brainlm"]), generator)
+    encoder = BrainLM.from_size(BrainLMSize(**sizes["brainlm"]), generator)
     order = token_orders(sizes["n_tokens"], 1, generator)[0]
     return build_tuned_brainlm(encoder, torch.zeros(sizes["n_parcels"], 3), order, seed)
 

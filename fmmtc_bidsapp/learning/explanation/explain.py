@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +15,12 @@ from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, null_maps
 from fmmtc_bidsapp.learning.explanation.haufe import haufe_pattern, shuffled_patterns
 from fmmtc_bidsapp.learning.explanation.stream_shares import replaced_logits, stream_masses
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, refit_seed
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, Ints
+
+if TYPE_CHECKING:
+    # Importing it takes seconds.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["can_attribute", "explain_fold", "explain_null"]
 

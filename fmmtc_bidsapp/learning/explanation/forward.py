@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.train import FittedNetwork
 from fmmtc_bidsapp.learning.explanation.integrated_gradients import MOST_STEPS
 from fmmtc_bidsapp.learning.preprocessing.prepare import Preparation
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 from fmmtc_bidsapp.records import Examples
+
+if TYPE_CHECKING:
+    # Importing it takes seconds.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["Arrays", "Function", "Route", "encoding_order", "patch_of", "routes_of"]
 

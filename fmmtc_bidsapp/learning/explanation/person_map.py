@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,8 +22,11 @@ from fmmtc_bidsapp.learning.explanation.integrated_gradients import (
 from fmmtc_bidsapp.learning.explanation.map_values import over_time, strengths
 from fmmtc_bidsapp.learning.explanation.model_parts import Branches
 from fmmtc_bidsapp.learning.seeds import derive_seed
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.records import Examples, Floats, Fold
+
+if TYPE_CHECKING:
+    # Importing it takes seconds.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["ParcelMap", "TracedNetwork"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.models.device import autocast
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
+
+if TYPE_CHECKING:
+    # Importing it takes seconds.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = [
     "EncodedScan",
@@ -232,14 +237,14 @@ def _has_data(signal: Floats) -> NDArray[np.bool_]:
     return has_data
 
 
-def check_window(window: int, config: BrainLMConfig) -> None:
+def check_window(window: int, config: BrainLMSize) -> None:
     """Refuse a window that does not fit an encoder.
 
     Parameters
     ----------
     window : int
         Volumes.
-    config : BrainLMConfig
+    config : BrainLMSize
         Of the encoder.
 
     Raises
@@ -299,7 +304,7 @@ def encode_series(
         When the window does not fit the encoder.
     """
     patch = encoder.config.timepoint_patching_size
-    check_window(options.window, encoder.config)
+    check_window(options.window, encoder.config.size)
     signal = normalise(series, options.normalisation, scale)
     has_data = _has_data(signal)
     # The encoder wants numbers everywhere; tokens of parcels without data are never shown to it.

@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from fmmtc_bidsapp.errors import MissingResourceError
 from fmmtc_bidsapp.models.checksums import check_received
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM, BrainLMConfig, load_brainlm
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
+
+if TYPE_CHECKING:
+    # Importing it takes seconds, and not every run encodes.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["ENCODERS", "build_encoder", "weights_digest"]
 
@@ -25,12 +30,16 @@ def _pretrained(folder: Path | None, seed: int) -> BrainLM:
             "random, or take --encoder none and models of connectivity, such as --network "
             "resnet-fc."
         )
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+
     check_received(folder)
-    return load_brainlm(folder)
+    return BrainLM.from_pretrained(folder)
 
 
 def _random(folder: Path | None, seed: int) -> BrainLM:
-    return BrainLM.from_config(BrainLMConfig(), torch.Generator().manual_seed(seed))
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+
+    return BrainLM.from_size(BrainLMSize(), torch.Generator().manual_seed(seed))
 
 
 ENCODERS: Mapping[str, Callable[[Path | None, int], BrainLM]] = {

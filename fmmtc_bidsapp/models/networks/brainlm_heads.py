@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.networks.single_stream import SingleStream, seeded
+
+if TYPE_CHECKING:
+    # Importing it takes seconds.
+    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["FrozenBrainLM", "TunedBrainLM", "build_frozen_brainlm", "build_tuned_brainlm"]
 

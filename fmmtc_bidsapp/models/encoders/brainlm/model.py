@@ -1,95 +1,84 @@
-"""BrainLM's encoder: a window of parcel series to one feature vector.
+"""BrainLM's encoder as a transformers model: a window of parcel series to one feature vector.
 
 Computes what the published code computes at inference (Ortega Caro et al. 2024,
 https://openreview.net/forum?id=RwI7ZEfR27): patches of each parcel's series become tokens, a CLS
 token goes in front, and the layers attend over all tokens and convolve the values along the order
 of the tokens. Nothing is drawn at random: the order of the tokens is an argument.
+
+Importing this module imports transformers, which takes seconds; do so where a network is built.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
 import re
-import struct
-import zipfile
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
+from huggingface_hub import snapshot_download
 from torch import nn
 from torch.nn import functional
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.modeling_utils import PreTrainedModel
 
-from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.models.checkpoint import check_tensors
-from fmmtc_bidsapp.models.encoders.brainlm.config import BrainLMConfig
 from fmmtc_bidsapp.models.encoders.brainlm.convolution import convolve_tokens
+from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
+from fmmtc_bidsapp.models.encoders.brainlm.tensor_files import WEIGHT_FILES, read_weights
 
-__all__ = ["BrainLM", "BrainLMConfig", "load_brainlm"]
+__all__ = ["BrainLM", "BrainLMConfig"]
 
 _N_POSITIONS = 5000
 
-_PUBLISHED_NAMES = {
-    "cls_token": "vit.embeddings.cls_token",
-    "positions": "vit.embeddings.pos_embedding.pe",
-    "signal_embedding": "vit.embeddings.signal_embedding_projection",
-    "xyz_embedding": "vit.embeddings.xyz_embedding_projection",
-    "norm": "vit.layernorm",
-}
-_PUBLISHED_LAYER_NAMES = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "taps": "attention.self.conv.weight",
-    "merge": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "expand": "intermediate.dense",
-    "contract": "output.dense",
-    "norm": "output.LayerNorm",
-}
-_DECODER_NAME = re.compile(
-    r"decoder\.("
-    r"mask_token|pos_embedding\.pe"
-    r"|(decoder_embed|decoder_norm|decoder_pred[12]?|decoder_xyz_projection)\.(weight|bias)"
-    r"|decoder_layers\.\d+\.(attention\.self\.conv\.weight"
-    r"|(attention\.(self\.(query|key|value)|output\.(dense|LayerNorm))"
-    r"|intermediate\.dense|output\.(dense|LayerNorm))\.(weight|bias))"
-    r")"
-)
-"""Tensors of the published file that only the reconstruction of masked patches needs."""
 
-_DAMAGED = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-)
-"""What torch's reader was seen to raise for thousands of files with wrong or missing bytes."""
+class BrainLMConfig(PreTrainedConfig):
+    """``config.json`` of a BrainLM encoder; defaults are the published model's.
+
+    Examples
+    --------
+    >>> from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLMConfig
+    >>> BrainLMConfig(hidden_size=512).size.hidden_size
+    512
+    """
+
+    model_type = "brainlm_mae"
+    hidden_size: int = 256
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    intermediate_size: int = 1024
+    conv_kernel_size: int = 65
+    timepoint_patching_size: int = 20
+    num_timepoints_per_voxel: int = 200
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    # With these values the published code computes what is computed here.
+    hidden_act: str = "gelu"
+    num_landmarks: int = 64
+    segment_means_seq_len: int = 64
+
+    @property
+    def size(self) -> BrainLMSize:
+        """The sizes alone, checked."""
+        return BrainLMSize(**{each.name: getattr(self, each.name) for each in fields(BrainLMSize)})
 
 
 class _Layer(nn.Module):
     """Attention plus convolution, then an MLP, each normalised after its residual sum."""
 
-    def __init__(self, config: BrainLMConfig) -> None:
+    def __init__(self, size: BrainLMSize) -> None:
         super().__init__()
-        hidden, heads = config.hidden_size, config.num_attention_heads
+        hidden, heads = size.hidden_size, size.num_attention_heads
         self.n_heads = heads
         self.query = nn.Linear(hidden, hidden)
         self.key = nn.Linear(hidden, hidden)
         self.value = nn.Linear(hidden, hidden)
-        self.taps = nn.Parameter(torch.empty(heads, 1, config.conv_kernel_size, 1))
+        self.taps = nn.Parameter(torch.empty(heads, 1, size.conv_kernel_size, 1))
         self.merge = nn.Linear(hidden, hidden)
-        self.attention_norm = nn.LayerNorm(hidden, config.layer_norm_eps)
-        self.expand = nn.Linear(hidden, config.intermediate_size)
-        self.contract = nn.Linear(config.intermediate_size, hidden)
-        self.norm = nn.LayerNorm(hidden, config.layer_norm_eps)
+        self.attention_norm = nn.LayerNorm(hidden, size.layer_norm_eps)
+        self.expand = nn.Linear(hidden, size.intermediate_size)
+        self.contract = nn.Linear(size.intermediate_size, hidden)
+        self.norm = nn.LayerNorm(hidden, size.layer_norm_eps)
 
     def forward(self, tokens: torch.Tensor, n_leading: int) -> torch.Tensor:
         """(batch, token, hidden) -> (batch, n_leading, hidden): the leading tokens' output."""
@@ -110,8 +99,8 @@ class _Layer(nn.Module):
         return features.reshape(*features.shape[:2], self.n_heads, -1).transpose(1, 2)
 
 
-class BrainLM(nn.Module):
-    """The frozen encoder; build it with `load_brainlm` or `BrainLM.from_config`.
+class BrainLM(PreTrainedModel):
+    """The frozen encoder; build it with `BrainLM.from_pretrained` or `BrainLM.from_size`.
 
     It has no dropout at inference, so training and evaluation mode are the same. Its parameters
     take no gradient, its inputs do.
@@ -120,24 +109,38 @@ class BrainLM(nn.Module):
     ----------
     config
         Sizes of the network; its weights are left unset.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
+    >>> from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
+    >>> network = BrainLM.from_size(BrainLMSize(), torch.Generator().manual_seed(0))
+    >>> network(torch.zeros(1, 424, 20), torch.zeros(1, 424, 3)).shape
+    torch.Size([1, 256])
     """
 
+    config_class = BrainLMConfig
+    main_input_name = "signal"
+    _supports_sdpa = True
+    config: BrainLMConfig
     positions: torch.Tensor
 
     def __init__(self, config: BrainLMConfig) -> None:
-        super().__init__()
-        self.config = config
-        hidden = config.hidden_size
+        super().__init__(config)
+        size = config.size
+        hidden = size.hidden_size
         self.cls_token = nn.Parameter(torch.empty(1, 1, hidden))
         self.register_buffer("positions", torch.empty(_N_POSITIONS, hidden))
-        self.signal_embedding = nn.Linear(config.timepoint_patching_size, hidden)
+        self.signal_embedding = nn.Linear(size.timepoint_patching_size, hidden)
         self.xyz_embedding = nn.Linear(3, hidden)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
-        self.norm = nn.LayerNorm(hidden, config.layer_norm_eps)
+        self.layers = nn.ModuleList(_Layer(size) for _ in range(size.num_hidden_layers))
+        self.norm = nn.LayerNorm(hidden, size.layer_norm_eps)
+        self.post_init()  # type: ignore[no-untyped-call]
         self.requires_grad_(False)
 
     @classmethod
-    def from_config(cls, config: BrainLMConfig, generator: torch.Generator) -> BrainLM:
+    def from_size(cls, size: BrainLMSize, generator: torch.Generator) -> BrainLM:
         """Build the encoder with random weights, the paper's "without pre-training".
 
         As published: weights, convolution taps and the CLS token are normal with SD
@@ -145,20 +148,83 @@ class BrainLM(nn.Module):
 
         Parameters
         ----------
+        size
+            Of the network.
         generator
             On the CPU; the only source of randomness.
         """
-        network = _without_weights(config).to_empty(device="cpu")
+        network = cls._without_weights(size).to_empty(device="cpu")
         for parameter in network.parameters():
             if parameter.ndim > 1:
-                parameter.normal_(std=config.initializer_range, generator=generator)
+                parameter.normal_(std=size.initializer_range, generator=generator)
             else:
                 parameter.zero_()
         for module in network.modules():
             if isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
-        network.positions.copy_(_sinusoids(config.hidden_size))
+        network.positions.copy_(_sinusoids(size.hidden_size))
         return network
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        source: str | Path,
+        *,
+        subfolder: str = "",
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> BrainLM:
+        """Load the encoder from a folder, or from the Hugging Face hub.
+
+        Takes the published files (``config.json`` and ``pytorch_model.bin``, of which the decoder
+        is left out) and what `save_pretrained` writes. No tensor is ever initialised in place of a
+        missing one, nothing in the files is executed, and no code is taken from the hub.
+
+        Parameters
+        ----------
+        source
+            A folder, or ``owner/name`` on the hub.
+        subfolder
+            Of the source.
+        revision
+            Commit, branch or tag of the hub.
+        local_files_only
+            Whether to look in the hub's cache alone.
+
+        Raises
+        ------
+        ModelFileError
+            Where a file is missing or damaged, or the tensors are not exactly those of the encoder
+            that ``config.json`` describes.
+        """
+        folder = Path(source)
+        if not folder.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+            names = ("config.json", *WEIGHT_FILES)
+            folder = Path(
+                snapshot_download(
+                    str(source),
+                    revision=revision,
+                    allow_patterns=[str(Path(subfolder, name)) for name in names],
+                    local_files_only=local_files_only,
+                )
+            )
+        folder = folder / subfolder
+        network = cls._without_weights(BrainLMSize.from_json(folder / "config.json"))
+        network.load_state_dict(read_weights(folder, network.state_dict()), assign=True)
+        network.name_or_path = str(source)
+        network.eval()  # type: ignore[no-untyped-call]
+        return network
+
+    if TYPE_CHECKING:
+
+        def to(self, device: torch.device) -> BrainLM:  # type: ignore[override]
+            """Move to a device; transformers wraps torch's own, whose type is lost."""
+
+    @classmethod
+    def _without_weights(cls, size: BrainLMSize) -> BrainLM:
+        # On the meta device torch's own initialisation costs nothing and draws no random number.
+        with torch.device("meta"):
+            return cls(BrainLMConfig(**asdict(size)))
 
     def forward(
         self, signal: torch.Tensor, xyz: torch.Tensor, order: torch.Tensor | None = None
@@ -207,92 +273,8 @@ class BrainLM(nn.Module):
         return tokens.flatten(1, 2)
 
 
-def load_brainlm(folder: Path) -> BrainLM:
-    """Read the published encoder from the folder of ``config.json`` and ``pytorch_model.bin``.
-
-    The decoder in the file is left unread. Nothing in the file is executed.
-
-    Raises
-    ------
-    ModelFileError
-        Where a file is missing or damaged, or the tensors are not exactly those of the encoder
-        that ``config.json`` describes.
-    """
-    network = _without_weights(BrainLMConfig.from_json(folder / "config.json"))
-    path = folder / "pytorch_model.bin"
-    found = {
-        name: tensor
-        for name, tensor in _read_pickled_tensors(path).items()
-        if not _DECODER_NAME.fullmatch(name)
-    }
-    own = network.state_dict()
-    check_tensors(path, found, {_published(name): tensor.shape for name, tensor in own.items()})
-    weights = {name: found[_published(name)].float() for name in own}
-    network.load_state_dict(weights, assign=True)
-    return network
-
-
-def _without_weights(config: BrainLMConfig) -> BrainLM:
-    # On the meta device torch's own initialisation costs nothing and draws no random number.
-    with torch.device("meta"):
-        return BrainLM(config)
-
-
-def _published(name: str) -> str:
-    """Translate the name of a tensor of ours into the published one."""
-    module, _, rest = name.partition(".")
-    if module == "layers":
-        number, part, *tail = rest.split(".")
-        return ".".join(["vit.encoder.layer", number, _PUBLISHED_LAYER_NAMES[part], *tail])
-    return ".".join(filter(None, [_PUBLISHED_NAMES[module], rest]))
-
-
 def _sinusoids(hidden: int) -> torch.Tensor:
     """Return the (position, hidden) sine and cosine table of doi 10.48550/arXiv.1706.03762."""
     position = torch.arange(_N_POSITIONS)[:, None]
     angle = position * torch.exp(torch.arange(0, hidden, 2) * (-math.log(10_000) / hidden))
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
-
-
-def _refuse_packed(path: Path, packed: io.BytesIO) -> None:
-    """Refuse a zip that is more than it seems; PyTorch never compresses what it saves."""
-    try:
-        with zipfile.ZipFile(packed) as archive:
-            stored = sum(each.file_size for each in archive.infolist())
-    except (zipfile.BadZipFile, *_DAMAGED):
-        # PyTorch's own reader will say what is wrong.
-        stored = 0
-    finally:
-        packed.seek(0)
-    if stored > packed.getbuffer().nbytes:
-        raise ModelFileError(
-            f"{path} holds {stored} bytes in {packed.getbuffer().nbytes}: it is compressed, which "
-            "PyTorch's files never are. Fetch it again from the publisher."
-        )
-
-
-def _read_pickled_tensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        packed = io.BytesIO(path.read_bytes())
-    except OSError as error:
-        raise ModelFileError(
-            f"{path} cannot be read ({error.strerror}). BrainLM's weights are a folder that holds "
-            "config.json and pytorch_model.bin: name that folder, or fetch the files into it."
-        ) from error
-    if zipfile.is_zipfile(packed):
-        _refuse_packed(path, packed)
-    try:
-        content: Any = torch.load(packed, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
-        raise ModelFileError(
-            f"{path} cannot be read as a file of tensors ({type(error).__name__}): it is damaged, "
-            "incomplete, or holds more than tensors. Fetch it again from the publisher."
-        ) from error
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor)
-        for name, tensor in content.items()
-    ):
-        raise ModelFileError(
-            f"{path} is not a table of tensors by name; fetch pytorch_model.bin as published."
-        )
-    return content

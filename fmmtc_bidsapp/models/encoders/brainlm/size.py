@@ -1,4 +1,4 @@
-"""The sizes of a BrainLM encoder, as its published ``config.json`` gives them."""
+"""The sizes of a BrainLM network, as its published ``config.json`` gives them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from fmmtc_bidsapp.errors import ModelFileError
 
-__all__ = ["BrainLMConfig"]
+__all__ = ["BrainLMSize"]
 
 _LARGEST = 16_384
 """More than in any model of its kind; a network of any size could be asked for otherwise."""
 
 
 @dataclass(frozen=True)
-class BrainLMConfig:
+class BrainLMSize:
     """Sizes of the encoder; names are those of ``config.json``, defaults the published model's."""
 
     hidden_size: int = 256
@@ -52,7 +52,7 @@ class BrainLMConfig:
             raise ModelFileError(f"Not a BrainLM configuration: {'; '.join(broken)}. Found {self}.")
 
     @classmethod
-    def from_json(cls, path: Path) -> BrainLMConfig:
+    def from_json(cls, path: Path) -> BrainLMSize:
         """Read the published ``config.json``.
 
         Raises
@@ -88,7 +88,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _wrong_values(content: dict[str, Any]) -> list[str]:
     problems = []
-    for each in fields(BrainLMConfig):
+    for each in fields(BrainLMSize):
         allowed = (int, float) if isinstance(each.default, float) else (int,)
         if each.name not in content:
             problems.append(f"{each.name} is missing")
