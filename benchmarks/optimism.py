@@ -38,6 +38,7 @@ from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.paper.best_on_test import fit_published, optimism_rows
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
+from fmmtc_bidsapp.models.encoders.brainlm.encoder import BrainLMEncoder
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.networks.fmmtc import FmmTc, build_fmmtc
@@ -169,12 +170,11 @@ def make_cohort(seed: int, model: ModelOptions) -> Cohort:
     )
     series = simulate_cohort(options, NETWORKS).series.astype(np.float64)
     y = np.random.default_rng(seed).permutation(np.arange(N_PEOPLE) < N_RESPONDERS).astype(int)
-    encoder = BrainLM.from_size(BrainLMSize(num_hidden_layers=2), torch.Generator().manual_seed(0))
+    network = BrainLM.from_size(BrainLMSize(num_hidden_layers=2), torch.Generator().manual_seed(0))
     xyz_mm = np.random.default_rng(0).uniform(-70, 70, (len(NETWORKS), 3))
 
     def encode(signal: NDArray[np.float64], how: ModelOptions) -> Floats:
-        device = torch.device("cpu")
-        return encode_series(encoder, signal, xyz_mm, how, seed=0, device=device).cls
+        return encode_series(BrainLMEncoder(network, how, 0), signal, xyz_mm).cls
 
     once = replace(model, token_orders=1)
     windows = [[person[at : at + WINDOW] for at in STARTS] for person in series]

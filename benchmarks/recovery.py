@@ -31,6 +31,7 @@ from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
+from fmmtc_bidsapp.models.encoders.brainlm.encoder import BrainLMEncoder
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
@@ -163,20 +164,10 @@ def oracle_auroc(truth: GroundTruth) -> float:
 
 
 def make_examples(truth: GroundTruth, setup: Setup) -> Examples:
-    encoder = BrainLM.from_size(BrainLMSize(), torch.Generator().manual_seed(0))
-    encoder.to(setup.device)
+    network = BrainLM.from_size(BrainLMSize(), torch.Generator().manual_seed(0))
+    encoder = BrainLMEncoder(network, setup.model, 0).to(setup.device)
     xyz_mm = np.random.default_rng(0).uniform(-70, 70, (len(NETWORKS), 3))
-    scans = [
-        encode_series(
-            encoder,
-            series.astype(np.float64),
-            xyz_mm,
-            setup.model,
-            seed=0,
-            device=setup.device,
-        )
-        for series in truth.series
-    ]
+    scans = [encode_series(encoder, series.astype(np.float64), xyz_mm) for series in truth.series]
     return Examples(
         keys=truth.participant_ids,
         cls=np.stack([scan.cls for scan in scans]),

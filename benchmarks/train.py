@@ -36,6 +36,7 @@ from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.model_selection.splits import inner_folds, outer_folds
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
+from fmmtc_bidsapp.models.encoders.brainlm.encoder import BrainLMEncoder
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
@@ -217,18 +218,9 @@ def make_examples() -> Examples:
 
 
 def encode(encoder: BrainLM, series: Series, setup: Setup) -> NDArray[np.float64]:
+    own = BrainLMEncoder(encoder, setup.model, 0)
     return np.stack(
-        [
-            encode_series(
-                encoder,
-                each.astype(np.float64),
-                coordinates_mm(),
-                setup.model,
-                seed=0,
-                device=setup.device,
-            ).cls
-            for each in series
-        ]
+        [encode_series(own, each.astype(np.float64), coordinates_mm()).cls for each in series]
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.extensions import ENCODERS, outside
 
 __all__ = [
     "LONGEST_WINDOW",
@@ -29,17 +30,24 @@ __all__ = [
 ]
 
 
-def _one_of(default: str, *choices: str) -> Any:
-    return field(default=default, metadata={"choices": choices})
+def _one_of(default: str, *choices: str, group: str = "") -> Any:
+    """Declare a choice; other packages may add to it by entry points of the group."""
+    return field(default=default, metadata={"choices": choices, "group": group})
 
 
 def _check_choices(options: Any) -> None:
     for each in fields(options):
-        choices = each.metadata.get("choices")
+        choices: tuple[str, ...] = each.metadata.get("choices", ())
         value = getattr(options, each.name)
-        if choices and value not in choices:
+        if not choices or value in choices:
+            continue
+        # Looked for only now: it reads the metadata of every installed package.
+        group = each.metadata["group"]
+        added = [extension.name for extension in outside(group)] if group else []
+        if value not in added:
+            allowed = ", ".join(dict.fromkeys([*choices, *added]))
             raise UsageError(
-                f"--{each.name.replace('_', '-')} is {value!r}; allowed are {', '.join(choices)}."
+                f"--{each.name.replace('_', '-')} is {value!r}; allowed are {allowed}."
             )
 
 
@@ -214,13 +222,14 @@ class ModelOptions:
     )
     """How the series and the connectivity features meet (Table 1 of the paper)."""
 
-    encoder: str = _one_of("brainlm", "brainlm", "random", "none")
+    encoder: str = _one_of("brainlm", "brainlm", "random", "none", group=ENCODERS)
     """Encoder of the parcel series: the pre-trained BrainLM, the same network with random weights
-    (the paper's "without pre-training"), or none, for models that read connectivity alone."""
+    (the paper's "without pre-training"), one that an installed package adds, or none, for models
+    that read connectivity alone."""
 
     encoder_weights: str | None = None
-    """Folder with BrainLM's config.json and pytorch_model.bin; by default brainlm/old_13M in the
-    cache (FMMTC_CACHE_DIR)."""
+    """Folder of the encoder's weights, for BrainLM config.json and pytorch_model.bin or
+    model.safetensors; by default brainlm/old_13M in the cache (FMMTC_CACHE_DIR)."""
 
     normalisation: str = _one_of("scan", "scan", "zscore", "robust", "none")
     """Scale of the series the encoder sees: scan centres each parcel and divides the scan by its

@@ -110,7 +110,10 @@ def _settings(each: Field[Any], kind: Any, text: str, unset: str) -> dict[str, A
     default = unset if each.default in (None, MISSING) else each.default
     shown = f" (default: {default})" if default != "" else ""
     settings: dict[str, Any] = {"help": text + shown, "type": kind}
-    if each.metadata.get("choices"):
+    if each.metadata.get("group"):
+        # Other packages may add to it; the options check it.
+        settings["metavar"] = f"{{{','.join(each.metadata['choices'])},…}}"
+    elif each.metadata.get("choices"):
         settings["choices"] = each.metadata["choices"]
     else:
         settings["metavar"] = each.name.split("_")[-1].upper()

@@ -43,6 +43,7 @@ from fmmtc_bidsapp.learning.evaluation.external_validation import (
     of_people,
 )
 from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
+from fmmtc_bidsapp.models.encoders.registry import encoder_title
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Exclusion, FoldPredictions, Ints, Person
@@ -275,7 +276,7 @@ def _check_weights(model: ModelOptions, bundle: Bundle, expected: str) -> str:
     digest = check_encoder(model, bundle.seed)
     if digest != expected:
         raise ModelFileError(
-            f"The {model.encoder} encoder has other weights (digest {digest}) than the one the "
+            f"{encoder_title(model.encoder)} has other weights (digest {digest}) than the one the "
             f"bundle {bundle.folder} was trained with ({expected}). Name the folder of those "
             "weights with --encoder-weights; random weights need the version of torch they were "
             "drawn with."
@@ -361,6 +362,7 @@ def _about(plan: GroupPlan, admitted: Application, encoded: Encoded) -> dict[str
         ),
         "Normalisation": bundle.model.normalisation,
         "Encoder": bundle.model.encoder,
+        "EncoderTitle": encoder_title(bundle.model.encoder),
         "EncoderDigest": bundle.encoder_digest,
         "Device": admitted.device,
         "Precision": encoded.about[0]["precision"],

@@ -29,6 +29,7 @@ from fmmtc_bidsapp.learning.estimators.models import MAIN_MODEL, expand_models
 from fmmtc_bidsapp.learning.evaluate import DomainFits, judge, model_titles
 from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
 from fmmtc_bidsapp.learning.paper.tables import PaperRow
+from fmmtc_bidsapp.models.encoders.registry import encoder_title
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Evaluation
 
@@ -115,6 +116,7 @@ def judge_study(
         plan.evaluation,
         main=fits.models[0],
         seed=plan.random_seed,
+        encoder=plan.model.encoder,
         permuted=fits.permuted,
         exchanged=fits.exchanged,
         folds=study.folds,
@@ -156,6 +158,7 @@ def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, A
         "AveragedRuns": averaged_runs(encoded.people) or "n/a",
         "Normalisation": plan.model.normalisation,
         "Encoder": plan.model.encoder,
+        "EncoderTitle": encoder_title(plan.model.encoder),
         "EncoderDigest": study.encoder.digest,
         "OrderSpread": "n/a" if encoded.order_spread is None else encoded.order_spread,
         "NumberOfWindows": encoded.total("n_windows"),
@@ -166,7 +169,7 @@ def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, A
         "Device": study.device,
         "Precision": training_precision(plan.train.precision, study.device),
         "MainModel": fits.models[0],
-        "ModelNames": model_titles(),
+        "ModelNames": model_titles(plan.model.encoder),
         "NotTested": {each.model: each.not_tested for each in evaluation.tests if each.not_tested},
         "People": {each.model: each.n_people for each in evaluation.tests},
         "FoldsFitted": {each.model: each.n_folds for each in evaluation.tests},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.estimators.models import MODELS, title_of
 from fmmtc_bidsapp.learning.evaluation.added_value import brain_scores
 from fmmtc_bidsapp.learning.evaluation.compare import holm
 from fmmtc_bidsapp.learning.evaluation.performance import evaluate
@@ -62,6 +62,7 @@ def judge(
     *,
     main: str,
     seed: int,
+    encoder: str = "brainlm",
     permuted: Mapping[str, Floats] | None = None,
     exchanged: Mapping[str, Floats] | None = None,
     folds: Sequence[Fold] = (),
@@ -87,6 +88,8 @@ def judge(
         The model that stands first and that the others are compared with.
     seed : int
         Seed of the run.
+    encoder : str
+        ``--encoder``, whose title the models that read it have.
     permuted : mapping of str to array, optional
         (permutation,) headline AUROC of the tested models on shuffled outcomes
         (`fmmtc_bidsapp.learning.evaluation.verdicts.judge_permutations`); without it nothing is
@@ -127,7 +130,7 @@ def judge(
     shown = _shown(selection)
     arms, differences = _arms(predictions, examples, options, seed)
     lines = plain_lines(
-        [*rows, *_other_rows(rows, predictions, main)],
+        [*rows, *_other_rows(rows, predictions, main, encoder)],
         predictions,
         [each[name] for each in published for name in shown if name in each],
         main,
@@ -140,7 +143,7 @@ def judge(
         metrics=(*judged.metrics, *guesses),
         comparison=_adjusted_for_all(
             *comparison_rows(lines, guesses, y, draws),
-            *_across(across, examples, options, seed, main, asked=bool(rows)),
+            *_across(across, examples, options, seed, main, encoder, asked=bool(rows)),
         ),
         arms=arms,
         arm_differences=differences,
@@ -201,9 +204,9 @@ def _test_of(row: ComparisonRow) -> tuple[str | None, ...]:
     return row.model, row.selection, row.train_on, row.test_on, row.metric
 
 
-def model_titles() -> dict[str, str]:
-    """Say how a reader calls every row of a table of models."""
-    return {name: model.title for name, model in MODELS.items()} | {RANDOM: "Random (1,000 draws)"}
+def model_titles(encoder: str) -> dict[str, str]:
+    """Say how a reader calls every row of a table of models, with the title of the encoder."""
+    return {name: title_of(name, encoder) for name in MODELS} | {RANDOM: "Random (1,000 draws)"}
 
 
 def _draws(y: Ints, options: EvaluationOptions, seed: int, arm: Ints | None = None) -> Draws:
@@ -216,12 +219,14 @@ def _folds(predictions: Sequence[FoldPredictions]) -> list[Fold]:
 
 
 def _other_rows(
-    rows: Sequence[PaperRow], predictions: Sequence[FoldPredictions], main: str
+    rows: Sequence[PaperRow], predictions: Sequence[FoldPredictions], main: str, encoder: str
 ) -> list[PaperRow]:
     """Give a line to every model that has none, the main one first."""
     listed = {each.model for each in rows}
     models = dict.fromkeys([main, *(each.model for each in predictions)])
-    return [PaperRow(None, None, name, MODELS[name].title) for name in models if name not in listed]
+    return [
+        PaperRow(None, None, name, title_of(name, encoder)) for name in models if name not in listed
+    ]
 
 
 def _shown(selection: str) -> tuple[str, ...]:
@@ -262,15 +267,16 @@ def _across(
     options: EvaluationOptions,
     seed: int,
     main: str,
+    encoder: str,
     *,
     asked: bool,
 ) -> list[ComparisonRow]:
     y = examples.y
     if across is None or examples.arms is None:
-        without = [PaperRow(TABLE_4, 1, main, MODELS[main].title, _NO_ARMS, possible=False)]
+        without = [PaperRow(TABLE_4, 1, main, title_of(main, encoder), _NO_ARMS, possible=False)]
         lines = plain_lines(without, (), (), main) if asked else []
         return comparison_rows(lines, (), y, _draws(y, options, seed))
-    titles = {name: MODELS[name].title for name in across.models}
+    titles = {name: title_of(name, encoder) for name in across.models}
     lines = domain_lines(across.domains, across.predictions, titles, main)
     # People are drawn within their arm, so that none of a draw is empty.
     arm = np.unique(np.asarray(examples.arms), return_inverse=True)[1]

@@ -31,9 +31,9 @@ from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
 from fmmtc_bidsapp.learning.model_selection.ensemble import EnsembleModel
 from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
-from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
+from fmmtc_bidsapp.models.encoders.windows import Scale
 from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions

@@ -28,9 +28,10 @@ from fmmtc_bidsapp.group.encode.person import (
     fit_scale_of_runs,
     merge_matrices,
 )
-from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale, normalise
+from fmmtc_bidsapp.models.encoders.brainlm.encoder import BrainLMEncoder
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
+from fmmtc_bidsapp.models.encoders.windows import Scale, normalise
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import (
     Calibration,
@@ -138,15 +139,12 @@ def encode(
     runs: list[SeriesRun], *, encoded: bool = True, scale: Scale | None = None, **changes: Any
 ) -> EncodedPerson:
     options = {"encoder": "random", "window": 20, "token_orders": 2} | changes
-    return encode_person(
-        BrainLM.from_size(SMALL, torch.Generator().manual_seed(0)) if encoded else None,
-        runs,
-        np.zeros((3, 3)),
-        ModelOptions(**options),
-        seed=0,
-        device=torch.device("cpu"),
-        scale=scale,
-    )
+    chosen = ModelOptions(**options)
+    encoder = None
+    if encoded:
+        network = BrainLM.from_size(SMALL, torch.Generator().manual_seed(0))
+        encoder = BrainLMEncoder(network, chosen, 0)
+    return encode_person(encoder, runs, np.zeros((3, 3)), chosen, scale=scale)
 
 
 def noise(n_volumes: int, seed: int = 0) -> np.ndarray:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
+from fmmtc_bidsapp.models.encoders.brainlm.encoder import BrainLMEncoder
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Fold
@@ -18,24 +18,31 @@ from fmmtc_bidsapp.records import Calibration, Examples, Fold
 SEED = 5
 
 
+def as_encoder(
+    network: BrainLM, examples: Examples, orders: int = 1, window: int | None = None
+) -> BrainLMEncoder:
+    """Give a network the window of the examples, and the seed of all that is explained here."""
+    options = ModelOptions(
+        encoder="random",
+        normalisation="none",
+        window=window or network.config.num_timepoints_per_voxel
+        if examples.series is None
+        else window or examples.series.shape[2],
+        token_orders=orders,
+    )
+    return BrainLMEncoder(network, options, SEED)
+
+
 def encoded(
     examples: Examples, encoder: BrainLM, orders: int = 1, window: int | None = None
 ) -> Examples:
     """Put in place of the features what the encoder makes of the window."""
-    options = ModelOptions(
-        encoder="random",
-        normalisation="none",
-        window=window or examples.series.shape[2],
-        token_orders=orders,
-    )
+    own = as_encoder(encoder, examples, orders, window)
     cls = [
         encode_series(
-            encoder,
+            own,
             series.T.astype(float),
             examples.coordinates_mm,
-            options,
-            seed=SEED,
-            device=torch.device("cpu"),
         ).cls
         for series in examples.series
     ]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from explained_cohort import SEED, encoded, fitted, fold_of
+from explained_cohort import SEED, as_encoder, encoded, fitted, fold_of
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError
@@ -38,7 +38,8 @@ def explained(name, examples, setup, options=OPTIONS, n_test=2, **how):
     fold = fold_of(examples, n_test)
     model = fitted(name, examples, fold, setup)
     how = {"compare": False} | how
-    found = attribute(model, examples, fold, options, encoder=setup.encoder, seed=SEED, **how)
+    own = None if setup.encoder is None else as_encoder(setup.encoder, examples)
+    found = attribute(model, examples, fold, options, encoder=own, seed=SEED, **how)
     return model, found
 
 
@@ -193,7 +194,9 @@ def test_a_dead_network_has_no_map_to_believe(people, setup):
 def test_ways_through_the_encoder_take_fewer_steps_at_most(people, setup, name, most):
     fold = fold_of(people, 2)
     model = fitted(name, people, fold, setup)
-    traced = TracedNetwork(branches_of(model.fitted), people, fold, setup.encoder, SEED)
+    traced = TracedNetwork(
+        branches_of(model.fitted), people, fold, as_encoder(setup.encoder, people), SEED
+    )
     person = traced.starts.person(22)
     assert [each.most_steps for each in traced._terms(22, person, person)] == most
 
@@ -276,5 +279,7 @@ def test_parcels_whose_level_was_planted_stand_out_through_a_random_encoder(setu
     model = fitted("brainlm", people, fold, more, epoch=30)
     assert roc_auc_score(people.y[fold.test], model.logits(people.take(fold.test))) > 0.8
     options = ExplainOptions(explain_baseline="mean")
-    found = attribute(model, people, fold, options, encoder=encoder, seed=SEED, compare=False)
+    found = attribute(
+        model, people, fold, options, encoder=as_encoder(encoder, people), seed=SEED, compare=False
+    )
     assert roc_auc_score(np.arange(n_parcels) < 4, mean_parcels(found)) >= 0.8

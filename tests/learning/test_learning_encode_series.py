@@ -8,15 +8,11 @@ import torch
 from sklearn.preprocessing import RobustScaler
 
 from fmmtc_bidsapp.errors import InputError, UsageError
-from fmmtc_bidsapp.learning.preprocessing.encode_series import (
-    encode_series,
-    first_window,
-    fit_scale,
-    normalise,
-    window_starts,
-)
+from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
+from fmmtc_bidsapp.models.encoders.brainlm.encoder import BrainLMEncoder
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
+from fmmtc_bidsapp.models.encoders.windows import first_window, fit_scale, normalise, window_starts
 from fmmtc_bidsapp.options import ModelOptions
 
 PARCELS = 6
@@ -44,14 +40,7 @@ def series(n_volumes, seed=0):
 
 
 def encode(encoder, signal, options=RAW, seed=5):
-    return encode_series(
-        encoder,
-        signal,
-        XYZ,
-        options,
-        seed=seed,
-        device=torch.device("cpu"),
-    )
+    return encode_series(BrainLMEncoder(encoder, options, seed), signal, XYZ)
 
 
 def by_hand(encoder, window, parcels, n_orders=3, seed=5):

@@ -27,6 +27,7 @@ from fmmtc_bidsapp.learning.model_selection.permutations import (
 )
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
+from fmmtc_bidsapp.models.encoders.brainlm.encoder import BrainLMEncoder
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.networks.resnet import RESNET_18, ResNetSize
@@ -155,18 +156,13 @@ def split_effect(seed, n_parcels, people=60):
         intermediate_size=64,
         conv_kernel_size=9,
     )
-    encoder = BrainLM.from_size(sizes, torch.Generator().manual_seed(0))
+    network = BrainLM.from_size(sizes, torch.Generator().manual_seed(0))
+    encoder = BrainLMEncoder(network, model, 0)
     xyz_mm = np.random.default_rng(0).uniform(-70, 70, (n_parcels, 3))
-    device = torch.device("cpu")
     scans = [series.astype(np.float64) for series in truth.series]
     examples = Examples(
         keys=truth.participant_ids,
-        cls=np.stack(
-            [
-                encode_series(encoder, each, xyz_mm, model, seed=0, device=device).cls
-                for each in scans
-            ]
-        ),
+        cls=np.stack([encode_series(encoder, each, xyz_mm).cls for each in scans]),
         fc=np.stack([connect(each, "correlation") for each in scans]).astype(np.float32),
         y=truth.y,
         strata=tuple(map(str, truth.y)),

@@ -20,7 +20,8 @@ from fmmtc_bidsapp.cli.tools import main
 from fmmtc_bidsapp.errors import ModelFileError
 from fmmtc_bidsapp.models.checksums import check_received, read_received
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
-from fmmtc_bidsapp.models.encoders.encoder import build_encoder
+from fmmtc_bidsapp.models.encoders.registry import build_encoder
+from fmmtc_bidsapp.options import ModelOptions
 
 COMMIT, OTHER = "0123456789abcdef" * 2 + "01234567", "f" * 40
 CONTENTS = {"config.json": b'{"hidden_size": 256}', "pytorch_model.bin": b"weights" * 1000}
@@ -143,7 +144,7 @@ def test_the_encoder_refuses_weights_that_are_not_those_of_the_record(
     assert main(FETCH) == 0
     (folder / "pytorch_model.bin").write_bytes(b"exchanged by someone")
     with pytest.raises(ModelFileError, match="sha256 mismatch: got"):
-        build_encoder("brainlm", folder, seed=0)
+        build_encoder(ModelOptions(), folder, seed=0)
 
 
 def test_files_that_a_user_put_there_have_no_record_to_be_held_to(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
 from fmmtc_bidsapp.bidsio.derivatives.write import atomic_path, write_text
 from fmmtc_bidsapp.digest import digest_of
-from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
+from fmmtc_bidsapp.errors import InputError, MissingResourceError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.bundle.bundle_schema import (
     CALIBRATION,
     CONFIG,
@@ -36,7 +36,7 @@ from fmmtc_bidsapp.group.bundle.known_people import KnownPeople
 from fmmtc_bidsapp.group.bundle.schema import Record
 from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange
 from fmmtc_bidsapp.group.bundle.validation_summary import Evidence
-from fmmtc_bidsapp.group.encode.encoder_config import learns_scale
+from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER, learns_scale
 from fmmtc_bidsapp.learning.declared import check_tensors_declared
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
@@ -52,8 +52,9 @@ from fmmtc_bidsapp.learning.model_selection.ensemble import (
     unite_tensors,
 )
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, restore_model
-from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
 from fmmtc_bidsapp.models.checkpoint import load_tensors, save_tensors
+from fmmtc_bidsapp.models.encoders.registry import ENCODERS
+from fmmtc_bidsapp.models.encoders.windows import Scale
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
 from fmmtc_bidsapp.visible import visible_json
@@ -333,7 +334,7 @@ def read_bundle(folder: Path) -> Bundle:
         folder=folder,
         main=config["model"],
         title=config["title"],
-        model=ModelOptions(**preprocessing["options"]),
+        model=_options(preprocessing["options"]),
         seed=preprocessing["seed"],
         encoder_digest=preprocessing["encoder_digest"],
         random_digest=preprocessing.get("random_digest"),
@@ -384,13 +385,24 @@ def _check_fields(path: Path, content: Any, kind: Record) -> None:
         raise _not_whole(path, found)
 
 
+def _options(found: Mapping[str, Any]) -> ModelOptions:
+    """Build the options, with an encoder that may be another package's."""
+    encoder = found.get("encoder", "brainlm")
+    if encoder != NO_ENCODER and encoder not in ENCODERS:
+        raise MissingResourceError(
+            f"The bundle reads the encoder {encoder!r}, which no installed package adds. "
+            "Install the one that it was trained with (entry point fmmtc.encoders)."
+        )
+    return ModelOptions(**found)
+
+
 def _scale(folder: Path, main: str, preprocessing: Mapping[str, Any]) -> Scale | None:
     """Read the scale of the training people, and refuse a bundle that lacks it."""
     found = preprocessing.get("scale")
     if found is not None:
         median, iqr = (np.array(found[name], dtype=np.float64) for name in ("median", "iqr"))
         return Scale(median, iqr)
-    if learns_scale([main], ModelOptions(**preprocessing["options"]), has_series=True):
+    if learns_scale([main], _options(preprocessing["options"]), has_series=True):
         raise ModelFileError(
             f"{folder} was trained with --normalisation robust, but {_PREPROCESSING} holds no "
             "median and interquartile range of its training people; train again."

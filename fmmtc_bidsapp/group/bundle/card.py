@@ -14,6 +14,7 @@ from typing import Any
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.group.bundle.bundle import Bundle
 from fmmtc_bidsapp.learning.evaluation.subgroups import PROGNOSIS
+from fmmtc_bidsapp.models.encoders.registry import ENCODERS, spec_of
 from fmmtc_bidsapp.records import AddedValue, EligibilityStep, Evaluation, MetricRow
 from fmmtc_bidsapp.reports.data.bibliography import escaped
 from fmmtc_bidsapp.reports.data.number_format import interval_or_bound, p_value
@@ -377,10 +378,11 @@ def _licence(facts: CardFacts) -> list[str]:
             "- These weights are BrainLM's, trained on. BrainLM is under CC BY-NC-ND 4.0, which "
             "allows no sharing of changed versions: do not pass this folder on."
         )
-    elif bundle.encodes and bundle.model.encoder == "brainlm":
+    elif bundle.encodes and _has_weights(bundle):
+        spec = ENCODERS[bundle.model.encoder].spec
         lines.append(
-            "- The pre-trained encoder (BrainLM, CC BY-NC-ND 4.0) is not in this folder; who "
-            "applies the model fetches it, for non-commercial use."
+            f"- The pre-trained encoder ({spec.title}, {spec.weights_licence}) is not in this "
+            f"folder; who applies the model fetches it. {spec.terms}"
         )
     if facts.keeps_people:
         lines.append(
@@ -388,6 +390,12 @@ def _licence(facts: CardFacts) -> list[str]:
             "their data may be shared."
         )
     return [*lines, _open("Licence of these weights")]
+
+
+def _has_weights(bundle: Bundle) -> bool:
+    """Say whether its encoder has weights of a publisher."""
+    spec = spec_of(bundle.model.encoder)
+    return spec is not None and spec.is_pretrained
 
 
 def _open_science(facts: CardFacts) -> list[str]:
@@ -409,12 +417,12 @@ def _software(facts: CardFacts) -> list[str]:
 
 
 def _how(facts: CardFacts) -> list[str]:
-    weights = facts.bundle.encodes and facts.bundle.model.encoder == "brainlm"
+    weights = facts.bundle.encodes and _has_weights(facts.bundle)
     return [
         "The new people's series must be made as these were: same atlas, same cleaning [27b].",
         "",
         "    fmmtc BIDS_DIR OUTPUT_DIR group --analysis apply --model THIS_FOLDER --label NAME"
-        + (" \\\n        --encoder-weights FOLDER_OF_BRAINLM" if weights else ""),
+        + (" \\\n        --encoder-weights FOLDER_OF_WEIGHTS" if weights else ""),
         "",
         "Where the participants table has the outcome, the model is judged on these people as it "
         "is, and recalibrated beside it [12f, 12g, 24].",

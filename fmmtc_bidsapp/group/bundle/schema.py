@@ -226,7 +226,8 @@ def record_of(kind: type, narrower: Mapping[str, Kind] | None = None) -> Record:
 
 
 def _of_hint(hint: Any, metadata: Mapping[str, Any]) -> Kind:
-    if "choices" in metadata:
+    # Of what other packages add to, the options themselves say what is known here.
+    if "choices" in metadata and not metadata.get("group"):
         return Choice(metadata["choices"])
     if isinstance(hint, UnionType):
         (inner,) = (each for each in get_args(hint) if each is not NoneType)

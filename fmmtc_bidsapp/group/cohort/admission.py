@@ -29,6 +29,8 @@ from fmmtc_bidsapp.bidsio.tables.cells import is_missing, sizes
 from fmmtc_bidsapp.bidsio.tables.quality import has_quality
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.evaluation.leakage import refuse_leaks
+from fmmtc_bidsapp.models.encoders.brainlm.spec import BRAINLM
+from fmmtc_bidsapp.models.encoders.registry import spec_of
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions
 from fmmtc_bidsapp.plan import GroupPlan, plan_table
 from fmmtc_bidsapp.records import EligibilityStep, Person
@@ -47,7 +49,9 @@ __all__ = [
 
 def with_weights_folder(options: ModelOptions) -> ModelOptions:
     """Fill in where pre-trained weights are looked for when no folder is named."""
-    folder = Path(options.encoder_weights or cache_dir() / "brainlm" / "old_13M")
+    spec = spec_of(options.encoder)
+    own = BRAINLM if spec is None or not spec.is_pretrained else spec
+    folder = Path(options.encoder_weights or cache_dir() / own.folder)
     return replace(options, encoder_weights=str(folder.absolute()))
 
 

@@ -17,6 +17,8 @@ from fmmtc_bidsapp.group.encode.encoder_config import (
     learns_scale,
     needs_of_cohort,
     refuse_contradictions,
+    refuse_maps,
+    refuse_other_parcels,
     refuse_surrogates,
     require_repetition_times,
 )
@@ -109,6 +111,8 @@ def admit(plan: GroupPlan, asked: Sequence[str]) -> Admitted:
     plan = replace(plan, model=with_weights_folder(encoder_options(asked, plan.model)))
     cohort = read_people(plan, plan.cohort, smallest_class=plan.train.folds)
     refuse_surrogates(asked, plan.explain, has_series=cohort.has_series)
+    refuse_maps(asked, plan.model, plan.explain)
+    refuse_other_parcels(cohort, plan.model)
     _rehearse(plan, cohort.people)
     require_repetition_times(cohort.people, plan.model)
     digest = check_encoder(plan.model, plan.random_seed)

@@ -11,7 +11,13 @@ import numpy as np
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.group.encode.acquisition import acquisition_columns
-from fmmtc_bidsapp.learning.estimators.models import MODELS, reads_encoder, tunes_encoder
+from fmmtc_bidsapp.learning.estimators.models import (
+    MAIN_MODEL,
+    MODELS,
+    reads_encoder,
+    tunes_encoder,
+)
+from fmmtc_bidsapp.models.encoders.registry import ENCODERS, spec_of
 from fmmtc_bidsapp.options import ExplainOptions, ModelOptions
 from fmmtc_bidsapp.records import Floats, Person
 
@@ -23,6 +29,8 @@ __all__ = [
     "learns_scale",
     "needs_of_cohort",
     "refuse_contradictions",
+    "refuse_maps",
+    "refuse_other_parcels",
     "refuse_surrogates",
     "require_repetition_times",
     "require_series",
@@ -96,6 +104,12 @@ _CONTRADICTIONS: Mapping[str, Mapping[str, str]] = {
 }
 """By ``--encoder``, the needs of models that it cannot meet, and what to do; ``weights`` are those
 that a fine-tuned encoder starts from."""
+_OF_OTHERS: Mapping[str, str] = {
+    "random encoder": "reads series encoded by BrainLM's network without pre-training, beside "
+    "--encoder brainlm alone; leave it out",
+    "weights": "is tuned from BrainLM's weights; take --encoder brainlm, or leave it out",
+}
+"""The same of every encoder of another package."""
 
 
 def refuse_contradictions(
@@ -110,7 +124,9 @@ def refuse_contradictions(
     """
     for name in asked:
         for need in (*MODELS[name].needs, *(("weights",) if tunes_encoder(name) else ())):
-            why = _CONTRADICTIONS.get(options.encoder, {}).get(need)
+            own = options.encoder in (NO_ENCODER, *ENCODERS.own)
+            known = _CONTRADICTIONS.get(options.encoder, {}) if own else _OF_OTHERS
+            why = known.get(need)
             if why is not None:
                 trained = name.removesuffix("-untrained")
                 raise UsageError(f"--network {name} {why.format(trained=trained)}.")
@@ -205,15 +221,56 @@ def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats | None, s
     """
     if cohort.coordinates_mm is not None or options.encoder == NO_ENCODER:
         return cohort.coordinates_mm, ""
-    if options.encoder == _PRETRAINED:
+    spec = ENCODERS[options.encoder].spec
+    if spec.reads_coordinates and spec.is_pretrained:
         raise InputError(
             f"The atlas {cohort.atlas_label} has no coordinates (columns x, y, z of its dseg.tsv), "
-            "and the pre-trained encoder needs them. Add them, or use --encoder random."
+            f"and {spec.title} needs them. Add them, or use --encoder random."
         )
     notice = (
-        f"The atlas {cohort.atlas_label} has no coordinates: the random encoder was told zeros."
+        f"The atlas {cohort.atlas_label} has no coordinates: {spec.title} was told zeros."
+        if spec.reads_coordinates
+        else ""
     )
     return np.zeros((len(cohort.parcels), 3)), notice
+
+
+def refuse_other_parcels(cohort: Cohort, options: ModelOptions) -> None:
+    """Refuse parcels that the encoder cannot read.
+
+    Raises
+    ------
+    InputError
+        With the number that it needs, and of which atlas.
+    """
+    spec = spec_of(options.encoder)
+    if spec is None or spec.n_parcels in (None, len(cohort.parcels)):
+        return
+    needed = f"{spec.n_parcels} parcels" + (f" of {spec.atlas}" if spec.atlas else "")
+    raise InputError(
+        f"{spec.title} reads {needed}, and these series have {len(cohort.parcels)} of "
+        f"{cohort.atlas_label or 'an unnamed atlas'}. Make series with that atlas, or take another "
+        "--encoder."
+    )
+
+
+def refuse_maps(asked: Sequence[str], options: ModelOptions, explain: ExplainOptions) -> None:
+    """Refuse maps through an encoder that has no gradients, before a single model is fitted.
+
+    Raises
+    ------
+    UsageError
+        When the main model reads such an encoder and is to be mapped.
+    """
+    spec = spec_of(options.encoder)
+    main = asked[0] if asked else MAIN_MODEL
+    if spec is None or spec.is_differentiable or explain.explain != "parcels":
+        return
+    if MODELS[main].is_network and "encoder" in MODELS[main].needs:
+        raise UsageError(
+            f"--explain parcels goes back through the encoder, and {spec.title} is not "
+            "differentiable. Take --explain features, or leave --explain out."
+        )
 
 
 def same_input_note(options: ModelOptions) -> str:
@@ -260,9 +317,10 @@ def require_repetition_times(people: Sequence[Person], options: ModelOptions) ->
     """
     require_series(people, options)
     without = [run.path for person in people for run in person.runs if run.tr_s is None]
-    if without and options.encoder == _PRETRAINED:
+    spec = spec_of(options.encoder)
+    if without and spec is not None and spec.tr_s is not None:
         raise InputError(
             f"{len(without)} series have no RepetitionTime in their sidecar, the first is "
-            f"{without[0]}; the pre-trained encoder was trained on known ones. Add it, or use "
-            "--encoder random."
+            f"{without[0]}; {spec.title} was trained at {spec.tr_s:g} s and needs it. Add it, or "
+            "use --encoder random."
         )

@@ -5,29 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.preprocessing.encode_series import (
-    EncodedScan,
-    Scale,
-    encode_series,
-    first_window,
-    fit_scale,
-)
-from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
+from fmmtc_bidsapp.learning.preprocessing.encode_series import EncodedScan, encode_series
+from fmmtc_bidsapp.models.encoders.base import Encoder
+from fmmtc_bidsapp.models.encoders.windows import Scale, first_window, fit_scale
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Connectome, Floats
 from fmmtc_bidsapp.signals.connectivity import combine, connect
 from fmmtc_bidsapp.signals.resampling import resample
-
-if TYPE_CHECKING:
-    # Importing it takes seconds.
-    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = [
     "EncodedPerson",
@@ -96,13 +86,11 @@ class _EncodedRun:
 
 
 def encode_person(
-    encoder: BrainLM | None,
+    encoder: Encoder | None,
     runs: Sequence[SeriesRun],
     xyz_mm: Floats,
     options: ModelOptions,
     *,
-    seed: int,
-    device: torch.device,
     scale: Scale | None = None,
 ) -> EncodedPerson:
     """Encode every run that can be, and merge them.
@@ -113,13 +101,15 @@ def encode_person(
 
     Parameters
     ----------
-    encoder : BrainLM or None
-        On `device`; None to encode nothing.
+    encoder : Encoder or None
+        None to encode nothing.
     runs : sequence of SeriesRun
         In the order of their names.
     xyz_mm : array
         (parcel, 3)
-    options, seed, device, scale
+    options : ModelOptions
+        Of the windows that the models of series are shown.
+    scale : Scale, optional
         As in `encode_series`.
 
     Returns
@@ -137,11 +127,10 @@ def encode_person(
         shown = _shown(run, options.resample_tr)
         scan = None
         if encoder is not None:
-            scan = encode_series(
-                encoder, shown, xyz_mm, options, seed=seed, device=device, scale=scale
-            )
-        config = BrainLMSize() if encoder is None else encoder.config
-        window = first_window(shown, options, config.timepoint_patching_size, scale)
+            tr_s = run.tr_s if options.resample_tr is None else options.resample_tr
+            scan = encode_series(encoder, shown, xyz_mm, tr_s=tr_s, scale=scale)
+        patch = Encoder.patch if encoder is None else encoder.patch
+        window = first_window(shown, options, patch, scale)
         return _EncodedRun(scan, connect(run.signal, _MEASURE), window, len(run.signal))
 
     if options.same_input:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.engine import load_shared, save_array, save_shared
-from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
+from fmmtc_bidsapp.models.encoders.windows import Scale
 from fmmtc_bidsapp.records import Examples
 
 __all__ = [

@@ -22,10 +22,10 @@ from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER, learns_scale
 from fmmtc_bidsapp.group.encode.serialization import load_scale
 from fmmtc_bidsapp.group.tasks.fit import Fits
 from fmmtc_bidsapp.group.tasks.nodes import check_encoder
-from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.estimators.models import MODELS, title_of
 from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
 from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
-from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
+from fmmtc_bidsapp.models.encoders.windows import Scale
 from fmmtc_bidsapp.records import Evaluation, Examples
 
 __all__ = ["keep_bundle", "missing_covariates"]
@@ -77,7 +77,7 @@ def _bundle(
     bundle = Bundle(
         folder=files.bundle_dir,
         main=name,
-        title=MODELS[name].title,
+        title=title_of(name, plan.model.encoder),
         model=plan.model,
         seed=encoder.seed,
         encoder_digest=encoder.digest,

@@ -34,7 +34,7 @@ from fmmtc_bidsapp.group.encode.serialization import load_examples, save_example
 from fmmtc_bidsapp.group.tasks.nodes import check_encoder
 from fmmtc_bidsapp.group.tasks.workflow import encode_name, encode_workflow, merge_workflow
 from fmmtc_bidsapp.learning.evaluation.leakage import copies_together, find_duplicates
-from fmmtc_bidsapp.learning.preprocessing.encode_series import Scale
+from fmmtc_bidsapp.models.encoders.windows import Scale
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Duplicate, Examples, Exclusion, Floats, Fold, Person
 

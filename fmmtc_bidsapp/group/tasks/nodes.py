@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -37,9 +37,9 @@ from fmmtc_bidsapp.learning.model_selection.permutations import (
     permuted_outputs,
 )
 from fmmtc_bidsapp.learning.paper.best_on_test import publish_together
-from fmmtc_bidsapp.learning.preprocessing.encode_series import check_window
 from fmmtc_bidsapp.models.device import make_deterministic, resolve_device, resolve_precision
-from fmmtc_bidsapp.models.encoders.encoder import build_encoder, weights_digest
+from fmmtc_bidsapp.models.encoders.base import Encoder
+from fmmtc_bidsapp.models.encoders.registry import build_encoder, describe, encoder_digest
 from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Blocks, Examples, Floats, Fold, Ints
 
@@ -97,9 +97,10 @@ def check_encoder(options: ModelOptions, seed: int) -> str:
     torch.set_num_threads(1)
     if options.encoder == NO_ENCODER:
         return NO_ENCODER
-    encoder = build_encoder(options.encoder, Path(str(options.encoder_weights)), seed)
-    check_window(options.window, encoder.config.size)
-    return weights_digest(encoder)
+    encoder = build_encoder(options, Path(str(options.encoder_weights)), seed)
+    digest = encoder_digest(options.encoder, encoder)
+    print(describe(encoder, digest))
+    return digest
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ def _tuned_encoder(training: Training, weights: Path) -> BrainLM | None:
     networks = [NETWORKS[family] for name in training.models if (family := MODELS[name].family)]
     if not any(each.tunes_encoder for each in networks):
         return None
-    return build_encoder(training.compute.model.encoder, weights, training.compute.seed)
+    encoder = build_encoder(training.compute.model, weights, training.compute.seed)
+    return cast("BrainLM", encoder.network)
 
 
 def encode(
@@ -181,14 +183,12 @@ def encode(
     device, _ = _start(compute)
     encoder = None
     if compute.model.encoder != NO_ENCODER:
-        encoder = build_encoder(compute.model.encoder, weights, compute.seed).to(device)
+        encoder = build_encoder(compute.model, weights, compute.seed).to(device)
     person = encode_person(
         encoder,
         _read_runs(series, tr_s),
         xyz_mm,
         compute.model,
-        seed=compute.seed,
-        device=device,
         scale=None if scale is None else load_scale(scale),
     )
     return _save_person(person, folder)
@@ -347,7 +347,7 @@ def explain(
 
 def _explained_encoder(
     training: Training, options: ExplainOptions, weights: Path, device: torch.device
-) -> BrainLM | None:
+) -> Encoder | None:
     """Build the encoder that a model reads, where maps go back to its input."""
     chosen = training.compute.model.encoder
     needs = {need for name in training.models for need in MODELS[name].needs}
@@ -355,7 +355,8 @@ def _explained_encoder(
     kind = next((kinds[need] for need in kinds if need in needs), NO_ENCODER)
     if options.explain != "parcels" or kind == NO_ENCODER:
         return None
-    return build_encoder(kind, weights, training.compute.seed).to(device)
+    model = replace(training.compute.model, encoder=kind)
+    return build_encoder(model, weights, training.compute.seed).to(device)
 
 
 def explain_shuffled(

@@ -15,6 +15,7 @@ from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner, DummyLearne
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
 from fmmtc_bidsapp.learning.preprocessing.features import FEATURES
+from fmmtc_bidsapp.models.encoders.registry import encoder_title
 from fmmtc_bidsapp.models.networks.fusion import FUSIONS
 from fmmtc_bidsapp.records import Examples
 
@@ -33,6 +34,7 @@ __all__ = [
     "reads_encoder",
     "refuse_adjusting",
     "refuse_needs",
+    "title_of",
     "tunes_encoder",
 ]
 
@@ -43,7 +45,7 @@ class Model:
 
     learner: Callable[[Setup], Learner]
     title: str
-    """As a reader calls it."""
+    """As a reader calls it, by `title_of`; ``{encoder}`` stands for the encoder's title."""
     needs: tuple[str, ...] = ()
     """What the cohort must have: names of `_HAS`."""
     is_network: bool = False
@@ -101,7 +103,7 @@ MODELS: Mapping[str, Model] = {
         f"fmmtc-{fusion}": _network(f"fmmtc-{fusion}", f"FMM_TC ({fusion.replace('-', ' ')})")
         for fusion in FUSIONS
     },
-    "brainlm": _network("brainlm", "BrainLM (frozen)"),
+    "brainlm": _network("brainlm", "{encoder} (frozen)"),
     "brainlm-untrained": _network("brainlm-untrained", "BrainLM without pre-training"),
     "brainlm-tuned": _network("brainlm-tuned", "BrainLM (fine-tuned)", ("coordinates",)),
     "brainlm-scratch": _network(
@@ -182,6 +184,19 @@ def expand_models(networks: Sequence[str], features: Sequence[str]) -> tuple[str
             allowed = ", ".join([*MODELS, *_CLASSIFIERS])
             raise UsageError(f"--network {name!r} is unknown; there are {allowed}.")
     return tuple(names)
+
+
+def title_of(name: str, encoder: str) -> str:
+    """Return what a reader calls a model.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+    encoder : str
+        ``--encoder``, whose title stands in those of models that read its features.
+    """
+    return MODELS[name].title.format(encoder=encoder_title(encoder))
 
 
 def families(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:

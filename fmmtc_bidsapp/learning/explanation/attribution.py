@@ -7,7 +7,7 @@ first that people were encoded with. `FoldExplanation.gap` says how far the two 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,10 @@ from fmmtc_bidsapp.learning.explanation.map_values import mean_there
 from fmmtc_bidsapp.learning.explanation.model_parts import branches_of
 from fmmtc_bidsapp.learning.explanation.person_map import ParcelMap, TracedNetwork
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel
+from fmmtc_bidsapp.models.encoders.base import Encoder
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation
 from fmmtc_bidsapp.stats import rank_correlation
-
-if TYPE_CHECKING:
-    # Importing it takes seconds.
-    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["attribute", "can_attribute"]
 
@@ -71,7 +68,7 @@ def attribute(
     fold: Fold,
     options: ExplainOptions,
     *,
-    encoder: BrainLM | None,
+    encoder: Encoder | None,
     seed: int,
     compare: bool = True,
 ) -> FoldExplanation:
@@ -87,7 +84,7 @@ def attribute(
         Training rows, whose mean is a baseline, and the people to explain.
     options : ExplainOptions
         Baseline.
-    encoder : BrainLM or None
+    encoder : Encoder or None
         On the device: what made the features that the network reads, where it reads any.
     seed : int
         Of the run.

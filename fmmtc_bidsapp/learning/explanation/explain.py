@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +14,9 @@ from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, null_maps
 from fmmtc_bidsapp.learning.explanation.haufe import haufe_pattern, shuffled_patterns
 from fmmtc_bidsapp.learning.explanation.stream_shares import replaced_logits, stream_masses
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, refit_seed
+from fmmtc_bidsapp.models.encoders.base import Encoder
 from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Fold, FoldExplanation, Ints
-
-if TYPE_CHECKING:
-    # Importing it takes seconds.
-    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["can_attribute", "explain_fold", "explain_null"]
 
@@ -33,7 +29,7 @@ def explain_fold(
     fold: Fold,
     options: ExplainOptions,
     *,
-    encoder: BrainLM | None,
+    encoder: Encoder | None,
     seed: int,
 ) -> FoldExplanation:
     """Explain a model on the test people of the fold that it was fitted on.
@@ -51,7 +47,7 @@ def explain_fold(
         Training rows, of which baselines are made, and test rows.
     options : ExplainOptions
         What to explain, and how.
-    encoder : BrainLM or None
+    encoder : Encoder or None
         On the device: what the features were encoded with that the model reads. Needed for maps
         that lead through it alone.
     seed : int
@@ -88,7 +84,7 @@ def explain_null(
     setup: Setup,
     options: ExplainOptions,
     *,
-    encoder: BrainLM | None,
+    encoder: Encoder | None,
     seed: int,
 ) -> NullMaps:
     """Map models that were fitted to shuffled outcomes.
@@ -134,7 +130,7 @@ def _explain_shuffled(
     fold: Fold,
     options: ExplainOptions,
     *,
-    encoder: BrainLM | None,
+    encoder: Encoder | None,
     seed: int,
 ) -> FoldExplanation:
     """Map a network that was fitted to shuffled outcomes, or take its streams alone."""

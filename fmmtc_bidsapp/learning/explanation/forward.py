@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +15,10 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.train import FittedNetwork
 from fmmtc_bidsapp.learning.explanation.integrated_gradients import MOST_STEPS
 from fmmtc_bidsapp.learning.preprocessing.prepare import Preparation
-from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
-from fmmtc_bidsapp.records import Examples
+from fmmtc_bidsapp.models.encoders.base import Encoder
+from fmmtc_bidsapp.records import Examples, Floats
 
-if TYPE_CHECKING:
-    # Importing it takes seconds.
-    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
-
-__all__ = ["Arrays", "Function", "Route", "encoding_order", "patch_of", "routes_of"]
+__all__ = ["Arrays", "Function", "Route", "routes_of"]
 
 Arrays = Mapping[str, NDArray[Any]]
 """``series`` (parcel, time) and ``fc`` (parcel, parcel) of one person, as the model sees them."""
@@ -116,11 +112,9 @@ class _Encoded(Route):
 
     preparation: Preparation
     device: torch.device
-    encoder: BrainLM
-    xyz: torch.Tensor
-    """(1, parcel, 3)"""
-    order: torch.Tensor
-    """(token,) of a full window"""
+    encoder: Encoder
+    xyz_mm: Floats | None
+    """(parcel, 3)"""
     at_once = 1
     most_steps = _MOST_STEPS_OF_ENCODER
     source = "series"
@@ -136,9 +130,7 @@ class _Encoded(Route):
 
     def lead(self, row: int, person: Arrays) -> Function:
         """Encode and standardise."""
-        patches = person["series"].reshape(len(person["series"]), -1, patch_of(self.encoder))
-        there = torch.as_tensor(~np.isnan(patches).any(axis=2).ravel())
-        shown = self.order[there[self.order]][None].to(self.device)
+        there = ~np.isnan(person["series"])
         learnt = self.preparation.arrays()
         mean, sd = (
             torch.as_tensor(each, dtype=torch.float32, device=self.device)
@@ -146,24 +138,17 @@ class _Encoded(Route):
         )
 
         def encode(window: torch.Tensor) -> torch.Tensor:
-            n = len(window)
-            cls = self.encoder(window, self.xyz.expand(n, -1, -1), shown.expand(n, -1))
+            cls = self.encoder.window_features(window, there, self.xyz_mm)
             scaled: torch.Tensor = (cls - mean) / sd
             return scaled
 
         return encode
 
 
-def patch_of(encoder: BrainLM) -> int:
-    """Volumes in one token."""
-    return encoder.config.timepoint_patching_size
-
-
 def routes_of(
     source: FittedNetwork,
     examples: Examples,
-    encoder: BrainLM | None,
-    seed: int,
+    encoder: Encoder | None,
 ) -> tuple[Route, ...]:
     """Find the way into each branch of a network.
 
@@ -173,10 +158,8 @@ def routes_of(
         The network.
     examples : Examples
         The cohort.
-    encoder : BrainLM or None
+    encoder : Encoder or None
         On the device: what made the features that the network reads, where it reads any.
-    seed : int
-        With which the token orders of the encoder were drawn; the first of them is taken.
 
     Returns
     -------
@@ -199,7 +182,7 @@ def routes_of(
             at_once = 1 if source.kind.slow else _at_once(stream.values(examples))
             routes.append(_Window(preparation, device, at_once, most))
         else:
-            routes.append(_encoded(preparation, device, encoder, examples, seed))
+            routes.append(_encoded(preparation, device, encoder, examples))
     return tuple(routes)
 
 
@@ -210,21 +193,13 @@ def _at_once(values: NDArray[Any]) -> int:
 def _encoded(
     preparation: Preparation,
     device: torch.device,
-    encoder: BrainLM | None,
+    encoder: Encoder | None,
     examples: Examples,
-    seed: int,
 ) -> _Encoded:
-    if encoder is None or examples.series is None or examples.coordinates_mm is None:
+    unplaced = examples.coordinates_mm is None
+    if encoder is None or examples.series is None or (unplaced and encoder.spec.reads_coordinates):
         raise InputError(
             "A map of what the encoder's features say goes back through the encoder; it needs the "
             "encoder itself, the parcel series, and the parcels' coordinates."
         )
-    order = encoding_order(examples.series[0].size // patch_of(encoder), seed)
-    xyz = torch.as_tensor(examples.coordinates_mm, dtype=torch.float32, device=device)
-    return _Encoded(preparation, device, encoder, xyz[None], order)
-
-
-def encoding_order(n_tokens: int, seed: int) -> torch.Tensor:
-    """Return the first token order of a full window that people were encoded with, (token,)."""
-    # A generator's first order is the same however many are drawn.
-    return token_orders(n_tokens, 1, torch.Generator().manual_seed(seed))[0]
+    return _Encoded(preparation, device, encoder, examples.coordinates_mm)

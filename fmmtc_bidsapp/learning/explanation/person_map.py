@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +22,8 @@ from fmmtc_bidsapp.learning.explanation.integrated_gradients import (
 from fmmtc_bidsapp.learning.explanation.map_values import over_time, strengths
 from fmmtc_bidsapp.learning.explanation.model_parts import Branches
 from fmmtc_bidsapp.learning.seeds import derive_seed
+from fmmtc_bidsapp.models.encoders.base import Encoder
 from fmmtc_bidsapp.records import Examples, Floats, Fold
-
-if TYPE_CHECKING:
-    # Importing it takes seconds.
-    from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
 __all__ = ["ParcelMap", "TracedNetwork"]
 
@@ -79,11 +76,11 @@ class TracedNetwork:
         branches: Branches,
         examples: Examples,
         fold: Fold,
-        encoder: BrainLM | None,
+        encoder: Encoder | None,
         seed: int,
     ) -> None:
         self.branches = branches
-        self.routes = routes_of(branches.source, examples, encoder, seed)
+        self.routes = routes_of(branches.source, examples, encoder)
         self.seed = seed
         self.n_draws = _DRAWS if all(each.at_once > 1 for each in self.routes) else 1
         sources = tuple(each.source for each in self.routes)

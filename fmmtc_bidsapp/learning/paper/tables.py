@@ -12,6 +12,7 @@ from fmmtc_bidsapp.learning.evaluation.subgroups import UNKNOWN_ARM
 from fmmtc_bidsapp.learning.model_selection.nested_cv import rehearse_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.paper.random_baseline import RANDOM
+from fmmtc_bidsapp.models.encoders.registry import encoder_title
 from fmmtc_bidsapp.options import ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Fold, Ints
 
@@ -163,6 +164,8 @@ def _features_of(row: PaperRow) -> str:
 def _with_encoder(row: PaperRow, encoder: str) -> PaperRow:
     if encoder == "none" and row.model == _TUNED:
         return replace(row, possible=False, note=_NO_CHECKPOINT)
+    if encoder not in ("brainlm", "none", "random"):
+        return _with_other_encoder(row, encoder)
     if encoder != "random":
         return row
     if row.table == TABLE_3:
@@ -171,6 +174,19 @@ def _with_encoder(row: PaperRow, encoder: str) -> PaperRow:
         return replace(row, model=_UNTRAINED.get(row.model, row.model))
     reads_encoder = row.table == TABLE_1 or _features_of(row) in ("encoder", "fused")
     return replace(row, note=_WITHOUT) if reads_encoder else row
+
+
+def _with_other_encoder(row: PaperRow, encoder: str) -> PaperRow:
+    """Call the encoder of another package by its title; what is BrainLM's alone cannot be had."""
+    if row.model == _TUNED or row.model in _UNTRAINED:
+        return replace(row, possible=False, note=_NO_CHECKPOINT)
+    title = encoder_title(encoder)
+    if row.model == "brainlm":
+        return replace(row, title=f"{title} on TS, frozen")
+    if _features_of(row) == "encoder":
+        return replace(row, title=row.title.replace(_FEATURES["encoder"], f"{title}(TS)"))
+    reads_encoder = row.table == TABLE_1 or row.model == "fmmtc" or _features_of(row) == "fused"
+    return replace(row, note=f"encoder: {title}") if reads_encoder else row
 
 
 def _with_fusion(row: PaperRow, fusion: str) -> PaperRow:

@@ -172,7 +172,7 @@ FEATURES: Mapping[str, FeatureSet] = {
     "fc": FeatureSet("FC", "fc", _edges),
     "pca-ts": FeatureSet("PCA(series)", "series", _series, n_components=_PCA_COMPONENTS),
     "pca-fc": FeatureSet("PCA(FC)", "fc", _edges, n_components=_PCA_COMPONENTS),
-    "encoder": FeatureSet("encoder", "encoder", _encoded),
+    "encoder": FeatureSet("{encoder}", "encoder", _encoded),
     "tangent": FeatureSet(
         "tangent space of FC", "fc", tangent_edges, fit_reference, declared=REFERENCE
     ),

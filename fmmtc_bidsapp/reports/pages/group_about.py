@@ -39,7 +39,7 @@ def _about(analysis: Analysis) -> list[tuple[str, str]]:
     version = program_version(analysis.files.output_dir) or "n/a"
     keys = {
         "Atlas": "Atlas",
-        "Encoder": "Encoder",
+        "EncoderTitle" if "EncoderTitle" in analysis.about else "Encoder": "Encoder",
         "EncoderDigest": "Digest of its weights",
         "Normalisation": "Normalisation",
         "Device": "Computed on",

@@ -256,7 +256,7 @@ def _provenance(application: _Application) -> list[tuple[str, str]]:
         "BundlePeople": "Trained on, people",
         "Trainings": "Trainings",
         "Atlas": "Atlas",
-        "Encoder": "Encoder",
+        "EncoderTitle" if "EncoderTitle" in about else "Encoder": "Encoder",
         "Bundle": "Bundle",
     }
     told = [(name, str(about[key])) for key, name in keys.items() if about.get(key) is not None]

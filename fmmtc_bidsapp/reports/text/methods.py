@@ -124,6 +124,7 @@ def group_methods(output_dir: Path, label: str) -> str:
             "positive": escaped(outcome_words(about)["1"]),
             "negative": escaped(outcome_words(about)["0"]),
             "encoder": about.get("Encoder"),
+            "encoder_title": escaped(str(about.get("EncoderTitle", about.get("Encoder")))),
             "models": _models(files) or list(names),
             "main": names.get(main, main),
             "baselines": [names.get(model, model) for model in _models(files) if model != main],

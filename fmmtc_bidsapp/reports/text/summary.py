@@ -219,12 +219,11 @@ def notices(about: Mapping[str, Any], kind: str, main: str) -> list[tuple[str, s
                 "first model.",
             )
         )
-    if about.get("AtlasFallback") and about.get("Encoder") != "none":
+    if about.get("AtlasFallback") and about.get("Encoder") == "brainlm":
         told.append(
             (
                 f"These series were not made with A424, but with {about.get('Atlas', 'another')}.",
-                "The published encoder was trained on A424; figures on other parcels cannot be "
-                "compared with it.",
+                "BrainLM was trained on A424; figures on other parcels cannot be compared with it.",
             )
         )
     if about.get("Notice"):

@@ -1,0 +1,241 @@
+"""Series scaled and cut into windows, as BrainLM and the models of series are shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.options import ModelOptions
+from fmmtc_bidsapp.records import Floats
+
+__all__ = [
+    "Scale",
+    "fill_short",
+    "first_window",
+    "fit_scale",
+    "normalise",
+    "parcels_with_data",
+    "window_starts",
+]
+
+_LEAST_REMAINDER = 20
+"""Volumes left over from which a last window is added."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """What ``--normalisation robust`` learns from the training people."""
+
+    median: Floats
+    """(parcel,), NaN where no training person has the parcel"""
+    iqr: Floats
+    """(parcel,) interquartile range; NaN there, and where it is 0: nothing to divide by"""
+
+
+def fit_scale(series: Sequence[Floats]) -> Scale:
+    """Learn each parcel's median and interquartile range over all volumes of all runs.
+
+    Parameters
+    ----------
+    series : sequence of array
+        (time, parcel) of every run of the training people; a run lacks a parcel that has a NaN.
+
+    Returns
+    -------
+    Scale
+
+    Raises
+    ------
+    InputError
+        When no parcel varies.
+    """
+    there = [~np.asarray(np.isnan(run).any(axis=0)) for run in series]
+    n_parcels = series[0].shape[1]
+    quartiles = np.full((3, n_parcels), np.nan)
+    # A parcel at a time: all runs in one array would be held twice.
+    for parcel in range(n_parcels):
+        runs = zip(series, there, strict=True)
+        values = [run[:, parcel] for run, has_data in runs if has_data[parcel]]
+        if values:
+            quartiles[:, parcel] = np.percentile(np.concatenate(values), (25, 50, 75))
+    iqr = quartiles[2] - quartiles[0]
+    if not (iqr > 0).any():
+        raise InputError(
+            f"No parcel varies in the {len(series)} runs of the training people, so "
+            "--normalisation robust has no scale; check the timeseries files."
+        )
+    return Scale(quartiles[1], np.where(iqr > 0, iqr, np.nan))
+
+
+def normalise(signal: Floats, how: str, scale: Scale | None = None) -> Floats:
+    """Scale a series for the encoder.
+
+    Parameters
+    ----------
+    signal : array
+        (time, parcel); NaN columns stay NaN.
+    how : {"scan", "zscore", "robust", "none"}
+        ``scan`` centres each parcel and divides all by the median parcel SD; ``zscore`` divides
+        each parcel by its own SD, and a parcel that does not vary becomes NaN; ``robust`` brings
+        each parcel to the training people's median and interquartile range, and a parcel that has
+        none becomes NaN; ``none`` changes nothing.
+    scale : Scale, optional
+        Of the training people, for ``robust``; the others are of the scan alone.
+
+    Returns
+    -------
+    array
+        (time, parcel)
+
+    Raises
+    ------
+    InputError
+        When there is no variation to divide by.
+    """
+    return _NORMALISATIONS[how](signal, scale)
+
+
+def _scan(signal: Floats, scale: Scale | None) -> Floats:
+    sd = _standard_deviation(signal)
+    median = float(np.median(sd[~np.isnan(sd)])) if not np.isnan(sd).all() else 0.0
+    if median == 0:
+        raise InputError(
+            f"{int((sd > 0).sum())} of {len(sd)} parcels vary over time, so the scan has no scale; "
+            "check the image and its mask, or exclude the scan."
+        )
+    return _centred(signal) / median
+
+
+def _zscore(signal: Floats, scale: Scale | None) -> Floats:
+    sd = _standard_deviation(signal)
+    return _centred(signal) / np.where(sd > 0, sd, np.nan)
+
+
+def _robust(signal: Floats, scale: Scale | None) -> Floats:
+    assert scale is not None, "the scale of the training people is missing"  # noqa: S101
+    return (signal - scale.median) / scale.iqr
+
+
+def _unscaled(signal: Floats, scale: Scale | None) -> Floats:
+    return signal
+
+
+def _centred(signal: Floats) -> Floats:
+    centred: Floats = signal - signal.mean(axis=0)
+    return centred
+
+
+def _standard_deviation(signal: Floats) -> Floats:
+    """(time, parcel) -> (parcel,), exactly 0 where a parcel is constant."""
+    constant = np.ptp(signal, axis=0) == 0
+    return np.where(constant, 0.0, signal.std(axis=0))
+
+
+_NORMALISATIONS: dict[str, Callable[[Floats, Scale | None], Floats]] = {
+    "scan": _scan,
+    "zscore": _zscore,
+    "robust": _robust,
+    "none": _unscaled,
+}
+
+
+def window_starts(n_volumes: int, window: int) -> list[int]:
+    """List the first volumes of the windows that a series is cut into.
+
+    Whole windows follow one another from the start; 20 or more volumes left over add a window
+    that ends at the last volume. A series shorter than a window has one, from its start.
+
+    Parameters
+    ----------
+    n_volumes, window : int
+        Volumes of the series and of a window.
+
+    Returns
+    -------
+    list of int
+    """
+    if n_volumes < window:
+        return [0]
+    starts = list(range(0, n_volumes - window + 1, window))
+    left_over = n_volumes - starts[-1] - window
+    return [*starts, n_volumes - window] if left_over >= _LEAST_REMAINDER else starts
+
+
+def first_window(
+    series: Floats, options: ModelOptions, patch: int, scale: Scale | None = None
+) -> NDArray[np.float32]:
+    """Cut the first window out of a scan: what models of series are shown.
+
+    Parameters
+    ----------
+    series : array
+        (time, parcel); NaN columns stay NaN.
+    options : ModelOptions
+        Normalisation (of the whole scan), window, treatment of short series.
+    patch : int
+        Volumes of the encoder's patches.
+    scale : Scale, optional
+        As in `normalise`.
+
+    Returns
+    -------
+    array
+        (parcel, window). What a short series does not fill is treated as for the encoder: NaN from
+        the first patch on that it does not fill, or 0 where it is padded.
+
+    Raises
+    ------
+    InputError
+        When no parcel has data, or the series is too short.
+    """
+    signal = normalise(series, options.normalisation, scale)
+    has_data = parcels_with_data(signal)
+    shown = fill_short(signal, options, patch)[: options.window]
+    window = np.full((signal.shape[1], options.window), np.nan, dtype=np.float32)
+    window[has_data, : len(shown)] = shown.T[has_data]
+    return window
+
+
+def parcels_with_data(signal: Floats) -> NDArray[np.bool_]:
+    """(time, parcel) -> (parcel,), an InputError where there is none."""
+    has_data = ~np.asarray(np.isnan(signal).any(axis=0))
+    if not has_data.any():
+        raise InputError("No parcel of the series has data; exclude the scan.")
+    return has_data
+
+
+def fill_short(signal: Floats, options: ModelOptions, patch: int) -> Floats:
+    """(time, parcel) -> the same, or what ``--short-series`` makes of less than a window."""
+    return _SHORT_SERIES[options.short_series](signal, options.window, patch)
+
+
+def _drop_patches(signal: Floats, window: int, patch: int) -> Floats:
+    if len(signal) < patch:
+        raise InputError(
+            f"The series has {len(signal)} volumes, less than one patch of {patch}; exclude it."
+        )
+    return signal if len(signal) >= window else signal[: len(signal) // patch * patch]
+
+
+def _zero_pad(signal: Floats, window: int, patch: int) -> Floats:
+    return np.pad(signal, ((0, max(0, window - len(signal))), (0, 0)))
+
+
+def _refuse(signal: Floats, window: int, patch: int) -> Floats:
+    if len(signal) < window:
+        raise InputError(
+            f"The series has {len(signal)} volumes, less than the window of {window}; "
+            "allow it with --short-series drop-patches, or exclude it."
+        )
+    return signal
+
+
+_SHORT_SERIES: dict[str, Callable[[Floats, int, int], Floats]] = {
+    "drop-patches": _drop_patches,
+    "zero-pad": _zero_pad,
+    "refuse": _refuse,
+}
