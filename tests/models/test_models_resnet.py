@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from transformers import ResNetConfig, ResNetModel
+from torch.nn import functional
 
-from fmmtc_bidsapp.models.networks.resnet import ResNetEncoder, ResNetSize, reestimate_batchnorm
+from fmmtc_bidsapp.models.networks.resnet import (
+    ResNetEncoder,
+    ResNetSize,
+    current_name,
+    reestimate_batchnorm,
+)
+from fmmtc_bidsapp.models.networks.single_stream import seeded
 
 SMALL = ResNetSize(hidden_sizes=(4, 8), depths=(1, 1))
 
@@ -38,32 +44,93 @@ def test_a_matrix_of_any_size_becomes_a_vector(encoder: ResNetEncoder) -> None:
 
 
 def test_the_layout_in_memory_changes_no_value(encoder: ResNetEncoder) -> None:
-    plain = encoder.backbone(matrices(3, 0)[:, None].contiguous()).mean(dim=(2, 3))
+    plain = encoder.backbone(matrices(3, 0)[:, None].contiguous()).pooler_output.flatten(1)
     torch.testing.assert_close(encoder(matrices(3, 0)), encoder.projection(plain))
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("size", [SMALL, ResNetSize((4, 8, 16, 32), (2, 2, 2, 2))])
-def test_outputs_and_gradients_are_those_of_transformers(size: ResNetSize, training: bool) -> None:
-    config = ResNetConfig(
-        num_channels=1,
-        embedding_size=size.hidden_sizes[0],
-        hidden_sizes=list(size.hidden_sizes),
-        depths=list(size.depths),
-        layer_type="basic",
-    )
-    theirs = ResNetModel(config).train(training).double()
-    own = ResNetEncoder(6, size).train(training).double()
-    # Both name their parts in the order they are built in.
-    weights = zip(own.backbone.state_dict(), theirs.state_dict().values(), strict=True)
-    own.backbone.load_state_dict(dict(weights))
+def written_out(weights: dict[str, torch.Tensor], image: torch.Tensor, depths: tuple[int, ...]):
+    """The network in full, from tensors as bundles before transformers' network name them."""
+
+    def convolved(name: str, x: torch.Tensor, stride: int) -> torch.Tensor:
+        kernel = weights[f"{name}.0.weight"]
+        x = functional.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+        mean, var, weight, bias = (
+            weights[f"{name}.1.{each}"]
+            for each in ("running_mean", "running_var", "weight", "bias")
+        )
+        return functional.batch_norm(x, mean, var, weight, bias)
+
+    x = functional.max_pool2d(convolved("0", image, 2).relu(), 3, 2, 1)
+    block = 3
+    for stage, depth in enumerate(depths):
+        for place in range(depth):
+            stride = 2 if stage > 0 and place == 0 else 1
+            residual = convolved(
+                f"{block}.second", convolved(f"{block}.first", x, stride).relu(), 1
+            )
+            if f"{block}.shortcut.0.weight" in weights:
+                x = convolved(f"{block}.shortcut", x, stride)
+            x = (residual + x).relu()
+            block += 1
+    return x.mean(dim=(2, 3))
+
+
+def old_names(depths: tuple[int, ...], shortcuts: set[int]) -> list[str]:
+    """Name the tensors of an old bundle, in their order."""
+    parts = ["0"]
+    for block in range(3, 3 + sum(depths)):
+        own = ["shortcut", "first", "second"] if block in shortcuts else ["first", "second"]
+        parts += [f"{block}.{part}" for part in own]
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return [
+        name
+        for part in parts
+        for name in (f"{part}.0.weight", *(f"{part}.1.{each}" for each in norm))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "shortcuts"),
+    [(SMALL, {4}), (ResNetSize((4, 8, 16, 32), (2, 1, 2, 3)), {5, 6, 8})],
+)
+def test_tensors_of_an_old_bundle_give_the_outputs_of_the_network_written_out(
+    size: ResNetSize, shortcuts: set[int]
+) -> None:
+    with seeded(1):
+        encoder = ResNetEncoder(6, size).eval().double()
+    generator = torch.Generator().manual_seed(2)
+    known = encoder.backbone.state_dict()
+    old = {}
+    for name, value in zip(old_names(size.depths, shortcuts), known.values(), strict=True):
+        drawn = torch.rand(value.shape, generator=generator, dtype=torch.float64) + 0.1
+        old[name] = drawn - 0.6 * name.endswith("0.weight") if value.ndim else value
+    renamed = {current_name(f"backbone.{name}", size.depths): each for name, each in old.items()}
+    assert list(renamed) == [f"backbone.{name}" for name in known]
+    encoder.load_state_dict(renamed, strict=False)
     batch = matrices(5, 1).double()
-    expected = theirs(batch[:, None]).pooler_output.flatten(1)
-    torch.testing.assert_close(own(batch), own.projection(expected))
-    for found, parameters in ((own(batch), own.backbone), (own.projection(expected), theirs)):
-        torch.autograd.backward(found.square().sum(), inputs=list(parameters.parameters()))
-    for one, other in zip(own.backbone.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad)
+    expected = encoder.projection(written_out(old, batch[:, None], size.depths))
+    torch.testing.assert_close(encoder(batch), expected)
+
+
+def test_names_of_other_tensors_stay() -> None:
+    for name in ("network.head.weight", "network.fc_encoder.projection.bias", "mean"):
+        assert current_name(name, (2, 2)) == name
+
+
+def test_the_same_seed_draws_the_weights_of_versions_before_transformers() -> None:
+    with seeded(3):
+        found = ResNetEncoder(6, SMALL).backbone.state_dict()
+    with seeded(3):
+        # Blocks first, each shortcut before its convolutions, then the first convolution.
+        shapes = ((4, 4, 3), (4, 4, 3), (4, 8, 1), (4, 8, 3), (8, 8, 3), (1, 4, 7))
+        drawn = []
+        for n_in, n_out, kernel in shapes:
+            convolution = nn.Conv2d(n_in, n_out, kernel, bias=False)
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+            drawn.append(convolution.weight)
+    kernels = [value for name, value in found.items() if "convolution" in name]
+    for value, expected in zip(kernels, [drawn[-1], *drawn[:-1]], strict=True):
+        assert torch.equal(value, expected)
 
 
 def test_statistics_become_those_of_all_batches_together() -> None:

@@ -55,6 +55,7 @@ from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, restor
 from fmmtc_bidsapp.models.checkpoint import load_tensors, save_tensors
 from fmmtc_bidsapp.models.encoders.registry import ENCODERS
 from fmmtc_bidsapp.models.encoders.windows import Scale
+from fmmtc_bidsapp.models.networks.resnet import current_name
 from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Floats
 from fmmtc_bidsapp.visible import visible_json
@@ -487,12 +488,21 @@ def load_bundle_model(folder: Path, setup: Setup) -> FittedModel | EnsembleModel
     config = _verified(folder)
     preprocessing = _read_known(folder / _PREPROCESSING, PREPROCESSING)
     description = config["network"] | _read_known(folder / _CALIBRATION, CALIBRATION)
-    tensors = _tensors(folder, config, _OF_MODEL)
+    depths = _depths(config["network"])
+    found = _tensors(folder, config, _OF_MODEL)
+    tensors = {current_name(name, depths): each for name, each in found.items()}
     if preprocessing["adjust"] != any("adjustment." in name for name in tensors):
         raise _not_whole(
             folder, ["adjust does not agree with whether there are tensors of an adjustment"]
         )
     return restore_trainings(tensors, description, setup, _lengths(preprocessing["parcels"]))
+
+
+def _depths(network: Mapping[str, Any]) -> Sequence[int]:
+    """Blocks of each stage of the ResNet of a bundle; none without one."""
+    trainings = network.get("trainings") or [network]
+    depths: Sequence[int] = trainings[0]["fitted"].get("resnet", {}).get("depths", ())
+    return depths
 
 
 def _lengths(parcels: Sequence[str]) -> dict[str, int]:

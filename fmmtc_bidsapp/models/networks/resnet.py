@@ -1,18 +1,18 @@
-"""ResNet encoder of connectivity matrices, seen as images of one channel."""
+"""transformers' ResNet as an encoder of connectivity matrices, images of one channel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import update_bn
 
-__all__ = ["RESNET_18", "ResNetEncoder", "ResNetSize", "reestimate_batchnorm"]
+__all__ = ["RESNET_18", "ResNetEncoder", "ResNetSize", "current_name", "reestimate_batchnorm"]
 
 
 @dataclass(frozen=True)
@@ -54,50 +54,67 @@ class ResNetEncoder(nn.Module):
     def forward(self, fc: torch.Tensor) -> torch.Tensor:
         """(batch, parcel, parcel) -> (batch, width)."""
         image = fc[:, None].contiguous(memory_format=torch.channels_last)
-        features: torch.Tensor = self.projection(self.backbone(image).mean(dim=(2, 3)))
+        pooled = self.backbone(image).pooler_output.flatten(1)
+        features: torch.Tensor = self.projection(pooled)
         scaled: torch.Tensor = self.scaling(features)
         return scaled
 
 
-class _BasicBlock(nn.Module):
-    """Two convolutions beside a shortcut; a stride above 1 shrinks the image."""
+def _backbone(size: ResNetSize) -> nn.Module:
+    """(batch, 1, row, column) -> (batch, channel, row / 32, column / 32) for four stages.
 
-    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
-        super().__init__()
-        fits = n_in == n_out and stride == 1
-        self.shortcut = nn.Identity() if fits else _convolution(n_in, n_out, 1, stride)
-        self.first = _convolution(n_in, n_out, 3, stride)
-        self.second = _convolution(n_out, n_out, 3, 1)
+    Weights are drawn convolution by convolution, as in He et al. 2015 (fan out), in the order in
+    which versions before transformers' network drew them: the same seed gives the same weights.
+    """
+    # Here: it takes seconds to import.
+    from transformers.models.resnet.configuration_resnet import ResNetConfig
+    from transformers.models.resnet.modeling_resnet import ResNetModel
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(batch, n_in, row, column) -> (batch, n_out, row / stride, column / stride)."""
-        residual = self.second(functional.relu(self.first(image)))
-        return functional.relu(residual + self.shortcut(image))
-
-
-def _backbone(size: ResNetSize) -> nn.Sequential:
-    """(batch, 1, row, column) -> (batch, channel, row / 32, column / 32) for four stages."""
-    blocks = []
-    n_in = size.hidden_sizes[0]
-    for stage, (width, depth) in enumerate(zip(size.hidden_sizes, size.depths, strict=True)):
-        for place in range(depth):
-            shrinks = stage > 0 and place == 0
-            blocks.append(_BasicBlock(n_in, width, stride=2 if shrinks else 1))
-            n_in = width
-    return nn.Sequential(
-        _convolution(1, size.hidden_sizes[0], 7, 2),
-        # The largest of a patch is the same rectified before or after; after, a quarter is left.
-        nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
-        nn.ReLU(),
-        *blocks,
+    config = ResNetConfig(
+        num_channels=1,
+        embedding_size=size.hidden_sizes[0],
+        hidden_sizes=list(size.hidden_sizes),
+        depths=list(size.depths),
+        layer_type="basic",
     )
+    with torch.random.fork_rng(devices=[]):
+        backbone: nn.Module = ResNetModel(config)
+    stem, *others = [each for each in backbone.modules() if isinstance(each, nn.Conv2d)]
+    for convolution in (*others, stem):
+        convolution.reset_parameters()
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return backbone
 
 
-def _convolution(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
-    """Build a convolution with BatchNorm, its weights as in He et al. 2015 (fan out)."""
-    convolution = nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(convolution, nn.BatchNorm2d(n_out))
+_OLD_NAME = re.compile(r"(.*\bbackbone\.)(\d+)\.(?:(shortcut|first|second)\.)?([01])\.(\w+)")
+_PARTS = {"shortcut": "shortcut", "first": "layer.0", "second": "layer.1"}
+_KINDS = ("convolution", "normalization")
+
+
+def current_name(name: str, depths: Sequence[int]) -> str:
+    """Translate the name of a tensor of a bundle written before transformers' network.
+
+    Parameters
+    ----------
+    name
+        Of any tensor; others are returned as they are.
+    depths
+        Blocks of each stage.
+    """
+    found = _OLD_NAME.fullmatch(name)
+    if found is None:
+        return name
+    prefix, number, part, kind, rest = found.groups()
+    if part is None:
+        return f"{prefix}embedder.embedder.{_KINDS[int(kind)]}.{rest}"
+    # The blocks of all stages were numbered on, after the convolution, the pooling and the ReLU.
+    block = int(number) - 3
+    stage = 0
+    while stage < len(depths) and block >= depths[stage]:
+        block -= depths[stage]
+        stage += 1
+    place = f"encoder.stages.{stage}.layers.{block}.{_PARTS[part]}"
+    return f"{prefix}{place}.{_KINDS[int(kind)]}.{rest}"
 
 
 def reestimate_batchnorm(encoder: nn.Module, batches: Iterable[torch.Tensor]) -> None:
