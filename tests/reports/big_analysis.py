@@ -192,7 +192,7 @@ def _about(main: str, examples: Examples, analysis: str) -> dict[str, Any]:
         "Normalisation": "scan", "Encoder": "brainlm", "EncoderDigest": "3f1a" * 16,
         "OrderSpread": 0.01, "NumberOfWindows": 120, "PatchesLeftOut": 0, "ParcelsLeftOut": 3,
         "EdgesImputed": 12, "Device": "cuda", "Precision": "bfloat16", "MainModel": main,
-        "ModelNames": model_titles(), "Seeds": 1,
+        "ModelNames": model_titles("brainlm"), "Seeds": 1,
         "NotTested": {
             name: "no shuffles of the outcome were made; ask for them with --permutations"
             for name in TWELVE if MODELS[name].is_network
