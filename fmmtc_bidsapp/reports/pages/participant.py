@@ -187,8 +187,8 @@ def _notices(
     atlases = [
         (
             f"These series were not made with {PUBLISHED_ATLAS}, but with {_atlas_title(run)}.",
-            f"{_atlas_text(run)} The published encoder was trained on {PUBLISHED_ATLAS}; results "
-            "on other parcels cannot be compared with it.",
+            f"{_atlas_text(run)} BrainLM was trained on {PUBLISHED_ATLAS}; results on other "
+            "parcels cannot be compared with it.",
         )
         for run in others.values()
     ]
