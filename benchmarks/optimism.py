@@ -181,8 +181,12 @@ def make_cohort(seed: int, model: ModelOptions) -> Cohort:
     return Cohort(
         examples=Examples(
             keys=tuple(f"sub-{number:02d}" for number in range(N_PEOPLE)),
-            cls=np.stack([encode(person, model) for person in series]),
-            fc=np.stack([connect(person, "correlation") for person in series]).astype(np.float32),
+            arrays={
+                "cls": np.stack([encode(person, model) for person in series]),
+                "fc": np.stack([connect(person, "correlation") for person in series]).astype(
+                    np.float32
+                ),
+            },
             y=y,
             strata=tuple(map(str, y)),
         ),

@@ -170,10 +170,12 @@ def make_examples(truth: GroundTruth, setup: Setup) -> Examples:
     scans = [encode_series(encoder, series.astype(np.float64), xyz_mm) for series in truth.series]
     return Examples(
         keys=truth.participant_ids,
-        cls=np.stack([scan.cls for scan in scans]),
-        fc=np.stack(
-            [connect(series.astype(np.float64), "correlation") for series in truth.series]
-        ).astype(np.float32),
+        arrays={
+            "cls": np.stack([scan.cls for scan in scans]),
+            "fc": np.stack(
+                [connect(series.astype(np.float64), "correlation") for series in truth.series]
+            ).astype(np.float32),
+        },
         y=truth.y,
         strata=tuple(str(y) for y in truth.y),
     )

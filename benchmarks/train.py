@@ -178,7 +178,7 @@ def cuda() -> Callable[[], float]:
 
     def run() -> float:
         start = time.perf_counter()
-        examples = replace(random, cls=encode(encoder, series, setup))
+        examples = random.with_arrays(cls=encode(encoder, series, setup))
         for fold in folds:
             MODELS["fmmtc"].learner(setup).path(examples, fold.train, fold.test, 0)
         return time.perf_counter() - start
@@ -210,8 +210,12 @@ def make_examples() -> Examples:
     y = np.random.default_rng(0).permutation(np.arange(N_PEOPLE) < N_RESPONDERS).astype(int)
     return Examples(
         keys=tuple(f"sub-{number:02d}" for number in range(N_PEOPLE)),
-        cls=np.random.default_rng(0).normal(size=(N_PEOPLE, 256)),
-        fc=np.stack([np.corrcoef(each.T) for each in make_series(N_PEOPLE)]).astype(np.float32),
+        arrays={
+            "cls": np.random.default_rng(0).normal(size=(N_PEOPLE, 256)),
+            "fc": np.stack([np.corrcoef(each.T) for each in make_series(N_PEOPLE)]).astype(
+                np.float32
+            ),
+        },
         y=y,
         strata=tuple(map(str, y)),
     )

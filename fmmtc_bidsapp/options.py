@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from fmmtc_bidsapp import extensions
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.extensions import ENCODERS, outside
 
@@ -33,6 +34,11 @@ __all__ = [
 def _one_of(default: str, *choices: str, group: str = "") -> Any:
     """Declare a choice; other packages may add to it by entry points of the group."""
     return field(default=default, metadata={"choices": choices, "group": group})
+
+
+def _registered(default: Any, group: str) -> Any:
+    """Make a field whose help lists what other packages register in a group of entry points."""
+    return field(default=default, metadata={"extensions": group})
 
 
 def _check_choices(options: Any) -> None:
@@ -92,7 +98,7 @@ STRATEGIES = ("simple", "none", "simpleGSR", "p36", "acompcor", "scrubbing", "ar
 class DenoiseOptions:
     """How parcel series are cleaned; a setting left out is the strategy's own."""
 
-    denoise_strategy: str = "simple"
+    denoise_strategy: str = _registered("simple", extensions.STRATEGIES)
     """Cleaning of the parcel series: simple (24 motion parameters, white matter, CSF, cosines),
     none (the paper's), simpleGSR, p36, acompcor, scrubbing, aroma, or the path of a .yml in XCP-D's
     form. The uncleaned series is written beside it in any case."""
@@ -397,7 +403,7 @@ def _check_permutations(flag: str, value: str) -> None:
 class ProtocolOptions:
     """What is fitted and how it is put to the test; nothing here changes a single fit."""
 
-    network: tuple[str, ...] = ()
+    network: tuple[str, ...] = _registered((), extensions.NETWORKS)
     """Models to judge, the main one first: fmmtc, brainlm, lstm, resnet-ts, resnet-fc, bnt, or svm,
     ridge, knn, xgboost on each of --features. Left out, train takes fmmtc and compare every model
     of the paper. The dummy, covariates-only, motion-only and FC-logistic baselines are always

@@ -43,6 +43,7 @@ __all__ = [
     "MapRow",
     "MetricRow",
     "ModalityShare",
+    "ModalityValues",
     "OptimismRow",
     "ParcelSeries",
     "PermutationTest",
@@ -521,24 +522,31 @@ class Person:
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
-    """What the models see of a cohort: one row per person.
+class ModalityValues:
+    """What a reader found of a modality of another package."""
 
-    A source that the cohort lacks has no columns (``cls``, ``fc``) or is None.
-    """
+    arrays: Mapping[str, NDArray[Any]]
+    """By `Person.key`, one shape; NaN where a value is missing. Who is not here lacks it."""
+    names: tuple[str, ...]
+    """Of the places along the first axis, for maps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What the models see of a cohort: one row per person."""
 
     keys: tuple[str, ...]
-    cls: Floats
-    """(person, hidden) encoder output, mean over runs, windows and token orders; hidden is 0 where
-    nothing was encoded."""
-    fc: NDArray[np.float32]
-    """(person, parcel, parcel) correlation, NaN at edges of missing parcels."""
+    arrays: Mapping[str, Any]
+    """By source, (person, ...) with NaN where a value is missing; None and arrays of no columns are
+    dropped. ``cls``, ``fc``, ``series`` and ``cls_random`` are this program's, see the properties
+    of these names; others are modalities of other packages, by their names."""
     y: Ints
     """(person,) 0 or 1; -1 where the outcome is unknown."""
     strata: tuple[str, ...]
     """(person,) label that folds are balanced on (the outcome and ``--stratify-by``)."""
-    series: NDArray[np.float32] | None = None
-    """(person, parcel, window) first fixed window, normalised; NaN where a parcel is missing."""
+    present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """By source, (person,) False for people who lack it, whose row is NaN; a source that everyone
+    has is left out."""
     covariates: Floats | None = None
     """(person, column) numbers, and categories as one column a level; NaN where missing."""
     covariate_names: tuple[str, ...] = ()
@@ -554,15 +562,27 @@ class Examples:
     """(person,) site or family that no split may cut (``--group-by``)."""
     arms: tuple[str, ...] | None = None
     """(person,) arm or drug (``--subset-by``)."""
-    cls_random: Floats | None = None
-    """(person, hidden) as ``cls``, of the encoder without pre-training, where ``cls`` is of the
-    pre-trained one."""
     coordinates_mm: Floats | None = None
     """(parcel, 3) of all people; what the encoder is told of where the parcels are."""
 
     def __post_init__(self) -> None:
         n = len(self.keys)
         _require(len(set(self.keys)) == n, "A person appears twice in the cohort.")
+        there = {name: each for name, each in self.arrays.items() if _has_columns(each)}
+        object.__setattr__(self, "arrays", there)
+        for name, values in there.items():
+            _require(len(values) == n, f"{name} has {len(values)} rows for {n} people.")
+        lacking = {name: each for name, each in self.present.items() if not each.all()}
+        object.__setattr__(self, "present", lacking)
+        for name, there_of_person in lacking.items():
+            _require(
+                name in there and len(there_of_person) == n,
+                f"Who has {name} is said of {len(there_of_person)} of {n} people.",
+            )
+            _require(
+                bool(np.isnan(there[name][~there_of_person]).all()),
+                f"{name} holds values of people who lack it.",
+            )
         for name in _PER_PERSON:
             value = getattr(self, name)
             found = n if value is None else len(value)
@@ -578,26 +598,78 @@ class Examples:
             f"{columns} acquisition columns have {len(self.acquisition_names)} names.",
         )
 
+    @property
+    def cls(self) -> Floats:
+        """(person, hidden) encoder output, mean over runs, windows and token orders.
+
+        Hidden is 0 where nothing was encoded.
+        """
+        found: Floats = self.arrays.get("cls", np.empty((len(self.keys), 0)))
+        return found
+
+    @property
+    def fc(self) -> NDArray[np.float32]:
+        """(person, parcel, parcel) correlation, NaN at edges of missing parcels.
+
+        No parcel where there are no matrices.
+        """
+        nothing = np.empty((len(self.keys), 0, 0), dtype=np.float32)
+        found: NDArray[np.float32] = self.arrays.get("fc", nothing)
+        return found
+
+    @property
+    def series(self) -> NDArray[np.float32] | None:
+        """(person, parcel, window) first fixed window, normalised; NaN where a parcel is missing.
+
+        None where there are no series.
+        """
+        return self.arrays.get("series")
+
+    @property
+    def cls_random(self) -> Floats | None:
+        """(person, hidden) as `cls`, of the encoder without pre-training.
+
+        None where `cls` is of that encoder, or nothing was encoded.
+        """
+        return self.arrays.get("cls_random")
+
+    def has(self, source: str) -> NDArray[np.bool_]:
+        """(person,) who has a source; nobody has one that the cohort lacks."""
+        if source not in self.arrays:
+            return np.zeros(len(self.keys), dtype=bool)
+        return self.present.get(source, np.ones(len(self.keys), dtype=bool))
+
+    def with_arrays(self, **arrays: NDArray[Any] | None) -> Examples:
+        """Return the same people with other arrays by source; None takes a source away."""
+        kept = {name: each for name, each in self.present.items() if name not in arrays}
+        return replace(self, arrays={**self.arrays, **arrays}, present=kept)
+
     def take(self, rows: Ints) -> Examples:
         """Return the people of some rows, in that order."""
         taken = {name: _take(getattr(self, name), rows) for name in _PER_PERSON}
-        return replace(self, keys=_take(self.keys, rows), **taken)
+        return replace(
+            self,
+            keys=_take(self.keys, rows),
+            arrays={name: each[rows] for name, each in self.arrays.items()},
+            present={name: each[rows] for name, each in self.present.items()},
+            **taken,
+        )
+
+
+def _has_columns(values: NDArray[Any] | None) -> bool:
+    return values is not None and 0 not in values.shape[1:]
 
 
 _PER_PERSON = (
-    "cls",
-    "fc",
     "y",
     "strata",
-    "series",
     "covariates",
     "mean_fd_mm",
     "acquisition",
     "groups",
     "arms",
-    "cls_random",
 )
-"""Fields of `Examples` with one row a person, besides the keys."""
+"""Fields of `Examples` with one row a person, besides the keys and the arrays."""
 
 
 def _take(values: Any, rows: Ints) -> Any:
@@ -957,11 +1029,11 @@ class FoldExplanation:
     method: str
     """``integrated gradients``, or ``Haufe pattern`` of a linear model: one map, of no person."""
     streams: Floats | None = None
-    """(test person, 2) sum of |attribution| over the features of series and of connectivity, from
-    the mean training person, so that no feature's scale counts; None for a model of one stream."""
+    """(test person, stream) sum of |attribution| over the features of each stream, from the mean
+    training person, so that no feature's scale counts; None for a model of one stream."""
     replaced: Floats | None = None
-    """(test person, 3) logit as it is, with the series and with the connectivity replaced by their
-    training mean where both meet; None for a model of one stream."""
+    """(test person, 1 + stream) logit as it is, then with each stream replaced by its training mean
+    where they meet; None for a model of one stream."""
     series: Floats | None = None
     """(map, parcel) signed attribution of the series, summed over time; NaN where a person lacks
     the parcel. ``map`` is a test person, or the one pattern."""
@@ -984,6 +1056,13 @@ class FoldExplanation:
     person's maps from all baselines converged."""
     agreement_n: int = 0
     """People behind `agreement`."""
+    others: Mapping[str, Floats] = field(default_factory=dict)
+    """By modality of another package, (map, place) signed attribution, summed over all axes but the
+    first; NaN where a person lacks the place."""
+    others_size: Mapping[str, Floats] = field(default_factory=dict)
+    """The same of the absolute attribution."""
+    modalities: tuple[str, ...] = ("series", "connectivity")
+    """Of each stream, its modality."""
 
 
 @dataclass(frozen=True)
@@ -992,7 +1071,7 @@ class ModalityShare:
 
     model: str
     modality: str
-    """``series`` or ``connectivity``"""
+    """``series``, ``connectivity``, or the name of another package's"""
     share: float
     """Mean over people of the stream's part of |attribution|."""
     low: float

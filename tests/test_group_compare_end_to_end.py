@@ -51,8 +51,10 @@ def examples_of(study: Path) -> Examples:
     fc = [correlations(study, name) for name in table["participant_id"]]
     return Examples(
         keys=tuple(table["participant_id"]),
-        cls=np.zeros((PEOPLE, 0)),
-        fc=np.array(fc, dtype=np.float32),
+        arrays={
+            "cls": np.zeros((PEOPLE, 0)),
+            "fc": np.array(fc, dtype=np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
         arms=tuple(table["arm"]),

@@ -18,6 +18,7 @@ from types import NoneType
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.extensions import outside
 
 __all__ = ["Parser", "add_options", "given", "hyphenated", "label"]
 
@@ -90,9 +91,16 @@ def add_options(
     types = get_type_hints(options)
     for each in fields(options):
         flags = [f"--{each.name.replace('_', '-')}", *(aliases or {}).get(each.name, ())]
-        text = _field_help(options)[each.name].replace("%", "%%")
+        text = (_field_help(options)[each.name] + _outside(each)).replace("%", "%%")
         settings = _settings(each, _without_none(types[each.name]), text, unset)
         group.add_argument(*flags, default=argparse.SUPPRESS, **settings)
+
+
+def _outside(each: Field[Any]) -> str:
+    """List what other packages add to the values of a field."""
+    group = each.metadata.get("extensions")
+    found = [] if group is None else [f"{own.name} ({own.distribution})" for own in outside(group)]
+    return f" Of other packages: {', '.join(found)}." if found else ""
 
 
 def _without_none(kind: Any) -> Any:

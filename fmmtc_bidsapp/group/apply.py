@@ -29,6 +29,7 @@ from fmmtc_bidsapp.group.encode.encoder_config import (
     require_repetition_times,
     same_input_note,
 )
+from fmmtc_bidsapp.group.encode.other_modalities import others_told, with_other_modalities
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.out_of_distribution import out_of_distribution, positions
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode, keep_scale
@@ -78,11 +79,20 @@ def admit_new(plan: GroupPlan) -> Application:
     bundle = read_bundle(Path(str(plan.model_dir)))
     people = _cohort_options(plan, bundle)
     cohort = read_people(plan, people, smallest_class=0, trained=bundle.coding)
+    cohort = with_other_modalities(cohort, [bundle.main], plan.bids_dir, plan.derivatives)
     check_fits(bundle, cohort, plan.model, plan.model_flags)
     cohort, namesakes = _without_training_people(plan, bundle, cohort)
     require_repetition_times(cohort.people, bundle.model)
     encoder = _encoder(plan, bundle, device)
-    notes = filter(None, (*_older_format(bundle, people), _new_coding(bundle, cohort), namesakes))
+    notes = filter(
+        None,
+        (
+            *_older_format(bundle, people),
+            *_other_versions(bundle),
+            _new_coding(bundle, cohort),
+            namesakes,
+        ),
+    )
     return Application(device, bundle, people, cohort, encoder, tuple(notes))
 
 
@@ -233,6 +243,16 @@ def _older_format(bundle: Bundle, people: CohortOptions) -> list[str]:
     ]
 
 
+def _other_versions(bundle: Bundle) -> list[str]:
+    """Say which packages are of another version than in the training."""
+    return [
+        f"The bundle was trained with {each.name!r} of {each.distribution} {each.version}, and "
+        f"{each.installed} is installed: predictions may differ."
+        for each in bundle.packages
+        if each.installed != each.version
+    ]
+
+
 def _new_coding(bundle: Bundle, cohort: Cohort) -> str:
     """Say that this table is read in another way than the training's."""
     coding, trained = cohort.divisions.coding, bundle.coding
@@ -366,6 +386,7 @@ def _about(plan: GroupPlan, admitted: Application, encoded: Encoded) -> dict[str
         "EncoderDigest": bundle.encoder_digest,
         "Device": admitted.device,
         "Precision": encoded.about[0]["precision"],
+        **others_told(cohort, encoded.examples),
         "MainModel": bundle.main,
         "ModelNames": _titles(bundle),
         "Options": asdict(plan.cohort) | asdict(bundle.model),

@@ -210,11 +210,18 @@ def _as_if_encoded(
 
     return Examples(
         keys=tuple(person.key for person in people),
-        cls=np.empty((len(people), int("encoder" in there))),
-        fc=blank("fc", n_parcels, n_parcels),
+        arrays={
+            "cls": np.empty((len(people), int("encoder" in there))),
+            "fc": blank("fc", n_parcels, n_parcels),
+            "series": blank("series", n_parcels, plan.model.window),
+            "cls_random": blank("random encoder", 1),
+            **{
+                name: blank(name, *next(iter(each.arrays.values())).shape)
+                for name, each in cohort.modalities.items()
+            },
+        },
         y=np.array([-1 if person.y is None else person.y for person in people], dtype=np.int64),
         strata=tuple(stratum(person) for person in people),
-        series=blank("series", n_parcels, plan.model.window),
         covariates=covariates.values if covariates.names else None,
         covariate_names=covariates.names,
         mean_fd_mm=blank("motion"),
@@ -222,7 +229,6 @@ def _as_if_encoded(
         acquisition_names=acquisition_names,
         groups=all_known([person.group for person in people]),
         arms=all_known([person.arm for person in people]),
-        cls_random=blank("random encoder", 1),
         coordinates_mm=encoder.coordinates_mm,
     )
 

@@ -20,6 +20,7 @@ from fmmtc_bidsapp.group.cohort.dataset import (
     with_scales,
 )
 from fmmtc_bidsapp.group.encode.encoder_config import same_input_note
+from fmmtc_bidsapp.group.encode.other_modalities import others_told
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.output.save_bundle import keep_bundle, missing_covariates
@@ -169,13 +170,14 @@ def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, A
         "Device": study.device,
         "Precision": training_precision(plan.train.precision, study.device),
         "MainModel": fits.models[0],
-        "ModelNames": model_titles(plan.model.encoder),
+        "ModelNames": model_titles(plan.model.encoder, fits.models),
         "NotTested": {each.model: each.not_tested for each in evaluation.tests if each.not_tested},
         "People": {each.model: each.n_people for each in evaluation.tests},
         "FoldsFitted": {each.model: each.n_folds for each in evaluation.tests},
         "FoldsPlanned": len(study.folds),
         "AcquisitionWarnings": list(study.warnings),
         "Seeds": plan.train.seeds,
+        **others_told(cohort, encoded.examples),
         "Options": {name: value for each in options for name, value in asdict(each).items()},
     }
 

@@ -204,9 +204,13 @@ def _test_of(row: ComparisonRow) -> tuple[str | None, ...]:
     return row.model, row.selection, row.train_on, row.test_on, row.metric
 
 
-def model_titles(encoder: str) -> dict[str, str]:
-    """Say how a reader calls every row of a table of models, with the title of the encoder."""
-    return {name: title_of(name, encoder) for name in MODELS} | {RANDOM: "Random (1,000 draws)"}
+def model_titles(encoder: str, also: Sequence[str] = ()) -> dict[str, str]:
+    """Say how a reader calls every row of a table of models, with the title of the encoder.
+
+    Models of other packages are among them where `also` names them.
+    """
+    titles = {name: title_of(name, encoder) for name in (*MODELS, *also)}
+    return titles | {RANDOM: "Random (1,000 draws)"}
 
 
 def _draws(y: Ints, options: EvaluationOptions, seed: int, arm: Ints | None = None) -> Draws:

@@ -98,8 +98,10 @@ def test_scans_that_differ_as_the_outcome_does_are_printed_before_anything_is_fi
     y = np.arange(40) % 2
     examples = Examples(
         keys=tuple(f"sub-{i}" for i in range(40)),
-        cls=np.empty((40, 0)),
-        fc=np.empty((40, 0, 0), np.float32),
+        arrays={
+            "cls": np.empty((40, 0)),
+            "fc": np.empty((40, 0, 0), np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
         acquisition=np.where(y == 1, 120.0, 90.0)[:, None],

@@ -28,8 +28,10 @@ def plan(tmp_path: Path) -> GroupPlan:
     y = np.tile([0, 1], n // 2)
     examples = Examples(
         keys=tuple(map(str, range(n))),
-        cls=np.zeros((n, 0)),
-        fc=np.zeros((n, 0, 0), dtype=np.float32),
+        arrays={
+            "cls": np.zeros((n, 0)),
+            "fc": np.zeros((n, 0, 0), dtype=np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
         covariates=np.random.default_rng(0).normal(size=(n, 1)),

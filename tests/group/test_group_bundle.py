@@ -87,17 +87,19 @@ def examples(n: int = 12) -> Examples:
     covariates = np.column_stack([rng.normal(size=n), np.arange(n) % 2, np.arange(n) % 2 == 0])
     return Examples(
         keys=tuple(f"sub-{i:02}" for i in range(n)),
-        cls=rng.normal(size=(n, 8)),
-        fc=fc.astype(np.float32),
+        arrays={
+            "cls": rng.normal(size=(n, 8)),
+            "fc": fc.astype(np.float32),
+            "series": rng.normal(size=(n, len(PARCELS), WINDOW)).astype(np.float32),
+            "cls_random": rng.normal(size=(n, 8)),
+        },
         y=y,
         strata=tuple(map(str, y)),
-        series=rng.normal(size=(n, len(PARCELS), WINDOW)).astype(np.float32),
         covariates=covariates,
         covariate_names=("age", "drug=a", "drug=b"),
         mean_fd_mm=rng.normal(size=n),
         acquisition=rng.normal(size=(n, 1)),
         acquisition_names=("volumes",),
-        cls_random=rng.normal(size=(n, 8)),
         coordinates_mm=rng.normal(scale=40, size=(len(PARCELS), 3)),
     )
 

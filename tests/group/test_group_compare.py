@@ -27,8 +27,10 @@ Y = np.tile([0, 1], N // 2)
 def test_the_main_figures_stand_when_no_fit_across_arms_succeeds(tmp_path, monkeypatch):
     examples = Examples(
         keys=tuple(f"sub-{i:02}" for i in range(N)),
-        cls=np.zeros((N, 0)),
-        fc=np.zeros((N, 2, 2), np.float32),
+        arrays={
+            "cls": np.zeros((N, 0)),
+            "fc": np.zeros((N, 2, 2), np.float32),
+        },
         y=Y,
         strata=tuple(map(str, Y)),
         arms=tuple("drug" if i % 4 < 2 else "placebo" for i in range(N)),

@@ -81,11 +81,13 @@ def examples() -> Examples:
     signal[:, :, :PLANTED] += 2 * y[:, None, None] * rng.normal(size=(N, 40, 1))
     return Examples(
         keys=tuple(f"sub-{i:02}" for i in range(N)),
-        cls=rng.normal(size=(N, 4)),
-        fc=np.array([np.corrcoef(each.T) for each in signal], dtype=np.float32),
+        arrays={
+            "cls": rng.normal(size=(N, 4)),
+            "fc": np.array([np.corrcoef(each.T) for each in signal], dtype=np.float32),
+            "series": np.ascontiguousarray(signal[:, :20].transpose(0, 2, 1), dtype=np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
-        series=np.ascontiguousarray(signal[:, :20].transpose(0, 2, 1), dtype=np.float32),
     )
 
 

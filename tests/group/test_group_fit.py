@@ -34,11 +34,13 @@ def examples(n: int = 24, parcels: int = 6) -> Examples:
     signal[:, :, :3] += y[:, None, None] * rng.normal(size=(n, 40, 1))
     return Examples(
         keys=tuple(f"sub-{i:02}" for i in range(n)),
-        cls=rng.normal(size=(n, 4)),
-        fc=np.array([np.corrcoef(each.T) for each in signal], dtype=np.float32),
+        arrays={
+            "cls": rng.normal(size=(n, 4)),
+            "fc": np.array([np.corrcoef(each.T) for each in signal], dtype=np.float32),
+            "series": rng.normal(size=(n, parcels, 20)).astype(np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
-        series=rng.normal(size=(n, parcels, 20)).astype(np.float32),
         mean_fd_mm=rng.uniform(0.1, 0.3, n),
     )
 

@@ -43,8 +43,10 @@ def matrices(n: int, spread: float, seed: int = 0) -> np.ndarray:
 def encoded(people: list[Person], n_volumes: list[dict[str, Any]], fc: np.ndarray) -> Encoded:
     examples = Examples(
         keys=tuple(each.key for each in people),
-        cls=np.zeros((len(people), 0)),
-        fc=fc,
+        arrays={
+            "cls": np.zeros((len(people), 0)),
+            "fc": fc,
+        },
         y=np.full(len(people), -1),
         strata=("",) * len(people),
     )
@@ -114,8 +116,10 @@ def test_the_table_says_n_a_for_what_is_not_known_and_describes_its_columns(plac
 def evidence(*, permuted: bool) -> Any:
     examples = Examples(
         keys=tuple(map(str, range(N))),
-        cls=np.zeros((N, 1)),
-        fc=np.zeros((N, 0, 0), np.float32),
+        arrays={
+            "cls": np.zeros((N, 1)),
+            "fc": np.zeros((N, 0, 0), np.float32),
+        },
         y=Y,
         strata=tuple(map(str, Y)),
     )

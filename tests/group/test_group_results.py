@@ -25,8 +25,10 @@ Y = np.tile([0, 1], N // 2)
 ARMS = tuple("drug" if i % 4 < 2 else "placebo" for i in range(N))
 EXAMPLES = Examples(
     keys=tuple(f"sub-{i:02d}" for i in range(N)),
-    cls=np.zeros((N, 1)),
-    fc=np.zeros((N, 0, 0), np.float32),
+    arrays={
+        "cls": np.zeros((N, 1)),
+        "fc": np.zeros((N, 0, 0), np.float32),
+    },
     y=Y,
     strata=tuple(map(str, Y)),
     arms=ARMS,

@@ -63,17 +63,19 @@ def whole_cohort() -> Callable[..., Examples]:
         signal[:, :, :4] += shift[:, None, None] * rng.normal(size=(n, 40, 1))
         return Examples(
             keys=tuple(f"sub-{i:03d}" for i in range(n)),
-            cls=16 + 0.01 * (rng.normal(size=(n, HIDDEN)) + shift[:, None]),
-            fc=np.stack([np.corrcoef(each.T) for each in signal]).astype(np.float32),
+            arrays={
+                "cls": 16 + 0.01 * (rng.normal(size=(n, HIDDEN)) + shift[:, None]),
+                "fc": np.stack([np.corrcoef(each.T) for each in signal]).astype(np.float32),
+                "series": series.astype(np.float32),
+                "cls_random": 4 + 0.01 * (rng.normal(size=(n, HIDDEN)) + shift[:, None]),
+            },
             y=y,
             strata=tuple(map(str, y)),
-            series=series.astype(np.float32),
             covariates=rng.normal(size=(n, 2)) + shift[:, None],
             covariate_names=("age", "dose"),
             mean_fd_mm=rng.normal(size=n) + shift,
             acquisition=rng.normal(size=(n, 1)) + shift[:, None],
             acquisition_names=("volumes",),
-            cls_random=4 + 0.01 * (rng.normal(size=(n, HIDDEN)) + shift[:, None]),
             coordinates_mm=rng.normal(scale=40, size=(PARCELS, 3)),
         )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
@@ -46,7 +44,7 @@ def encoded(
         ).cls
         for series in examples.series
     ]
-    return replace(examples, cls=np.array(cls), cls_random=np.array(cls))
+    return examples.with_arrays(cls=np.array(cls), cls_random=np.array(cls))
 
 
 def fold_of(examples: Examples, n_test: int = 4) -> Fold:

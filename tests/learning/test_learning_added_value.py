@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from changed_examples import changed
 from sklearn.linear_model import LinearRegression
 
 from fmmtc_bidsapp.learning.evaluation.added_value import brain_scores, carry_back, gains
@@ -49,8 +50,10 @@ def cohort(seed, *, carries=None, effect=0.0, known=0.0, as_what="motion", extra
         brain += np.outer(rng.normal(size=N) + effect * y, loading)
     people = Examples(
         keys=tuple(f"sub-{i:03d}" for i in range(N)),
-        cls=brain,
-        fc=np.empty((N, 0, 0), np.float32),
+        arrays={
+            "cls": brain,
+            "fc": np.empty((N, 0, 0), np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
     )
@@ -59,7 +62,7 @@ def cohort(seed, *, carries=None, effect=0.0, known=0.0, as_what="motion", extra
         "acquisition": {"acquisition": variable[:, None], "acquisition_names": ("volumes",)},
         "covariates": {"covariates": variable[:, None], "covariate_names": ("age",)},
     }
-    return replace(people, **known_as[as_what])
+    return changed(people, **known_as[as_what])
 
 
 def judged(examples, setup, seed, shuffles=SHUFFLES):
@@ -129,8 +132,7 @@ def test_a_brain_that_carries_covariates_and_motion_does_not_pass_by_adding_each
     age = rng.normal(size=N) + 1.5 * examples.y
     loading = rng.normal(size=BRAIN) * 3 / np.sqrt(BRAIN)
     examples = replace(
-        examples,
-        cls=examples.cls + np.outer(age, loading),
+        examples.with_arrays(cls=examples.cls + np.outer(age, loading)),
         covariates=age[:, None],
         covariate_names=("age",),
     )
@@ -156,7 +158,7 @@ def test_exchanging_brains_is_shuffling_outcomes_and_references_together(setup):
     for shuffle in range(3):
         brains = np.empty_like(examples.cls)
         brains[rows[shuffle]] = examples.cls
-        exchanged = replace(examples, cls=brains)
+        exchanged = examples.with_arrays(cls=brains)
         whole = [fit_fold(MODEL, exchanged, fold, setup, EVALUATION, seed=0) for fold in folds]
         np.testing.assert_allclose(found[shuffle], brain_scores(whole, N), atol=1e-6)
 
@@ -280,8 +282,8 @@ def test_eight_of_56_people_who_are_copies_of_others_make_evidence_in_at_most_8_
         y = examples.y[original]
         pairs = [Duplicate(f"sub-{i:03d}", f"sub-{i + 8:03d}", 1.0) for i in range(8)]
         copied = replace(
-            examples, cls=examples.cls[original], y=y, strata=tuple(map(str, y)),
-            mean_fd_mm=examples.mean_fd_mm[original],
+            examples.with_arrays(cls=examples.cls[original]),
+            y=y, strata=tuple(map(str, y)), mean_fd_mm=examples.mean_fd_mm[original],
         )  # fmt: skip
         test = judged(copies_together(copied, pairs), setup, seed)
         found += test.verdict == "evidence of prediction"
@@ -306,8 +308,7 @@ def test_scans_that_differ_as_the_outcome_does_predict_and_are_never_evidence(ca
         values = ACQUISITIONS[case](examples.y, rng).astype(float)
         carried = np.outer(values[:, 0] == values[:, 0].max(), rng.normal(size=BRAIN) * 0.6)
         examples = replace(
-            examples,
-            cls=examples.cls + carried,
+            examples.with_arrays(cls=examples.cls + carried),
             acquisition=values,
             acquisition_names=tuple(f"{case} {i}" for i in range(values.shape[1])),
         )

@@ -103,8 +103,10 @@ def confounded(seed: int, n: int = 120) -> Examples:
     y = (age + 0.5 * rng.normal(size=n) > 0).astype(np.int64)
     return Examples(
         tuple(map(str, range(n))),
-        rng.normal(size=(n, 6)) + age[:, None] * rng.normal(size=6),
-        np.zeros((n, 0, 0), dtype=np.float32),
+        {
+            "cls": rng.normal(size=(n, 6)) + age[:, None] * rng.normal(size=6),
+            "fc": np.zeros((n, 0, 0), dtype=np.float32),
+        },
         y,
         tuple(map(str, y)),
         covariates=age[:, None],

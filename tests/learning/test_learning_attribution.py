@@ -51,7 +51,7 @@ def at_zero(model, people, row, setup):
     """The prediction of someone who is nothing but zeros where the person has values."""
     person = people.take(np.array([row]))
     zero = np.where(np.isnan(person.fc), np.nan, np.eye(person.fc.shape[1]))
-    nobody = replace(person, series=0 * person.series, fc=zero.astype(np.float32))
+    nobody = person.with_arrays(series=0 * person.series, fc=zero.astype(np.float32))
     return float(model.logits(encoded(nobody, setup.encoder))[0])
 
 
@@ -97,13 +97,13 @@ def test_what_a_person_lacks_has_no_attribution_and_the_rest_adds_up(people, set
     series[-1, 3] = np.nan
     series[-2, :, 5:] = np.nan
     fc[-1, 3] = fc[-1, :, 3] = np.nan
-    lacking = replace(people, series=series, fc=fc)
+    lacking = people.with_arrays(series=series, fc=fc)
     if name == "fmmtc":
-        short = replace(lacking, series=series[:, :, :5]).take(np.array([22]))
+        short = lacking.with_arrays(series=series[:, :, :5]).take(np.array([22]))
         cls = people.cls.copy()
         cls[22] = encoded(short, setup.encoder, window=10).cls
         cls[23] = encoded(lacking.take(np.array([23])), setup.encoder).cls
-        lacking = replace(lacking, cls=cls)
+        lacking = lacking.with_arrays(cls=cls)
     _, found = explained(name, lacking, setup)
     assert np.isnan(found.series[1, 3])
     assert np.isfinite(found.series).sum() == 15
@@ -124,7 +124,7 @@ def test_from_the_mean_person_the_mean_person_has_no_map(people, setup):
     fold = fold_of(people, 2)
     series = people.series.copy()
     series[fold.test] = series[fold.train].mean(axis=0)
-    own = replace(people, series=series)
+    own = people.with_arrays(series=series)
     _, found = explained("lstm", own, setup, ExplainOptions(explain_baseline="mean"))
     np.testing.assert_allclose(found.series_size, 0, atol=1e-5)
 
@@ -134,7 +134,7 @@ def test_other_baselines_are_compared_and_surrogates_only_where_there_are_series
     assert set(found.agreement) == {"mean", "surrogate"}
     assert all(-1 <= each <= 1 for each in found.agreement.values())
     assert 1 <= found.agreement_n <= found.converged.sum()
-    bare = replace(people, series=None)
+    bare = people.with_arrays(series=None)
     assert set(explained("bnt", bare, setup, compare=True)[1].agreement) == {"mean"}
     with pytest.raises(InputError, match="matrices alone"):
         explained("bnt", bare, setup, ExplainOptions(explain_baseline="surrogate"))
@@ -231,8 +231,10 @@ def coupled(n=64, n_parcels=24, seed=0):
     signal[:, :, :4] += 2 * y[:, None, None] * rng.normal(size=(n, 100, 1))
     return Examples(
         keys=tuple(f"sub-{i:02d}" for i in range(n)),
-        cls=np.zeros((n, 0)),
-        fc=np.stack([np.corrcoef(each.T) for each in signal]).astype(np.float32),
+        arrays={
+            "cls": np.zeros((n, 0)),
+            "fc": np.stack([np.corrcoef(each.T) for each in signal]).astype(np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
     )
@@ -266,10 +268,9 @@ def test_parcels_whose_level_was_planted_stand_out_through_a_random_encoder(setu
     encoder = BrainLM.from_size(config, torch.Generator().manual_seed(0))
     people = encoded(
         replace(
-            coupled(n, n_parcels),
+            coupled(n, n_parcels).with_arrays(series=series.astype(np.float32)),
             y=y,
             strata=tuple(map(str, y)),
-            series=series.astype(np.float32),
             coordinates_mm=rng.normal(scale=40, size=(n_parcels, 3)),
         ),
         encoder,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from explained_cohort import fold_of
@@ -49,7 +47,7 @@ def test_no_baseline_changes_the_diagonal_or_what_the_person_lacks(whole_cohort,
     people = whole_cohort()
     series, fc = people.series.copy(), people.fc.copy()
     series[22, 3] = fc[22, 3] = fc[22, :, 3] = np.nan
-    people = replace(people, series=series, fc=fc)
+    people = people.with_arrays(series=series, fc=fc)
     for found in starts(people, setup).of(how, 22, 2):
         np.testing.assert_array_equal(np.isnan(found["fc"]), np.isnan(fc[22]))
         np.testing.assert_array_equal(np.isnan(found["series"]), np.isnan(series[22]))
@@ -62,7 +60,7 @@ def test_the_mean_is_of_the_training_people_who_have_a_value(whole_cohort, setup
     series, fc = people.series.copy(), people.fc.copy()
     series[:5, 3] = fc[:5, 3] = fc[:5, :, 3] = np.nan
     series[:20, 6] = np.nan
-    people = replace(people, series=series, fc=fc)
+    people = people.with_arrays(series=series, fc=fc)
     (found,) = starts(people, setup).of("mean", 22, 1)
     np.testing.assert_allclose(found["series"][3], series[5:20, 3].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(found["fc"][3, 4], fc[5:20, 3, 4].mean(), rtol=1e-5)

@@ -74,7 +74,12 @@ def null_cohort(seed, n=56):
     y = rng.permutation(np.repeat([0, 1], [30, 26]))
     keys = tuple(f"sub-{i:02d}" for i in range(n))
     fc = np.zeros((n, 2, 2), np.float32)
-    return Examples(keys, rng.normal(size=(n, 64)), fc, y, tuple(map(str, y)))
+    return Examples(
+        keys,
+        {"cls": rng.normal(size=(n, 64)), "fc": fc},
+        y,
+        tuple(map(str, y)),
+    )
 
 
 def interval(values):

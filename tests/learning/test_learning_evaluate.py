@@ -24,8 +24,10 @@ TRAIN = TrainOptions(folds=5, inner_folds=2)
 FOLDS = outer_folds([str(y) for y in Y], 5, 1, seed=0)
 EXAMPLES = Examples(
     keys=tuple(f"sub-{i:02d}" for i in range(N)),
-    cls=np.zeros((N, 1)),
-    fc=np.zeros((N, 2, 2), np.float32),
+    arrays={
+        "cls": np.zeros((N, 1)),
+        "fc": np.zeros((N, 2, 2), np.float32),
+    },
     y=Y,
     strata=tuple(map(str, Y)),
 )

@@ -150,7 +150,10 @@ def test_the_tangent_space_is_nilearns_of_the_shrunk_matrices():
     series = [rng.normal(size=(50, 6)) @ rng.normal(size=(6, 6)) for _ in range(12)]
     fc = np.stack([np.corrcoef(each.T) for each in series]).astype(np.float32)
     examples = Examples(
-        tuple(map(str, range(12))), np.zeros((12, 0)), fc, np.tile([0, 1], 6), ("0", "1") * 6
+        tuple(map(str, range(12))),
+        {"cls": np.zeros((12, 0)), "fc": fc},
+        np.tile([0, 1], 6),
+        ("0", "1") * 6,
     )
 
     class Shrunk(SimpleImputer):
@@ -169,7 +172,10 @@ def test_matrices_of_fewer_volumes_than_parcels_have_a_tangent():
     fc = np.stack([np.corrcoef(rng.normal(size=(15, 8))) for _ in range(6)]).astype(np.float32)
     fc[3, 2] = fc[3, :, 2] = np.nan
     examples = Examples(
-        tuple(map(str, range(6))), np.zeros((6, 0)), fc, np.tile([0, 1], 3), ("0", "1") * 3
+        tuple(map(str, range(6))),
+        {"cls": np.zeros((6, 0)), "fc": fc},
+        np.tile([0, 1], 3),
+        ("0", "1") * 3,
     )
     found = tangent_edges(examples, fit_reference(examples, np.arange(6)))
     assert np.isfinite(found).all()

@@ -31,12 +31,14 @@ def confounded_cohort(seed: int, strength: float = 0.0) -> Examples:
     skewed = rng.lognormal(size=(N, 2, HIDDEN)) + strength * covariate[:, None, None]
     return Examples(
         keys=tuple(f"sub-{i:02d}" for i in range(N)),
-        cls=skewed[:, 0],
-        cls_random=skewed[:, 1],
-        fc=np.stack([np.corrcoef(each.T) for each in signal]).astype(np.float32),
+        arrays={
+            "cls": skewed[:, 0],
+            "cls_random": skewed[:, 1],
+            "fc": np.stack([np.corrcoef(each.T) for each in signal]).astype(np.float32),
+            "series": series.astype(np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
-        series=series.astype(np.float32),
         covariates=covariate[:, None].astype(float),
         covariate_names=("dose",),
         coordinates_mm=np.random.default_rng(0).normal(scale=40, size=(PARCELS, 3)),

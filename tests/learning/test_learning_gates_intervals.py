@@ -30,8 +30,10 @@ def gaussian_people(effect: float, seed: int) -> Examples:
     features[:, 0] += effect * y
     return Examples(
         keys=tuple(f"sub-{i:03d}" for i in range(N + NEW)),
-        cls=features,
-        fc=np.zeros((N + NEW, 0, 0), dtype=np.float32),
+        arrays={
+            "cls": features,
+            "fc": np.zeros((N + NEW, 0, 0), dtype=np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
     )

@@ -102,7 +102,7 @@ def planted(examples, rows, sign):
     cls[rows, 0] += 5 * told
     fc[rows, 0, 1:] = fc[rows, 1:, 0] = 0.9 * told[:, None]
     series[rows, 0] = 5 * told[:, None]
-    return replace(examples, cls=cls, fc=fc, series=series)
+    return examples.with_arrays(cls=cls, fc=fc, series=series)
 
 
 @pytest.mark.parametrize("name", ["fmmtc", "brainlm", "lstm", "resnet-fc"])
@@ -162,8 +162,10 @@ def split_effect(seed, n_parcels, people=60):
     scans = [series.astype(np.float64) for series in truth.series]
     examples = Examples(
         keys=truth.participant_ids,
-        cls=np.stack([encode_series(encoder, each, xyz_mm).cls for each in scans]),
-        fc=np.stack([connect(each, "correlation") for each in scans]).astype(np.float32),
+        arrays={
+            "cls": np.stack([encode_series(encoder, each, xyz_mm).cls for each in scans]),
+            "fc": np.stack([connect(each, "correlation") for each in scans]).astype(np.float32),
+        },
         y=truth.y,
         strata=tuple(map(str, truth.y)),
     )

@@ -57,7 +57,7 @@ def test_a_parcel_that_everybody_lacks_has_no_pattern(whole_cohort, setup):
     people = whole_cohort(effect=1.0)
     fc = people.fc.copy()
     fc[:, 2] = fc[:, :, 2] = np.nan
-    people = replace(people, fc=fc)
+    people = people.with_arrays(fc=fc)
     fold = fold_of(people)
     found = haufe_pattern(fitted("ridge-fc", people, fold, setup), people, fold)
     assert np.isnan(found.edges[0, 2]).all()
@@ -94,8 +94,10 @@ def coupled(n=60, n_parcels=24, strength=1.0, seed=0):
     signal[:, :, :4] += strength * y[:, None, None] * rng.normal(size=(n, 100, 1))
     return Examples(
         keys=tuple(f"sub-{i:02d}" for i in range(n)),
-        cls=np.zeros((n, 0)),
-        fc=np.stack([np.corrcoef(each.T) for each in signal]).astype(np.float32),
+        arrays={
+            "cls": np.zeros((n, 0)),
+            "fc": np.stack([np.corrcoef(each.T) for each in signal]).astype(np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
     )

@@ -27,7 +27,7 @@ def test_a_scan_under_two_names_is_found_whatever_parcels_either_lacks(whole_coh
     noise = np.random.default_rng(0).normal(scale=1e-3, size=fc[3].shape)
     fc[7] = fc[3] + noise + noise.T
     fc[7, 2] = fc[7, :, 2] = fc[5, 4] = fc[5, :, 4] = np.nan
-    (found,) = find_duplicates(replace(examples, fc=fc))
+    (found,) = find_duplicates(examples.with_arrays(fc=fc))
     assert (found.first, found.second) == ("sub-003", "sub-007")
     both = ~np.isnan(fc[7][np.triu_indices(8, 1)])
     edges = [each[np.triu_indices(8, 1)][both] for each in fc[[3, 7]]]
@@ -38,7 +38,7 @@ def test_different_people_are_no_duplicates_and_empty_matrices_are_not_judged(wh
     examples = whole_cohort(n=20)
     fc = examples.fc.copy()
     fc[3], fc[4], fc[5] = np.nan, 0.0, 0.0
-    assert find_duplicates(replace(examples, fc=fc)) == ()
+    assert find_duplicates(examples.with_arrays(fc=fc)) == ()
 
 
 def test_a_column_that_ranks_people_as_the_outcome_does_is_refused_with_the_reason():
@@ -112,8 +112,10 @@ def brains(n, seed, twice=0, volumes=200, likeness=0.4):
     y = rng.permutation(np.arange(n) % 2)
     return Examples(
         keys=tuple(f"sub-{i:03d}" for i in range(n)),
-        cls=np.empty((n, 0)),
-        fc=np.array(fc, np.float32),
+        arrays={
+            "cls": np.empty((n, 0)),
+            "fc": np.array(fc, np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
     )

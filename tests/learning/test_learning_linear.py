@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -35,8 +33,10 @@ def cohort(n, seed):
     series = rng.normal(size=(n, 40, PARCELS))
     return Examples(
         keys=tuple(f"sub-{i:02d}" for i in range(n)),
-        cls=np.zeros((n, 2)),
-        fc=np.stack([np.corrcoef(each.T) for each in series]).astype(np.float32),
+        arrays={
+            "cls": np.zeros((n, 2)),
+            "fc": np.stack([np.corrcoef(each.T) for each in series]).astype(np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
     )
@@ -88,7 +88,7 @@ def test_an_edge_that_only_test_people_have_gains_nothing_even_if_it_gives_the_o
     marked = unseen.copy()
     marked[fold.test, 0, 1] = marked[fold.test, 1, 0] = 0.9 * (2 * examples.y[fold.test] - 1)
     without, with_mark = (
-        fit_fold("fc-logistic", replace(examples, fc=fc), fold, SETUP, EVALUATION, seed=1)
+        fit_fold("fc-logistic", examples.with_arrays(fc=fc), fold, SETUP, EVALUATION, seed=1)
         for fc in (unseen, marked)
     )
     np.testing.assert_array_equal(with_mark.logit, without.logit)

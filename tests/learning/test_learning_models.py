@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from changed_examples import changed
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
@@ -66,15 +67,15 @@ def test_test_outcomes_are_never_read_and_test_inputs_change_no_training(name, s
     examples = whole_cohort(effect=1.0)
     fold = fold_of(examples)
     first = fold.test[0]
-    changed = {
+    values = {
         field: getattr(examples, field).copy()
         for field in ("cls", "cls_random", "fc", "series", "covariates", "mean_fd_mm")
     }
-    for array in changed.values():
+    for array in values.values():
         array[first] = 0.5
     y = examples.y.copy()
     y[fold.test] = -1
-    blind = replace(examples, y=y, **changed)
+    blind = changed(examples, y=y, **values)
     honest, other = (
         fit_fold(name, each, fold, setup, EVALUATION, seed=1) for each in (examples, blind)
     )
@@ -106,7 +107,7 @@ def test_a_value_that_only_test_people_have_gains_nothing_though_it_is_the_outco
             arrays["fc"][fold.test, 0, 1] = arrays["fc"][fold.test, 1, 0] = told
             arrays["series"][fold.test, 0] = told[:, None]
             arrays["covariates"][fold.test, 0] = told
-        planted[mark] = fit_fold(name, replace(examples, **arrays), fold, setup, EVALUATION, seed=1)
+        planted[mark] = fit_fold(name, changed(examples, **arrays), fold, setup, EVALUATION, seed=1)
     np.testing.assert_array_equal(planted[True].logit, planted[False].logit)
     assert planted[True].calibration == planted[False].calibration
 
@@ -145,7 +146,7 @@ def test_people_who_lack_values_are_predicted_all_the_same(name, setup, whole_co
         arrays["covariates"][row] = np.nan
         arrays["mean_fd_mm"][row] = np.nan
     found = fit_fold(
-        name, replace(examples, **arrays), fold_of(examples), setup, EVALUATION, seed=0
+        name, changed(examples, **arrays), fold_of(examples), setup, EVALUATION, seed=0
     )
     assert np.isfinite(found.logit).all()
 
@@ -155,7 +156,7 @@ def test_an_output_that_is_no_number_is_an_error_that_names_the_model(setup, who
     examples = whole_cohort()
     cls = examples.cls.copy()
     cls[20] = np.nan
-    broken = replace(examples, cls=cls)
+    broken = examples.with_arrays(cls=cls)
     for fit in (fit_fold, fit_published):
         given = (EVALUATION,) if fit is fit_fold else ()
         with pytest.raises(InputError, match="brainlm gave 1 of 8 people an output that is no num"):
@@ -169,7 +170,12 @@ def test_an_output_that_is_no_number_is_an_error_that_names_the_model(setup, who
 
 def test_a_cohort_of_matrices_alone_runs_what_needs_matrices_alone(setup, whole_cohort):
     examples = whole_cohort()
-    matrices = Examples(examples.keys, np.zeros((24, 0)), examples.fc, examples.y, examples.strata)
+    matrices = Examples(
+        examples.keys,
+        {"cls": np.zeros((24, 0)), "fc": examples.fc},
+        examples.y,
+        examples.strata,
+    )
     possible = {name for name in MODELS if not missing_needs(name, matrices)}
     heads = ("svm", "ridge", "knn", "xgboost")
     assert possible >= {"dummy", "fc-logistic", "fc-logistic-edges"}
@@ -204,7 +210,7 @@ def test_every_name_of_the_flag_is_a_model():
 
 
 def test_what_is_missing_is_said_in_words(whole_cohort):
-    examples = replace(whole_cohort(), cls_random=None, coordinates_mm=None)
+    examples = replace(whole_cohort().with_arrays(cls_random=None), coordinates_mm=None)
     assert missing_needs("brainlm-untrained", examples) == (
         "series encoded without pre-training beside those of --encoder brainlm",
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from changed_examples import changed
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
@@ -17,7 +18,7 @@ from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
 from fmmtc_bidsapp.learning.evaluation.performance import evaluate
 from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.preprocessing.prepare import BareWindows, CentredSeries, FilledEdges
+from fmmtc_bidsapp.modalities.preparation import BareWindows, CentredSeries, FilledEdges
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples
 
@@ -32,7 +33,7 @@ def test_nothing_outside_the_training_rows_changes_a_bit_of_the_fit(name, setup,
     others = {each: getattr(examples, each).copy() for each in SOURCES}
     for array in others.values():
         array[16:20], array[20:] = 1e6, np.nan
-    strange = replace(examples, y=np.append(examples.y[:16], np.full(8, -1)), **others)
+    strange = changed(examples, y=np.append(examples.y[:16], np.full(8, -1)), **others)
     fitted, blind = (
         NetworkLearner(setup, name).fit(each, TRAIN, 2, 1) for each in (examples, strange)
     )
@@ -57,8 +58,8 @@ def test_a_network_reads_its_own_streams_and_no_other(name, setup, whole_cohort)
     read = {each.source for each in NETWORKS[name].streams}
     before = fitted.logits(examples)
     for source in SOURCES:
-        changed = replace(examples, **{source: getattr(examples, source)[::-1].copy()})
-        assert (fitted.logits(changed) != before).any() == (source in read)
+        other = changed(examples, **{source: getattr(examples, source)[::-1].copy()})
+        assert (fitted.logits(other) != before).any() == (source in read)
 
 
 def test_dropout_is_drawn_from_the_seed_and_leaves_the_callers_random_state_alone(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -21,7 +19,7 @@ NAMES = ("fmmtc", "resnet-ts", "lstm", "svm-fused", "fc-logistic", "knn-fc", "xg
 def listed(whole_cohort):
     """A cohort, the same in another order, and where everybody went; with ties in a feature."""
     people = whole_cohort(effect=1.0)
-    people = replace(people, cls=np.round(people.cls, 2))
+    people = people.with_arrays(cls=np.round(people.cls, 2))
     order = np.random.default_rng(3).permutation(len(people.keys))
     return people, people.take(order), np.argsort(order)
 

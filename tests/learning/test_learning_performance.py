@@ -83,8 +83,10 @@ def test_pooled_figures_can_be_had_from_the_table_of_predictions(logits):
     folds = predictions_of("net", logits, slope=0.5)
     examples = Examples(
         keys=tuple(f"sub-{i:02d}" for i in range(N)),
-        cls=np.zeros((N, 1)),
-        fc=np.zeros((N, 2, 2), np.float32),
+        arrays={
+            "cls": np.zeros((N, 1)),
+            "fc": np.zeros((N, 2, 2), np.float32),
+        },
         y=Y,
         strata=tuple(map(str, Y)),
     )

@@ -88,8 +88,10 @@ def test_too_few_arrangements_for_a_small_p_are_refused():
 def people_of(y, groups, strata=None):
     return Examples(
         keys=tuple(f"sub-{i:02d}" for i in range(len(y))),
-        cls=np.zeros((len(y), 1)),
-        fc=np.zeros((len(y), 2, 2), np.float32),
+        arrays={
+            "cls": np.zeros((len(y), 1)),
+            "fc": np.zeros((len(y), 2, 2), np.float32),
+        },
         y=np.asarray(y),
         strata=tuple(f"{a}|{b}" for a, b in zip(y, strata or [""] * len(y), strict=True)),
         groups=tuple(groups),
@@ -149,7 +151,10 @@ def test_on_null_cohorts_of_families_the_p_is_uniform(setup, whole_cohort):
         brain = examples.cls[twin] + 0.002 * rng.normal(size=examples.cls.shape)
         y = examples.y[twin]
         examples = replace(
-            examples, cls=brain, y=y, strata=tuple(map(str, y)), groups=tuple(map(str, twin))
+            examples.with_arrays(cls=brain),
+            y=y,
+            strata=tuple(map(str, y)),
+            groups=tuple(map(str, twin)),
         )
         folds = outer_folds(examples.strata, 4, 1, seed, examples.groups)
         shuffled = permuted_labels(y, exchange_blocks(examples, folds), 59, seed)

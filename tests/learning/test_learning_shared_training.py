@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -86,7 +84,7 @@ def test_values_of_series_that_were_filled_in_are_counted(setup, examples, fold)
     series = examples.series.copy()
     series[fold.train[0], 2] = np.nan
     series[fold.test[:2], 3] = np.nan
-    lacking = replace(examples, series=series)
+    lacking = examples.with_arrays(series=series)
     notes = fit_fold("lstm", lacking, fold, setup, EVALUATION, seed=0).notes
     assert notes["series_values_imputed_train"] == 10
     assert notes["series_values_imputed_test"] == 20

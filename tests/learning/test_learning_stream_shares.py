@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from changed_examples import changed
 from explained_cohort import fitted, fold_of
 from sklearn.metrics import roc_auc_score
 
@@ -185,7 +186,7 @@ def test_held_out_people_lose_auroc_without_the_planted_stream_and_not_without_t
     nothing = whole_cohort(n=60, effect=0.0, seed=2)
     assert (people.y == nothing.y).all()
     other = {"connectivity": {"cls": nothing.cls}, "series": {"fc": nothing.fc}}[planted]
-    people = replace(people, **other)
+    people = changed(people, **other)
     folds = []
     for number in range(3):
         test = np.arange(number, 60, 3)
@@ -207,7 +208,7 @@ def test_held_out_people_lose_auroc_without_the_planted_stream_and_not_without_t
 
 
 def test_the_share_with_shuffled_outcomes_stands_beside_the_share():
-    null = np.array([0.7, 0.8, 0.9, np.nan])
+    null = np.array([[0.7, 0.3], [0.8, 0.2], [0.9, 0.1], [np.nan, np.nan]])
     series, connectivity = modality_shares(
         [explanation([[3, 1], [1, 1]])], OUTCOMES, 1, 50, {"fmmtc": null}
     )
@@ -215,6 +216,24 @@ def test_the_share_with_shuffled_outcomes_stands_beside_the_share():
     low, high = np.quantile([0.7, 0.8, 0.9], (0.025, 0.975))
     assert (series.null_low, series.null_high) == pytest.approx((low, high))
     assert (connectivity.null_low, connectivity.null_high) == pytest.approx((1 - high, 1 - low))
+
+
+def test_three_streams_have_a_share_each_and_what_the_auroc_loses_without_each():
+    whole, reversed_ = [-1.0, 1.0, -2.0, 2.0], [1.0, -1.0, 2.0, -2.0]
+    one = FoldExplanation(
+        "m",
+        Fold(0, 0, np.array([4]), np.arange(4)),
+        "integrated gradients",
+        streams=np.array([[1.0, 1.0, 2.0], [2.0, 2.0, 4.0], [1.0, 1.0, 2.0], [1.0, 1.0, 2.0]]),
+        replaced=np.array([whole, whole, reversed_, whole]).T,
+        modalities=("series", "connectivity", "genes"),
+    )
+    null = np.array([[0.5, 0.3, 0.2], [0.3, 0.5, 0.2]])
+    shares = modality_shares([one], np.array([0, 1, 0, 1, 0]), 1, 50, {"m": null})
+    assert [each.modality for each in shares] == ["series", "connectivity", "genes"]
+    assert [each.share for each in shares] == pytest.approx([0.25, 0.25, 0.5])
+    assert [each.auroc_lost for each in shares] == [0, 1, 0]
+    assert [each.null_share for each in shares] == pytest.approx([0.4, 0.4, 0.2])
 
 
 def test_shares_of_shuffled_fits_are_means_over_the_people_of_all_folds():
@@ -235,7 +254,7 @@ def test_a_share_leaves_those_of_shuffled_outcomes_only_where_the_stream_carries
 ):
     """Half a minute each: 20 trainings of the small network, all from the same random weights."""
     people = whole_cohort(n=60, effect=effect, seed=2)
-    people = replace(people, cls=whole_cohort(n=60, effect=0.0, seed=2).cls)
+    people = people.with_arrays(cls=whole_cohort(n=60, effect=0.0, seed=2).cls)
     test = np.arange(0, 60, 3)
     fold = Fold(0, 0, np.setdiff1d(np.arange(60), test), test)
     rng, epochs, seed = np.random.default_rng(0), 15, 1

@@ -18,7 +18,7 @@ from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
 from fmmtc_bidsapp.learning.estimators.train import take_step
 from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, fit_fold, restore_model
-from fmmtc_bidsapp.learning.preprocessing.prepare import FilledEdges, ScaledFeatures
+from fmmtc_bidsapp.modalities.preparation import FilledEdges, ScaledFeatures
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples, Fold
@@ -44,8 +44,10 @@ def cohort(n=24, in_cls=0.0, in_fc=0.0, seed=0):
     cls += 0.01 * in_cls * y[:, None]
     return Examples(
         keys=tuple(f"sub-{i:02d}" for i in range(n)),
-        cls=cls,
-        fc=np.stack([np.corrcoef(each.T) for each in series]).astype(np.float32),
+        arrays={
+            "cls": cls,
+            "fc": np.stack([np.corrcoef(each.T) for each in series]).astype(np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
     )
@@ -66,7 +68,7 @@ def test_batches_hold_everyone_once_and_nobody_alone(n, size):
 
 def test_preparation_learns_from_training_rows_alone():
     examples = cohort()
-    changed = replace(examples, cls=examples.cls.copy(), fc=examples.fc.copy())
+    changed = examples.with_arrays(cls=examples.cls.copy(), fc=examples.fc.copy())
     changed.cls[20:] = 1e6
     changed.fc[20:] = 1e6
     for kind, source in ((ScaledFeatures, "cls"), (FilledEdges, "fc")):
@@ -186,7 +188,7 @@ def test_test_outcomes_are_never_read_and_test_inputs_change_no_training(name):
     unknown[fold.test] = -1
     strange = examples.fc.copy()
     strange[fold.test[0]] = 0.0
-    blind = replace(examples, y=unknown, fc=strange)
+    blind = replace(examples.with_arrays(fc=strange), y=unknown)
     honest, other = (
         fit_fold(name, each, fold, SETUP, EVALUATION, seed=1) for each in (examples, blind)
     )
@@ -235,7 +237,7 @@ def test_imputed_edges_are_counted_once_per_person_and_edge():
     fc = examples.fc.copy()
     fc[2, 4] = fc[2, :, 4] = np.nan
     fc[20, 4] = fc[20, :, 4] = fc[20, 5] = fc[20, :, 5] = np.nan
-    lacking = replace(examples, fc=fc)
+    lacking = examples.with_arrays(fc=fc)
 
     def notes(name, examples=lacking, setup=SETUP):
         return fit_fold(name, examples, fold_of(examples), setup, EVALUATION, seed=1).notes
@@ -257,7 +259,7 @@ def test_people_are_predicted_in_float32_whatever_a_network_is_trained_in():
 def test_the_statistics_of_batchnorm_are_those_of_everybody_though_files_are_sorted_by_site():
     examples = cohort(n=24)
     fc = examples.fc + np.where(np.arange(24) < 12, -1.0, 1.0)[:, None, None]
-    sites = replace(examples, fc=fc.astype(np.float32))
+    sites = examples.with_arrays(fc=fc.astype(np.float32))
     fitted = NetworkLearner(SETUP, "resnet-fc").fit(sites, np.arange(24), 1, 1)
     network = fitted.network
     first = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))

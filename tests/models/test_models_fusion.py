@@ -222,3 +222,21 @@ def test_fmmtc_gives_float32_logits_under_bfloat16(name: str) -> None:
         logits = network(vectors(3)[0], fc)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, exact, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["concat", "sum", "mixture-of-experts"])
+def test_three_streams_meet_and_each_of_them_moves_the_result(name: str) -> None:
+    torch.manual_seed(0)
+    fusion = FUSIONS[name](6, n_streams=3)
+    streams = [torch.randn(5, 6) for _ in range(3)]
+    before = fusion(*streams)
+    assert before.shape == (5, fusion.out_width)
+    for i in range(3):
+        others = [each + (place == i) for place, each in enumerate(streams)]
+        assert not torch.allclose(fusion(*others), before)
+
+
+@pytest.mark.parametrize("name", ["cross-attention", "bidirectional-cross-attention"])
+def test_cross_attention_refuses_a_third_stream_and_says_what_takes_one(name: str) -> None:
+    with pytest.raises(ValueError, match="there are 3; take concat, sum or mixture-of-experts"):
+        FUSIONS[name](6, n_streams=3)

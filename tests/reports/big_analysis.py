@@ -124,8 +124,10 @@ def _examples(n: int) -> Examples:
     y = np.arange(n) % 2
     return Examples(
         keys=tuple(f"sub-{i:03d}" for i in range(n)),
-        cls=np.zeros((n, 0)),
-        fc=np.zeros((n, 0, 0), np.float32),
+        arrays={
+            "cls": np.zeros((n, 0)),
+            "fc": np.zeros((n, 0, 0), np.float32),
+        },
         y=y,
         strata=tuple(map(str, y)),
         arms=tuple("drug" if i % 4 < 2 else "placebo" for i in range(n)),

@@ -32,6 +32,7 @@ from fmmtc_bidsapp.records import (
     MOST_PARCELS,
     EligibilityStep,
     Exclusion,
+    ModalityValues,
     Origin,
     Person,
     SeriesFile,
@@ -64,6 +65,10 @@ class Cohort:
     """Of the images behind its scans."""
     meanings: Mapping[str, Meanings] = field(default_factory=dict)
     """Of the covariates' values, where the JSON beside a table describes them."""
+    modalities: Mapping[str, ModalityValues] = field(default_factory=dict)
+    """By name, those of other packages that models need."""
+    packages: tuple[str, ...] = ()
+    """Other packages that models need, as pip spells them: ``lab-fmri==1.2``."""
 
     @property
     def has_series(self) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,12 +16,17 @@ import yaml
 from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.plain_yaml import read_plain_yaml
 from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.extensions import STRATEGIES as EXTENSIONS
+from fmmtc_bidsapp.extensions import Extension, Registry
 from fmmtc_bidsapp.options import STRATEGIES
 from fmmtc_bidsapp.records import Regressor, Strategy
 
 __all__ = ["read_strategy"]
 
 _SUFFIXES = (".yml", ".yaml")
+
+_REGISTERED = Registry(EXTENSIONS, dict.fromkeys(STRATEGIES, ""), str)
+"""Names of this program's strategies and of other packages'."""
 
 _SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -72,16 +79,18 @@ def read_strategy(text: str) -> Strategy | None:
     Parameters
     ----------
     text
-        A name, or a path that ends in ``.yml`` or ``.yaml``. The file has XCP-D's keys ``name``,
-        ``description`` and ``confounds`` (by name or as a list: ``dataset``, ``query``,
-        ``columns``; a column between ``^`` and ``$`` is a regular expression), and may have
-        ``low_pass``, ``high_pass`` (Hz), ``fd_threshold`` (mm), ``dvars_threshold`` and
+        A name, of this program or registered by another package (``fmmtc.strategies``), or a path
+        that ends in ``.yml`` or ``.yaml``. The file has XCP-D's keys ``name``, ``description`` and
+        ``confounds`` (by name or as a list: ``dataset``, ``query``, ``columns``; a column between
+        ``^`` and ``$`` is a regular expression), and may have ``low_pass``, ``high_pass`` (Hz),
+        ``fd_threshold`` (mm), ``dvars_threshold`` and
         ``detrend``.
 
     Returns
     -------
     Strategy or None
-        None for the name of a strategy that this program brings.
+        None for the name of a strategy that this program brings. One of another package has the
+        package in its title.
 
     Raises
     ------
@@ -91,6 +100,9 @@ def read_strategy(text: str) -> Strategy | None:
     if text in STRATEGIES:
         return None
     path = Path(text)
+    registered = _REGISTERED.extension(text)
+    if registered is not None:
+        return _of_package(registered)
     if text in _NAMES_OF_XCPD:
         raise UsageError(
             f"--denoise-strategy is {text!r}, which is XCP-D's name: {_NAMES_OF_XCPD[text]}. The "
@@ -98,13 +110,29 @@ def read_strategy(text: str) -> Strategy | None:
         )
     if path.suffix not in _SUFFIXES:
         raise UsageError(
-            f"--denoise-strategy is {text!r}; it must be one of {', '.join(STRATEGIES)}, or the "
+            f"--denoise-strategy is {text!r}; it must be one of {', '.join(_REGISTERED)}, or the "
             "path of a file that ends in .yml."
         )
     try:
         return _strategy(_read(path))
     except UsageError as error:
         raise UsageError(f"--denoise-strategy {path}: {error}") from error
+
+
+def _of_package(extension: Extension) -> Strategy:
+    """Read the file ``NAME.yml`` in the package that an entry point names."""
+    with importlib.resources.as_file(extension.file(f"{extension.name}.yml")) as path:
+        try:
+            strategy = _strategy(_read(path))
+        except UsageError as error:
+            raise UsageError(f"{extension.title}: {error}") from error
+    if strategy.name != extension.name:
+        raise UsageError(
+            f"{extension.title}: its file calls the strategy {strategy.name!r}; both names must be "
+            "the same, in letters and digits."
+        )
+    source = f"{extension.distribution} {extension.version}"
+    return replace(strategy, title=f"{strategy.title} (of {source})")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
 from fmmtc_bidsapp.bidsio.derivatives.write import atomic_path, write_text
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError, MissingResourceError, ModelFileError, UsageError
+from fmmtc_bidsapp.extensions import outside
 from fmmtc_bidsapp.group.bundle.bundle_schema import (
     CALIBRATION,
     CONFIG,
+    PACKAGES,
     PEOPLE,
     PREPROCESSING,
     disagreements,
@@ -37,7 +39,6 @@ from fmmtc_bidsapp.group.bundle.schema import Record
 from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange
 from fmmtc_bidsapp.group.bundle.validation_summary import Evidence
 from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER, learns_scale
-from fmmtc_bidsapp.learning.declared import check_tensors_declared
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.evaluation.distance import (
@@ -53,6 +54,7 @@ from fmmtc_bidsapp.learning.model_selection.ensemble import (
 )
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, restore_model
 from fmmtc_bidsapp.models.checkpoint import load_tensors, save_tensors
+from fmmtc_bidsapp.models.declared import check_tensors_declared
 from fmmtc_bidsapp.models.encoders.registry import ENCODERS
 from fmmtc_bidsapp.models.encoders.windows import Scale
 from fmmtc_bidsapp.models.networks.resnet import current_name
@@ -62,6 +64,7 @@ from fmmtc_bidsapp.visible import visible_json
 
 __all__ = [
     "Bundle",
+    "Package",
     "check_fits",
     "fitted_files",
     "fitted_paths",
@@ -97,6 +100,24 @@ _OF_MODEL, _OF_RANGE = "model.", "connectivity."
 _SHOWN = 5
 _ENCODED = ("encoder", "random encoder")
 """Needs that an encoder must be there for."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """An entry point that a bundle was trained with."""
+
+    group: str
+    name: str
+    distribution: str
+    version: str
+
+    @property
+    def installed(self) -> str | None:
+        """Version that is installed; None where it is not, or is another distribution's."""
+        for each in outside(self.group):
+            if (each.name, each.distribution) == (self.name, self.distribution):
+                return each.version
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +169,10 @@ class Bundle:
     """Of the training people, where series are brought to it and the model sees them."""
     evidence: Evidence | None = None
     """Of the cross-validation that it comes from; None of a bundle that does not say."""
+    packages: tuple[Package, ...] = ()
+    """Entry points of other packages that it needs."""
+    modalities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of each modality of another package, the names along its first axis."""
     digest: str = ""
     """sha256 of the configuration, which holds those of all other files; empty until it is read."""
 
@@ -259,6 +284,7 @@ def _preprocessing(bundle: Bundle) -> dict[str, Any]:
         "atlas_digest": bundle.atlas_digest,
         "parcels": list(bundle.parcels),
         "coordinates_mm": None if xyz_mm is None else xyz_mm.tolist(),
+        **({"modalities": dict(bundle.modalities)} if bundle.modalities else {}),
         "adjust": bundle.adjust,
         "covariates": [asdict(each) for each in bundle.covariates],
     }
@@ -290,6 +316,7 @@ def _config(bundle: Bundle, network: Mapping[str, Any]) -> dict[str, Any]:
         "connectivity_limit": bundle.connectivity_limit,
         "evidence": None if bundle.evidence is None else asdict(bundle.evidence),
         "network": dict(network),
+        **({"packages": [asdict(each) for each in bundle.packages]} if bundle.packages else {}),
     }
 
 
@@ -360,6 +387,8 @@ def read_bundle(folder: Path) -> Bundle:
         covariates=tuple(CovariateLevels(**each) for each in preprocessing["covariates"]),
         scale=_scale(folder, config["model"], preprocessing),
         evidence=_evidence(config.get("evidence")),
+        packages=tuple(Package(**each) for each in config.get("packages", ())),
+        modalities={k: tuple(v) for k, v in preprocessing.get("modalities", {}).items()},
         digest=config["seal"],
     )
 
@@ -435,6 +464,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"is {'newer' if newer else 'older'} than the program. Use fmmtc_bidsapp "
             f"{str(config.get('version'))[:20]}, or train again."
         )
+    _require_packages(folder, path, config.get("packages", []))
     _check_fields(path, config, CONFIG)
     seal = config["seal"]
     unsealed = {name: value for name, value in config.items() if name != "seal"}
@@ -445,6 +475,20 @@ def _read_config(folder: Path) -> dict[str, Any]:
             "the whole bundle again."
         )
     return config
+
+
+def _require_packages(folder: Path, path: Path, packages: Any) -> None:
+    """Refuse a bundle whose model comes from a package that is not installed."""
+    found = [f"{field} {problem}" for field, problem in PACKAGES.problems("packages", packages)]
+    if found:
+        raise _not_whole(path, found)
+    for each in (Package(**own) for own in packages):
+        if each.installed is None:
+            raise MissingResourceError(
+                f"The bundle {folder} needs {each.name!r} ({each.group}) of {each.distribution} "
+                f"{each.version}, which is not installed: pip install "
+                f"{each.distribution}=={each.version}"
+            )
 
 
 def _check_digest(path: Path, expected: str) -> None:
@@ -559,7 +603,7 @@ def check_fits(bundle: Bundle, cohort: Cohort, asked: ModelOptions, flags: Seque
                 f"--{name.replace('_', '-')} is {other[name]}, but the bundle {bundle.folder} was "
                 f"trained with {own[name]}; leave the flag out."
             )
-    problem = _atlas_problem(bundle, cohort)
+    problem = _atlas_problem(bundle, cohort) or _modality_problem(bundle, cohort)
     if problem:
         raise InputError(
             f"The bundle {bundle.folder} cannot be applied to these series: {problem}. Make the "
@@ -580,6 +624,18 @@ def _atlas_problem(bundle: Bundle, cohort: Cohort) -> str | None:
         return "their parcels are the same but stand in another order"
     if bundle.atlas_digest != cohort.atlas_digest:
         return "the atlas has the same label and parcels, but another digest"
+    return None
+
+
+def _modality_problem(bundle: Bundle, cohort: Cohort) -> str | None:
+    for name, names in bundle.modalities.items():
+        found = cohort.modalities[name].names
+        if found != names:
+            shared = len(set(found) & set(names))
+            return (
+                f"it knows {len(names)} places of {name}, they have {len(found)}, {shared} of the "
+                "names are the same, and they must stand in one order"
+            )
     return None
 
 

@@ -13,6 +13,8 @@ from fmmtc_bidsapp.group.bundle.schema import (
     Kind,
     Maybe,
     Number,
+    Plain,
+    Problems,
     Record,
     Table,
     Text,
@@ -21,6 +23,7 @@ from fmmtc_bidsapp.group.bundle.schema import (
 )
 from fmmtc_bidsapp.group.bundle.validation_summary import Evidence
 from fmmtc_bidsapp.learning.estimators.models import MODELS
+from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.networks.brain_network_transformer import BrainNetworkSize
 from fmmtc_bidsapp.models.networks.fusion import FUSIONS
@@ -28,7 +31,7 @@ from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import LONGEST_WINDOW, MOST_TOKEN_ORDERS, ModelOptions
 from fmmtc_bidsapp.records import Calibration
 
-__all__ = ["CALIBRATION", "CONFIG", "PEOPLE", "PREPROCESSING", "disagreements"]
+__all__ = ["CALIBRATION", "CONFIG", "PACKAGES", "PEOPLE", "PREPROCESSING", "disagreements"]
 
 _SHA256 = Text(r"[0-9a-f]{64}")
 _DIGEST = Text(r"[0-9a-f]{32}")
@@ -81,10 +84,37 @@ _SIZES: Mapping[str, Kind] = {
     "standardised": Flag(),
 }
 """What a fitted model says of itself besides its tensors; most models say less."""
-_FITTED = Record(_SIZES, frozenset(_SIZES) - {"train_loss"})
+
+
+class _Fitted:
+    """What this program's models say; those of other packages may say anything plain besides."""
+
+    own = Record(_SIZES, frozenset(_SIZES) - {"train_loss"})
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if not isinstance(value, dict):
+            yield from self.own.problems(field, value)
+            return
+        known = {name: each for name, each in value.items() if name in _SIZES}
+        yield from self.own.problems(field, known)
+        others = {name: each for name, each in value.items() if name not in _SIZES}
+        yield from Plain().problems(field, others)
+
+
+class _Model:
+    """The name of a model of this program or of an installed package."""
+
+    def problems(self, field: str, value: Any) -> Problems:
+        """Yield what is wrong with a value."""
+        if not (isinstance(value, str) and (value in MODELS or value in NETWORKS)):
+            yield from Choice(tuple(MODELS)).problems(field, value)
+
+
+_FITTED = _Fitted()
 _SHAPE = Items(Whole(0, 2**40), most=8)
 _TRAINING: Mapping[str, Kind] = {
-    "model": Choice(tuple(MODELS)),
+    "model": _Model(),
     "epoch": Whole(0, 10**6),
     "validation_loss": Items(Number(0)),
 }
@@ -92,12 +122,17 @@ _ONE_OF_SEVERAL = Record(
     {**_TRAINING, **CALIBRATION.fields, "fitted": _FITTED, "tensors": Table(_SHAPE)}
 )
 
+PACKAGES = Items(
+    Record(dict.fromkeys(("group", "name", "distribution", "version"), _NAME)), most=1000
+)
+"""Entry points of other packages that a bundle needs."""
+
 _BUNDLE_FILES = ("model.safetensors", "preprocessing.json", "calibration.json", "people.json")
 CONFIG = Record(
     {
         "format": Whole(2, 3),
         "version": _NAME,
-        "model": Choice(tuple(MODELS)),
+        "model": _Model(),
         "title": _NAME,
         "trainings": Whole(1, 10_000),
         "target": _NAME,
@@ -126,11 +161,12 @@ CONFIG = Record(
         ),
         "shapes": Table(_SHAPE),
         "sha256": Record(dict.fromkeys(_BUNDLE_FILES, _SHA256), frozenset(("people.json",))),
+        "packages": PACKAGES,
         "seal": _SHA256,
     },
-    frozenset(("negative_value", "positive_meaning", "negative_meaning", "evidence")),
+    frozenset(("packages", "negative_value", "positive_meaning", "negative_meaning", "evidence")),
 )
-"""``config.json``. What is optional here is missing in format 2."""
+"""``config.json``. What is optional here is missing in format 2, or without other packages."""
 
 PREPROCESSING = Record(
     {
@@ -164,9 +200,10 @@ PREPROCESSING = Record(
             ),
             most=10_000,
         ),
+        "modalities": Table(Items(_NAME, least=1, most=1_000_000)),
         "scale": Record({name: Items(Maybe(Number())) for name in ("median", "iqr")}),
     },
-    frozenset(("scale", "random_digest")),
+    frozenset(("scale", "random_digest", "modalities")),
 )
 """``preprocessing.json``."""
 
@@ -216,6 +253,10 @@ _RULES: Mapping[str, Callable[[Json, Json], bool]] = {
     ),
     "network holds fitted and trainings, or neither": lambda config, _: (
         ("fitted" in config["network"]) != ("trainings" in config["network"])
+    ),
+    "network.fitted has fields that nobody knows": lambda config, _: (
+        config["model"] not in MODELS
+        or all(_SIZES.keys() >= each.keys() for each in _fitted(config["network"]))
     ),
     "adjust needs covariates": lambda _, preprocessing: (
         not preprocessing["adjust"] or bool(preprocessing["covariates"])

@@ -30,7 +30,7 @@ _CALIBRATION = ("calibration_slope", "calibration_intercept", "calibration_error
 _DERIVED = ("brainlm-tuned",)
 """Models whose own tensors are pre-trained weights, trained on."""
 
-_READ = {
+_READ: Mapping[str, str] = {
     "encoder": "the encoder's summary of the parcel series",
     "random encoder": "the summary of the parcel series by an encoder without pre-training",
     "fc": "functional connectivity (correlation of parcels)",

@@ -20,6 +20,8 @@ __all__ = [
     "Kind",
     "Maybe",
     "Number",
+    "Plain",
+    "Problems",
     "Record",
     "Table",
     "Text",
@@ -193,6 +195,35 @@ class Table:
             return
         for name, each in value.items():
             yield from self.kind.problems(_below(field, name), each)
+
+
+_DEEPEST = 5
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Numbers, texts, true, false and null, and lists and objects of them."""
+
+    most: int = 1000
+    """Entries of a list or object."""
+
+    def problems(self, field: str, value: Any, depth: int = 0) -> Problems:
+        """Yield what is wrong with a value."""
+        if depth > _DEEPEST:
+            yield field, f"is more than {_DEEPEST} levels deep"
+        elif isinstance(value, dict | list) and len(value) > self.most:
+            yield field, f"has {len(value)} entries, not up to {self.most}"
+        elif isinstance(value, dict):
+            for name, each in value.items():
+                yield from Text().problems(f"the name of {_below(field, name)}", name)
+                yield from self.problems(_below(field, name), each, depth + 1)
+        elif isinstance(value, list):
+            for i, each in enumerate(value):
+                yield from self.problems(f"{field}[{i}]", each, depth + 1)
+        elif isinstance(value, str):
+            yield from Text().problems(field, value)
+        elif not (value is None or isinstance(value, bool)):
+            yield from Number().problems(field, value)
 
 
 _OF_TYPE: Mapping[Any, Kind] = {

@@ -22,6 +22,7 @@ from fmmtc_bidsapp.group.encode.encoder_config import (
     refuse_surrogates,
     require_repetition_times,
 )
+from fmmtc_bidsapp.group.encode.other_modalities import packages_of, with_other_modalities
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode, stratum
 from fmmtc_bidsapp.group.tasks.fit import Fits
 from fmmtc_bidsapp.group.tasks.nodes import check_device, check_encoder
@@ -110,6 +111,7 @@ def admit(plan: GroupPlan, asked: Sequence[str]) -> Admitted:
     device = check_device(plan.train.device)
     plan = replace(plan, model=with_weights_folder(encoder_options(asked, plan.model)))
     cohort = read_people(plan, plan.cohort, smallest_class=plan.train.folds)
+    cohort = with_other_modalities(cohort, asked, plan.bids_dir, plan.derivatives)
     refuse_surrogates(asked, plan.explain, has_series=cohort.has_series)
     refuse_maps(asked, plan.model, plan.explain)
     refuse_other_parcels(cohort, plan.model)
@@ -203,7 +205,12 @@ def _asked_for(plan: GroupPlan, asked: Sequence[str], device: str) -> dict[str, 
     ]
     # Without names compare fits the lines of the paper that --features leaves.
     models = asked or ("paper", *plan.protocol.features)
-    return {"models": " ".join(models), "shuffles": " ".join(map(str, shuffles))}
+    packages = " ".join(sorted(each.requirement for each in packages_of(asked)))
+    return {
+        "models": " ".join(models),
+        "shuffles": " ".join(map(str, shuffles)),
+        **({"packages": packages} if packages else {}),
+    }
 
 
 def warn_of_selection(plan: GroupPlan, asked: Sequence[str]) -> None:

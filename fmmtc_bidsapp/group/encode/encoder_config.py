@@ -200,7 +200,7 @@ def needs_of_cohort(cohort: Cohort, encoder: EncoderChoice) -> frozenset[str]:
         # Volumes and parcels of files are known once they are read, and may differ as well.
         "acquisition": acquisition_columns(cohort.people)[0] is not None,
     }
-    return frozenset(need for need, is_there in there.items() if is_there)
+    return frozenset(cohort.modalities) | {need for need, is_there in there.items() if is_there}
 
 
 def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats | None, str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ __all__ = [
 ]
 
 
-def save_examples(path: Path, examples: Examples) -> str:
+def save_examples(path: Path, examples: Examples, packages: Sequence[str] = ()) -> str:
     """Write what the models see of a cohort, as every node will read it.
 
     Parameters
@@ -33,6 +32,8 @@ def save_examples(path: Path, examples: Examples) -> str:
         A ``.json``, whose digest is that of the whole (`save_shared`).
     examples
         The cohort.
+    packages
+        Other packages that models need: with another version everything is fitted anew.
 
     Returns
     -------
@@ -40,22 +41,17 @@ def save_examples(path: Path, examples: Examples) -> str:
         The path.
     """
     arrays = {name: getattr(examples, name) for name in _ARRAYS}
+    arrays |= {f"{_SOURCE}{name}": each for name, each in examples.arrays.items()}
+    arrays |= {f"{_PRESENT}{name}": each for name, each in examples.present.items()}
     about = {name: getattr(examples, name) for name in _TEXTS}
+    about |= {"packages": tuple(packages)} if packages else {}
     there = {name: array for name, array in arrays.items() if array is not None}
     return save_shared(path, there, about)
 
 
-_ARRAYS = (
-    "cls",
-    "fc",
-    "y",
-    "series",
-    "covariates",
-    "mean_fd_mm",
-    "acquisition",
-    "cls_random",
-    "coordinates_mm",
-)
+_ARRAYS = ("y", "covariates", "mean_fd_mm", "acquisition", "coordinates_mm")
+_SOURCE, _PRESENT = "source.", "present."
+"""What the names of a source's array, and of who has it, begin with."""
 _TEXTS = ("keys", "strata", "covariate_names", "acquisition_names", "groups", "arms")
 
 
@@ -87,20 +83,16 @@ def load_examples(path: str | Path) -> Examples:
     """
     arrays, about = load_shared(path)
     if "common" in about:
-        return replace(
-            load_examples(Path(path).with_name(about["common"])),
-            cls=arrays["cls"],
-            series=arrays["series"],
-            cls_random=arrays.get("cls_random"),
+        return load_examples(Path(path).with_name(about["common"])).with_arrays(
+            cls=arrays["cls"], series=arrays["series"], cls_random=arrays.get("cls_random")
         )
     texts = {name: None if each is None else tuple(each) for name, each in about.items()}
     return Examples(
         keys=texts["keys"] or (),
-        cls=arrays["cls"],
-        fc=arrays["fc"],
+        arrays=_beginning(_SOURCE, arrays),
+        present=_beginning(_PRESENT, arrays),
         y=arrays["y"],
         strata=texts["strata"] or (),
-        series=arrays.get("series"),
         covariates=arrays.get("covariates"),
         covariate_names=texts["covariate_names"] or (),
         mean_fd_mm=arrays.get("mean_fd_mm"),
@@ -108,9 +100,15 @@ def load_examples(path: str | Path) -> Examples:
         acquisition_names=texts["acquisition_names"] or (),
         groups=texts["groups"],
         arms=texts["arms"],
-        cls_random=arrays.get("cls_random"),
         coordinates_mm=arrays.get("coordinates_mm"),
     )
+
+
+def _beginning(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Take the arrays whose names begin so, by the rest of the name."""
+    return {
+        name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)
+    }
 
 
 def save_scale(path: Path, scale: Scale) -> str:

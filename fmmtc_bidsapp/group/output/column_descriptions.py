@@ -100,7 +100,7 @@ _COLUMNS = {
     "validation_loss": "The same over the inner validation rows, mean over inner folds.",
     "chosen": "Whether the training on all rows ended here: after as many steps of the optimiser "
     "as the inner folds took to their least loss.",
-    "modality": "series or connectivity.",
+    "modality": "series, connectivity, or the name of another package's modality.",
     "share": "Mean over people of the part of |attribution| that falls to it.",
     "auroc_lost": "Mean over folds of the AUROC of held-out people minus that with the stream "
     "replaced by its training mean.",

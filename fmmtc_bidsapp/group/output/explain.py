@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.engine import (
     NodeFailure,
     Outcome,
@@ -40,6 +41,7 @@ from fmmtc_bidsapp.group.tasks.workflow import explain_workflow
 from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, join_nulls, restore_null_maps
 from fmmtc_bidsapp.learning.explanation.map_tables import Places, summarise
 from fmmtc_bidsapp.learning.explanation.stream_shares import modality_shares
+from fmmtc_bidsapp.modalities.table import MODALITIES
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Blocks, Evaluation, Explanation, FoldExplanation, MapRow
 from fmmtc_bidsapp.verdict import EVIDENCE
@@ -169,7 +171,7 @@ def _explain(
         nulls = _nulls(steps, ended, name, {each.fold.fold for each in own})
         joined = join_nulls(nulls)
         if joined is not None and joined.share is not None:
-            shuffled_shares[name] = joined.share[:, 0]
+            shuffled_shares[name] = joined.share
         maps, models[name] = _summed_up(study, name, own, nulls, atlas.places)
         rows += maps
         folds += own
@@ -203,7 +205,25 @@ def _about(study: Study, main: str, models: Mapping[str, Any]) -> dict[str, Any]
         "Repeat": f"the first of {plan.train.repeats}",
         "Training": f"the first of {plan.train.seeds}",
         "Models": dict(models),
+        **_other_titles(study.cohort),
     }
+
+
+def _other_places(cohort: Cohort, parcels: Places) -> dict[str, Places]:
+    """Name the places of other packages' modalities; those of parcels are the atlas's."""
+    found = {}
+    for name, values in cohort.modalities.items():
+        level = MODALITIES[name].axes[0]
+        nowhere = Places(values.names, (None,) * len(values.names), {}, level)
+        is_of_parcels = level == "parcel" and values.names == tuple(parcels.names)
+        found[name] = parcels if is_of_parcels else nowhere
+    return found
+
+
+def _other_titles(cohort: Cohort) -> dict[str, dict[str, str]]:
+    """Name the modalities of other packages for the report; nothing without any."""
+    titles = {name: MODALITIES[name].title for name in cohort.modalities}
+    return {"Modalities": titles} if titles else {}
 
 
 def _why_nothing(main: str, models: Mapping[str, Any], failures: Sequence[NodeFailure]) -> str:
@@ -295,13 +315,22 @@ def _summed_up(
     options, plan = study.plan.explain, study.plan
     in_all = sum(fold.repeat == study.folds[0].repeat for fold in study.folds)
     counted = {"Folds": f"{len(folds)} of {in_all}"}
-    mapped = [each for each in folds if each.edges is not None or each.series_size is not None]
+    mapped = [
+        each
+        for each in folds
+        if each.edges is not None or each.series_size is not None or each.others
+    ]
     if not folds:
         return (), counted
     if not mapped:
         return (), {**counted, "NoMaps": ONLY_PARCELS}
     rows, told = summarise(
-        mapped, nulls, places, seed=plan.random_seed, n_bootstrap=plan.evaluation.bootstrap
+        mapped,
+        nulls,
+        places,
+        seed=plan.random_seed,
+        n_bootstrap=plan.evaluation.bootstrap,
+        others=_other_places(study.cohort, places),
     )
     told = {**told, **counted}
     if mapped[0].converged is None:

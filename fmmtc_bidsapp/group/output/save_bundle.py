@@ -12,13 +12,14 @@ import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
-from fmmtc_bidsapp.group.bundle.bundle import Bundle, fitted_files, write_bundle
+from fmmtc_bidsapp.group.bundle.bundle import Bundle, Package, fitted_files, write_bundle
 from fmmtc_bidsapp.group.bundle.card import CardFacts, model_card
 from fmmtc_bidsapp.group.bundle.known_people import dataset_name, known_people
 from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange, training_range
 from fmmtc_bidsapp.group.bundle.validation_summary import evidence_of
 from fmmtc_bidsapp.group.cohort.dataset import Study
 from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER, learns_scale
+from fmmtc_bidsapp.group.encode.other_modalities import packages_of
 from fmmtc_bidsapp.group.encode.serialization import load_scale
 from fmmtc_bidsapp.group.tasks.fit import Fits
 from fmmtc_bidsapp.group.tasks.nodes import check_encoder
@@ -98,6 +99,15 @@ def _bundle(
         adjust=adjust,
         covariates=_covariates(study, name, adjust=adjust),
         scale=_scale(study, name),
+        packages=tuple(
+            Package(each.entry.group, each.name, each.distribution, each.version)
+            for each in packages_of([name])
+        ),
+        modalities={
+            each: values.names
+            for each, values in cohort.modalities.items()
+            if each in MODELS[name].needs
+        },
     )
     return _without_what_is_not_needed(bundle)
 

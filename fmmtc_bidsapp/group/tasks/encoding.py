@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.covariates import (
@@ -36,7 +37,15 @@ from fmmtc_bidsapp.group.tasks.workflow import encode_name, encode_workflow, mer
 from fmmtc_bidsapp.learning.evaluation.leakage import copies_together, find_duplicates
 from fmmtc_bidsapp.models.encoders.windows import Scale
 from fmmtc_bidsapp.plan import GroupPlan
-from fmmtc_bidsapp.records import Duplicate, Examples, Exclusion, Floats, Fold, Person
+from fmmtc_bidsapp.records import (
+    Duplicate,
+    Examples,
+    Exclusion,
+    Floats,
+    Fold,
+    ModalityValues,
+    Person,
+)
 
 __all__ = [
     "Encoded",
@@ -153,9 +162,9 @@ def encode(
     examples_file = plan.workspace / f"arrays_{plan.label}" / "examples.json"
     make_folder(examples_file.parent)
     arrays = [[own for own, _ in each] for each in loaded]
-    joined = _join(people, arrays, about, covariates, encoder.coordinates_mm)
+    joined = _join(people, arrays, about, covariates, encoder.coordinates_mm, cohort.modalities)
     duplicates = find_duplicates(joined)
-    save_examples(examples_file, copies_together(joined, duplicates))
+    save_examples(examples_file, copies_together(joined, duplicates), cohort.packages)
     del joined
     examples = load_examples(examples_file)
     keys = {each.key for each in done}
@@ -249,8 +258,9 @@ def _join(
     about: Sequence[Mapping[str, Any]],
     covariates: CovariateColumns,
     coordinates_mm: Floats | None,
+    modalities: Mapping[str, ModalityValues],
 ) -> Examples:
-    """Stack the people's arrays, those of the first encoder and those of the second.
+    """Stack the people's arrays: of the first encoder, of the second, and of other packages.
 
     They are taken out of `arrays` one after the other, so that a cohort is held but once.
     """
@@ -262,11 +272,19 @@ def _join(
 
     return Examples(
         keys=tuple(person.key for person in people),
-        cls=stack(first, "cls"),
-        fc=stack(first, "fc"),
+        arrays={
+            "cls": stack(first, "cls"),
+            "fc": stack(first, "fc"),
+            "series": stack(first, "series") if "series" in first[0] else None,
+            "cls_random": stack([own[1] for own in arrays], "cls") if len(arrays[0]) > 1 else None,
+            **{name: _in_rows(people, each) for name, each in modalities.items()},
+        },
+        present={
+            name: np.array([person.key in each.arrays for person in people])
+            for name, each in modalities.items()
+        },
         y=np.array([-1 if person.y is None else person.y for person in people], dtype=np.int64),
         strata=tuple(stratum(each) for each in people),
-        series=stack(first, "series") if "series" in first[0] else None,
         covariates=covariates.values if covariates.names else None,
         covariate_names=covariates.names,
         mean_fd_mm=_mean_fd_mm(people, about),
@@ -274,9 +292,14 @@ def _join(
         acquisition_names=acquisition_names,
         groups=all_known([person.group for person in people]),
         arms=all_known([person.arm for person in people]),
-        cls_random=stack([own[1] for own in arrays], "cls") if len(arrays[0]) > 1 else None,
         coordinates_mm=coordinates_mm,
     )
+
+
+def _in_rows(people: Sequence[Person], values: ModalityValues) -> NDArray[np.float32]:
+    """(person, ...) of a modality; NaN of people who lack it."""
+    nothing = np.full_like(next(iter(values.arrays.values())), np.nan)
+    return np.stack([values.arrays.get(person.key, nothing) for person in people])
 
 
 def all_known(values: Sequence[str | None]) -> tuple[str, ...] | None:

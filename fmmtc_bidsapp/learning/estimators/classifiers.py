@@ -20,13 +20,13 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
 
 from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.learning.declared import Declared, floats, wholes
 from fmmtc_bidsapp.learning.estimators.trees import (
     DECLARED_TREES,
     Trees,
     restore_trees,
     trees_of_xgboost,
 )
+from fmmtc_bidsapp.models.declared import Declared, floats, wholes
 from fmmtc_bidsapp.records import Floats, Ints
 
 __all__ = ["HEADS", "FittedHead", "Head", "Weights"]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fmmtc_bidsapp.learning.declared import Declared, under
 from fmmtc_bidsapp.learning.estimators.classifiers import HEADS, FittedHead
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner, OfNetwork
@@ -20,6 +19,7 @@ from fmmtc_bidsapp.learning.preprocessing.features import (
     fit_scaling,
     restore_scaling,
 )
+from fmmtc_bidsapp.models.declared import Declared, under
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = ["FittedFused", "FusedLearner"]

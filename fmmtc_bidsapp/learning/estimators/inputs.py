@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.learning.preprocessing.prepare import Preparation
+from fmmtc_bidsapp.modalities.preparation import Preparation
 from fmmtc_bidsapp.records import Ints
 
 __all__ = ["Batch", "Inputs", "n_batches", "split_batches"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from fmmtc_bidsapp.learning.declared import Declared
+from fmmtc_bidsapp.models.declared import Declared
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.networks.brain_network_transformer import PUBLISHED_SIZE, BrainNetworkSize
 from fmmtc_bidsapp.models.networks.resnet import RESNET_18, ResNetSize

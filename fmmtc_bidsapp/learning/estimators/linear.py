@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from fmmtc_bidsapp.learning.declared import Declared, floats, under
 from fmmtc_bidsapp.learning.estimators.classifiers import HEADS, FittedHead, Head
 from fmmtc_bidsapp.learning.estimators.learner import (
     Fitted,
@@ -35,6 +34,7 @@ from fmmtc_bidsapp.learning.preprocessing.features import (
     fit_scaling,
     restore_scaling,
 )
+from fmmtc_bidsapp.models.declared import Declared, floats, under
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = ["ColumnsLearner", "DummyLearner", "FittedColumns", "FittedDummy"]

@@ -15,6 +15,7 @@ from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner, DummyLearne
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
 from fmmtc_bidsapp.learning.preprocessing.features import FEATURES
+from fmmtc_bidsapp.modalities.table import MODALITIES
 from fmmtc_bidsapp.models.encoders.registry import encoder_title
 from fmmtc_bidsapp.models.networks.fusion import FUSIONS
 from fmmtc_bidsapp.records import Examples
@@ -80,11 +81,13 @@ def _on_columns(head: str, features: str, title: str) -> Model:
     )
 
 
-_SOURCE_NEEDS = {"cls": "encoder", "cls_random": "random encoder", "fc": "fc", "series": "series"}
+_SOURCE_NEEDS = {"cls": "encoder", "cls_random": "random encoder"}
+"""Needs that are not called as the array is."""
 
 
 def _network(name: str, title: str, also: tuple[str, ...] = ()) -> Model:
-    needs = tuple(_SOURCE_NEEDS[each.source] for each in NETWORKS[name].streams)
+    streams = NETWORKS[name].streams
+    needs = tuple(_SOURCE_NEEDS.get(each.source, each.source) for each in streams)
     learner = partial(NetworkLearner, network=name)
     return Model(
         learner, title, needs=needs + also, is_network=True, adjustment="refused", family=name
@@ -96,7 +99,16 @@ def _on_fused(head: str, title: str) -> Model:
     return replace(own, learner=partial(FusedLearner, network=MAIN_MODEL, head=head))
 
 
-MODELS: Mapping[str, Model] = {
+class _Models(dict[str, Model]):
+    """Iterates over this program's models; those of other packages are found when asked for."""
+
+    def __missing__(self, name: str) -> Model:
+        if name not in NETWORKS:
+            raise KeyError(name)
+        return _network(name, NETWORKS[name].title or name)
+
+
+_OWN: Mapping[str, Model] = {
     MAIN_MODEL: _network(MAIN_MODEL, "FMM_TC"),
     "fmmtc-untrained": _network("fmmtc-untrained", "FMM_TC without pre-training"),
     **{
@@ -126,7 +138,10 @@ MODELS: Mapping[str, Model] = {
     },
     **{f"{head}-fused": _on_fused(head, f"{name} on R_TC") for head, name in _CLASSIFIERS.items()},
 }
-"""What is fitted, by the name of its flag and of its rows in every table."""
+
+MODELS: Mapping[str, Model] = _Models(_OWN)
+"""What is fitted, by the name of its flag and of its rows in every table; also networks of other
+packages, over which it does not iterate."""
 
 _HAS: Mapping[str, Callable[[Examples], bool]] = {
     "encoder": lambda examples: examples.cls.shape[1] > 0,
@@ -180,8 +195,8 @@ def expand_models(networks: Sequence[str], features: Sequence[str]) -> tuple[str
         found = seen if network in _CLASSIFIERS else [network]
         names += [name for name in found if name not in names]
     for name in names:
-        if name not in MODELS:
-            allowed = ", ".join([*MODELS, *_CLASSIFIERS])
+        if name not in MODELS and name not in NETWORKS:
+            allowed = ", ".join(dict.fromkeys([*MODELS, *NETWORKS, *_CLASSIFIERS]))
             raise UsageError(f"--network {name!r} is unknown; there are {allowed}.")
     return tuple(names)
 
@@ -235,13 +250,18 @@ def tunes_encoder(name: str) -> bool:
 
 def needs_there(examples: Examples) -> frozenset[str]:
     """Name what a cohort has, of all that models need."""
-    return frozenset(need for need, is_there in _HAS.items() if is_there(examples))
+    others = frozenset(examples.arrays) - frozenset(("cls", "cls_random"))
+    return others | {need for need, is_there in _HAS.items() if is_there(examples)}
 
 
 def missing_needs(name: str, examples: Examples) -> tuple[str, ...]:
     """List what a model needs and a cohort has not, in words."""
     there = needs_there(examples)
-    return tuple(_NEEDED[need] for need in MODELS[name].needs if need not in there)
+    return tuple(_needed(need) for need in MODELS[name].needs if need not in there)
+
+
+def _needed(need: str) -> str:
+    return _NEEDED.get(need) or MODALITIES[need].title
 
 
 def baselines(examples: Examples) -> tuple[str, ...]:
@@ -291,7 +311,7 @@ def refuse_needs(names: Sequence[str], there: AbstractSet[str]) -> None:
         As `check_needs`.
     """
     for name in names:
-        missing = [_NEEDED[need] for need in MODELS[name].needs if need not in there]
+        missing = [_needed(need) for need in MODELS[name].needs if need not in there]
         if missing:
             possible = ", ".join(key for key, each in MODELS.items() if set(each.needs) <= there)
             raise InputError(

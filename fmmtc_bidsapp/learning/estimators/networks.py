@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fmmtc_bidsapp import extensions
 from fmmtc_bidsapp.errors import MissingResourceError
 from fmmtc_bidsapp.learning.estimators.inputs import Inputs
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.preprocessing.prepare import (
+from fmmtc_bidsapp.modalities.modality import Modality
+from fmmtc_bidsapp.modalities.preparation import (
     BareWindows,
     CentredSeries,
     FilledEdges,
     Preparation,
     ScaledFeatures,
 )
+from fmmtc_bidsapp.modalities.table import MODALITIES, modality_of
+from fmmtc_bidsapp.models.declared import Declared
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.encoders.brainlm.tokens import token_orders
 from fmmtc_bidsapp.models.networks.brain_network_transformer import (
@@ -56,12 +59,53 @@ class Stream:
     """One input of a network."""
 
     source: str
-    """Field of `Examples`."""
+    """Key of `Examples.arrays`."""
     preparation: type[Preparation]
+
+    @classmethod
+    def of(cls, modality: Modality | str) -> Stream:
+        """Take a modality, or the one of a name, as it prepares itself."""
+        own = MODALITIES[modality] if isinstance(modality, str) else modality
+        return cls(own.sources[0], own.preparation)
+
+    @property
+    def modality(self) -> str:
+        """Name of the modality."""
+        return modality_of(self.source)
 
     def values(self, examples: Examples) -> NDArray[Any]:
         """(person, ...), not prepared."""
-        return np.asarray(getattr(examples, self.source))
+        values: NDArray[Any] = examples.arrays[self.source]
+        return values
+
+    @property
+    def prefix(self) -> str:
+        """What the names of learnt arrays begin with, so that no two modalities share one."""
+        return "" if self.modality in MODALITIES.own else f"{self.source}."
+
+    def declared(self) -> dict[str, Declared]:
+        """Say what is learnt, with axes of the modality's own where they are not of parcels."""
+        return {
+            f"{self.prefix}{name}": replace(
+                each, axes=tuple(self._axis(axis) for axis in each.axes)
+            )
+            for name, each in self.preparation.declared.items()
+        }
+
+    def _axis(self, axis: str | int) -> str | int:
+        is_shared = isinstance(axis, int) or axis in ("parcel", "edge")
+        return axis if is_shared else f"{self.prefix}{axis}"
+
+    def arrays(self, learnt: Preparation) -> dict[str, NDArray[Any]]:
+        """Name what was learnt."""
+        return {f"{self.prefix}{name}": each for name, each in learnt.arrays().items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> Preparation:
+        """Rebuild from `arrays`, and whatever else the mapping holds."""
+        start = len(self.prefix)
+        return self.preparation.restore(
+            {name[start:]: each for name, each in arrays.items() if name.startswith(self.prefix)}
+        )
 
 
 def _nothing(network: Any, examples: Examples, inputs: Inputs, setup: Setup) -> None:
@@ -73,7 +117,9 @@ class NetworkKind:
     """A row of the table of networks.
 
     A network has ``features(*inputs)`` -> (batch, width), a ``head`` with a bias that reads them,
-    and their composition as ``forward``.
+    and their composition as ``forward``. One of several streams also has ``encoders``, one a
+    stream, and a ``fusion``; `fmmtc_bidsapp.models.networks.multi_stream.MultiStream` and
+    `fmmtc_bidsapp.models.networks.single_stream.SingleStream` have all of it.
     """
 
     streams: tuple[Stream, ...]
@@ -88,6 +134,8 @@ class NetworkKind:
     """What the built network is told of the training people before the first step."""
     slow: str | None = None
     """A part that was trained before and is only tuned, at a fiftieth of the learning rate."""
+    title: str = ""
+    """As a reader calls it; the name where it is empty."""
 
     @property
     def tunes_encoder(self) -> bool:
@@ -202,7 +250,7 @@ def _encoder(setup: Setup) -> BrainLM:
     return setup.encoder
 
 
-NETWORKS: Mapping[str, NetworkKind] = {
+_OWN: Mapping[str, NetworkKind] = {
     "fmmtc": _fmmtc(_CLS),
     "fmmtc-untrained": _fmmtc(_RANDOM),
     **{f"fmmtc-{fusion}": _fmmtc(_CLS, fusion) for fusion in FUSIONS},
@@ -230,4 +278,6 @@ NETWORKS: Mapping[str, NetworkKind] = {
         _build_bnt,
     ),
 }
-"""Every network that is trained here, by the name of its flag."""
+
+NETWORKS = extensions.Registry(extensions.NETWORKS, _OWN, NetworkKind)
+"""Every network that can be trained, by the name of its flag."""

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from fmmtc_bidsapp.learning.declared import Declared, declared_network, under
 from fmmtc_bidsapp.learning.estimators.learner import (
     Fitted,
     Setup,
@@ -19,6 +18,7 @@ from fmmtc_bidsapp.learning.estimators.learner import (
 )
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS, NetworkKind
 from fmmtc_bidsapp.learning.estimators.train import FittedNetwork, Outputs, Training
+from fmmtc_bidsapp.models.declared import Declared, declared_network, under
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = ["NetworkLearner", "OfNetwork", "Reader", "finish", "follow", "predict"]
@@ -175,9 +175,7 @@ class NetworkLearner(OfNetwork):
             When there can be no such network, or it would be larger than its tensors.
         """
         prepared = {
-            name: each
-            for own in self.kind.streams
-            for name, each in own.preparation.declared.items()
+            name: each for own in self.kind.streams for name, each in own.declared().items()
         }
         return prepared | under("network.", declared_network(self.kind, fitted, n_values))
 
@@ -204,7 +202,7 @@ class NetworkLearner(OfNetwork):
             network=network.to(self.setup.device),
             kind=self.kind,
             sizes=sizes,
-            preparations=[each.preparation.restore(arrays) for each in self.kind.streams],
+            preparations=[each.restore(arrays) for each in self.kind.streams],
             setup=self.setup,
             train_loss=np.array(description["train_loss"]),
         )

@@ -21,8 +21,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from fmmtc_bidsapp.learning.estimators.inputs import Batch, Inputs
 from fmmtc_bidsapp.learning.estimators.learner import Setup, by_key
 from fmmtc_bidsapp.learning.estimators.networks import NetworkKind
-from fmmtc_bidsapp.learning.preprocessing.prepare import Preparation
 from fmmtc_bidsapp.learning.seeds import derive_seed
+from fmmtc_bidsapp.modalities.preparation import Preparation
 from fmmtc_bidsapp.models.device import autocast
 from fmmtc_bidsapp.models.networks.resnet import reestimate_batchnorm
 from fmmtc_bidsapp.models.networks.single_stream import log_odds
@@ -98,7 +98,8 @@ class FittedNetwork:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Weights and BatchNorm statistics, and the preparation of the inputs."""
         state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        learnt = [each.arrays() for each in self.preparations]
+        pairs = zip(self.kind.streams, self.preparations, strict=True)
+        learnt = [stream.arrays(each) for stream, each in pairs]
         return state | {
             name: torch.as_tensor(value) for own in learnt for name, value in own.items()
         }

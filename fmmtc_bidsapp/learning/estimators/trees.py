@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.learning.declared import Declared, floats, wholes
+from fmmtc_bidsapp.models.declared import Declared, floats, wholes
 from fmmtc_bidsapp.records import Floats
 
 __all__ = ["DECLARED_TREES", "Trees", "restore_trees", "trees_of_xgboost"]

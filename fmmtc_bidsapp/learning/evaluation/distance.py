@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.learning.declared import Declared, flags, floats
+from fmmtc_bidsapp.models.declared import Declared, flags, floats
 from fmmtc_bidsapp.records import Floats
 from fmmtc_bidsapp.stats import LARGEST_SINGLE, fisher_z
 

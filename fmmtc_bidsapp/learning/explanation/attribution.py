@@ -118,6 +118,12 @@ def attribute(
         series=_stack([each.series for each in people]),
         series_size=_stack([each.series_size for each in people]),
         edges=_stack([each.edges for each in people]),
+        others={
+            name: np.stack([each.others[name][0] for each in people]) for name in people[0].others
+        },
+        others_size={
+            name: np.stack([each.others[name][1] for each in people]) for name in people[0].others
+        },
         delta=np.array([each.delta for each in people]),
         steps=np.array([each.steps for each in people], dtype=np.int64),
         converged=np.array([each.has_converged for each in people]),

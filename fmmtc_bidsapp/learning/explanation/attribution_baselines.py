@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.explanation.forward import Arrays
-from fmmtc_bidsapp.learning.preprocessing.prepare import fit_edge_means
 from fmmtc_bidsapp.learning.seeds import derive_seed
+from fmmtc_bidsapp.modalities.preparation import fit_edge_means
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = ["BASELINES", "Starts", "phase_randomise"]
@@ -31,7 +31,7 @@ class Starts:
     train: Ints
     """Rows that the mean is of."""
     sources: tuple[str, ...]
-    """Which of ``series`` and ``fc`` are needed."""
+    """Keys of `Examples.arrays` that are needed."""
     seed: int
     """Of the surrogates."""
 
@@ -67,7 +67,14 @@ class Starts:
             found["series"] = _mean(np.asarray(self.examples.series), self.train)
         if "fc" in self.sources:
             found["fc"] = fit_edge_means(self.examples.fc, self.train)[0]
+        for name in self.others:
+            found[name] = _mean(self.examples.arrays[name], self.train)
         return found
+
+    @property
+    def others(self) -> list[str]:
+        """Sources of other packages, whose every baseline is the training mean."""
+        return [name for name in self.sources if name not in ("series", "fc")]
 
     def surrogate(self, row: int, draw: int) -> Arrays:
         """Phase-randomise a person."""
@@ -80,14 +87,22 @@ class Starts:
         series = phase_randomise(self.examples.series[row].astype(np.float64), rng)
         alone = self.examples.take(np.array([row]))
         fc = _correlations(series) if "fc" in self.sources else alone.fc[0]
-        made = replace(
-            alone, series=series[None].astype(np.float32), fc=fc[None].astype(np.float32)
+        made = alone.with_arrays(
+            series=series[None].astype(np.float32), fc=fc[None].astype(np.float32)
         )
-        return _arrays(made, 0, self.sources)
+        return {
+            **_arrays(made, 0, self.sources),
+            **{name: self.mean[name] for name in self.others},
+        }
 
 
 def _zero(starts: Starts, row: int, draws: int) -> list[Arrays]:
-    return [{name: np.zeros_like(each) for name, each in starts.person(row).items()}]
+    return [
+        {
+            name: starts.mean[name] if name in starts.others else np.zeros_like(each)
+            for name, each in starts.person(row).items()
+        }
+    ]
 
 
 def _average(starts: Starts, row: int, draws: int) -> list[Arrays]:
@@ -149,7 +164,7 @@ def _correlations(series: Floats) -> Floats:
 
 
 def _arrays(people: Examples, row: int, sources: tuple[str, ...]) -> Arrays:
-    return {name: np.asarray(getattr(people, name))[row] for name in sources}
+    return {name: people.arrays[name][row] for name in sources}
 
 
 def _mean(values: NDArray[Any], rows: Ints) -> NDArray[np.float32]:

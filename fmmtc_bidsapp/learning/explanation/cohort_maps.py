@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.learning.explanation.map_values import mean_there, stability, strengths
-from fmmtc_bidsapp.learning.explanation.stream_shares import series_shares
+from fmmtc_bidsapp.learning.explanation.stream_shares import share_of_streams
 from fmmtc_bidsapp.records import Floats, FoldExplanation
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "join_nulls",
     "null_maps",
     "restore_null_maps",
+    "sources_of",
 ]
 
 SOURCES = ("series", "connectivity")
@@ -29,6 +30,11 @@ SOURCES = ("series", "connectivity")
 
 _INCOMPLETE = "no integral was complete to 1 %"
 _SAME = "every attribution is zero: the model says the same of everyone"
+
+
+def sources_of(folds: Sequence[FoldExplanation]) -> tuple[str, ...]:
+    """List what maps of some folds can be of: `SOURCES`, then modalities of other packages."""
+    return (*SOURCES, *dict.fromkeys(name for each in folds for name in each.others))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +60,7 @@ def collect(folds: Sequence[FoldExplanation], source: str) -> PersonMaps | None:
     folds : sequence of FoldExplanation
         Of one model; people that did not converge are left out.
     source : str
-        One of `SOURCES`.
+        One of `sources_of`.
 
     Returns
     -------
@@ -75,9 +81,9 @@ def _collect(folds: Sequence[FoldExplanation], source: str) -> PersonMaps | None
         for i, (each, kept) in enumerate(taken)
         for row in (each.fold.test[kept].tolist() if are_people else [0])
     ]
-    if source == "series":
-        size = [np.asarray(each.series_size)[kept] for each, kept in taken]
-        signed = [np.asarray(each.series)[kept] for each, kept in taken]
+    if source != "connectivity":
+        size = [_of_places(each, source, size=True)[kept] for each, kept in taken]
+        signed = [_of_places(each, source, size=False)[kept] for each, kept in taken]
         return PersonMaps(
             _by_owner(np.concatenate(size), owner),
             _by_owner(np.concatenate(signed), owner),
@@ -96,7 +102,16 @@ def _collect(folds: Sequence[FoldExplanation], source: str) -> PersonMaps | None
 
 def _has_source(explanation: FoldExplanation, source: str) -> bool:
     """Say whether a fold has maps of a source."""
-    return (explanation.series if source == "series" else explanation.edges) is not None
+    if source in SOURCES:
+        return (explanation.series if source == "series" else explanation.edges) is not None
+    return source in explanation.others
+
+
+def _of_places(explanation: FoldExplanation, source: str, *, size: bool) -> Floats:
+    """(map, place) of a source that has no edges."""
+    if source == "series":
+        return np.asarray(explanation.series_size if size else explanation.series)
+    return (explanation.others_size if size else explanation.others)[source]
 
 
 def _kept(explanation: FoldExplanation) -> NDArray[np.bool_]:
@@ -125,19 +140,34 @@ class NullMaps:
     edges: NDArray[np.float32] | None = None
     """(shuffle, edge) the upper triangle, row by row"""
     share: Floats | None = None
-    """(shuffle, 1) mean share of the series, of networks with two streams"""
+    """(shuffle, stream) mean share of each stream, of networks with several"""
+    others: Mapping[str, Floats] = field(default_factory=dict)
+    """By modality of another package, (shuffle, place)"""
+
+    def of(self, source: str) -> Floats | None:
+        """(shuffle, place) of a source; None without."""
+        found: Floats | None = getattr(self, source) if source in SOURCES else None
+        return self.others.get(source) if found is None else found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that is there, by name."""
-        return {name: each for name, each in vars(self).items() if each is not None}
+        own = {name: getattr(self, name) for name in ("n", *_MAPS)}
+        others = {f"{_OTHER}{name}": each for name, each in self.others.items()}
+        return {name: each for name, each in own.items() if each is not None} | others
 
 
 def restore_null_maps(arrays: Mapping[str, NDArray[Any]]) -> NullMaps:
     """Rebuild from `NullMaps.arrays`."""
-    return NullMaps(arrays["n"], *(arrays.get(name) for name in _MAPS))
+    others = {
+        name.removeprefix(_OTHER): each for name, each in arrays.items() if name.startswith(_OTHER)
+    }
+    own: dict[str, Any] = {name: arrays.get(name) for name in _MAPS}
+    return NullMaps(arrays["n"], **own, others=others)
 
 
 _MAPS = ("series", "connectivity", "edges", "share")
+_OTHER = "other."
+"""What the names of arrays of other modalities begin with."""
 
 
 def null_maps(explanations: Iterable[FoldExplanation]) -> NullMaps:
@@ -160,14 +190,17 @@ def null_maps(explanations: Iterable[FoldExplanation]) -> NullMaps:
 
 
 def _means(explanation: FoldExplanation) -> dict[str, NDArray[Any]]:
-    maps = explanation.series_size if explanation.edges is None else explanation.edges
+    first = next(iter(explanation.others_size.values()), None)
+    maps = next(
+        (e for e in (explanation.edges, explanation.series_size, first) if e is not None), None
+    )
     n_maps = 0 if maps is None else len(maps)
     kept = np.ones(n_maps, dtype=bool)
     if explanation.converged is not None:
         kept = explanation.converged
     found: dict[str, NDArray[Any]] = {"n": np.array(float(kept.sum()))}
     if explanation.streams is not None:
-        found["share"] = mean_there(series_shares(explanation)[:, None])
+        found["share"] = mean_there(share_of_streams(explanation))
         if not n_maps:
             found["n"] = np.array(float(len(explanation.streams)))
     if explanation.series_size is not None:
@@ -177,6 +210,8 @@ def _means(explanation: FoldExplanation) -> dict[str, NDArray[Any]]:
         upper = np.triu_indices(size.shape[1], k=1)
         found["connectivity"] = mean_there(strengths(size))
         found["edges"] = mean_there(size)[upper].astype(np.float32)
+    for name, each in explanation.others_size.items():
+        found[f"{_OTHER}{name}"] = mean_there(each[kept])
     return found
 
 
@@ -193,10 +228,10 @@ def join_nulls(folds: Sequence[NullMaps]) -> NullMaps | None:
         return None
     n = np.stack([each.n[:count] for each in folds])
     joined: dict[str, NDArray[Any]] = {"n": n.sum(axis=0)}
-    for name in _MAPS:
-        own = [getattr(each, name) for each in folds]
-        if all(each is not None for each in own):
-            joined[name] = _weighted(np.stack([each[:count] for each in own]), n)
+    arrays = [each.arrays() for each in folds]
+    for name in arrays[0]:
+        if name != "n" and all(name in each for each in arrays):
+            joined[name] = _weighted(np.stack([each[name][:count] for each in arrays]), n)
     return restore_null_maps(joined)
 
 
@@ -221,7 +256,7 @@ def about_maps(
     null : NullMaps or None
         Of all folds.
     mapped : sequence of str
-        Those of `SOURCES` that `collect` has maps of.
+        Those of `sources_of` that `collect` has maps of.
 
     Returns
     -------
@@ -231,7 +266,7 @@ def about_maps(
     """
     lacking = [
         source
-        for source in SOURCES
+        for source in sources_of(folds)
         if source not in mapped and any(_has_source(each, source) for each in folds)
     ]
     return {

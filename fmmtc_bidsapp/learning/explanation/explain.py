@@ -12,7 +12,11 @@ from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.explanation.attribution import attribute, can_attribute
 from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, null_maps
 from fmmtc_bidsapp.learning.explanation.haufe import haufe_pattern, shuffled_patterns
-from fmmtc_bidsapp.learning.explanation.stream_shares import replaced_logits, stream_masses
+from fmmtc_bidsapp.learning.explanation.stream_shares import (
+    replaced_logits,
+    stream_masses,
+    stream_modalities,
+)
 from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, refit_seed
 from fmmtc_bidsapp.models.encoders.base import Encoder
 from fmmtc_bidsapp.options import ExplainOptions
@@ -34,7 +38,7 @@ def explain_fold(
 ) -> FoldExplanation:
     """Explain a model on the test people of the fold that it was fitted on.
 
-    How much each stream carries is said of every network of two; maps of networks only where
+    How much each stream carries is said of every network of several; maps of networks only where
     ``--explain parcels`` asks for them, those of linear models always, as they cost nothing.
 
     Parameters
@@ -67,12 +71,17 @@ def explain_fold(
     is_network = MODELS[model.name].is_network
     if can_attribute(model.name) or (is_network and options.explain != _WHOLE):
         return FoldExplanation(
-            model.name, fold, "integrated gradients", streams=streams, replaced=replaced
+            model.name,
+            fold,
+            "integrated gradients",
+            streams=streams,
+            replaced=replaced,
+            modalities=stream_modalities(model),
         )
     if not is_network:
         return haufe_pattern(model, examples, fold)
     found = attribute(model, examples, fold, options, encoder=encoder, seed=seed)
-    return replace(found, streams=streams, replaced=replaced)
+    return replace(found, streams=streams, replaced=replaced, modalities=stream_modalities(model))
 
 
 def explain_null(
@@ -136,9 +145,15 @@ def _explain_shuffled(
     """Map a network that was fitted to shuffled outcomes, or take its streams alone."""
     streams = stream_masses(model, examples, fold.test, fold.train)
     if options.explain != _WHOLE:
-        return FoldExplanation(model.name, fold, "integrated gradients", streams=streams)
+        return FoldExplanation(
+            model.name,
+            fold,
+            "integrated gradients",
+            streams=streams,
+            modalities=stream_modalities(model),
+        )
     maps = attribute(model, examples, fold, options, encoder=encoder, seed=seed, compare=False)
-    return replace(maps, streams=streams)
+    return replace(maps, streams=streams, modalities=stream_modalities(model))
 
 
 def _shuffled_fits(

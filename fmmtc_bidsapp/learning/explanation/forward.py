@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.train import FittedNetwork
 from fmmtc_bidsapp.learning.explanation.integrated_gradients import MOST_STEPS
-from fmmtc_bidsapp.learning.preprocessing.prepare import Preparation
+from fmmtc_bidsapp.modalities.preparation import Preparation
+from fmmtc_bidsapp.modalities.table import MODALITIES
 from fmmtc_bidsapp.models.encoders.base import Encoder
 from fmmtc_bidsapp.records import Examples, Floats
 
 __all__ = ["Arrays", "Function", "Route", "routes_of"]
 
 Arrays = Mapping[str, NDArray[Any]]
-"""``series`` (parcel, time) and ``fc`` (parcel, parcel) of one person, as the model sees them."""
+"""Of one person: ``series`` (parcel, time), ``fc`` (parcel, parcel), other packages' modalities,
+as the model sees them."""
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -107,6 +109,33 @@ class _Window(Route):
 
 
 @dataclass(frozen=True, eq=False)
+class _Values(Route):
+    """A modality of another package, prepared in its own axes."""
+
+    source: str
+    preparation: Preparation
+    device: torch.device
+    at_once: int
+
+    def prepare(self, person: Arrays) -> torch.Tensor:
+        values = person[self.source][None]
+        prepared = self.preparation.apply(values)
+        if prepared.shape != values.shape:
+            raise InputError(
+                f"There is no way back to the values of {self.source}: its preparation makes "
+                f"{prepared.shape[1:]} of {values.shape[1:]}. Maps need one that keeps the axes."
+            )
+        return torch.as_tensor(prepared, device=self.device)
+
+    def turn(self, prepared: NDArray[Any]) -> NDArray[Any]:
+        return prepared
+
+    def lead(self, row: int, person: Arrays) -> Function:
+        """Nothing lies between."""
+        return lambda values: values
+
+
+@dataclass(frozen=True, eq=False)
 class _Encoded(Route):
     """A window of series that the frozen encoder reads, and the network what it makes of it."""
 
@@ -181,6 +210,9 @@ def routes_of(
             most = _MOST_STEPS_OF_ENCODER if source.kind.slow else MOST_STEPS
             at_once = 1 if source.kind.slow else _at_once(stream.values(examples))
             routes.append(_Window(preparation, device, at_once, most))
+        elif stream.modality not in MODALITIES.own:
+            at_once = _at_once(stream.values(examples))
+            routes.append(_Values(stream.source, preparation, device, at_once))
         else:
             routes.append(_encoded(preparation, device, encoder, examples))
     return tuple(routes)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fmmtc_bidsapp.learning.explanation.cohort_maps import (
-    SOURCES,
     NullMaps,
     PersonMaps,
     about_maps,
     collect,
     join_nulls,
+    sources_of,
 )
 from fmmtc_bidsapp.learning.explanation.map_values import mean_there
 from fmmtc_bidsapp.learning.metrics.intervals import bootstrap_interval
@@ -32,19 +32,21 @@ _UNKNOWN = "n/a"
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Parcels in the order of the maps, and what they belong to."""
+    """Parcels in the order of the maps, and what they belong to; or places of another modality."""
 
     names: Sequence[str]
-    index: Sequence[int]
-    """In the atlas."""
+    index: Sequence[int | None]
+    """In the atlas; None of places that are no parcels."""
     groups: Mapping[str, Sequence[str]]
     """(parcel,) name of its group, by level: ``network``, ``subnetwork``, ``hemisphere``; ``n/a``
     where it is in none."""
+    level: str = "parcel"
+    """What a place is."""
 
     def rows(self) -> list[tuple[str, str, int | None, Ints]]:
         """List level, name, index and parcels of every row: parcels, then groups."""
         parcels = [
-            ("parcel", name, int(index), np.array([i]))
+            (self.level, name, None if index is None else int(index), np.array([i]))
             for i, (name, index) in enumerate(zip(self.names, self.index, strict=True))
         ]
         groups = [
@@ -63,6 +65,7 @@ def summarise(
     *,
     seed: int,
     n_bootstrap: int,
+    others: Mapping[str, Places] | None = None,
 ) -> tuple[tuple[MapRow, ...], dict[str, Any]]:
     """Sum up the maps of one model.
 
@@ -78,6 +81,8 @@ def summarise(
         Of the run.
     n_bootstrap : int
         Draws of people behind the intervals.
+    others : mapping of Places, optional
+        By modality of another package, its places.
 
     Returns
     -------
@@ -91,11 +96,12 @@ def summarise(
     null = join_nulls(nulls)
     rows: list[MapRow] = []
     mapped: list[str] = []
-    for source in SOURCES:
+    for source in sources_of(folds):
         maps = collect(folds, source)
         if maps is not None:
             mapped.append(source)
-            rows += _rows(folds[0].model, source, maps, null, places, seed, n_bootstrap)
+            own = (others or {}).get(source, places)
+            rows += _rows(folds[0].model, source, maps, null, own, seed, n_bootstrap)
     return tuple(rows), about_maps(folds, null, mapped)
 
 
@@ -113,7 +119,7 @@ def _rows(
     if maps.are_people and len(maps.size) > 1:
         everyone = np.zeros(len(maps.size), dtype=np.int64)
         weights = bootstrap_weights(everyone, n_bootstrap, rng)
-    null_map = None if null is None else getattr(null, source)
+    null_map = None if null is None else null.of(source)
     members = [own for *_, own in places.rows()]
     n_parcels = len(places.names)
     mean = mean_there(maps.size)
@@ -211,8 +217,8 @@ def _edge_rows(
             source,
             "edge",
             f"{places.names[a]} – {places.names[b]}",
-            int(places.index[a]),
-            int(places.index[b]),
+            places.index[a],
+            places.index[b],
             *found.at(i),
         )
         for i, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True))

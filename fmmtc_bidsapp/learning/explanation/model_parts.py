@@ -37,6 +37,11 @@ class Branches:
     is_additive: bool
     """Whether the logit is a sum of one function a stream."""
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Of each stream, its modality."""
+        return tuple(each.modality for each in self.source.kind.streams)
+
 
 def branches_of(fitted: Fitted) -> Branches | None:
     """Take a fitted network apart.
@@ -71,15 +76,11 @@ def _apart(source: FittedNetwork, other_head: nn.Module | None) -> Branches:
     if len(source.kind.streams) == 1:
         return Branches(source, (network.features,), partial(log_odds, head), is_additive=True)
 
-    def join(series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
-        return log_odds(head, network.fusion(series, connectivity))
+    def join(*features: torch.Tensor) -> torch.Tensor:
+        return log_odds(head, network.fusion(*features))
 
     is_additive = isinstance(network.fusion, _ADDITIVE)
-    return Branches(source, (_as_it_is, network.fc_encoder), join, is_additive)
-
-
-def _as_it_is(features: torch.Tensor) -> torch.Tensor:
-    return features
+    return Branches(source, tuple(network.encoders), join, is_additive)
 
 
 def _as_layer(fitted: FittedFused, head: Weights) -> nn.Linear:

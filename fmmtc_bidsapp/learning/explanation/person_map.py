@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class ParcelMap:
     delta: float
     """The largest over the baselines that the map is a mean over."""
     steps: int
+    others: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    """By modality of another package, (place,) signed and absolute."""
 
     @property
     def has_converged(self) -> bool:
@@ -52,10 +54,15 @@ class ParcelMap:
 
     @property
     def parcels(self) -> Floats:
-        """(parcel,) all of |attribution|, of series and of connectivity: both are logits."""
+        """(parcel,) all of |attribution|, of series and of connectivity: both are logits.
+
+        Of a network that reads neither, (place,) of all other modalities.
+        """
         parts = [] if self.series_size is None else [self.series_size]
         if self.edges is not None:
             parts.append(strengths(np.abs(self.edges)))
+        if not parts:
+            return np.concatenate([size for _, size in self.others.values()])
         total: Floats = np.sum(parts, axis=0)
         return total
 
@@ -177,4 +184,9 @@ class TracedNetwork:
             # Misses of several baselines may cancel in the mean.
             delta=max(relative(each.error, each.difference) for each in found),
             steps=max(each.steps for each in found),
+            others={
+                name: over_time(each.reshape(len(each), -1))
+                for name, each in parts.items()
+                if name not in ("series", "fc")
+            },
         )

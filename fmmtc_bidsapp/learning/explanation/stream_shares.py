@@ -20,23 +20,35 @@ from fmmtc_bidsapp.learning.seeds import BOOTSTRAP, derive_seed
 from fmmtc_bidsapp.records import Examples, Floats, FoldExplanation, Ints, ModalityShare
 from fmmtc_bidsapp.stats import bootstrap_weights
 
-__all__ = ["modality_shares", "replaced_logits", "series_shares", "stream_masses"]
+__all__ = [
+    "modality_shares",
+    "replaced_logits",
+    "share_of_streams",
+    "stream_masses",
+    "stream_modalities",
+]
 
-_MODALITIES = ("series", "connectivity")
 _FIRST_STEPS, _MOST_STEPS = 16, 4096
 _TOLERANCE = 0.01
 """Share of a person's whole mass that the integral may miss."""
 _BATCH = 4
 
 
+def stream_modalities(model: FittedModel) -> tuple[str, ...]:
+    """Name the modality of each stream, in the order of `stream_masses`; none without gradients."""
+    branches = branches_of(model.fitted)
+    return () if branches is None else branches.modalities
+
+
 def stream_masses(
     model: FittedModel, examples: Examples, rows: Ints, train_rows: Ints
 ) -> Floats | None:
-    """Attribute the logit to the features of both streams, where they meet.
+    """Attribute the logit to the features of each stream, where they meet.
 
-    Integrated gradients of the fusion and the head over R_T and R_C, from the mean of the training
-    people. What a feature adds to the logit is then in units of the logit, whatever its own scale:
-    after a concatenation it is exactly its weight times its distance from the mean.
+    Integrated gradients of the fusion and the head over the features of the streams (the paper's
+    R_T and R_C), from the mean of the training people. What a feature adds to the logit is then in
+    units of the logit, whatever its own scale: after a concatenation it is exactly its weight times
+    its distance from the mean.
 
     Parameters
     ----------
@@ -52,9 +64,9 @@ def stream_masses(
     Returns
     -------
     array or None
-        (person, 2) sum of absolute attributions over the features of the series and of the
-        connectivity; NaN for a person whose integral misses more than 1 % of them. None for a model
-        of one stream, or without gradients.
+        (person, stream) sum of absolute attributions over the features of each stream; NaN for a
+        person whose integral misses more than 1 % of them. None for a model of one stream, or
+        without gradients.
 
     References
     ----------
@@ -84,8 +96,8 @@ def replaced_logits(
     Returns
     -------
     array or None
-        (person, 3) logit as it is, without the series, without the connectivity. None for a model
-        of one stream, or without gradients.
+        (person, 1 + stream) logit as it is, then without each stream. None for a model of one
+        stream, or without gradients.
     """
     branches = branches_of(model.fitted)
     if branches is None or len(branches.encode) == 1:
@@ -95,7 +107,8 @@ def replaced_logits(
         each.double().mean(dim=0, keepdim=True).float().expand(len(rows), -1)
         for each in _features(branches, model, examples, train_rows)
     ]
-    seen = (own, (mean[0], own[1]), (own[0], mean[1]))
+    without = [(*own[:i], each, *own[i + 1 :]) for i, each in enumerate(mean)]
+    seen = (own, *without)
     return np.stack([branches.join(*each).double().cpu().numpy() for each in seen], axis=1)
 
 
@@ -103,7 +116,7 @@ def replaced_logits(
 def _features(
     branches: Branches, model: FittedModel, examples: Examples, rows: Ints
 ) -> tuple[torch.Tensor, ...]:
-    """(person, width) R_T and R_C, in the arithmetic of predictions."""
+    """(person, width) features of each stream, in the arithmetic of predictions."""
     source = branches.source
     inputs = source.prepare(examples.take(rows))
     found = []
@@ -154,12 +167,12 @@ def modality_shares(
     n_bootstrap : int
         Draws of participants behind the intervals.
     nulls : mapping of array, optional
-        By model, (shuffle,) share of the series in models that were fitted to shuffled outcomes.
+        By model, (shuffle, stream) shares in models that were fitted to shuffled outcomes.
 
     Returns
     -------
     tuple of ModalityShare
-        Two a model, in the order in which models come.
+        One a stream of each model, in the order in which models come.
     """
     by_model: dict[str, list[FoldExplanation]] = {}
     for each in folds:
@@ -168,45 +181,54 @@ def modality_shares(
     return tuple(
         share
         for model, own in by_model.items()
-        for share in _shares(own, y, seed, n_bootstrap, (nulls or {}).get(model, np.zeros(0)))
+        for share in _shares(own, y, seed, n_bootstrap, (nulls or {}).get(model))
     )
 
 
 def _shares(
-    folds: Sequence[FoldExplanation], y: Ints, seed: int, n_bootstrap: int, null: Floats
+    folds: Sequence[FoldExplanation], y: Ints, seed: int, n_bootstrap: int, null: Floats | None
 ) -> tuple[ModalityShare, ...]:
-    found: dict[int, list[float]] = {}
+    found: dict[int, list[Floats]] = {}
     for each in folds:
-        for row, share in zip(each.fold.test.tolist(), series_shares(each), strict=True):
-            if not np.isnan(share):
-                found.setdefault(row, []).append(share)
+        for row, shares in zip(each.fold.test.tolist(), share_of_streams(each), strict=True):
+            if not np.isnan(shares).any():
+                found.setdefault(row, []).append(shares)
     # Repeats of the cross-validation see the same people again, and are no more people.
-    people = np.array([np.mean(own) for own in found.values()])
+    people = np.array([np.mean(own, axis=0) for own in found.values()])
     if not len(people):
         return ()
     rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
     weights = bootstrap_weights(np.zeros(len(people), dtype=np.int64), n_bootstrap, rng)
-    low, high = bootstrap_interval(weights @ people / len(people))
-    by_fold = np.array([np.nanmean(own) for each in folds if _any(own := series_shares(each))])
-    fold_sd = float(by_fold.std(ddof=1)) if len(by_fold) > 1 else float("nan")
-    mean, known = float(people.mean()), null[~np.isnan(null)]
-    of_modality: Mapping[str, tuple[float, float, float, Floats]] = {
-        "series": (mean, low, high, known),
-        "connectivity": (1 - mean, 1 - high, 1 - low, 1 - known),
-    }
+    known = np.zeros((0, people.shape[1])) if null is None else null[~np.isnan(null).any(axis=1)]
+    modalities = folds[0].modalities
+    if len(modalities) == 2:
+        # What one of two leaves is the other's, to the last digit of every table.
+        known = np.stack([known[:, 0], 1 - known[:, 0]], axis=1)
+    figures = [
+        (float(own.mean()), *bootstrap_interval(weights @ own / len(people)), _fold_sd(folds, i))
+        for i, own in enumerate(people.T)
+    ]
+    if len(modalities) == 2:
+        mean, low, high, fold_sd = figures[0]
+        figures[1] = (1 - mean, 1 - high, 1 - low, fold_sd)
     return tuple(
         ModalityShare(
             folds[0].model,
             name,
-            *of_modality[name][:3],
-            fold_sd,
+            *figures[i],
             len(people),
-            *_auroc_lost(folds, y, column),
-            *_spread(of_modality[name][3]),
+            *_auroc_lost(folds, y, i + 1),
+            *_spread(known[:, i]),
             n_null=len(known),
         )
-        for column, name in enumerate(_MODALITIES, start=1)
+        for i, name in enumerate(modalities)
     )
+
+
+def _fold_sd(folds: Sequence[FoldExplanation], stream: int) -> float:
+    own = [share_of_streams(each)[:, stream] for each in folds]
+    by_fold = np.array([np.nanmean(each) for each in own if not np.isnan(each).all()])
+    return float(by_fold.std(ddof=1)) if len(by_fold) > 1 else float("nan")
 
 
 def _spread(null: Floats) -> tuple[float, float, float]:
@@ -243,13 +265,9 @@ def _lost(explanation: FoldExplanation, y: Ints, column: int) -> float:
     return float(whole - without)
 
 
-def series_shares(explanation: FoldExplanation) -> Floats:
-    """(person,) the series' part of the whole; NaN where there is none."""
+def share_of_streams(explanation: FoldExplanation) -> Floats:
+    """(person, stream) each stream's part of the whole; NaN where there is none."""
     masses = np.asarray(explanation.streams)
-    total = masses.sum(axis=1)
-    share: Floats = np.divide(masses[:, 0], total, out=np.full(len(total), np.nan), where=total > 0)
+    total = masses.sum(axis=1, keepdims=True)
+    share: Floats = np.divide(masses, total, out=np.full(masses.shape, np.nan), where=total > 0)
     return share
-
-
-def _any(shares: Floats) -> bool:
-    return bool((~np.isnan(shares)).any())

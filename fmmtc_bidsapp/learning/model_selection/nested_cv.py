@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.declared import check_tensors_declared
 from fmmtc_bidsapp.learning.estimators.inputs import n_batches
 from fmmtc_bidsapp.learning.estimators.learner import Fitted, Learner, Setup, ValidationPath, by_key
 from fmmtc_bidsapp.learning.estimators.models import MAIN_MODEL, MODELS, check_needs, families
@@ -25,6 +24,7 @@ from fmmtc_bidsapp.learning.metrics.calibrate import check_calibration, fit_cali
 from fmmtc_bidsapp.learning.model_selection.splits import inner_folds, outer_folds
 from fmmtc_bidsapp.learning.preprocessing.adjust import ADJUSTMENT, OUTDATED, check_adjustment
 from fmmtc_bidsapp.learning.seeds import derive_seed
+from fmmtc_bidsapp.models.declared import check_tensors_declared
 from fmmtc_bidsapp.options import EvaluationOptions, TrainOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldPredictions, Ints
 
@@ -473,11 +473,18 @@ def _inner(
 
 def _imputed(name: str, examples: Examples, fold: Fold) -> dict[str, float]:
     """Count what a model lacks of what it reads, and has to fill in."""
+    parts = (("train", fold.train), ("test", fold.test))
+    needs = MODELS[name].needs
     return {
         f"{what}_imputed_{part}": float(sum(count(examples, row) for row in rows))
         for need, (what, count) in _COUNTED.items()
-        if need in MODELS[name].needs
-        for part, rows in (("train", fold.train), ("test", fold.test))
+        if need in needs
+        for part, rows in parts
+    } | {
+        f"people_without_{need}_{part}": float((~examples.has(need)[rows]).sum())
+        for need in needs
+        if need in examples.present
+        for part, rows in parts
     }
 
 

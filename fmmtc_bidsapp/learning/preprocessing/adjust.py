@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.declared import Declared, floats
+from fmmtc_bidsapp.models.declared import Declared, floats
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = [

@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 
 from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.learning.declared import Declared, floats
 from fmmtc_bidsapp.learning.preprocessing.tangent import REFERENCE, fit_reference, tangent_edges
+from fmmtc_bidsapp.models.declared import Declared, floats
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 from fmmtc_bidsapp.stats import LARGEST_SINGLE, fisher_z
 

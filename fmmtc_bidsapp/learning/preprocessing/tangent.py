@@ -12,8 +12,8 @@ from nilearn.connectome import sym_matrix_to_vec
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, eigh
 
-from fmmtc_bidsapp.learning.declared import Declared, flags, floats
-from fmmtc_bidsapp.learning.preprocessing.prepare import fill_edges, fit_edge_means
+from fmmtc_bidsapp.modalities.preparation import fill_edges, fit_edge_means
+from fmmtc_bidsapp.models.declared import Declared, flags, floats
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
 __all__ = ["REFERENCE", "fit_reference", "geometric_mean", "tangent_edges"]

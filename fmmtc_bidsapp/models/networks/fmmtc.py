@@ -31,6 +31,11 @@ class FmmTc(nn.Module):
         self.fusion = fusion
         self.head = head
 
+    @property
+    def encoders(self) -> tuple[nn.Module, nn.Module]:
+        """Of each stream; the series come encoded."""
+        return nn.Identity(), self.fc_encoder
+
     def features(self, cls: torch.Tensor, fc: torch.Tensor) -> torch.Tensor:
         """Fuse both streams into the vector that the head reads.
 

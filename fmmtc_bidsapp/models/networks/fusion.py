@@ -1,4 +1,4 @@
-"""How the features of the series and those of the connectivity meet (Table 1 of the paper).
+"""How the features of several streams meet (Table 1 of the paper).
 
 The paper (arXiv 2503.00210) names five ways and the authors' code has one of them, the
 concatenation. The other four are each the plainest form of what their name says; their numbers are
@@ -32,47 +32,59 @@ _N_EXPERTS = 4
 
 
 class Fusion(nn.Module, ABC):
-    """Two feature vectors of one width to one vector of ``out_width``.
+    """Feature vectors of one width, one a stream, to one vector of ``out_width``.
 
     Parameters
     ----------
     width
-        Features of each of the two inputs.
+        Features of each stream.
+    n_streams
+        How many streams meet.
+
+    Raises
+    ------
+    ValueError
+        For a number of streams that cannot meet in this way.
     """
 
     out_width: int
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, n_streams: int = 2) -> None:
         super().__init__()
+        if n_streams < 2:
+            raise ValueError(f"{n_streams} streams cannot be fused; it takes two or more.")
         self.out_width = width
 
     @abstractmethod
-    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
-        """(batch, width), (batch, width) -> (batch, out_width)."""
+    def forward(self, *streams: torch.Tensor) -> torch.Tensor:
+        """(batch, width) of each stream -> (batch, out_width)."""
 
 
 class Concat(Fusion):
     """One after the other, the paper's choice."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
-        self.out_width = 2 * width
+    def __init__(self, width: int, n_streams: int = 2) -> None:
+        super().__init__(width, n_streams)
+        self.out_width = n_streams * width
 
-    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
-        """(batch, width), (batch, width) -> (batch, 2 * width)."""
-        return torch.cat([series, connectivity], dim=1)
+    def forward(self, *streams: torch.Tensor) -> torch.Tensor:
+        """(batch, width) of each stream -> (batch, stream * width)."""
+        return torch.cat(streams, dim=1)
 
 
 class Sum(Fusion):
     """Feature by feature; the projection before it learns which feature meets which."""
 
-    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
-        """(batch, width), (batch, width) -> (batch, width)."""
-        return series + connectivity
+    def forward(self, *streams: torch.Tensor) -> torch.Tensor:
+        """(batch, width) of each stream -> (batch, width)."""
+        total = streams[0]
+        for each in streams[1:]:
+            total = total + each
+        return total
 
 
 class CrossAttention(Fusion):
-    """The series ask, the connectivity answers.
+    """The series ask, the connectivity answers; of two streams, the first asks.
 
     Scaled dot-product attention, then residual sum and layer normalisation (Vaswani et al. 2017,
     arXiv 1706.03762). As single tokens the two vectors could not attend: the softmax over one key
@@ -84,16 +96,18 @@ class CrossAttention(Fusion):
     Raises
     ------
     ValueError
-        For an odd width, which has no two tokens.
+        For an odd width, which has no two tokens, and for more than two streams.
     """
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
+    def __init__(self, width: int, n_streams: int = 2) -> None:
+        super().__init__(width, n_streams)
+        _require_two(n_streams)
         self.attention = _Attention(width)
 
-    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
+    def forward(self, *streams: torch.Tensor) -> torch.Tensor:
         """(batch, width), (batch, width) -> (batch, width)."""
-        attended: torch.Tensor = self.attention(series, connectivity)
+        asking, answering = streams
+        attended: torch.Tensor = self.attention(asking, answering)
         return attended
 
 
@@ -103,14 +117,17 @@ class BidirectionalCrossAttention(Fusion):
     Two of `CrossAttention`'s attentions side by side (Lu et al. 2019, arXiv 1908.02265).
     """
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
+    def __init__(self, width: int, n_streams: int = 2) -> None:
+        super().__init__(width, n_streams)
+        _require_two(n_streams)
         self.out_width = 2 * width
+        # Bundles know the weights by these names.
         self.series_asks = _Attention(width)
         self.connectivity_asks = _Attention(width)
 
-    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
+    def forward(self, *streams: torch.Tensor) -> torch.Tensor:
         """(batch, width), (batch, width) -> (batch, 2 * width)."""
+        series, connectivity = streams
         answers = (
             self.series_asks(series, connectivity),
             self.connectivity_asks(connectivity, series),
@@ -119,28 +136,36 @@ class BidirectionalCrossAttention(Fusion):
 
 
 class MixtureOfExperts(Fusion):
-    """Experts that all see both vectors, averaged with the weights that a gate gives them.
+    """Experts that all see all vectors, averaged with the weights that a gate gives them.
 
     The gate is a softmax over a linear map of the same input (Jacobs et al. 1991,
     doi 10.1162/neco.1991.3.1.79), and every expert is heard, for so few people cannot train a
     choice. The four experts are linear: what is not linear here is the gate alone.
     """
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
-        self.gate = nn.Linear(2 * width, _N_EXPERTS)
-        self.experts = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(_N_EXPERTS))
+    def __init__(self, width: int, n_streams: int = 2) -> None:
+        super().__init__(width, n_streams)
+        self.gate = nn.Linear(n_streams * width, _N_EXPERTS)
+        self.experts = nn.ModuleList(nn.Linear(n_streams * width, width) for _ in range(_N_EXPERTS))
 
-    def weights(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
-        """(batch, width), (batch, width) -> (batch, expert), each row summing to 1."""
-        logits: torch.Tensor = self.gate(torch.cat([series, connectivity], dim=1))
+    def weights(self, *streams: torch.Tensor) -> torch.Tensor:
+        """(batch, width) of each stream -> (batch, expert), each row summing to 1."""
+        logits: torch.Tensor = self.gate(torch.cat(streams, dim=1))
         return logits.softmax(dim=1)
 
-    def forward(self, series: torch.Tensor, connectivity: torch.Tensor) -> torch.Tensor:
-        """(batch, width), (batch, width) -> (batch, width)."""
-        both = torch.cat([series, connectivity], dim=1)
-        opinions = torch.stack([expert(both) for expert in self.experts], dim=1)
-        return (self.weights(series, connectivity)[:, :, None] * opinions).sum(dim=1)
+    def forward(self, *streams: torch.Tensor) -> torch.Tensor:
+        """(batch, width) of each stream -> (batch, width)."""
+        together = torch.cat(streams, dim=1)
+        opinions = torch.stack([expert(together) for expert in self.experts], dim=1)
+        return (self.weights(*streams)[:, :, None] * opinions).sum(dim=1)
+
+
+def _require_two(n_streams: int) -> None:
+    if n_streams != 2:
+        raise ValueError(
+            f"Cross-attention is between two streams, and there are {n_streams}; take concat, sum "
+            "or mixture-of-experts."
+        )
 
 
 class _Attention(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -55,7 +55,12 @@ class Bars(NamedTuple):
 
 
 @themed
-def shares_figure(shares: pd.DataFrame, names: Mapping[str, str], mark: str = "") -> Figure:
+def shares_figure(
+    shares: pd.DataFrame,
+    names: Mapping[str, str],
+    mark: str = "",
+    titles: Mapping[str, str] | None = None,
+) -> Figure:
     """Draw how much of |attribution| each stream carries, a bar per model.
 
     Parameters
@@ -66,29 +71,34 @@ def shares_figure(shares: pd.DataFrame, names: Mapping[str, str], mark: str = ""
         Readable name of each model, in the order they are drawn.
     mark
         Watermark; empty for none.
+    titles
+        Readable name of modalities of other packages.
 
     Returns
     -------
     Figure
-        The interval is that of the place where one stream ends and the other begins.
+        The interval is that of the place where the first stream ends and the others begin.
     """
-    by_key = {(row["model"], row["modality"]): row for row in shares.to_dict("records")}
-    shown = [model for model in names if (model, "series") in by_key]
+    by_model = {model: own.to_dict("records") for model, own in shares.groupby("model")}
+    shown = [model for model in names if model in by_model]
+    streams = _streams(dict.fromkeys(shares["modality"]), titles or {})
     figure = Figure(figsize=(9.4, 1.15 + 0.42 * len(shown)))
     axes = figure.subplots()
     for place, model in enumerate(shown):
         start = 0.0
-        for stream, (_, colour) in STREAMS.items():
-            share = 100 * float(by_key[model, stream]["share"])
+        last = len(by_model[model]) - 1
+        for i, each in enumerate(by_model[model]):
+            share = 100 * float(each["share"])
+            colour = streams[each["modality"]][1]
             axes.barh(place, share, left=start, height=0.56, color=colour)
             if share >= 9:  # room for the figure
-                at_left = start == 0
+                at, side = (98.8, "right") if i == last else (start + 1.2, "left")
                 axes.text(
-                    1.2 if at_left else 98.8, place, f"{share:.0f} %", color=_ON_BAR, va="center",
-                    ha="left" if at_left else "right", fontweight="bold",
+                    at, place, f"{share:.0f} %", color=_ON_BAR, va="center", ha=side,
+                    fontweight="bold",
                 )  # fmt: skip
             start += share
-        row = by_key[model, "series"]
+        row = by_model[model][0]
         middle, low, high = (100 * float(row[each]) for each in ("share", "low", "high"))
         axes.plot([low, high], [place, place], color=_ON_BAR, linewidth=1.6)
         axes.plot([low, middle, high], [place] * 3, "|", color=_ON_BAR, markersize=9)
@@ -98,13 +108,23 @@ def shares_figure(shares: pd.DataFrame, names: Mapping[str, str], mark: str = ""
     axes.set_xlim(0, 100)
     axes.spines["left"].set_visible(False)
     handles = [
-        Line2D([], [], color=colour, linewidth=7, label=name) for name, colour in STREAMS.values()
+        Line2D([], [], color=colour, linewidth=7, label=name) for name, colour in streams.values()
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2, handlelength=1)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), handlelength=1)
     plain_axes(axes, "Share of |attribution| (%); line: 95 % interval, dashed: both alike", "")
     axes.tick_params(axis="y", labelcolor=INK)
     watermark(figure, mark)
     return figure
+
+
+def _streams(modalities: Iterable[str], titles: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Name and colour of each modality, this program's first."""
+    others = [each for each in modalities if each not in STREAMS]
+    free = (*CATEGORICAL[4:], GREY)
+    return {
+        **STREAMS,
+        **{name: (titles.get(name, name), free[i % len(free)]) for i, name in enumerate(others)},
+    }
 
 
 @themed
@@ -130,7 +150,11 @@ def networks_figure(panels: Sequence[Bars], mark: str = "") -> Figure:
         rows = panel.rows.set_index("name").reindex(names)
         places = np.arange(len(names))
         axes.barh(
-            places, rows["attribution"], height=0.62, color=STREAMS[panel.stream][1], alpha=0.85
+            places,
+            rows["attribution"],
+            height=0.62,
+            color=_streams([panel.stream], {})[panel.stream][1],
+            alpha=0.85,
         )
         axes.hlines(places, rows["low"], rows["high"], color=INK, linewidth=1.6)
         axes.axvline(1, color=MUTED, linewidth=1, linestyle=DASHED)

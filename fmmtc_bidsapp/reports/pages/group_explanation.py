@@ -99,12 +99,12 @@ def _notes(found: Explained) -> list[str]:
 def _shares(found: Explained) -> dict[str, Any]:
     if found.shares.empty:
         return {"shares": "", "share_sentences": [], "share_rows": []}
-    figure = networks.shares_figure(found.shares, found.names, found.mark)
+    figure = networks.shares_figure(found.shares, found.names, found.mark, found.titles)
     alt = "How much of |attribution| each stream of each model carries."
     return {
         "shares": inline_svg(figure, "shares", alt),
-        "share_sentences": share_sentences(found.shares, found.names),
-        "share_rows": share_rows(found.shares, found.names),
+        "share_sentences": share_sentences(found.shares, found.names, found.titles),
+        "share_rows": share_rows(found.shares, found.names, found.titles),
     }
 
 
@@ -136,6 +136,10 @@ def _parcels(found: Explained, files: GroupFiles) -> dict[str, Any]:
         "parcels": [
             _table(found, pair, parcel_rows(found.of("parcel", *pair), found.z_limit(pair[0])))
             for pair in found.maps
+        ]
+        + [
+            _table(found, (m, s), parcel_rows(found.of(level, m, s), found.z_limit(m)))
+            for m, s, level in found.other_maps
         ],
     }
 

@@ -58,11 +58,24 @@ class Explained:
         return "" if self.told.get("Supported") is True else NO_EVIDENCE
 
     @property
+    def titles(self) -> dict[str, str]:
+        """Readable name of each modality: this program's, then those of other packages."""
+        own = {name: SOURCE_TITLES[name] for name in STREAM_SOURCES}
+        return own | dict(self.told.get("Modalities", {}))
+
+    @property
     def maps(self) -> list[tuple[str, str]]:
         """Model and source of each map of parcels, the main model first."""
         there = self.of("parcel")
         pairs = set(zip(there["model"], there["source"], strict=True))
-        return [(m, s) for m in self.names for s in STREAM_SOURCES if (m, s) in pairs]
+        return [(m, s) for m in self.names for s in self.titles if (m, s) in pairs]
+
+    @property
+    def other_maps(self) -> list[tuple[str, str, str]]:
+        """Model, source and level of each map of places that are no parcels."""
+        here = self.rows[self.rows["source"].isin(self.told.get("Modalities", {}))]
+        keys = zip(here["model"], here["source"], here["level"], strict=True)
+        return [(m, s, level) for m, s, level in dict.fromkeys(keys) if level != "parcel"]
 
     def of(self, level: str, model: str | None = None, source: str | None = None) -> pd.DataFrame:
         """Take the rows of a level; of one model and source where they are named."""
@@ -73,7 +86,7 @@ class Explained:
 
     def title(self, model: str, source: str) -> str:
         """Name a map."""
-        name, stream = self.names[model], SOURCE_TITLES[source]
+        name, stream = self.names[model], {**SOURCE_TITLES, **self.titles}[source]
         if not self.is_pattern(model):
             return f"{name}: {stream}"
         return f"{name}: Haufe pattern" if source == "connectivity" else f"{name}: Haufe, {stream}"
@@ -167,10 +180,11 @@ def _with_values(rows: pd.DataFrame, names: Mapping[str, str]) -> tuple[pd.DataF
 
 def _known_shares(shares: pd.DataFrame, names: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
     known = shares[pd.to_numeric(shares["share"], errors="coerce").notna()]
+    streams = shares.groupby("model")["modality"].nunique()
     whole = [
         model
         for model, own in known.groupby("model")["modality"]
-        if set(STREAM_SOURCES) <= set(own)
+        if own.nunique() == streams[model] > 1
     ]
     return known[known["model"].isin(whole)], [
         f"How much each stream of {names[model]} carries is not known: none moves its output."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,9 @@ _N_SHOWN = 20
 _LEVELS = {"network": "network", "hemisphere": "hemisphere", "subnetwork": "subnetwork"}
 
 
-def share_sentences(shares: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+def share_sentences(
+    shares: pd.DataFrame, names: Mapping[str, str], titles: Mapping[str, str] = SOURCE_TITLES
+) -> list[str]:
     """Say of each model how much it takes from which stream.
 
     Parameters
@@ -35,61 +37,90 @@ def share_sentences(shares: pd.DataFrame, names: Mapping[str, str]) -> list[str]
         Rows of ``_modality.tsv``.
     names
         Readable name of each model, in the order of the sentences.
+    titles
+        Readable name of each modality.
     """
-    rows = {(row["model"], row["modality"]): row for row in shares.to_dict("records")}
     sentences = []
     for model, name in names.items():
-        series, other = rows.get((model, "series")), rows.get((model, "connectivity"))
-        if series is None or other is None:
+        rows = [row for row in shares.to_dict("records") if row["model"] == model]
+        if len(rows) < 2:
             continue
-        lost = _lost_words(series, other)
+        lost = _lost_words(rows, titles)
         if lost:
             sentences.append(f"{name}: {lost}.")
-        carried = interval(100 * series["low"], 100 * series["high"], 0)
+        # One of two streams leaves the other what it does not take.
+        told = rows[:1] if len(rows) == 2 else rows
+        parts = [_share_words(row, titles, row in told, i == 0) for i, row in enumerate(rows)]
+        spread = " and ".join(number(100 * row["fold_sd"], 0) for row in told)
         sentences.append(
-            f"{name}: {number(100 * series['share'], 0)} % of |attribution| is of the time series"
-            f"{f' (95 % interval {carried} %)' if carried else ''}, "
-            f"{number(100 * other['share'], 0)} % of connectivity, over "
-            f"{number(series['n'], 0)} people; the SD over folds is "
-            f"{number(100 * series['fold_sd'], 0)} points. {_null_words(series)}"
+            f"{name}: {', '.join(parts)}, over {number(rows[0]['n'], 0)} people; the SD over folds "
+            f"is {spread} points. {_null_words(told, titles)}"
         )
     return sentences
 
 
-def _lost_words(series: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
+def _share_words(
+    row: Mapping[Any, Any], titles: Mapping[str, str], with_interval: bool, is_first: bool
+) -> str:
+    carried = interval(100 * row["low"], 100 * row["high"], 0) if with_interval else ""
+    verb = " of |attribution| is" if is_first else ""
+    return (
+        f"{number(100 * row['share'], 0)} %{verb} of {_article(row, titles)}"
+        f"{f' (95 % interval {carried} %)' if carried else ''}"
+    )
+
+
+def _title(row: Mapping[Any, Any], titles: Mapping[str, str]) -> str:
+    return titles.get(row["modality"], str(row["modality"]))
+
+
+def _article(row: Mapping[Any, Any], titles: Mapping[str, str]) -> str:
+    return f"{'the ' if row['modality'] == 'series' else ''}{_title(row, titles)}"
+
+
+def _lost_words(rows: Sequence[Mapping[Any, Any]], titles: Mapping[str, str]) -> str:
     """Say what held-out people's AUROC loses without each stream; empty where it is not known."""
     told = []
-    for row, stream in ((other, "connectivity"), (series, "time series")):
+    for row in reversed(rows):
         lost = number(row.get("auroc_lost"))
         if lost == "n/a":
             return ""
         limits = interval(row["auroc_lost_low"], row["auroc_lost_high"]) or "interval n/a"
-        told.append(f"{lost} ({limits}) with the {stream} replaced by the training mean")
+        told.append(
+            f"{lost} ({limits}) with the {_title(row, titles)} replaced by the training mean"
+        )
     return f"the AUROC of held-out people falls by {', and by '.join(told)}"
 
 
-def _null_words(series: Mapping[Any, Any]) -> str:
-    """Say what share the series have where outcomes are shuffled, or that this is not known."""
-    if number(series.get("null_share")) == "n/a":
+def _null_words(rows: Sequence[Mapping[Any, Any]], titles: Mapping[str, str]) -> str:
+    """Say what shares streams have where outcomes are shuffled, or that this is not known."""
+    if number(rows[0].get("null_share")) == "n/a":
         return (
             "Streams of different scale or size take different shares also where nothing is to be "
             "learnt; without fits to shuffled outcomes (--null-maps) a share is no evidence."
         )
-    limits = interval(100 * series["null_low"], 100 * series["null_high"], 0)
-    inside = series["null_low"] <= series["share"] <= series["null_high"]
+    return " ".join(_null_of(row, titles) for row in rows)
+
+
+def _null_of(row: Mapping[Any, Any], titles: Mapping[str, str]) -> str:
+    limits = interval(100 * row["null_low"], 100 * row["null_high"], 0)
+    inside = row["null_low"] <= row["share"] <= row["null_high"]
     return (
-        f"In {number(series['n_null'], 0)} fits to shuffled outcomes the time series have "
-        f"{number(100 * series['null_share'], 0)} % ({limits} %): the share "
+        f"In {number(row['n_null'], 0)} fits to shuffled outcomes {_article(row, titles)} "
+        f"{'have' if row['modality'] == 'series' else 'has'} "
+        f"{number(100 * row['null_share'], 0)} % ({limits} %): the share "
         f"{'is within what shuffled outcomes give' if inside else 'lies outside of that'}."
     )
 
 
-def share_rows(shares: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
+def share_rows(
+    shares: pd.DataFrame, names: Mapping[str, str], titles: Mapping[str, str] = SOURCE_TITLES
+) -> list[dict[str, str]]:
     """Spell the shares, a row per model and stream.
 
     Parameters
     ----------
-    shares, names
+    shares, names, titles
         As in `share_sentences`.
 
     Returns
@@ -100,7 +131,7 @@ def share_rows(shares: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str,
     return [
         {
             "model": names[row["model"]],
-            "stream": SOURCE_TITLES.get(row["modality"], str(row["modality"])),
+            "stream": _title(row, titles),
             "share": number(100 * row["share"], 0),
             "interval": interval(100 * row["low"], 100 * row["high"], 0),
             "fold_sd": number(100 * row["fold_sd"], 0),

@@ -1,4 +1,4 @@
-"""Preparation of inputs, learnt from the training rows."""
+"""How values become the input of a network: learnt in the training rows, applied to all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError, ModelFileError
-from fmmtc_bidsapp.learning.declared import Declared, flags, floats
+from fmmtc_bidsapp.models.declared import Declared, flags, floats
 from fmmtc_bidsapp.records import Floats, Ints
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "CentredSeries",
     "FilledEdges",
     "Preparation",
+    "ScaledColumns",
     "ScaledFeatures",
     "fill_edges",
     "fit_edge_means",
@@ -201,6 +202,55 @@ class BareWindows(Preparation):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Nothing."""
         return {}
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledColumns(Preparation):
+    """Columns of numbers, each to mean 0 and SD 1 over the training rows that have it.
+
+    A missing value becomes 0, which is the training mean; so does a column that the training rows
+    do not have or that does not vary in them: a value that only other people have counts for
+    nothing.
+    """
+
+    declared: ClassVar = {"column_mean": floats("column"), "column_scale": floats("column")}
+
+    mean: Floats
+    """(column,)"""
+    scale: Floats
+    """(column,) 1 / SD; 0 where there is none"""
+
+    @classmethod
+    def fit(cls, values: NDArray[Any], rows: Ints) -> Self:
+        """Learn from the training rows of (person, column) numbers."""
+        own = values[rows].astype(np.float64)
+        there = ~np.isnan(own)
+        count = there.sum(axis=0)
+        total = np.where(there, own, 0.0).sum(axis=0)
+        mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+        squares = np.where(there, (own - mean) ** 2, 0.0).sum(axis=0)
+        sd = np.sqrt(np.divide(squares, count, out=np.zeros_like(squares), where=count > 0))
+        varies = sd > 1e-7 * np.abs(mean)
+        return cls(mean, np.divide(1.0, sd, out=np.zeros_like(sd), where=varies))
+
+    @classmethod
+    def restore(cls, arrays: Arrays) -> Self:
+        """Rebuild from `arrays`."""
+        return cls(arrays["column_mean"], arrays["column_scale"])
+
+    def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(person, column) -> (person, column)."""
+        if values.shape[1] != len(self.mean):
+            raise ModelFileError(
+                f"The model was trained on {len(self.mean)} columns, these people have "
+                f"{values.shape[1]}. Train it again."
+            )
+        scaled = (values - self.mean) * self.scale
+        return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Mean and scale."""
+        return {"column_mean": self.mean, "column_scale": self.scale}
 
 
 def fill_edges(
