@@ -204,7 +204,8 @@ def test_held_out_people_lose_auroc_without_the_planted_stream_and_not_without_t
     without = shares.pop(planted)
     (rest,) = shares.values()
     assert without.auroc_lost > 0.3
-    assert abs(rest.auroc_lost) < 0.1
+    # It may gain: a stream of noise has the same say as any other before it is trained.
+    assert rest.auroc_lost < 0.1
 
 
 def test_the_share_with_shuffled_outcomes_stands_beside_the_share():
