@@ -37,6 +37,7 @@ def undisturbed(study: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
     study: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
 from fmmtc_bidsapp.simulate.dataset import write_dataset
 from fmmtc_bidsapp.simulate.options import SimulationOptions
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter2"
 SECRETS = {
     "HF_TOKEN": SECRET,

@@ -340,6 +340,7 @@ def run_unfetched(shared, folder, *flags):
 EVERYONE = {f"sub-{number:02}" for number in range(1, 77)}
 
 
+@pytest.mark.slow
 def test_a_clone_without_images_lists_76_people_and_how_to_fetch_them(shared, tmp_path):
     done = run_unfetched(shared, tmp_path, "--atlas", write_tiny_atlas(tmp_path))
     assert done.returncode == 65, done.stderr

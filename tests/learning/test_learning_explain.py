@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from explained_cohort import SEED, encoded, fitted, fold_of
+from explained_cohort import SEED, as_encoder, encoded, fitted, fold_of
 
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.explanation.explain import explain_fold, explain_null
@@ -39,7 +39,8 @@ def people(whole_cohort, setup):
 def test_every_model_says_what_it_can(people, setup, name, options, streams, series, edges):
     fold = fold_of(people, 2)
     model = fitted(name, people, fold, setup)
-    found = explain_fold(model, people, fold, options, encoder=setup.encoder, seed=SEED)
+    encoder = as_encoder(setup.encoder, people)
+    found = explain_fold(model, people, fold, options, encoder=encoder, seed=SEED)
     assert (found.streams is not None) == streams
     assert (found.series is not None, found.edges is not None) == (series, edges)
     assert found.model == name
