@@ -243,7 +243,7 @@ class Jobs:
         command = _LISTINGS[self._scheduler]
         try:
             done = subprocess.run(  # noqa: S603 - our own arguments
-                command, capture_output=True, check=True, text=True, timeout=_ANSWER_S
+                command, capture_output=True, check=True, encoding="utf-8", timeout=_ANSWER_S
             )
         except (OSError, subprocess.SubprocessError) as error:
             say(f"{command[0]} does not answer ({error}); waiting.")
