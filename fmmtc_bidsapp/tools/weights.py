@@ -6,6 +6,7 @@ beside the files with its sha256, and whatever is read or fetched later must be 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -146,7 +147,7 @@ def _snapshot(spec: EncoderSpec, commit: str, names: list[str], staging: Path) -
             reason = f"{host} answers {cause.response.status_code} {cause.response.reason_phrase}"
         elif isinstance(cause, OfflineModeIsEnabled):
             reason = "HF_HUB_OFFLINE is set"
-        elif isinstance(cause, PermissionError) or getattr(cause, "errno", None) == _DISK_FULL:
+        elif isinstance(cause, PermissionError) or getattr(cause, "errno", None) == errno.ENOSPC:
             raise cause from None
         else:
             reason = f"{host}: no connection ({type(cause).__name__})"
@@ -155,9 +156,6 @@ def _snapshot(spec: EncoderSpec, commit: str, names: list[str], staging: Path) -
     if absent:
         reason = f"{host} has no {spec.subfolder}/{absent[0]} at that commit"
         raise MissingResourceError(_how_to_get(spec, commit, absent[0], reason))
-
-
-_DISK_FULL = 28
 
 
 def _how_to_get(spec: EncoderSpec, commit: str, name: str, reason: str) -> str:

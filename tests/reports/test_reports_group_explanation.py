@@ -417,6 +417,13 @@ def test_what_the_auroc_loses_without_a_stream_is_said_before_the_shares():
     assert "the share is within what shuffled outcomes give" in second
 
 
+def test_an_auroc_that_is_higher_without_a_stream_is_said_to_rise():
+    gained = {"auroc_lost": [-0.12, 0.3], "auroc_lost_low": [-0.4, 0.1], "auroc_lost_high": 0.5}
+    first, _ = share_sentences(stream_shares(**gained), {"m": "M"})
+    assert "falls by 0.30 (0.10 to 0.50) with the connectivity" in first
+    assert "and rises by 0.12 (−0.50 to 0.40) with the time series" in first
+
+
 def test_a_share_outside_of_those_of_shuffled_outcomes_is_called_so():
     (only,) = share_sentences(
         stream_shares(**{**NULL, "null_low": 0.1, "null_high": 0.3}), {"m": "M"}

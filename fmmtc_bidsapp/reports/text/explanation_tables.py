@@ -82,14 +82,21 @@ def _lost_words(rows: Sequence[Mapping[Any, Any]], titles: Mapping[str, str]) ->
     """Say what held-out people's AUROC loses without each stream; empty where it is not known."""
     told = []
     for row in reversed(rows):
-        lost = number(row.get("auroc_lost"))
-        if lost == "n/a":
+        lost = row.get("auroc_lost")
+        if number(lost) == "n/a":
             return ""
-        limits = interval(row["auroc_lost_low"], row["auroc_lost_high"]) or "interval n/a"
-        told.append(
-            f"{lost} ({limits}) with the {_title(row, titles)} replaced by the training mean"
+        low, high = row["auroc_lost_low"], row["auroc_lost_high"]
+        # A stream without an effect is often worth less than its training mean.
+        change, limits = (
+            (f"falls by {number(lost)}", interval(low, high))
+            if lost >= 0
+            else (f"rises by {number(-lost)}", interval(-high, -low))
         )
-    return f"the AUROC of held-out people falls by {', and by '.join(told)}"
+        told.append(
+            f"{change} ({limits or 'interval n/a'}) with the {_title(row, titles)} replaced by the "
+            "training mean"
+        )
+    return f"the AUROC of held-out people {', and '.join(told)}"
 
 
 def _null_words(rows: Sequence[Mapping[Any, Any]], titles: Mapping[str, str]) -> str:
