@@ -128,7 +128,7 @@ def _opening(analysis: Analysis, explanation: Mapping[str, Any]) -> dict[str, An
         "learning": "Learning",
         "explanation": "Explanation",
         "motion": "Head motion",
-        "participants": "Participants",
+        "participants": "Each participant",
         "methods": "Methods",
         "card": "Model card",
         "about": "About",

@@ -95,7 +95,7 @@ def _simulated(origin: Origin) -> str:
     if not origin.simulated:
         return ""
     made_by = f" ({', '.join(origin.made_by)})" if origin.made_by else ""
-    return f"Simulated data: nobody was scanned{made_by}."
+    return f"Nobody was scanned{made_by}."
 
 
 def _date(files: GroupFiles, analysis: str) -> str:
