@@ -16,6 +16,7 @@ __all__ = [
     "OutputError",
     "SystemLimitError",
     "UsageError",
+    "require",
     "system_limit",
 ]
 
@@ -58,6 +59,12 @@ class SystemLimitError(AppError):
     """Memory, a process or a thread that the system refuses."""
 
     exit_code = 71
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse input with an `InputError` unless the condition holds."""
+    if not condition:
+        raise InputError(message)
 
 
 def system_limit(error: BaseException) -> SystemLimitError | None:

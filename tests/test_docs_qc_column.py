@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp import records
+from fmmtc_bidsapp.records import quality as record
 from fmmtc_bidsapp.signals import quality
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/extend/qc-column.md"
@@ -27,9 +27,9 @@ def test_the_field_of_the_page_has_what_table_sidecar_and_report_say_of_a_column
 ) -> None:
     name, _, rest = steps[0].partition(":")
     of_type, _, column = rest.partition("=")
-    added = make_dataclass("Added", [(name, of_type.strip(), eval(column, vars(records)))])
+    added = make_dataclass("Added", [(name, of_type.strip(), eval(column, vars(record)))])
     found = fields(added)[0]
-    known = next(each for each in fields(records.RunQuality) if each.name == "mean_fd")
+    known = next(each for each in fields(record.RunQuality) if each.name == "mean_fd")
     assert found.type == known.type
     assert set(found.metadata) == set(known.metadata)
     assert found.metadata["unit"] == "mm"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from explained_analysis import NAMES, TOLD, write_demo_labels, write_explanation
+from fmmtc_bidsapp.records.verdict import NO_EVIDENCE
 
 from fmmtc_bidsapp.bidsio.atlases.a424 import IMAGE, read_parcels
 from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
@@ -23,7 +24,6 @@ from fmmtc_bidsapp.reports.text.explanation_tables import (
     z_sentences,
 )
 from fmmtc_bidsapp.reports.text.explanation_trust import trust_rows
-from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 PLANTED = {"series": "DemoNetwork2", "connectivity": "DemoNetwork1"}
 LINEAR = ("fc-logistic",)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from explained_analysis import ATLAS, write_demo_labels
+from fmmtc_bidsapp.records.verdict import NO_EVIDENCE
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -32,7 +33,6 @@ from fmmtc_bidsapp.reports.figures.group_networks import (
 )
 from fmmtc_bidsapp.reports.figures.group_slices import Slices, slices_figure
 from fmmtc_bidsapp.reports.figures.style import inline_svg
-from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 LEFT, BEHIND, ABOVE, RIGHT = range(4)
 CORNERS_MM = np.array([[-40.0, 50, 20], [-40, -80, 0], [40, 50, 20], [40, -80, 0]])

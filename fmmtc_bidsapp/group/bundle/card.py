@@ -16,11 +16,11 @@ from fmmtc_bidsapp.group.bundle.bundle import Bundle
 from fmmtc_bidsapp.learning.evaluation.subgroups import PROGNOSIS
 from fmmtc_bidsapp.models.encoders.registry import ENCODERS, spec_of
 from fmmtc_bidsapp.records import AddedValue, EligibilityStep, Evaluation, MetricRow
+from fmmtc_bidsapp.records.verdict import NOT_TESTED
 from fmmtc_bidsapp.reports.data.bibliography import escaped
 from fmmtc_bidsapp.reports.data.number_format import interval_or_bound, p_value
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.text.summary import people_of, titled_verdict
-from fmmtc_bidsapp.verdict import NOT_TESTED
 
 __all__ = ["CardFacts", "model_card"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fmmtc_bidsapp.learning.metrics.predictions import PredictionRow
 from fmmtc_bidsapp.records import Evaluation, PermutationTest
-from fmmtc_bidsapp.verdict import untested_steps
+from fmmtc_bidsapp.records.verdict import untested_steps
 
 __all__ = ["Evidence", "evidence_of"]
 
@@ -24,7 +24,7 @@ class Evidence:
     """How well the procedure that made a model did on people it had not seen."""
 
     verdict: str
-    """Of `fmmtc_bidsapp.verdict.say_verdict`: which step is reached, and which is not."""
+    """Of `fmmtc_bidsapp.records.verdict.say_verdict`: which step is reached, and which is not."""
     not_tested: str
     """Why it was not tested; empty where it was."""
     auroc: float | None

@@ -44,7 +44,7 @@ from fmmtc_bidsapp.learning.explanation.stream_shares import modality_shares
 from fmmtc_bidsapp.modalities.table import MODALITIES
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Blocks, Evaluation, Explanation, FoldExplanation, MapRow
-from fmmtc_bidsapp.verdict import EVIDENCE
+from fmmtc_bidsapp.records.verdict import EVIDENCE
 
 __all__ = ["Explained", "explain", "models_to_keep"]
 

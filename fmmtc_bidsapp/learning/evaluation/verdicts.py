@@ -12,7 +12,7 @@ from fmmtc_bidsapp.learning.evaluation.added_value import Gain, gains
 from fmmtc_bidsapp.learning.evaluation.reference_models import Reference, reference_columns
 from fmmtc_bidsapp.learning.model_selection.permutations import p_of
 from fmmtc_bidsapp.records import AddedValue, Examples, Floats, Fold, Ints, PermutationTest
-from fmmtc_bidsapp.verdict import (
+from fmmtc_bidsapp.records.verdict import (
     EVIDENCE,
     LEVEL,
     NO_EVIDENCE,

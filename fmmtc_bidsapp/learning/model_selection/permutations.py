@@ -19,7 +19,7 @@ from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_together, refit
 from fmmtc_bidsapp.learning.seeds import SHUFFLES, derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Blocks, Examples, Floats, Fold, Ints
-from fmmtc_bidsapp.verdict import LEVEL
+from fmmtc_bidsapp.records.verdict import LEVEL
 
 __all__ = [
     "aurocs_of_shuffles",

@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
+from fmmtc_bidsapp.records.verdict import NO_EVIDENCE, NOT_TESTED, predicts
 from fmmtc_bidsapp.reports.data.group_places import Places, paint
 from fmmtc_bidsapp.reports.data.outputs import read_json
 from fmmtc_bidsapp.reports.figures import group_networks as networks
@@ -25,7 +26,6 @@ from fmmtc_bidsapp.reports.text.explanation_tables import (
     z_sentences,
 )
 from fmmtc_bidsapp.reports.text.explanation_trust import SOURCE_TITLES, trust_rows
-from fmmtc_bidsapp.verdict import NO_EVIDENCE, NOT_TESTED, predicts
 
 __all__ = ["explanation_section"]
 

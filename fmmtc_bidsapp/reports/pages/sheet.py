@@ -15,6 +15,7 @@ import pandas as pd
 
 from fmmtc_bidsapp.bidsio.derivatives.write import write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, sheet_path
+from fmmtc_bidsapp.records.verdict import EVIDENCE, NOT_TESTED, meaning_of_verdict
 from fmmtc_bidsapp.reports.data.number_format import interval, number, p_value, percent
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
@@ -23,7 +24,6 @@ from fmmtc_bidsapp.reports.pages.heading import Heading, group_heading
 from fmmtc_bidsapp.reports.pages.render import render_page
 from fmmtc_bidsapp.reports.text.group_tables import spelled_apart, text_of
 from fmmtc_bidsapp.reports.text.summary import notices
-from fmmtc_bidsapp.verdict import EVIDENCE, NOT_TESTED, meaning_of_verdict
 
 __all__ = ["write_sheets"]
 

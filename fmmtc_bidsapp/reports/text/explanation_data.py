@@ -11,13 +11,13 @@ import pandas as pd
 
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records.verdict import NO_EVIDENCE
 from fmmtc_bidsapp.reports.data.group_analysis import MAIN_MODEL, MAIN_NAME
 from fmmtc_bidsapp.reports.data.group_places import Places, drawing_places
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
 from fmmtc_bidsapp.reports.data.z_limit import z_limit
 from fmmtc_bidsapp.reports.text.explanation_trust import SOURCE_TITLES
-from fmmtc_bidsapp.verdict import NO_EVIDENCE
 
 __all__ = ["STREAM_SOURCES", "Explained", "read_explained"]
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from fmmtc_bidsapp.reports.data.number_format import interval, number, p_value, shows_spread
-from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
-from fmmtc_bidsapp.verdict import (
+from fmmtc_bidsapp.records.verdict import (
     LEVEL,
     NOT_TESTED,
     added_steps,
     predicts,
     untested_steps,
 )
+from fmmtc_bidsapp.reports.data.number_format import interval, number, p_value, shows_spread
+from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
 
 __all__ = [
     "answer_of_application",
