@@ -17,6 +17,7 @@ DOCS = FOLDER.parent / "docs"
 COMMANDS: dict[str, list[str]] = {
     "parcellate": ["parcellate.py"],
     "participant": ["participant.py"],
+    "find_runs": ["find_runs.py"],
     "scaling": ["scaling.py"],
     "cluster": ["cluster.py"],
     "encode": ["encode.py"],

@@ -45,8 +45,8 @@ SALTED = {
 DATA_WITH_BLANKS = ("verdict",)
 """Keys whose value counts although it has blanks; any other text with a blank is prose."""
 
-MOST_PARTS = 55
-"""Parts are named of files with so many at most: matrices with a column per parcel have more."""
+MOST_COLUMNS = 55
+"""Columns are named of tables with so many at most: matrices with a column per parcel have more."""
 
 Digests = Mapping[str, str]
 
@@ -94,7 +94,7 @@ def _digest(name: str, path: Path, place: str) -> str:
     elif path.suffix == ".tsv":
         parts = _columns(content)
     words = [hashlib.sha256(content).hexdigest()[:16]]
-    if len(parts) <= MOST_PARTS:
+    if path.suffix == ".json" or len(parts) <= MOST_COLUMNS:
         words += [
             f"{_one_word(key)}:{hashlib.sha256(part).hexdigest()[:4]}"
             for key, part in parts.items()
