@@ -1,8 +1,8 @@
 """Find the runs of many participants: ``python benchmarks/find_runs.py [PARTICIPANTS]``.
 
-A few participants are simulated, and the first is linked under further labels. Beside the CPU time of finding every run
-stands that of pybids' index of the same tree, which is a part of it. Ends with 1 where the limit of
-5,000 participants is missed.
+A few participants are simulated, and the first is linked under further labels. Beside the CPU time
+of finding every run stands that of pybids' index of the same tree, which is a part of it. Ends
+with 1 where the limit of 5,000 participants is missed.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def _tree(folder: Path, n: int) -> Path:
     for number in range(n - len(simulated)):
         other = f"sub-linked{number:05d}"
         for path in files:
-            new = root / other / path.relative_to(first).parent / path.name.replace(first.name, other)
+            name = path.name.replace(first.name, other)
+            new = root / other / path.relative_to(first).with_name(name)
             new.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, new)
     return root

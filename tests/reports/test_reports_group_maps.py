@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from explained_analysis import ATLAS, write_demo_labels
-from fmmtc_bidsapp.records.verdict import NO_EVIDENCE
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from fmmtc_bidsapp.records.verdict import NO_EVIDENCE
 from fmmtc_bidsapp.reports.data.group_places import Places, drawing_places, paint
 from fmmtc_bidsapp.reports.figures.group_maps import (
     Glass,
