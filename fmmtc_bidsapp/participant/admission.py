@@ -31,7 +31,7 @@ _TEMPLATES = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
 
 @dataclass(frozen=True)
 class Transform:
-    """A file that leads from one template to another, and its sha256."""
+    """A transform between templates, and its sha256."""
 
     path: Path
     digest: str
@@ -39,7 +39,7 @@ class Transform:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Everything a run of the participant level works on."""
+    """All inputs of a run of the participant level."""
 
     plan: ParticipantPlan
     fmriprep_dir: Path
@@ -59,33 +59,33 @@ class Start:
 
     @property
     def crash_dir(self) -> Path:
-        """Where crash files of this call go."""
+        """Folder of this call's crash files."""
         return self.plan.resources.work_dir / "crash" / self.plan.run_id
 
     @property
     def placement_dir(self) -> Path:
-        """Where labels on the grids of images are kept between runs."""
+        """Folder that caches labels on the grids of images."""
         return self.plan.workspace / "placements"
 
     @property
     def desc(self) -> str:
-        """What the files are written under."""
+        """Value of ``desc-`` in the written files."""
         return self.plan.desc or self.strategy.name
 
     @property
     def configuration_hash(self) -> str:
-        """Hash of what decides every number that is written."""
+        """Hash of everything that determines written numbers."""
         text = json.dumps(asdict(self.strategy), sort_keys=True)
         strategy = hashlib.sha256(text.encode()).hexdigest()
         return self.plan.configuration_hash({"atlas": self.atlas.digest, "strategy": strategy})
 
     @property
     def means_hash(self) -> str:
-        """Hash of what decides the uncleaned series, which all cleanings of a dataset share."""
+        """Hash of everything that determines the uncleaned series, shared by all cleanings."""
         return self.plan.means_hash(atlas_digest=self.atlas.digest)
 
     def files(self, run: BoldRun) -> RunFiles:
-        """Name the files of a run."""
+        """Return the paths of a run's files."""
         return RunFiles(
             self.plan.output_dir,
             run.entities,
@@ -98,7 +98,7 @@ class Start:
         )
 
     def inputs(self, run: BoldRun) -> list[Path]:
-        """List every file that the results of a run rest on, the atlas's own left out."""
+        """Return all input files of a run except the atlas's."""
         transform = self.transforms.get(run.space)
         found = (
             run.bold,
@@ -114,16 +114,16 @@ class Start:
         return [path for path in found if path is not None]
 
     def confounds_sidecar(self, run: BoldRun) -> Path | None:
-        """Tell where it stands what the columns of a run's confounds are."""
+        """Return the sidecar of a run's confounds, if it exists."""
         sidecar = None if run.confounds is None else run.confounds.with_suffix(".json")
         return sidecar if sidecar is not None and sidecar.is_file() else None
 
     def label_transform(self, space: str) -> Path | None:
-        """Tell what carries the labels to images in a space; None for the atlas's own."""
+        """Return the transform from the atlas's space to another; None for the same space."""
         return None if space == self.atlas.space else find_transform(self.atlas.space, space)
 
     def uri(self, path: Path) -> str:
-        """Point to an input file by the dataset it is in."""
+        """Return the BIDS URI of an input file."""
         aroma_dir = self.plan.derivatives.get("aroma")
         if aroma_dir is not None and path.is_relative_to(aroma_dir):
             return bids_uri(path, aroma_dir, "aroma")
@@ -131,13 +131,7 @@ class Start:
 
 
 def begin(plan: ParticipantPlan) -> Start:
-    """Find the runs and everything they need.
-
-    Raises
-    ------
-    AppError
-        When nothing can be started: no fMRIPrep derivatives, no atlas, no place to write.
-    """
+    """Find the runs and everything they need; AppError if nothing can be started."""
     fmriprep_dir = find_fmriprep(plan.bids_dir, plan.derivatives)
     _check_places(plan, [plan.bids_dir, fmriprep_dir, *plan.derivatives.values()])
     atlas = resolve_atlas(plan.parcel.atlas)
@@ -173,7 +167,7 @@ def begin(plan: ParticipantPlan) -> Start:
 
 
 def _without_long_names(start: Start) -> Start:
-    """Leave out the runs whose files no file system could name."""
+    """Exclude runs whose file names would be too long."""
     named = [(run, start.files(run).longest_name()) for run in start.runs]
     problems = [
         Problem(
@@ -199,7 +193,7 @@ def _check_places(plan: ParticipantPlan, inputs: Sequence[Path]) -> None:
 
 
 def _origin(plan: ParticipantPlan, fmriprep_dir: Path) -> Origin:
-    """Read what made the images, and the noise components where another program did."""
+    """Read the provenance of the images, and of noise components by another program."""
     own = read_origin(fmriprep_dir, plan.bids_dir)
     aroma_dir = plan.derivatives.get("aroma")
     if aroma_dir is None:
@@ -213,7 +207,7 @@ def _strategy(plan: ParticipantPlan) -> Strategy:
 
 
 def _spaces(plan: ParticipantPlan, atlas: Atlas) -> tuple[str, ...]:
-    """List the spaces whose images can be used, the atlas's own first."""
+    """Return the spaces whose images can be used, the atlas's first."""
     reachable = [atlas.space]
     if atlas.space in _TEMPLATES:
         reachable += [space for space in _TEMPLATES if space != atlas.space]
@@ -232,7 +226,7 @@ def _spaces(plan: ParticipantPlan, atlas: Atlas) -> tuple[str, ...]:
 def _reach(
     plan: ParticipantPlan, atlas: Atlas, found: Sequence[BoldRun]
 ) -> tuple[dict[str, Transform], list[BoldRun], list[Problem]]:
-    """Find what leads from the atlas to each run; runs it does not reach are problems."""
+    """Return the transforms by space, runs that can be parcellated, and problems of the others."""
     transforms: dict[str, Transform] = {}
     lacking: dict[tuple[str, str], AppError] = {}
     for kind in sorted({(run.file_format, run.space) for run in found}):

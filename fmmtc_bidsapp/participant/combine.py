@@ -20,9 +20,10 @@ __all__ = ["combine_runs", "runs_of_a_task", "unusable"]
 
 
 def runs_of_a_task(files: Sequence[RunFiles]) -> list[tuple[RunFiles, ...]]:
-    """Gather the runs that differ in ``run-`` only; a run that is alone is left out.
+    """Group runs that differ in ``run-`` only, two or more per group.
 
-    So is a task that also has a run without ``run-``, whose matrix has the name of the whole.
+    A task that also has a run without ``run-`` is left out: its matrix has the name of the combined
+    one.
     """
     groups: dict[Path, list[RunFiles]] = {}
     for each in files:
@@ -34,37 +35,15 @@ def runs_of_a_task(files: Sequence[RunFiles]) -> list[tuple[RunFiles, ...]]:
 
 
 def unusable(runs: Sequence[RunFiles]) -> dict[Path, str]:
-    """Tell which runs must not be averaged with others: the reasons, by the run's matrix.
-
-    Raises
-    ------
-    InputError
-        If a quality table cannot be read.
-    """
+    """Return the reasons of unusable runs, by the path of the run's matrix."""
     rated = {each.relmat: read_quality(each.qc) for each in runs}
     return {path: quality.reasons for path, quality in rated.items() if not quality.usable}
 
 
 def combine_runs(runs: Sequence[RunFiles]) -> Path:
-    """Write the mean matrix of the usable runs of a task, weighted by retained volumes.
+    """Write the mean matrix of a task's usable runs, weighted by retained volumes; return its path.
 
-    Parameters
-    ----------
-    runs
-        Written runs that differ in ``run-`` only; ``RunsLeftOut`` of the sidecar names those that
-        are not usable, with their reasons.
-
-    Returns
-    -------
-    Path
-        The matrix, named without ``run-``.
-
-    Raises
-    ------
-    InputError
-        If a written file cannot be read, or no run is usable.
-    OutputError
-        If the matrix cannot be written.
+    ``RunsLeftOut`` of the sidecar lists unusable runs with reasons. InputError if no run is usable.
     """
     left_out = unusable(runs)
     files = runs[0].combined()

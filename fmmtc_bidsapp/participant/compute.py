@@ -47,22 +47,7 @@ __all__ = ["combine_tasks", "compute_runs", "draw_again", "told_of", "write_repo
 
 
 def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], list[Problem]]:
-    """Take runs from image to files and pictures.
-
-    Parameters
-    ----------
-    start
-        Atlas, cleaning and output.
-    runs
-        What to compute.
-
-    Returns
-    -------
-    done : list of BoldRun
-        Those whose files are written.
-    problems : list of Problem
-        What broke, could not be set up or was never started.
-    """
+    """Compute files and figures of runs; return the completed runs, and the problems."""
     if not runs:
         return [], []
     _withdraw_wholes(start, runs)
@@ -94,7 +79,7 @@ def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], 
 
 
 def _runs_workflow(start: Start, runs: Sequence[BoldRun]) -> tuple[Any, list[Problem]]:
-    """Build the nodes of every run; one that cannot be built stops no other."""
+    """Build the nodes of every run; a run that cannot be built is a problem."""
     workflow = new_workflow("participant", start.plan, start.crash_dir)
     problems = []
     for run in runs:
@@ -109,7 +94,7 @@ def _runs_workflow(start: Start, runs: Sequence[BoldRun]) -> tuple[Any, list[Pro
 
 
 def draw_again(start: Start, runs: Sequence[BoldRun]) -> list[Problem]:
-    """Draw the pictures of runs whose files are written, and of the matrices over several."""
+    """Draw the figures of completed runs and combined matrices."""
     results = run_in_batches(
         runs,
         lambda batch: draw_workflow(start, batch),
@@ -126,21 +111,9 @@ def draw_again(start: Start, runs: Sequence[BoldRun]) -> list[Problem]:
 
 
 def combine_tasks(start: Start, runs: Sequence[BoldRun]) -> tuple[list[RunFiles], list[Problem]]:
-    """Write a matrix for every task of which there are several runs, where that was asked for.
+    """Write the combined matrix of every task with several runs, if requested.
 
-    Parameters
-    ----------
-    start
-        Where the written files are, and whether it was asked for.
-    runs
-        Runs whose files are there.
-
-    Returns
-    -------
-    done : list of RunFiles
-        Those that were written now; what an earlier call finished is left alone.
-    problems : list of Problem
-        Matrices or their pictures that could not be written.
+    Returns the matrices written now, and problems; those of an earlier call are kept.
     """
     if not start.plan.connectivity.combine_runs:
         return [], []
@@ -165,7 +138,7 @@ def combine_tasks(start: Start, runs: Sequence[BoldRun]) -> tuple[list[RunFiles]
 
 
 def _with_a_usable_run(tasks: Sequence[tuple[RunFiles, ...]]) -> list[tuple[RunFiles, ...]]:
-    """Say which runs are left out of the mean of their task; keep the tasks that have others."""
+    """Report unusable runs, and return the tasks that have usable ones."""
     kept = []
     for task in tasks:
         whole, left_out = task[0].combined(), unusable(task)
@@ -181,13 +154,13 @@ def _with_a_usable_run(tasks: Sequence[tuple[RunFiles, ...]]) -> list[tuple[RunF
 
 
 def _failed_wholes(results: NodeResults, wholes: Sequence[RunFiles], what: str) -> list[Problem]:
-    """Trace crashes back to the people whose runs were combined."""
+    """Return the problems of the participants whose combined runs failed."""
     people = {combined_name(each): _person(each) for each in wholes}
     return [_broken(each, people[each.node], what) for each in results.failures]
 
 
 def _wholes(start: Start, runs: Sequence[BoldRun]) -> list[RunFiles]:
-    """Name what stands for the runs of each task together, where no run has that name itself."""
+    """Return the paths of each task's combined runs, unless a run has that name."""
     own = {start.files(run).relmat for run in start.runs}
     wholes = {each.relmat: each for each in (start.files(run).combined() for run in runs)}
     return [each for path, each in wholes.items() if path not in own]
@@ -204,22 +177,7 @@ def _person(files: RunFiles) -> str:
 def write_reports(
     start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]
 ) -> list[Problem]:
-    """Write the report of everyone who has a run, where it is not there as it would be.
-
-    Parameters
-    ----------
-    start
-        Where the written files are.
-    runs
-        Runs whose files are there.
-    problems
-        What was not done; the reports tell it.
-
-    Returns
-    -------
-    list of Problem
-        Reports that could not be written.
-    """
+    """Write the outdated reports of participants with runs; return the problems."""
     ledger = ledger_of(start)
     texts = told_of(start, problems)
     entries = {who: report_entry(who, told) for who, told in texts.items()}
@@ -240,13 +198,13 @@ def write_reports(
 
 
 def _has_old_crashes(start: Start, who: str) -> bool:
-    """Say whether what broke in an earlier call would seem to be the last that is known of them."""
+    """Return whether a participant has crash files of an earlier call."""
     crashes = crash_files(start.plan.output_dir, who)
     return any(path.parent.name != start.plan.run_id for path in crashes)
 
 
 def told_of(start: Start, problems: Sequence[Problem]) -> dict[str, list[tuple[str, str]]]:
-    """Tell everyone who has a run what was not done of theirs."""
+    """Return the problems of each participant that has runs, for the report."""
     people = sorted({run.participant_id for run in start.runs})
     return {
         who: [(each.what, each.message) for each in problems if each.participant_id == who]
@@ -255,7 +213,7 @@ def told_of(start: Start, problems: Sequence[Problem]) -> dict[str, list[tuple[s
 
 
 def _written_files(start: Start, runs: Sequence[BoldRun]) -> dict[str, list[Path]]:
-    """List what the report of everyone is made from."""
+    """Return the files behind each participant's report."""
     files = [*(start.files(run) for run in runs), *_wholes(start, runs)]
     written: dict[str, list[Path]] = {}
     for each in files:
@@ -264,20 +222,20 @@ def _written_files(start: Start, runs: Sequence[BoldRun]) -> dict[str, list[Path
 
 
 def _withdraw(start: Start, failed: Sequence[BoldRun]) -> None:
-    """Take away what says that failed runs are whole: results of an older run must not count."""
+    """Remove the quality tables of failed runs, which mark results as complete."""
     for run in failed:
         start.files(run).qc.unlink(missing_ok=True)
 
 
 def _withdraw_wholes(start: Start, runs: Sequence[BoldRun]) -> None:
-    """Take away the matrices over several runs that are of what these runs were before."""
+    """Remove combined matrices of earlier versions of these runs."""
     for whole in _wholes(start, runs):
         for path in _of_whole(whole):
             path.unlink(missing_ok=True)
 
 
 def _failed(failure: NodeFailure, runs: Sequence[BoldRun]) -> Problem:
-    """Trace a crash of ``<run>.<node>`` back to the run."""
+    """Return the problem of a crashed node ``<run>.<node>``."""
     name, _, node = failure.node.partition(".")
     run = next(run for run in runs if run_name(run) == name)
     what = f"{name}, pictures" if node == PICTURES else name

@@ -1,4 +1,4 @@
-"""Which results of the participant level exist, and whether they are complete."""
+"""Completed results of the participant level."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _LOST = (
 
 
 def ledger_of(start: Start) -> Ledger:
-    """Return the ledger of a configuration; in the output, so that it outlives a scratch disk."""
+    """Return the ledger of a configuration, in the output so that it outlives the work folder."""
     return Ledger(finished_dir(start.plan.output_dir), start.configuration_hash)
 
 
 def finished_before(start: Start) -> list[BoldRun]:
-    """List the runs that an earlier call finished, from the same inputs and in the same way."""
+    """Return the runs that an earlier call completed from the same inputs and configuration."""
     ledger = ledger_of(start)
     return [
         run for run in start.runs if ledger.is_finished(_entry(start, run), made_from(start, run))
@@ -57,16 +57,10 @@ def finished_before(start: Start) -> list[BoldRun]:
 
 
 def mark_run(start: Start, run: BoldRun, inputs: Stamps, pictures: Sequence[Path]) -> None:
-    """Write down that a run is finished, with every file that its nodes wrote.
+    """Record a run as complete, with every file that its nodes wrote.
 
-    Parameters
-    ----------
-    start, run
-        What was computed.
-    inputs
-        As `made_from` gave them before the work began.
-    pictures
-        Those that were drawn. One that is gone by now, or a table, must not go unnoticed.
+    ``inputs`` are of `made_from` before the work began; a lost figure is noticed as a lost table
+    is.
     """
     files = start.files(run)
     outputs = dict.fromkeys([*files.always(), *files.there(), *pictures])
@@ -74,19 +68,19 @@ def mark_run(start: Start, run: BoldRun, inputs: Stamps, pictures: Sequence[Path
 
 
 def is_methods_finished(start: Start) -> bool:
-    """Say whether the methods text of the dataset is there as it was written."""
+    """Return whether the methods text of the dataset is unchanged."""
     return ledger_of(start).is_finished(_METHODS, {})
 
 
 def mark_methods(start: Start) -> None:
-    """Write down that the methods text is written, in all forms that are there."""
+    """Record the methods text as written, in all its formats."""
     text = citation(start.plan.output_dir)
     forms = sorted({text, text.with_suffix(".bib"), *text.parent.glob(f"{text.stem}.*")})
     ledger_of(start).mark_finished(_METHODS, {}, forms)
 
 
 def report_entry(participant_id: str, told: Sequence[tuple[str, str]]) -> str:
-    """Name the entry of a report by what it tells of that was not done."""
+    """Return the ledger entry of a report with these problems."""
     digest = hashlib.blake2b(json.dumps(told).encode(), digest_size=4).hexdigest()
     return f"report_{participant_id}_{digest}"
 
@@ -94,17 +88,9 @@ def report_entry(participant_id: str, told: Sequence[tuple[str, str]]) -> str:
 def lost_meanwhile(
     start: Start, runs: Sequence[BoldRun], told: Mapping[str, Sequence[tuple[str, str]]]
 ) -> list[Problem]:
-    """List what was finished and is no longer there as it was written.
+    """Return problems of completed runs and reports that were changed or deleted since.
 
-    Parameters
-    ----------
-    start
-        Where the written files are.
-    runs
-        Runs whose files and pictures are finished.
-    told
-        By participant, what their report tells of that was not done; those without a report are
-        left out.
+    ``told`` has the problems in the report by participant; those without report are left out.
     """
     ledger = ledger_of(start)
     lost = [
@@ -121,15 +107,7 @@ def lost_meanwhile(
 
 
 def forget(start: Start, runs: Sequence[BoldRun]) -> None:
-    """Take back what a call finished in an output that was disturbed: it may rest on what is gone.
-
-    Parameters
-    ----------
-    start
-        Where the written files are.
-    runs
-        Those that it computed.
-    """
+    """Remove the ledger entries of computed runs after the output was disturbed."""
     ledger = ledger_of(start)
     for run in runs:
         ledger.forget(_entry(start, run))
@@ -140,13 +118,13 @@ def forget(start: Start, runs: Sequence[BoldRun]) -> None:
 
 
 def made_from(start: Start, run: BoldRun) -> Stamps:
-    """Take down the files of a run, and what their sidecars say of its timing."""
+    """Return stamps of a run's inputs, and the timing of its sidecars."""
     timing = f"RepetitionTime {run.tr_s}, StartTime {run.start_time_s}"
     return {**stamps(start.inputs(run)), timing: []}
 
 
 def file_stem(path: Path) -> str:
-    """Name a file without any of its extensions."""
+    """Return a file name without its extensions."""
     return path.name.partition(".")[0]
 
 

@@ -21,27 +21,10 @@ __all__ = ["require_labels", "write_labels"]
 
 
 def write_labels(start: Start, runs: Sequence[BoldRun]) -> list[list[Path]]:
-    """Write the labels of every space and resolution that occurs among runs, unless they are there.
+    """Write the labels of every space, resolution and density among runs, unless complete.
 
-    Where the runs of one space have grids of their own, as without ``res-``, the first that was
-    ever written stands for all.
-
-    Parameters
-    ----------
-    start
-        Atlas, transforms and output.
-    runs
-        All that were found; the pictures show the labels.
-
-    Returns
-    -------
-    list of list of Path
-        The files of each, those of an image that cannot be read left out.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
+    Without ``res-`` runs may have different grids; the first one written represents all. Returns
+    the files of each, without those of unreadable images.
     """
     # Placements come into it before the first graph, which would make it private.
     make_folder(start.plan.workspace)
@@ -60,20 +43,7 @@ def write_labels(start: Start, runs: Sequence[BoldRun]) -> list[list[Path]]:
 
 
 def require_labels(start: Start, written: Sequence[Sequence[Path]]) -> None:
-    """Look, before a run calls itself done, at whether the labels are there as they were written.
-
-    Parameters
-    ----------
-    start
-        Atlas and output.
-    written
-        Of `write_labels`.
-
-    Raises
-    ------
-    OutputError
-        If a file of them was deleted or changed.
-    """
+    """Raise OutputError if a label file of `write_labels` was changed or deleted."""
     ledger = _ledger(start)
     for files in written:
         if not ledger.is_whole(_entry(files)):
@@ -84,12 +54,12 @@ def require_labels(start: Start, written: Sequence[Sequence[Path]]) -> None:
 
 
 def _ledger(start: Start) -> Ledger:
-    """Return a ledger that all cleanings share, as they share the labels."""
+    """Return the ledger of labels, shared by all cleanings."""
     return Ledger(finished_dir(start.plan.output_dir), start.means_hash)
 
 
 def _files(start: Start, run: BoldRun) -> list[Path]:
-    """List the files of the labels on the grid of a run."""
+    """Return the label files for the grid of a run."""
     root, label = start.plan.output_dir, start.atlas.label
     named = atlas_files(root, run.space, label, run.res, run.den)
     return [*named, atlas_description(root, label)]
@@ -100,7 +70,7 @@ def _entry(files: Sequence[Path]) -> str:
 
 
 def _write_first(start: Start, runs: Sequence[BoldRun]) -> bool:
-    """Write the labels on the grid of the first run that can be read; False if none can."""
+    """Write the labels on the grid of the first readable run; False without any."""
     for run in runs:
         try:
             content = _CONTENT[run.file_format](start, run)

@@ -1,4 +1,4 @@
-"""What the steps of a run need in memory, from the header of its image."""
+"""Memory of the steps of a run, from the header of its image."""
 
 from __future__ import annotations
 
@@ -23,21 +23,17 @@ _UNREADABLE_GB = 0.3
 
 
 def run_gb(run: BoldRun, *, warped: bool) -> float:
-    """Estimate the memory of the largest step of a run; its steps follow one another."""
+    """Return the memory in GB of the largest step of a run; its steps run one after another."""
     if run.file_format == "cifti":
         return DRAW_GB
     return max(DRAW_GB, parcellate_gb(run.bold, warped=warped))
 
 
 def parcellate_gb(image: Path, *, warped: bool) -> float:
-    """Estimate the memory of one pass over an image: some volumes of it, whatever its length.
+    """Return the memory in GB of one pass over an image: some volumes, whatever its length.
 
-    Parameters
-    ----------
-    image
-        A NIfTI file. One that cannot be read gets a guess; its node will say what is wrong.
-    warped
-        Whether the labels come through a transform between templates.
+    An unreadable image gets a guess, as its node will report the error. ``warped`` adds a
+    transform.
     """
     base_gb = _PROGRAM_GB + (_TRANSFORM_GB if warped else 0)
     try:

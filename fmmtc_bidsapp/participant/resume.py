@@ -1,7 +1,7 @@
 """Find completed work, so that a second run ends in seconds.
 
-One small file for every run, or report, says what it was made from and what it left behind. Files
-are known by their size and date: reading them again would take as long as the work.
+One small file per run or report records its inputs and outputs by size and date: reading them again
+would take as long as the work.
 """
 
 from __future__ import annotations
@@ -21,15 +21,7 @@ Stamps = Mapping[str, Sequence[int]]
 
 
 def stamps(paths: Sequence[Path]) -> Stamps:
-    """Look at the sizes and dates of files.
-
-    Look before the work starts: a file that changes meanwhile must not count as read.
-
-    Parameters
-    ----------
-    paths
-        Files, whether they exist or not; links are followed.
-    """
+    """Return sizes in bytes and dates in ns of files by path; take them before the work starts."""
     return {str(path): _stamp(path) for path in paths}
 
 
@@ -43,72 +35,33 @@ def _stamp(path: Path) -> list[int]:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The finished work of one configuration in one workspace."""
+    """The completed work of one configuration."""
 
     folder: Path
     """``finished`` in the plan's workspace; made with the first entry."""
     config_hash: str
 
     def is_finished(self, name: str, inputs: Stamps) -> bool:
-        """Say whether something is done, from these inputs, and still there.
+        """Return whether ``name`` was completed from these inputs and its outputs are unchanged.
 
-        Parameters
-        ----------
-        name
-            Of a run or report, fit for a file name; with what the configuration hash leaves out,
-            such as the label it is written under.
-        inputs
-            Of everything it reads, as `stamps` finds them now.
-
-        Returns
-        -------
-        bool
-            False after another configuration or version, with an input that is new, gone or
-            changed, with an output that is gone or was touched, or for an entry that cannot be
-            read.
+        ``name`` includes what the configuration hash leaves out, such as a label. An unreadable
+        entry is not complete.
         """
         entry = self._read(name)
         made_from = {key: entry.get(key) for key in ("version", "config_hash", "inputs")}
         return made_from == self._origin(inputs) and _is_there(entry)
 
     def is_whole(self, name: str) -> bool:
-        """Say whether what was marked as finished is still there as it was.
-
-        Parameters
-        ----------
-        name
-            As given to `mark_finished`.
-        """
+        """Return whether the recorded outputs of ``name`` are unchanged."""
         return _is_there(self._read(name))
 
     def mark_finished(self, name: str, inputs: Stamps, outputs: Sequence[Path]) -> None:
-        """Write down that something is done.
-
-        Parameters
-        ----------
-        name
-            As given to `is_finished`.
-        inputs
-            As `stamps` found them before the work began.
-        outputs
-            Every file that was written.
-
-        Raises
-        ------
-        OutputError
-            When the entry cannot be written.
-        """
+        """Record ``name`` as complete, with stamps of its inputs and its outputs."""
         content = {**self._origin(inputs), "outputs": dict(stamps(outputs))}
         write_json(self._path(name), content)
 
     def forget(self, name: str) -> None:
-        """Take back that something is done.
-
-        Parameters
-        ----------
-        name
-            As given to `mark_finished`; it need not be marked.
-        """
+        """Remove an entry, if there is one."""
         self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
@@ -118,7 +71,7 @@ class Ledger:
         return {"version": __version__, "config_hash": self.config_hash, "inputs": dict(inputs)}
 
     def _read(self, name: str) -> dict[str, object]:
-        """Read an entry; an empty one where there is none, or it was cut."""
+        """Read an entry; empty if absent or damaged."""
         try:
             entry = json.loads(self._path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -127,7 +80,7 @@ class Ledger:
 
 
 def _is_there(entry: Mapping[str, object]) -> bool:
-    """Say whether the outputs of an entry are, one and all, of the size and date they had."""
+    """Return whether all outputs of an entry have their recorded size and date."""
     outputs = entry.get("outputs")
     if not isinstance(outputs, dict) or not outputs:
         return False

@@ -52,22 +52,9 @@ __all__ = ["join_output", "run_participant"]
 
 
 def run_participant(plan: ParticipantPlan) -> int:
-    """Run the participant level.
+    """Run the participant level and return the exit code (`docs/interface.md`).
 
-    Parameters
-    ----------
-    plan
-        What to do.
-
-    Returns
-    -------
-    int
-        The exit code (`docs/interface.md`).
-
-    Raises
-    ------
-    AppError
-        When nothing can be started: no fMRIPrep derivatives, no atlas, no place to write.
+    AppError if nothing can be started.
     """
     people = [f"sub-{each}" for each in plan.selection.participants] or ["sub-*"]
     patterns = [run_log_dir(Path(), each, "*") for each in people]
@@ -77,7 +64,7 @@ def run_participant(plan: ParticipantPlan) -> int:
 
 
 def _process(plan: ParticipantPlan) -> int:
-    """Take every run from image to report; what an earlier call finished is left alone."""
+    """Compute every run from image to report; completed runs are kept."""
     start = begin(plan)
     tell_strays(start.strays, everyone=not start.runs)
     if not start.runs:
@@ -116,7 +103,7 @@ def _process(plan: ParticipantPlan) -> int:
 
 
 def _report(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) -> list[Problem]:
-    """Write the reports; returns all problems, theirs too."""
+    """Write the reports; return all problems, theirs included."""
     plan = start.plan
     # Before the reports, which show them.
     keep_crash_files(plan.output_dir, plan.run_id, problems)
@@ -127,7 +114,7 @@ def _report(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) 
 
 
 def _lost(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) -> list[Problem]:
-    """List what someone deleted or changed since it was finished, but for what failed anyway."""
+    """Return problems of results that were changed or deleted since they were complete."""
     failed = {each.what.partition(",")[0] for each in problems if each.crash_file}
     pageless = {each.participant_id for each in problems if each.what == "report"}
     told = told_of(start, [each for each in problems if each.what != "report"])
@@ -139,7 +126,7 @@ def _lost(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) ->
 
 
 def _disturbed(start: Start, labels: Sequence[Sequence[Path]]) -> AppError | None:
-    """Say what happened to what all participants share while this run was working."""
+    """Return the error if shared files of the output were changed during this run."""
     try:
         require_joined(start.plan.output_dir, _hashes(start))
         require_labels(start, labels)
@@ -149,7 +136,7 @@ def _disturbed(start: Start, labels: Sequence[Sequence[Path]]) -> AppError | Non
 
 
 def _told_to_all(people: Collection[str], error: AppError | None) -> list[Problem]:
-    """Count nobody as done in an output that was disturbed."""
+    """Return a problem for each participant if the output was disturbed."""
     if error is None:
         return []
     what, why = "output", "it was disturbed while this run was working; see the last line"
@@ -157,7 +144,7 @@ def _told_to_all(people: Collection[str], error: AppError | None) -> list[Proble
 
 
 def join_output(start: Start) -> None:
-    """Make the output ours before the first image is opened."""
+    """Prepare the output before the first image is opened."""
     for desc, config_hash in _hashes(start).items():
         prepare_output(
             start.plan.output_dir,
@@ -179,7 +166,7 @@ def _hashes(start: Start) -> dict[str, str]:
 
 
 def _announce(start: Start, before: Sequence[BoldRun], todo: Sequence[BoldRun]) -> None:
-    """Say what will be done, and write it down for everyone it concerns."""
+    """Print what will be done, and write the plan for each participant."""
     plan = start.plan
     note_plan(plan, {run.participant_id for run in todo})
     people = {run.participant_id for run in start.runs}
@@ -201,7 +188,7 @@ def _announce(start: Start, before: Sequence[BoldRun], todo: Sequence[BoldRun]) 
 
 
 def _write_methods(plan: ParticipantPlan) -> None:
-    """Write the methods text of the whole dataset; a damaged file of someone else's is told."""
+    """Write the methods text of the dataset; report damaged files of other programs."""
     try:
         write_citation(plan.output_dir)
     except InputError as error:
@@ -213,7 +200,7 @@ def _count(things: Collection[object], what: str) -> str:
 
 
 def _rebuild_reports(plan: ParticipantPlan) -> int:
-    """Draw pictures and write reports and methods text anew from the written files."""
+    """Write figures, reports and methods text again from the written files."""
     start = begin(plan)
     there = [run for run in start.runs if start.files(run).qc.is_file()]
     if not there:
@@ -232,7 +219,7 @@ def _rebuild_reports(plan: ParticipantPlan) -> int:
 
 
 def _write_boilerplate(plan: ParticipantPlan) -> int:
-    """Write the methods text anew from the written files, and show it."""
+    """Write the methods text again from the written files, and print it."""
     if not participant_methods(plan.output_dir):
         raise InputError(f"{plan.output_dir} holds no finished run, so nothing to describe.")
     write_citation(plan.output_dir)
@@ -241,7 +228,7 @@ def _write_boilerplate(plan: ParticipantPlan) -> int:
 
 
 def _rehearse(plan: ParticipantPlan) -> int:
-    """Say what would be done, and in how much memory; nothing is written."""
+    """Print what would be done, and its memory, without writing."""
     start = begin(plan)
     tell_strays(start.strays, everyone=True)
     check_configuration(plan.output_dir, _hashes(start), _sources(start))

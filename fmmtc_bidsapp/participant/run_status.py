@@ -1,4 +1,4 @@
-"""How each participant ended: completed, left out or failed, with the reason."""
+"""Status of each participant: done, skipped or failed, with the reason."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Problem:
 
 
 def excluded(exclusion: Exclusion, asked: Sequence[str]) -> Problem:
-    """Count a participant without any run as a failure only where they were asked for."""
+    """Return the problem of an exclusion; absent participants fail only if selected by name."""
     absent = exclusion.stage == "absent" and not asked
     code = 0 if absent else InputError.exit_code
     return Problem(exclusion.participant_id, exclusion.stage, exclusion.reason, code)
 
 
 def note_plan(plan: ParticipantPlan, participants: Collection[str]) -> None:
-    """Write down what was asked for, beside the crash files of everyone it concerns."""
+    """Write the plan beside the crash files of each participant."""
     text = tomli_w.dumps(plan_table(plan))
     for participant in sorted(participants):
         write_text(run_log_dir(plan.output_dir, participant, plan.run_id) / "plan.toml", text)
@@ -63,10 +63,9 @@ def note_plan(plan: ParticipantPlan, participants: Collection[str]) -> None:
 def keep_crash_files(
     output_dir: Path, run_id: str, problems: Sequence[Problem], *, prefix: str = ""
 ) -> None:
-    """Copy each crash file beside the participant's plan, where the report points to it.
+    """Copy crash files to the participant's log folder, where the report links to them.
 
-    Nothing is written through a folder that became a link out of the output, with which the run
-    ends.
+    Nothing is written through a folder that became a link out of the output.
     """
     root = output_dir.resolve()
     for problem in problems:
@@ -77,7 +76,7 @@ def keep_crash_files(
 
 
 def tell_strays(strays: Sequence[Stray], *, everyone: bool) -> None:
-    """Print the files that are nobody's run: the first ones, or every one."""
+    """Print the files that belong to no run: the first ones, or all."""
     shown = strays if everyone else strays[:_MANY]
     for stray in shown:
         print(f"no run of anybody: {stray}")
@@ -86,7 +85,7 @@ def tell_strays(strays: Sequence[Stray], *, everyone: bool) -> None:
 
 
 def list_strays(output_dir: Path, run_id: str, strays: Sequence[Stray]) -> None:
-    """Write the table of the files that are nobody's run, where there are any."""
+    """Write the table of files that belong to no run, if any."""
     if strays:
         columns = {
             "path": [str(stray.path) for stray in strays],
@@ -96,22 +95,7 @@ def list_strays(output_dir: Path, run_id: str, strays: Sequence[Stray]) -> None:
 
 
 def close(output_dir: Path, run_id: str, done: Collection[str], problems: Sequence[Problem]) -> int:
-    """Say how everyone ended, on the terminal and in the log.
-
-    Parameters
-    ----------
-    output_dir, run_id
-        Where the log goes.
-    done
-        Participants of whom something is finished.
-    problems
-        What was not done.
-
-    Returns
-    -------
-    int
-        The exit code.
-    """
+    """Print and log the status of each participant, and return the exit code."""
     everyone = sorted({*done, *(each.participant_id for each in problems)})
     outcomes = [_outcome(who, [p for p in problems if p.participant_id == who]) for who in everyone]
     print_outcomes(outcomes, title=f"Participant level, {output_dir}")
@@ -125,7 +109,7 @@ def close(output_dir: Path, run_id: str, done: Collection[str], problems: Sequen
 
 
 def _outcome(participant_id: str, problems: Sequence[Problem]) -> Outcome:
-    """Sum up one participant, who is done when nothing of theirs was left out."""
+    """Return the status of one participant, done without problems."""
     if not problems:
         return Outcome(participant_id, "done")
     unwritten = any(each.code == OutputError.exit_code for each in problems)

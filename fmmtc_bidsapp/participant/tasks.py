@@ -48,7 +48,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class RunMeans:
-    """Parcel means of one run, and how its image met the labels and other masks."""
+    """Parcel means of one run, and how its image fits labels and other masks."""
 
     means: ParcelMeans
     resampling: str = "none"
@@ -70,7 +70,7 @@ def parcellate(
     template_mask: Path | None = None,
     anat_mask: Path | None = None,
 ) -> RunMeans:
-    """Mean signal per parcel of one image, in one pass over the file."""
+    """Compute the parcel means of one image, in one pass over the file."""
     labels = resolve_atlas(str(atlas))
     grid = read_grid(bold)
     placed = placed_once(
@@ -91,7 +91,7 @@ def _overlap(mask: Any, grid: Grid, other_mask: Path | None) -> dict[str, float]
 
 
 def parcellate_cifti(bold: Path, atlas: Path, *, min_coverage: float) -> RunMeans:
-    """Mean signal per parcel of one series of grayordinates."""
+    """Compute the parcel means of one series of grayordinates."""
     labels = resolve_atlas(str(atlas))
     return RunMeans(
         cifti_parcel_means(bold, require_dlabel(labels), labels.index, min_coverage=min_coverage)
@@ -107,7 +107,7 @@ def clean_run(
     confounds: Path | None = None,
     aroma: Path | None = None,
 ) -> CleanedSeries:
-    """Confounds, filter and censoring on the parcel series of one run."""
+    """Clean the parcel series of one run."""
     tables = _tables(confounds, aroma)
     series = means.means
     # Where the strategy takes no component, no sidecar that says what they are of is needed.
@@ -130,7 +130,7 @@ def _tables(*paths: Path | None) -> list[Path]:
 
 @contextmanager
 def _naming(tables: Sequence[Path]) -> Iterator[None]:
-    """Add to an error of cleaning, which knows arrays alone, the tables that it is about."""
+    """Add the confounds tables to an error of cleaning, which has arrays only."""
     try:
         yield
     except InputError as error:
@@ -140,7 +140,7 @@ def _naming(tables: Sequence[Path]) -> Iterator[None]:
 
 
 def connect_run(cleaned: CleanedSeries, *, measure: str) -> Floats:
-    """Functional connectivity of one series, (parcel, parcel)."""
+    """Compute the connectivity of one series, (parcel, parcel)."""
     return connect(cleaned.signal, measure)
 
 
@@ -161,7 +161,7 @@ def write_files(
     confounds: Path | None = None,
     aroma: Path | None = None,
 ) -> Path:
-    """Series, matrix, coverage and quality of one run into the derivative dataset."""
+    """Write series, matrix, coverage and quality of one run; return the quality table."""
     names, series = resolve_atlas(str(atlas)).names, means.means
     table = read_run_confounds(_tables(confounds, aroma), series.n_volumes)
     quality = assess(
@@ -197,5 +197,5 @@ def write_files(
 
 
 def combine_and_draw(runs: Sequence[RunFiles]) -> tuple[Path, Path]:
-    """One matrix over the runs of a task, and its picture."""
+    """Write the combined matrix of a task, and its figure."""
     return combine_runs(runs), draw_combined(runs[0].combined())

@@ -39,7 +39,7 @@ __all__ = [
 
 
 def run_name(run: BoldRun) -> str:
-    """Name of the run's nodes: its entities in letters, digits and underscores."""
+    """Return the name of the run's nodes: its entities in letters, digits and underscores."""
     return node_name("_".join(f"{key}_{value}" for key, value in run.entities.items()))
 
 
@@ -147,7 +147,7 @@ def _parcellate_cifti(start: Start, run: BoldRun) -> pe.Node:
 
 
 def _stamp(path: Path) -> str:
-    """Tell one state of an image from another by its size and date: to hash it takes minutes."""
+    """Return size and date of an image: hashing it would take minutes."""
     status = path.stat()
     return f"{status.st_size} {status.st_mtime_ns}"
 
@@ -156,7 +156,7 @@ _PARCELLATE = {"nifti": _parcellate_nifti, "cifti": _parcellate_cifti}
 
 
 def _sidecar(start: Start, run: BoldRun) -> dict[str, Any]:
-    """Say what only the plan and the run know of a series."""
+    """Return the sidecar keys of a series that only plan and run know."""
     transform = start.transforms.get(run.space)
     return {
         "Sources": [start.uri(run.bold)],
@@ -173,7 +173,7 @@ def _sidecar(start: Start, run: BoldRun) -> dict[str, Any]:
 
 
 def draw_workflow(start: Start, runs: Sequence[BoldRun]) -> Any:
-    """Build one node for the pictures of every run that is written."""
+    """Build a node for the figures of each written run."""
     workflow = new_workflow("pictures", start.plan, start.crash_dir)
     for run in runs:
         draw = _draw(run, start.files(run))
@@ -184,14 +184,14 @@ def draw_workflow(start: Start, runs: Sequence[BoldRun]) -> Any:
 
 
 def combined_name(files: RunFiles) -> str:
-    """Name of the node of a matrix over several runs, as of its file."""
+    """Return the node name of a matrix over several runs, after its file."""
     return node_name(files.relmat.name.partition(".")[0])
 
 
 def combine_workflow(
     plan: ParticipantPlan, tasks: Sequence[Sequence[RunFiles]], crash_dir: Path
 ) -> Any:
-    """Build one node for each task of which there are several runs."""
+    """Build a node for each task with several runs."""
     workflow = new_workflow("combine", plan, crash_dir)
     for runs in tasks:
         name = combined_name(runs[0].combined())
@@ -203,7 +203,7 @@ def combine_workflow(
 def draw_combined_workflow(
     plan: ParticipantPlan, wholes: Sequence[RunFiles], crash_dir: Path
 ) -> Any:
-    """Build one node for the picture of every matrix over several runs that is written."""
+    """Build a node for the figure of each written combined matrix."""
     workflow = new_workflow("combined_pictures", plan, crash_dir)
     for files in wholes:
         draw = Task(draw_combined, options={"files": files})
@@ -218,19 +218,7 @@ def report_workflow(
     problems: Mapping[str, Sequence[tuple[str, str]]],
     crash_dir: Path,
 ) -> Any:
-    """Build one report node for every participant.
-
-    Parameters
-    ----------
-    plan
-        Where the written files are.
-    participants
-        Ids of those who have any.
-    problems
-        By id, what failed: (run, message).
-    crash_dir
-        Where crash files go.
-    """
+    """Build a report node per participant; ``problems`` are (run, message) by participant."""
     workflow = new_workflow("reports", plan, crash_dir)
     for participant in participants:
         report = Task(

@@ -99,34 +99,18 @@ def _relate(signal: Floats, measure: str) -> Floats:
 
 
 def fisher_z(matrix: Floats) -> Floats:
-    """Fisher's z of (parcel, parcel) coefficients, NaN on the diagonal, where it is infinite."""
+    """Return Fisher's z of (parcel, parcel) coefficients, NaN on the diagonal."""
     z = stats.fisher_z(matrix)
     np.fill_diagonal(z, np.nan)
     return z
 
 
 def combine(matrices: Sequence[Floats], weights: Sequence[float], measure: str) -> Floats:
-    """Merge the matrices of several runs into their weighted mean.
+    """Return the mean of (parcel, parcel) matrices, weighted by their retained volumes.
 
-    Parameters
-    ----------
-    matrices
-        (parcel, parcel) each, coefficients and not their z.
-    weights
-        Of each matrix: its retained volumes.
-    measure
-        What they hold. Correlations and partial correlations are averaged as Fisher's z and turned
-        back, the others as they are.
-
-    Returns
-    -------
-    numpy.ndarray
-        (parcel, parcel); every edge over the runs that have it, NaN where none has.
-
-    Raises
-    ------
-    InputError
-        Without matrices, when they differ in size, or when a weight is not above 0.
+    Coefficients are averaged as Fisher's z, which ``matrices`` must not hold. An edge is averaged
+    over the runs that have it, NaN without any. InputError for no or unequal matrices and weights
+    of 0.
     """
     shapes = sorted({matrix.shape for matrix in matrices})
     if len(shapes) != 1:
@@ -149,7 +133,7 @@ def combine(matrices: Sequence[Floats], weights: Sequence[float], measure: str) 
 
 
 def _coefficients(z: Floats, matrices: Sequence[Floats]) -> Floats:
-    """Turn z back, with a diagonal of 1 where a run has the parcel."""
+    """Return coefficients of Fisher's z, with a diagonal of 1 for parcels of any run."""
     merged: Floats = np.tanh(z)
     there = np.any([~np.isnan(np.diagonal(matrix)) for matrix in matrices], axis=0)
     np.fill_diagonal(merged, np.where(there, 1.0, np.nan))

@@ -1,4 +1,4 @@
-"""Volumes of a stopped, padded or damaged scan."""
+"""Damaged volumes of a stopped, padded or corrupt scan."""
 
 from __future__ import annotations
 
@@ -30,12 +30,9 @@ FEWEST_VOXELS = 20
 
 
 class VolumeWatch:
-    """Looks at every volume once, and knows in the end which of them are damaged.
+    """Collects statistics of every volume in one pass, from which damaged ones are found.
 
-    Parameters
-    ----------
-    zero
-        What a voxel holds, in stored units, where its value is 0.
+    ``zero`` is the stored number of a value of 0.
     """
 
     def __init__(self, zero: float) -> None:
@@ -47,7 +44,7 @@ class VolumeWatch:
         self._content: list[bytes] = []
 
     def see(self, values: NDArray[Any]) -> None:
-        """Take the next volume in: (voxel,) inside the brain, as stored."""
+        """Add the next volume: (voxel,) inside the brain, as stored."""
         self._n_voxels = len(values)
         with np.errstate(over="ignore", invalid="ignore"):
             total = values.sum(dtype=np.float64)
@@ -60,7 +57,7 @@ class VolumeWatch:
         self._content.append(hashlib.blake2b(content, digest_size=16).digest())
 
     def damage(self) -> Codes:
-        """Return what each volume is, a code of this module: (time,)."""
+        """Return (time,) codes of this module."""
         found = np.full(len(self._spread), WHOLE, dtype=np.int8)
         if self._n_voxels < FEWEST_VOXELS:
             return found
@@ -90,7 +87,7 @@ def _sd(values: NDArray[Any]) -> float:
 
 
 def describe_damage(damage: Codes) -> str:
-    """Say which volumes are damaged, counted from 0: ``57 to 59 are empty``; else ``n/a``."""
+    """Describe damaged volumes, counted from 0: ``57 to 59 are empty``; else ``n/a``."""
     told = []
     for code, (one, several) in _WORDS.items():
         where = np.flatnonzero(damage == code)
@@ -100,7 +97,7 @@ def describe_damage(damage: Codes) -> str:
 
 
 def ranges(where: NDArray[np.intp]) -> str:
-    """Sum volume numbers up: ``12 and 57 to 59``."""
+    """Return volume numbers as text: ``12 and 57 to 59``."""
     stretches = np.split(where, np.flatnonzero(np.diff(where) > 1) + 1)
     return " and ".join(
         f"{each[0]}" if len(each) == 1 else f"{each[0]} to {each[-1]}" for each in stretches

@@ -60,35 +60,14 @@ class MotionConnectivity:
 def relate_motion(
     connectomes: Iterable[Floats], mean_fd_mm: Floats, coordinates_mm: Floats | None
 ) -> MotionConnectivity:
-    """Correlate every edge with head motion over people.
+    """Correlate every edge with head motion over participants.
 
-    An edge is taken over the people who have it; one that fewer than ten people have, or that
-    never varies, is left out. Matrices are read one by one, so memory does not grow with people.
-
-    Parameters
-    ----------
-    connectomes
-        (parcel, parcel) symmetric for each person, Fisher's z for correlations; NaN where the
-        person lacks the edge. An array (person, parcel, parcel) will do.
-    mean_fd_mm
-        (person,) mean framewise displacement in mm.
-    coordinates_mm
-        (parcel, 3) centres of the parcels; None where the atlas gives none.
-
-    Returns
-    -------
-    MotionConnectivity
-        With the reason where there are too few people, or motion is the same in all.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many matrices as people.
-
-    References
-    ----------
-    Power et al. 2015, doi:10.1016/j.neuroimage.2014.10.044; Ciric et al. 2017,
-    doi:10.1016/j.neuroimage.2017.03.020; Ciric et al. 2018, doi:10.1038/s41596-018-0065-y.
+    ``connectomes`` are (parcel, parcel) per participant, Fisher's z for correlations, NaN for
+    absent edges; ``mean_fd_mm`` is (participant,), ``coordinates_mm`` (parcel, 3). Edges of fewer
+    than ten participants, or without variance, are left out. Matrices are read one by one, so
+    memory does not grow with participants. Power et al. 2015, doi:10.1016/j.neuroimage.2014.10.044;
+    Ciric et al. 2017, doi:10.1016/j.neuroimage.2017.03.020; Ciric et al. 2018,
+    doi:10.1038/s41596-018-0065-y.
     """
     n_people = len(mean_fd_mm)
     if n_people < FEWEST_PEOPLE:
@@ -125,7 +104,7 @@ def relate_motion(
 
 
 class _Sums:
-    """Running means and sums of squares of each edge and of motion, over who has the edge."""
+    """Running means and sums of squares of edges and motion, over participants with the edge."""
 
     def __init__(self) -> None:
         self.edges: tuple[Ints, Ints] = (np.empty(0, np.int64), np.empty(0, np.int64))
@@ -136,7 +115,7 @@ class _Sums:
         self._mean_z, self._mean_x, self._zz, self._xx, self._xz = np.zeros((5, len(self.n)))
 
     def add(self, matrix: Floats, x: float) -> None:
-        """Take in one person (Welford's update)."""
+        """Add one participant (Welford's update)."""
         if not len(self.n):
             self.edges = np.triu_indices(len(matrix), k=1)
             self._allocate()
@@ -151,7 +130,7 @@ class _Sums:
         self._xz[here] += dx * (z[here] - self._mean_z[here])
 
     def correlation(self) -> Floats:
-        """Pearson correlation per edge, NaN where too few have it or one of the two is flat."""
+        """Return Pearson's r per edge, NaN for too few participants or no variance."""
         varies = (self._zz > _ROUNDING * self.n * self._mean_z**2) & (
             self._xx > _ROUNDING * self.n * self._mean_x**2
         )
@@ -162,7 +141,7 @@ class _Sums:
 
 
 def _p_values(r: Floats, people: Ints) -> Floats:
-    """Two-sided p of Pearson's r by Student's t, without a division by 0 at r = 1."""
+    """Return two-sided p of Pearson's r by Student's t, without a division by 0 at r = 1."""
     freedom = people - 2
     with np.errstate(divide="ignore"):
         t = np.abs(r) * np.sqrt(freedom / (1 - r**2))

@@ -46,7 +46,7 @@ _TR_ROUNDING_S = 0.001
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run must reach to be usable."""
+    """Limits of a usable run."""
 
     min_volumes: int
     min_dof: int
@@ -60,7 +60,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Rule:
-    """Something worth telling about a run."""
+    """A remark on a run."""
 
     applies: Callable[[RunQuality, Limits], bool]
     reason: str
@@ -266,7 +266,7 @@ def _volumes(cleaned: CleanedSeries, tr_s: float | None) -> dict[str, Any]:
 
 
 def _damaged(means: ParcelMeans, cleaned: CleanedSeries) -> dict[str, Any]:
-    """Count damaged volumes in what the matrix rests on; name those that are no dummies."""
+    """Count damaged retained volumes; describe all damaged volumes that are no dummies."""
     steady = np.where(cleaned.dummy, WHOLE, means.damage)
     return {
         "num_damaged_volumes": int((steady[cleaned.retained] != WHOLE).sum()),
@@ -330,14 +330,14 @@ def _judge(run: RunQuality, limits: Limits, remarks: Sequence[str]) -> RunQualit
 
 
 def _in_place(cleaned: CleanedSeries) -> Floats:
-    """Put the retained volumes where they were in the scan: (time, parcel)."""
+    """Return retained volumes at their place in the scan: (time, parcel)."""
     signal = np.full((len(cleaned.retained), cleaned.signal.shape[1]), np.nan)
     signal[cleaned.retained] = cleaned.signal
     return signal
 
 
 def _dvars(signal: Floats, shown: Bools) -> Floats:
-    """RMS over parcels of the backward difference: (time,), NaN without both volumes."""
+    """Return the RMS over parcels of the backward difference: (time,), NaN without both volumes."""
     dvars = np.full(len(signal), np.nan)
     there = ~np.isnan(signal[shown]).any(axis=0)
     if there.any():
@@ -347,7 +347,7 @@ def _dvars(signal: Floats, shown: Bools) -> Floats:
 
 
 def _tsnr(signal: Floats) -> Floats:
-    """Mean over SD of every parcel that varies; empty where none does."""
+    """Return mean over SD of every parcel that varies; empty without any."""
     mean, sd = signal.mean(axis=0), signal.std(axis=0)
     # A constant series has an SD of rounding only.
     varies = sd > 1e-12 * np.abs(mean)

@@ -19,30 +19,11 @@ _LARGEST_FACTOR = 1000
 
 
 def resample(signal: Floats, tr_s: float | None, new_tr_s: float) -> Floats:
-    """Bring a series to another repetition time, by polyphase filtering.
+    """Resample (time, parcel) to another repetition time in s by polyphase filtering.
 
-    Frequencies that the new repetition time cannot hold are filtered out. The series goes on at
-    both ends as its own point reflection, without which the filter would ring there. Volumes left
-    out of it for motion are not put back: it is taken as one stretch.
-
-    Parameters
-    ----------
-    signal
-        (time, parcel); a parcel with a NaN stays NaN.
-    tr_s
-        Its repetition time in seconds.
-    new_tr_s
-        The one that is wanted.
-
-    Returns
-    -------
-    numpy.ndarray
-        (new time, parcel) from the first volume on, none after the last.
-
-    Raises
-    ------
-    InputError
-        When the repetition time is not known.
+    Frequencies that the new repetition time cannot hold are removed. Both ends are extended by
+    point reflection against ringing. Censored volumes are not put back. A parcel with a NaN stays
+    NaN. InputError if the repetition time is unknown.
     """
     if tr_s is None:
         raise InputError(

@@ -1,7 +1,7 @@
 """The A424 atlas: its files, and the repair of its table.
 
-The files are upstream's (GPL-3.0) and never part of this program: they are fetched from a pinned
-commit and held to pinned digests.
+The files are upstream's (GPL-3.0) and not part of this program: they are downloaded from a pinned
+commit with known sha256.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _N_PARCELS = 424
 
 
 class Parcels(NamedTuple):
-    """What A424's table and coordinates say, one entry per parcel 1 to 424."""
+    """Table and coordinates of A424, one entry per parcel 1 to 424."""
 
     names: tuple[str, ...]
     networks: tuple[str, ...]
@@ -72,7 +72,7 @@ class Parcels(NamedTuple):
 
 
 def cache_dir() -> Path:
-    """Name the folder of fetched files: ``FMMTC_CACHE_DIR``, else the user's cache."""
+    """Return the folder of downloaded files: ``FMMTC_CACHE_DIR``, else in the user's cache."""
     own = os.environ.get("FMMTC_CACHE_DIR")
     if own:
         return Path(own)
@@ -81,19 +81,9 @@ def cache_dir() -> Path:
 
 
 def find_a424() -> Path:
-    """Find A424's files, fetching them when they are nowhere on this machine.
+    """Return the folder of A424, its sha256 checked; download it if absent.
 
-    Returns
-    -------
-    Path
-        The folder that holds image, table and coordinates, their digests checked.
-
-    Raises
-    ------
-    MissingResourceError
-        If they are not there and cannot be fetched.
-    InputError
-        If a file is there but is not the pinned one.
+    MissingResourceError if it cannot be downloaded, InputError if a file was changed.
     """
     folder = a424_dir()
     if os.environ.get(_FOLDER_VARIABLE) or all((folder / name).is_file() for name in SHA256):
@@ -102,7 +92,7 @@ def find_a424() -> Path:
 
 
 def a424_dir() -> Path:
-    """Name where A424 is looked for: ``FMMTC_ATLAS_DIR``, else in the cache."""
+    """Return the folder of A424: ``FMMTC_ATLAS_DIR``, else in the cache."""
     named = os.environ.get(_FOLDER_VARIABLE)
     return Path(named) if named else _cached()
 
@@ -112,24 +102,9 @@ def _cached() -> Path:
 
 
 def check_files(folder: Path) -> Path:
-    """Check that a folder holds A424's image, table and coordinates, unchanged.
+    """Check A424's image, table and coordinates in a folder, and return the folder.
 
-    Parameters
-    ----------
-    folder
-        Where they should be.
-
-    Returns
-    -------
-    Path
-        The same folder.
-
-    Raises
-    ------
-    MissingResourceError
-        If one is absent.
-    InputError
-        If one is not the pinned file.
+    MissingResourceError if one is absent, InputError if one was changed.
     """
     for name, expected in SHA256.items():
         path = folder / name
@@ -140,23 +115,7 @@ def check_files(folder: Path) -> Path:
 
 
 def check_dlabel(folder: Path) -> Path | None:
-    """Look for A424 on grayordinates, and check that it is unchanged.
-
-    Parameters
-    ----------
-    folder
-        Where the other files are.
-
-    Returns
-    -------
-    Path or None
-        The ``.dlabel.nii`` file; None where it is absent, which only CIFTI series mind.
-
-    Raises
-    ------
-    InputError
-        If it is not the pinned file.
-    """
+    """Return A424 on grayordinates; None if absent, InputError if changed."""
     path = folder / DLABEL
     if not path.is_file():
         return None
@@ -174,18 +133,7 @@ def _check_digest(path: Path, expected: str) -> None:
 
 
 def fetch_atlas() -> Path:
-    """Fetch A424's files into the cache; those that are there and whole are left alone.
-
-    Returns
-    -------
-    Path
-        The folder that holds them.
-
-    Raises
-    ------
-    MissingResourceError
-        If they cannot be fetched.
-    """
+    """Download absent or changed files of A424 into the cache, and return its folder."""
     folder = _cached()
     for name, expected in {**SHA256, DLABEL: DLABEL_SHA256}.items():
         path = folder / name
@@ -200,7 +148,7 @@ def fetch_atlas() -> Path:
 
 
 def how_to_get() -> str:
-    """Say how the files come onto this machine."""
+    """Return instructions to get the files."""
     return (
         "Run `fmmtc-tools fetch atlas` where there is a network and bring its cache folder "
         f"({_cached()}) here, or point {_FOLDER_VARIABLE} to a folder with "
@@ -211,24 +159,8 @@ def how_to_get() -> str:
 def read_parcels(folder: Path) -> Parcels:
     """Read names, networks and coordinates of the 424 parcels.
 
-    The table starts with a byte-order mark, may repeat its header between rows, and holds a
-    spreadsheet formula gone wrong in the long name of a parcel; the short names are sound, so
-    rows are told by their number and named by their short name.
-
-    Parameters
-    ----------
-    folder
-        Where the files are.
-
-    Returns
-    -------
-    Parcels
-        In the order of the labels.
-
-    Raises
-    ------
-    InputError
-        If a parcel is absent from the table or the coordinates.
+    The table has a byte-order mark, may repeat its header between rows, and has a damaged long name
+    (a spreadsheet formula); rows are identified by number and named by their short name.
     """
     table = folder / TABLE
     with table.open(encoding="utf-8-sig", newline="") as stream:

@@ -88,25 +88,7 @@ def _resolve(atlas: str) -> Atlas:
 
 
 def require_dlabel(atlas: Atlas) -> Path:
-    """Name the atlas's parcels on grayordinates, which CIFTI series need.
-
-    Parameters
-    ----------
-    atlas
-        As `resolve_atlas` found it.
-
-    Returns
-    -------
-    Path
-        The ``.dlabel.nii`` file.
-
-    Raises
-    ------
-    MissingResourceError
-        If A424 is here without it: the command that fetches it.
-    UsageError
-        If a personal atlas has none.
-    """
+    """Return the atlas's grayordinates; MissingResourceError or UsageError if absent."""
     if atlas.dlabel is not None:
         return atlas.dlabel
     if atlas.label == _LABEL:
@@ -245,7 +227,7 @@ def _column(table: pd.DataFrame, name: str) -> tuple[str, ...]:
 
 
 def _spelled(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Spell names as every file that is written does; what is not seen is no name."""
+    """Return names as they are written to files; invisible ones are ``n/a``."""
     return tuple("n/a" if is_blank(text) else visible(text) for text in texts)
 
 
@@ -275,7 +257,7 @@ def _space(entities: dict[str, str], sidecar: dict[str, Any], image: Path) -> st
 
 
 def _read_dlabel(path: Path, index: NDArray[np.int64], names: tuple[str, ...]) -> Path | None:
-    """Check that grayordinates, where there are any, hold the parcels of the table."""
+    """Check that grayordinates, if any, have the parcels of the table, and return their path."""
     if not path.exists() and not path.is_symlink():
         return None
     problem = content_problem(path)
@@ -295,7 +277,7 @@ def _read_dlabel(path: Path, index: NDArray[np.int64], names: tuple[str, ...]) -
 
 
 def _grayordinates_in(path: Path) -> tuple[NDArray[np.float64], dict[int, str]]:
-    """Return the labels of a ``.dlabel.nii`` file, and the names its own table gives them."""
+    """Return the labels of a ``.dlabel.nii`` file, and the names in its own table."""
     try:
         loaded = open_image(path)
         values = np.asanyarray(loaded.dataobj)

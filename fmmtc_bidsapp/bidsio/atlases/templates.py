@@ -1,7 +1,7 @@
 """TemplateFlow files: transforms between templates, and brain masks.
 
-Found and fetched without its client, which writes to the disk at import, takes seconds to notice
-that there is no network, and leaves half a file where it is killed. The names are TemplateFlow's.
+Downloaded without TemplateFlow's client, which writes to the disk at import, takes seconds without
+a network, and leaves an incomplete file if it is killed. File names are TemplateFlow's.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _mask(space: str, resolution: int) -> _File:
 
 
 def templateflow_home() -> Path:
-    """Name TemplateFlow's folder: ``TEMPLATEFLOW_HOME``, else in the user's cache."""
+    """Return TemplateFlow's folder: ``TEMPLATEFLOW_HOME``, else in the user's cache."""
     own = os.environ.get(_HOME_VARIABLE)
     if own:
         return Path(own).absolute()
@@ -65,61 +65,23 @@ def templateflow_home() -> Path:
 
 
 def find_transform(source: str, target: str) -> Path:
-    """Find the transform that carries images from one template to another.
-
-    Parameters
-    ----------
-    source, target
-        TemplateFlow identifiers, ``MNI152NLin6Asym``.
-
-    Returns
-    -------
-    Path
-        An ITK transform, fetched where it was not on this machine.
-
-    Raises
-    ------
-    MissingResourceError
-        If it is not there and cannot be fetched.
-    """
+    """Return the ITK transform between templates (``MNI152NLin6Asym``), downloaded if absent."""
     return _have(_transform(source, target))
 
 
 def find_template_mask(space: str) -> Path | None:
-    """Find the brain mask of a template, at 2 mm or else 1 mm, if it is on this machine.
-
-    Parameters
-    ----------
-    space
-        TemplateFlow identifier.
-
-    Returns
-    -------
-    Path or None
-        None where it is not there; nothing is fetched, since no result depends on it.
-    """
+    """Return the brain mask of a template at 2 mm or 1 mm, if present; it is not downloaded."""
     paths = [_mask(space, resolution).path for resolution in _MASK_RESOLUTIONS]
     return next((path for path in paths if content_problem(path) is None), None)
 
 
 def fetch_templates() -> list[Path]:
-    """Fetch what links the two MNI templates: both transforms and both brain masks.
-
-    Returns
-    -------
-    list of Path
-        Where they are; what is there already is not fetched again.
-
-    Raises
-    ------
-    MissingResourceError
-        If one of them cannot be fetched.
-    """
+    """Download both transforms and both brain masks of the two MNI templates, if absent."""
     return [_have(file) for file in _links()]
 
 
 def links_of_templates() -> list[Path]:
-    """Name where what `fetch_templates` fetches belongs, whether it is there or not."""
+    """Return the paths of the files of `fetch_templates`, existing or not."""
     return [file.path for file in _links()]
 
 

@@ -27,24 +27,7 @@ def write_atlas(
     res: str | None = None,
     den: str | None = None,
 ) -> None:
-    """Write the labels as they were used, their table and their description.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    atlas
-        Names, networks and coordinates of the parcels.
-    image_used
-        Content of the label file: `label_bytes` of an image, or a dlabel file as it is.
-    space, res, den
-        As in the names of the series that were made with it.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
-    """
+    """Write the labels as used (``image_used``: a label file), their table and description."""
     image, table, sidecar = atlas_files(output_dir, space, atlas.label, res, den)
     write_bytes(image, image_used)
     write_tsv(table, _parcel_columns(atlas))
@@ -67,12 +50,12 @@ def write_atlas(
 
 
 def label_bytes(labels: NDArray[np.int32], affine: Floats) -> bytes:
-    """Pack labels (x, y, z) as a ``.nii.gz`` file; the same labels are the same bytes."""
+    """Return labels (x, y, z) as a ``.nii.gz`` file; the same labels give the same bytes."""
     return _packed(labels, affine)
 
 
 def map_bytes(values: NDArray[np.float32], affine: Floats, description: str = "") -> bytes:
-    """Pack a map (x, y, z) as `label_bytes` packs labels; 79 characters of it travel with it."""
+    """Return a map (x, y, z) as a ``.nii.gz`` file; its header holds 79 characters of text."""
     return _packed(values, affine, description)
 
 
@@ -98,10 +81,10 @@ def _parcel_columns(atlas: Atlas) -> dict[str, Any]:
 
 
 def told_resolution(res: str | None) -> dict[str, str]:
-    """Say what ``res-`` means, as BIDS asks of every file that carries it."""
+    """Return the sidecar key that explains ``res-``, as BIDS requires."""
     return {} if res is None else {"Resolution": f"That of the preprocessed image (res-{res})."}
 
 
 def told_density(den: str | None) -> dict[str, str]:
-    """Say what ``den-`` means, for the same reason."""
+    """Return the sidecar key that explains ``den-``, as BIDS requires."""
     return {} if den is None else {"Density": f"{den} grayordinates of the preprocessed image."}

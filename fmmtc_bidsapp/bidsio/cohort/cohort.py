@@ -1,4 +1,4 @@
-"""Build the cohort of an analysis from parcel series and the participants table."""
+"""Join parcel series and the participants table to the cohort of an analysis."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = ["Cohort", "counted_reasons", "read_cohort"]
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Who is analysed, who is not and why, and the atlas they share."""
+    """Participants, exclusions with reasons, and the atlas of the files."""
 
     people: tuple[Person, ...]
     exclusions: tuple[Exclusion, ...]
@@ -72,11 +72,11 @@ class Cohort:
 
     @property
     def has_series(self) -> bool:
-        """Whether its runs are series; else they are matrices, and nobody has series."""
+        """Whether its runs are series; else they are matrices."""
         return not any(run.is_matrix for person in self.people for run in person.runs)
 
     def count(self, step: str, people: Iterable[Person]) -> EligibilityStep:
-        """Count people that a further step left."""
+        """Count the participants after a further step."""
         return self.divisions.count(step, [person.participant_id for person in people])
 
 
@@ -93,43 +93,12 @@ def read_cohort(
     tell: Tell = lambda steps: None,
     warn: Warn = lambda line: None,
 ) -> Cohort:
-    """Join the series of a derivative dataset with the people that the tables admit.
+    """Join the series (or else matrices) of a dataset with the eligible participants.
 
-    A dataset without a single series is read by its correlation matrices.
-
-    Parameters
-    ----------
-    folder
-        Root of the dataset with the parcel series or matrices.
-    eligible
-        Whom the tables admit.
-    options
-        Cleaning, and what to do with unusable runs; the target and covariates that the tables were
-        read for.
-    query
-        Which runs.
-    atlas, space
-        Of the files to read, where there are several.
-    bids_dir
-        Root of the raw dataset, whose name is the study's.
-    smallest_class
-        Fewest people each outcome must have; 0 for any, also where outcomes are unknown.
-    tell
-        Called with the steps that data took, also when an error follows.
-    warn
-        Called with what a reader must know of people who are in the table or have files, not both.
-
-    Returns
-    -------
-    Cohort
-        People in the order of their key; the runs of a person in a session are together.
-
-    Raises
-    ------
-    UsageError
-        If someone has two sessions, or the files need a choice.
-    InputError
-        If nobody is left, a class is too small, or atlases are mixed.
+    ``smallest_class`` is the fewest participants of each outcome, 0 for any. ``tell`` gets the
+    steps, also before an error; ``warn`` gets differences between table and files. UsageError for
+    two sessions of a participant or an ambiguous choice of files; InputError if nobody is left, a
+    class is too small, or atlases differ.
     """
     found = _find(folder, query, desc=options.desc, atlas=atlas, space=space)
     labels = _labels(eligible, found.files)
@@ -182,7 +151,7 @@ class _Found:
 
 
 def _find(folder: Path, query: Query, *, desc: str | None, atlas: str | None, space: str) -> _Found:
-    """List the series of a dataset or, where it has none at all, its matrices."""
+    """Find the series of a dataset or, if it has none, its matrices."""
     if not holds_series(folder) and holds_matrices(folder):
         kind, find = "matrices", find_matrices
     else:
@@ -198,7 +167,7 @@ _Key = tuple[str, str | None]
 
 
 def _labels(eligible: Eligible, found: Iterable[SeriesFile]) -> dict[str, LabelRow]:
-    """By participant, what the tables say; nothing of those that they need not name."""
+    """Return the tables' row by participant, also of participants that they need not name."""
     labels = {row.participant_id: row for row in eligible.rows}
     if eligible.others is None:
         return labels
@@ -209,7 +178,7 @@ def _labels(eligible: Eligible, found: Iterable[SeriesFile]) -> dict[str, LabelR
 def _match(
     found: Iterable[SeriesFile], eligible: Collection[str]
 ) -> tuple[dict[_Key, list[SeriesFile]], list[Exclusion]]:
-    """Gather the series of eligible people, and note who has only one of the two."""
+    """Group the series of eligible participants; exclude those with series or row only."""
     runs_of: defaultdict[_Key, list[SeriesFile]] = defaultdict(list)
     only_one: dict[str, Exclusion] = {}
     for series in found:
@@ -227,7 +196,7 @@ def _match(
 
 
 def _unmatched_ids(eligible: Eligible, found: Sequence[SeriesFile]) -> str:
-    """Say whom table and files do not share, where their ids look wrong."""
+    """Describe ids of table and files that do not match."""
     if eligible.others is not None:
         return ""
     in_table = {each.participant_id for each in eligible.rows}
@@ -236,18 +205,7 @@ def _unmatched_ids(eligible: Eligible, found: Sequence[SeriesFile]) -> str:
 
 
 def counted_reasons(exclusions: Sequence[Exclusion]) -> str:
-    """Count exclusions by reason, with the first of each.
-
-    Parameters
-    ----------
-    exclusions
-        Of anyone.
-
-    Returns
-    -------
-    str
-        A sentence; empty where nobody and nothing was left out.
-    """
+    """Describe exclusions by reason with the first participant of each; empty without any."""
     counts = Counter(map(_kind, exclusions))
     first = {_kind(each): each for each in reversed(exclusions)}
     listed = "; ".join(
@@ -263,12 +221,12 @@ _OF_ONE_FILE = re.compile(r"\S*sub-\S+|\d+(\.\d+)?")
 
 
 def _kind(exclusion: Exclusion) -> tuple[str, str]:
-    """Give what exclusions for one reason share: no file and no number."""
+    """Return stage and reason of an exclusion without file names and numbers."""
     return exclusion.stage, _OF_ONE_FILE.sub("", exclusion.reason)
 
 
 def _first_reasons(*stages: Sequence[Exclusion]) -> list[Exclusion]:
-    """Keep of each participant what the earliest stage says."""
+    """Return the exclusions of each participant by the earliest stage."""
     told: set[str] = set()
     kept: list[Exclusion] = []
     for stage in stages:
@@ -345,7 +303,7 @@ def _require_people(
 
 
 def _origin(folder: Path, bids_dir: Path | None, scans: Sequence[SeriesFile]) -> Origin:
-    """Join what sidecars say of the images; those of other programs leave it to their dataset."""
+    """Combine the provenance of sidecars; files without it have that of their dataset."""
     of_dataset = read_origin(folder, bids_dir)
     return join_origins(scan.origin or of_dataset for scan in scans)
 
@@ -355,7 +313,7 @@ def _parcels_of(scan: SeriesFile) -> tuple[str, ...]:
 
 
 def _shared_parcels(scans: Sequence[SeriesFile]) -> tuple[str, ...]:
-    """Take the first file's parcels, and refuse files of others; matrices go by name."""
+    """Return the first file's parcels; InputError if another differs (matrices: by name)."""
     first = scans[0]
     parcels = _parcels_of(first)
     if len(parcels) > MOST_PARCELS:
@@ -377,7 +335,7 @@ def _shared_parcels(scans: Sequence[SeriesFile]) -> tuple[str, ...]:
 def _parcel_facts(
     folder: Path, series: SeriesFile, parcels: Sequence[str]
 ) -> tuple[tuple[str, ...] | None, NDArray[np.float64] | None]:
-    """Take networks and coordinates from the atlas's table, matched by parcel name."""
+    """Return networks and coordinates of the atlas's table, matched by parcel name."""
     table = read_parcel_table(folder, series)
     if table is None or not set(parcels) <= set(table.names):
         return None, None

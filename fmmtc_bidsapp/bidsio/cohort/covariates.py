@@ -23,7 +23,7 @@ _MOST_LEVELS = 500
 
 @dataclass(frozen=True)
 class CovariateLevels:
-    """How one covariate becomes numbers; it survives `dataclasses.asdict` and JSON."""
+    """Coding of one covariate; it survives `dataclasses.asdict` and JSON."""
 
     name: str
     levels: tuple[str, ...] | None = None
@@ -53,7 +53,7 @@ class CovariateLevels:
         return tuple(f"{self.name}={level}" for level in self.levels)
 
     def outside(self, value: str) -> str | None:
-        """Say in what a new person's value differs from all of the training; None within."""
+        """Describe how a new value differs from the training's; None if it does not."""
         if is_missing(value):
             return None
         if self.levels is not None:
@@ -67,7 +67,7 @@ class CovariateLevels:
 
 @dataclass(frozen=True, eq=False)
 class CovariateColumns:
-    """The covariates of some people as numbers."""
+    """The covariates of participants as numbers."""
 
     values: NDArray[np.float64]
     """(person, column) NaN where missing"""
@@ -86,34 +86,11 @@ def covariate_columns(
     levels: Sequence[CovariateLevels] | None = None,
     meanings: Mapping[str, Meanings] | None = None,
 ) -> CovariateColumns:
-    """Turn covariates into numbers.
+    """Turn (participant, covariate) texts into numbers.
 
-    A column in which every known value is a finite number stays one column; any other has one
-    column a level, 1 for those who have it and 0 for the others.
-
-    Parameters
-    ----------
-    values : sequence of sequence of str
-        (person, covariate) as the table spells them.
-    names : sequence of str
-        (covariate,)
-    levels : sequence of CovariateLevels, optional
-        Those of the people that a model was trained on. Then a level they had not is missing here,
-        and the notes say so.
-    meanings : mapping, optional
-        By covariate, ``Levels`` of the JSON beside the table.
-
-    Returns
-    -------
-    CovariateColumns
-
-    Raises
-    ------
-    UsageError
-        When the names are not those of the levels.
-    InputError
-        When the column is coded otherwise than in the training: text for numbers, another value
-        where there were two numbers alone, or the same values with another meaning.
+    Numbers stay one column; other covariates have a column of 1 and 0 per level. With ``levels`` of
+    a training, new levels are missing, with a note. UsageError for other names than those of the
+    levels, InputError for another coding than in the training.
     """
     by_name = {name: [spelled(row[i]) for row in values] for i, name in enumerate(names)}
     described = meanings or {}
@@ -165,7 +142,7 @@ def _find_levels(name: str, values: Sequence[str], meanings: Meanings) -> Covari
 
 
 def _described(values: Iterable[str], meanings: Meanings) -> tuple[tuple[str, str], ...]:
-    """List the values of the people that have a meaning."""
+    """Return the values that have a meaning."""
     if not meanings:
         return ()
     found = ((value, meaning_of(value, meanings)) for value in values)
@@ -180,7 +157,7 @@ def _finite(text: str) -> float | None:
 def _refuse_other_coding(
     values: Sequence[str], covariate: CovariateLevels, meanings: Meanings
 ) -> None:
-    """Refuse a column whose values may mean something else than in the training."""
+    """Raise InputError if values may have another meaning than in the training."""
     known, name = sorted(set(_known(values))), covariate.name
     for value, there in covariate.meanings:
         here = meaning_of(value, meanings)
@@ -200,7 +177,7 @@ def _refuse_other_coding(
 
 
 def _encode(values: Sequence[str], covariate: CovariateLevels) -> NDArray[np.float64]:
-    """(person,) -> (person, column)."""
+    """Return (participant, column) numbers of (participant,) texts."""
     if covariate.levels is None:
         return np.array([[_number(value, covariate.name)] for value in values]).reshape(-1, 1)
     place = {level: i for i, level in enumerate(covariate.levels)}
@@ -246,7 +223,7 @@ def _notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
 
 
 def _far_notes(values: Sequence[str], name: str) -> list[str]:
-    """Say which numbers of a column lie far off the others, as codes for missing values do."""
+    """Describe the outliers of a column, such as codes for missing values."""
     numbers = [number for value in _known(values) if (number := _finite(value)) is not None]
     far = far_off(numbers)
     if not far:
@@ -257,7 +234,7 @@ def _far_notes(values: Sequence[str], name: str) -> list[str]:
 
 
 def _new_notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
-    """Say how many new people have a value that the training had not."""
+    """Describe how many new participants have a value that the training had not."""
     outside = [value for value in values if covariate.outside(value)]
     if not outside:
         return []

@@ -1,4 +1,4 @@
-"""Find parcel files in a derivative folder by their names."""
+"""Find parcel files in a derivative dataset by their names."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _NOT_OF_QUALITY = frozenset({"stat", "meas", "res", "den"})
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file of series or of connectivity between parcels."""
+    """A file of parcel series or of connectivity."""
 
     path: Path
     name: ParsedName
@@ -58,22 +58,22 @@ class Candidate:
 
     @property
     def space(self) -> str:
-        """Space of the image it was made from, ``(none)`` where the name has none."""
+        """Space of the image, ``(none)`` if not in the name."""
         return space_of(self.name.entities) or NO_SPACE
 
     @property
     def desc(self) -> str:
-        """Cleaning, ``(none)`` where the name has none."""
+        """Cleaning, ``(none)`` if not in the name."""
         return self.name.entities.get("desc", NO_DESC)
 
     @property
     def run(self) -> frozenset[tuple[str, str]]:
-        """What the files of a run share under all cleanings."""
+        """Entities that are equal for a run under all cleanings."""
         return frozenset(item for item in self.name.entities.items() if item[0] != "desc")
 
     @property
     def quality(self) -> Path:
-        """Where our quality table of the run is, whose name has no statistic and no grid."""
+        """Path of our quality table of the run, its name without statistic and grid."""
         entities = self.name.entities
         kept = {key: value for key, value in entities.items() if key not in _NOT_OF_QUALITY}
         return self.path.with_name(build_name(kept, "qc", ".tsv"))
@@ -82,14 +82,14 @@ class Candidate:
 def find_candidates(
     folder: Path, patterns: Iterable[str], wanted: Callable[[ParsedName], bool]
 ) -> list[Candidate]:
-    """List files by glob and by what their names say, sorted by path."""
+    """Return files by glob and parsed name, sorted by path."""
     named, _ = sort_out(_paths(folder, patterns))
     found = (Candidate(path, name) for path, name in named.items())
     return [each for each in found if wanted(each.name)]
 
 
 def stray_candidates(folder: Path, patterns: Iterable[str], query: Query) -> list[Exclusion]:
-    """Exclude files by glob whose names do not say whose they are, if they might be asked for."""
+    """Return exclusions of files by glob without a valid name that may be selected."""
     _, strays = sort_out(_paths(folder, patterns))
     return excluded_strays((each for each in strays if not query.rules_out(each.entities)), _STAGE)
 
@@ -101,7 +101,7 @@ def _paths(folder: Path, patterns: Iterable[str]) -> list[Path]:
 def asked_for(
     found: Iterable[Candidate], query: Query
 ) -> tuple[list[Candidate], list[Mapping[str, str]]]:
-    """Keep the files that were asked for, and the entities of the others."""
+    """Return the selected files, and the entities of the others."""
     kept: list[Candidate] = []
     passed_over: list[Mapping[str, str]] = []
     for each in found:
@@ -115,32 +115,26 @@ def asked_for(
 def of_one_atlas_and_space(
     found: list[Candidate], atlas: str | None, space: str
 ) -> list[Candidate]:
-    """Keep the atlas and space asked for, or the only ones there are (``auto`` for any space)."""
+    """Return the files of an atlas and space, or of the only ones (``auto``: any space)."""
     chosen = choose(found, "atlas", atlas, lambda each: each.atlas)
     wanted_space = None if space == "auto" else space
     return choose(chosen, "space", wanted_space, lambda each: each.space)
 
 
 def meant_desc(found: Iterable[Candidate], asked: str | None) -> str | None:
-    """Take files without a ``desc-`` where there are such and none was asked for."""
+    """Return ``(none)`` if such files exist and no ``desc-`` was chosen; else the choice."""
     return NO_DESC if asked is None and any(each.desc == NO_DESC for each in found) else asked
 
 
 def is_of_parcels(name: ParsedName) -> bool:
-    """Say whether a name is of parcels of an atlas."""
+    """Return whether a name has an atlas."""
     return "atlas" in name.entities or "seg" in name.entities
 
 
 def choose(
     found: list[Candidate], entity: str, wanted: str | None, value: Callable[[Candidate], str]
 ) -> list[Candidate]:
-    """Keep the files with one value of an entity.
-
-    Raises
-    ------
-    UsageError
-        Where there are several and none is asked for, or not the one that is.
-    """
+    """Return the files with one value of an entity; UsageError if it is absent or ambiguous."""
     values = sorted({value(each) for each in found})
     if wanted is None and len(values) > 1:
         raise UsageError(f"There are files with {entity} {', '.join(values)}: choose --{entity}.")
@@ -152,26 +146,9 @@ def choose(
 def runs_of_their_own(
     found: Sequence[Candidate], tasks: Sequence[str]
 ) -> tuple[list[Candidate], list[Exclusion]]:
-    """Set apart files that stand for several others, and refuse what would count twice.
+    """Return files that are runs, and exclusions of files over several runs.
 
-    Parameters
-    ----------
-    found
-        Files of one atlas, space and cleaning.
-    tasks
-        Those asked for.
-
-    Returns
-    -------
-    list of Candidate
-        Each a run.
-    list of Exclusion
-        Of the files over several runs.
-
-    Raises
-    ------
-    UsageError
-        For several tasks of which none was asked for, and for one scan in several versions.
+    UsageError for several tasks without a choice, and for one scan in several versions.
     """
     entities = [each.name.entities for each in found]
     refuse_mixed_tasks(entities, tasks)
@@ -195,7 +172,7 @@ def describe_all(
     folder: Path,
     read: Callable[[Candidate, Path, Listing], SeriesFile],
 ) -> tuple[list[SeriesFile], list[Exclusion]]:
-    """Read what stands beside each file; what cannot be read is an exclusion."""
+    """Read the facts of each file; an unreadable file is an exclusion."""
     described, exclusions = [], []
     listed = cache(json_names)
     for each in found:
@@ -209,7 +186,7 @@ def describe_all(
 def describe(
     candidate: Candidate, root: Path, check: Callable[[Path], object], listed: Listing
 ) -> tuple[SeriesFile, bool, Mapping[str, Any]]:
-    """Read what stands beside a file: its facts, whether it has a quality table, its sidecar."""
+    """Return the facts of a file, whether it has a quality table, and its sidecar."""
     path, entities = candidate.path, candidate.name.entities
     problem = content_problem(path)
     if problem is not None:
@@ -254,7 +231,7 @@ def _n_scanned(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> int | 
 
 
 def _cleaning(sidecar: Mapping[str, Any]) -> str | None:
-    """Say how the series was cleaned; the notes tell where a run was treated otherwise."""
+    """Return the cleaning of a series with its notes."""
     name, notes = sidecar.get("CleaningStrategy"), sidecar.get("CleaningNotes")
     if not isinstance(name, str):
         return None

@@ -1,4 +1,4 @@
-"""Decide which files of a participant are separate runs, and which runs are averaged."""
+"""Distinguish files that are runs, and describe which runs are averaged."""
 
 from __future__ import annotations
 
@@ -37,24 +37,13 @@ _SHOWN = 8
 
 
 def merged_runs(found: Sequence[Entities]) -> list[bool]:
-    """Say of each file whether it stands for several others that are there too.
-
-    Parameters
-    ----------
-    found
-        Entities of the files of one kind, of anyone.
-
-    Returns
-    -------
-    list of bool
-        Whether its entities are those of two files or more without their ``run``, ``dir`` or both.
-    """
+    """Return per file whether its name is that of two or more others without ``run`` or ``dir``."""
     parts = Counter(whole for entities in found for whole in _wholes(entities))
     return [parts[frozenset(entities.items())] > 1 for entities in found]
 
 
 def _wholes(entities: Entities) -> list[frozenset[tuple[str, str]]]:
-    """List what a file that holds this one among others would be called."""
+    """Return the possible names of a file over this and other runs."""
     there = [key for key in _MERGED_OVER if key in entities]
     return [
         frozenset(item for item in entities.items() if item[0] not in left_out)
@@ -64,13 +53,7 @@ def _wholes(entities: Entities) -> list[frozenset[tuple[str, str]]]:
 
 
 def refuse_mixed_tasks(found: Iterable[Entities], asked: Sequence[str]) -> None:
-    """Refuse several tasks that nobody asked for: a person's runs are averaged.
-
-    Raises
-    ------
-    UsageError
-        With the number of people of each task.
-    """
+    """Raise UsageError for several tasks without a choice, since runs are averaged."""
     people: defaultdict[str, set[str]] = defaultdict(set)
     for entities in found:
         people[entities.get("task", "(none)")].add(entities["sub"])
@@ -84,13 +67,7 @@ def refuse_mixed_tasks(found: Iterable[Entities], asked: Sequence[str]) -> None:
 
 
 def refuse_versions(found: Iterable[Entities]) -> None:
-    """Refuse a scan that is there twice, in two resolutions, echoes or the like.
-
-    Raises
-    ------
-    UsageError
-        With the scan and what its files differ in.
-    """
+    """Raise UsageError for a scan in several resolutions, echoes or the like."""
     versions: defaultdict[frozenset[tuple[str, str]], list[Entities]] = defaultdict(list)
     for entities in found:
         scan = frozenset(item for item in entities.items() if item[0] not in _VERSIONS)
@@ -117,18 +94,7 @@ def _differences(own: Sequence[Entities]) -> str:
 
 
 def averaged_runs(people: Sequence[Person]) -> str:
-    """Say which runs of a person are averaged.
-
-    Parameters
-    ----------
-    people
-        Everyone with the runs that are read.
-
-    Returns
-    -------
-    str
-        A sentence with how many people have which runs; empty where everyone has one.
-    """
+    """Describe which runs of a participant are averaged; empty if everyone has one."""
     if all(len(person.runs) == 1 for person in people):
         return ""
     kinds = Counter(
@@ -140,7 +106,7 @@ def averaged_runs(people: Sequence[Person]) -> str:
 
 
 def unlike_runs(people: Sequence[Person]) -> list[str]:
-    """Say which runs are averaged that were scanned in different ways, as notes to a reader."""
+    """Return notes on averaged runs with different acquisitions."""
     notes = []
     for key in _UNLIKE:
         unlike = [

@@ -56,7 +56,7 @@ class LabelRow:
 
 @dataclass(frozen=True, eq=False)
 class Divisions:
-    """Outcome and arm of everyone in the tables, by participant."""
+    """Outcome and arm of all participants of the tables."""
 
     y: Mapping[str, int | None] | None = None
     """None where no outcome was asked for."""
@@ -66,7 +66,7 @@ class Divisions:
     """Which value of the target is which outcome; None where no outcome was asked for."""
 
     def count(self, step: str, people: Collection[str]) -> EligibilityStep:
-        """Count some participants."""
+        """Count participants by outcome and arm."""
         arms = self.arm or {}
         members: defaultdict[str, list[str]] = defaultdict(list)
         for each in people:
@@ -93,7 +93,7 @@ def _known_first(arm: str) -> tuple[bool, str]:
 
 @dataclass(frozen=True, eq=False)
 class Eligible:
-    """Whom the tables admit."""
+    """Participants that the tables admit."""
 
     rows: tuple[LabelRow, ...] = ()
     """In the order of the participants table."""
@@ -119,44 +119,14 @@ def read_eligible(
     tell: Tell = lambda steps: None,
     warn: Warn = lambda line: None,
 ) -> Eligible:
-    """Read who is eligible by the tables.
+    """Read the eligible participants from the tables.
 
-    Parameters
-    ----------
-    participants_tsv
-        BIDS participants table.
-    options
-        The target, its positive value, the filters, strata, groups and covariates.
-    phenotype
-        Tables that are joined to it.
-    subset_by
-        Column of arms; who has none there is in the arm ``n/a``.
-    participants
-        Labels to keep, all when empty; the others are neither eligible nor excluded. A label
-        that has no row is excluded.
-    sessions
-        Labels asked for, which choose the rows of tables with a row a session.
-    trained
-        The outcome that a finished model was trained on (``apply``). Then people without an outcome
-        stay, and one class, or no column of that name, is enough. Without a filter people that the
-        table does not name are admitted too, so that its steps say nothing and are left out.
-    tell
-        Called with the steps, also when an error follows.
-    warn
-        Called with each line that a reader must know, such as values that look alike.
-
-    Returns
-    -------
-    Eligible
-        Values are spelled in one way: numbers by value, text trimmed.
-
-    Raises
-    ------
-    UsageError
-        If a column is absent or in two tables, a filter is no ``COLUMN=VALUE``, or the target's
-        values do not say which is positive, or are not those of the training.
-    InputError
-        If a participant has two rows, nobody is left, or all have the same outcome.
+    Not selected ``participants`` are neither eligible nor excluded. ``sessions`` choose rows of
+    tables with one row per session. With ``trained`` (``apply``) participants without outcome are
+    kept, one class is enough, and without filter those absent from the table are admitted, so that
+    there are no steps. ``tell`` gets the steps, also before an error; ``warn`` gets notes on
+    values. UsageError for absent or ambiguous columns, filters and outcomes; InputError for
+    duplicate rows, or if nobody or one outcome is left.
     """
     outcome_optional = trained is not None
     conditions = [_condition(text) for text in options.where]
@@ -211,7 +181,7 @@ def read_eligible(
 
 
 def _in_one_spelling(rows: Sequence[Row], columns: Sequence[str], warn: Warn) -> list[Row]:
-    """Spell the values of some columns in one way, and warn of those that look alike."""
+    """Return rows with one spelling per value, and warn of similar values."""
     there = [column for column in columns if rows and column in rows[0]]
     for column in there:
         for line in lookalikes(column, (row[column] for row in rows)):
@@ -226,7 +196,7 @@ def _coding(
     trained: OutcomeCoding | None,
     meanings: Meanings,
 ) -> OutcomeCoding | None:
-    """Find the outcome's two values: of this table, or those a model was trained on."""
+    """Return the outcome's two values, of this table or of the training."""
     if trained is None:
         return outcome_coding(kept, options, meanings)
     ids = {_id(row) for row in kept}
@@ -237,7 +207,7 @@ def _coding(
 def _asked_for(
     rows: Sequence[Row], participants: Sequence[str], table: str
 ) -> tuple[Sequence[Row], list[Exclusion]]:
-    """Keep the rows of the participants asked for, and note those who have none."""
+    """Return the rows of the selected participants, and exclusions of those without row."""
     if not participants:
         return rows, []
     asked = dict.fromkeys(participant_id(each) for each in participants)
@@ -272,7 +242,7 @@ def _label(
 
 @dataclass(frozen=True)
 class _Requirement:
-    """What a row must hold."""
+    """A condition on one column."""
 
     column: str
     value: str | None = None
@@ -321,7 +291,7 @@ def _narrow(
 def _require_somebody(
     rows: Sequence[Row], requirements: Sequence[_Requirement], trail: _Trail, table: Path
 ) -> None:
-    """Refuse to go on with nobody, and list what a filter that selects nobody could have asked."""
+    """Raise InputError if nobody is left, with the values of a filter that matches nobody."""
     for each, (_, before) in zip(requirements, trail, strict=False):
         left = set(before)
         own = [row for row in rows if _id(row) in left]
@@ -337,19 +307,15 @@ def _require_somebody(
 
 
 def listed_steps(steps: Sequence[EligibilityStep]) -> str:
-    """List the steps in one line, for a message."""
+    """Return the steps in one line, for a message."""
     return ", ".join(f"{each.step}: {each.n}" for each in steps)
 
 
 def eligibility_columns(steps: Sequence[EligibilityStep]) -> dict[str, list[object]]:
-    """Turn steps into the columns of a table.
+    """Return the columns of a table of steps, with three columns per arm.
 
-    Returns
-    -------
-    dict
-        ``step``, ``n``, ``n_positive``, ``n_negative``; then of every arm ``n_arm-<arm>``,
-        ``n_positive_arm-<arm>`` and ``n_negative_arm-<arm>``, which no arm's name can make those
-        of another column.
+    ``step``, ``n``, ``n_positive``, ``n_negative``; then ``n_arm-<arm>``, ``n_positive_arm-<arm>``
+    and ``n_negative_arm-<arm>``.
     """
     columns: dict[str, list[object]] = {
         "step": [each.step for each in steps],

@@ -39,28 +39,7 @@ def find_matrices(
     atlas: str | None = None,
     space: str = "auto",
 ) -> tuple[list[SeriesFile], list[Exclusion]]:
-    """List the correlation matrices of a derivative dataset, for a cohort that has no series.
-
-    Parameters
-    ----------
-    folder, query, desc, atlas, space
-        As in `find_series`.
-
-    Returns
-    -------
-    list of SeriesFile
-        Sorted by path, each a matrix.
-    list of Exclusion
-        Files that cannot be read, matrices over several runs that are there too, and participants
-        asked for that have none.
-
-    Raises
-    ------
-    UsageError
-        As `find_series`.
-    InputError
-        If nothing is selected, or no matrix holds correlations.
-    """
+    """Return the correlation matrices of a derivative dataset, as `find_series` does."""
     candidates = find_candidates(folder, MATRIX_PATTERNS, is_of_parcels)
     selected, passed_over = asked_for(candidates, query)
     strays = stray_candidates(folder, MATRIX_PATTERNS, query)
@@ -81,7 +60,7 @@ def find_matrices(
 
 
 def holds_matrices(folder: Path) -> bool:
-    """Say whether a dataset holds connectivity matrices, of anyone."""
+    """Return whether a dataset has connectivity matrices."""
     return bool(find_candidates(folder, MATRIX_PATTERNS, is_of_parcels))
 
 

@@ -1,4 +1,4 @@
-"""The two values of the outcome column, and what they mean."""
+"""The two values of the outcome column, and their meaning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class OutcomeCoding:
-    """Which value of the target is 1, and which 0."""
+    """The target's value for 1, and its value for 0."""
 
     column: str
     positive: str
@@ -31,7 +31,7 @@ class OutcomeCoding:
     """``Levels`` of the JSON beside the table; None where it does not describe the value."""
 
     def of(self, row: Row) -> int | None:
-        """Give the outcome of a row: 1, 0, or None where it is not known."""
+        """Return the outcome of a row: 1, 0, or None if unknown."""
         found = row.get(self.column, "")
         if is_missing(found):
             return None
@@ -40,14 +40,14 @@ class OutcomeCoding:
         return 0 if self.negative is not None and same_value(found, self.negative) else None
 
     def same_values(self, other: OutcomeCoding) -> bool:
-        """Say whether another coding has the same two values."""
+        """Return whether another coding has the same two values."""
         pairs = ((self.positive, other.positive), (self.negative, other.negative))
         return all(
             one == two if one is None or two is None else same_value(one, two) for one, two in pairs
         )
 
     def __str__(self) -> str:
-        """Say which value counts as what, for the terminal."""
+        """Describe which value is positive and which negative."""
         positive = _with_meaning(self.positive, self.positive_meaning)
         if self.negative is None:
             return f"{self.column}: {positive} counts as positive; there is no other value"
@@ -55,7 +55,7 @@ class OutcomeCoding:
         return f"{self.column}: {positive} counts as positive, {negative} as negative"
 
     def told(self) -> dict[str, str | None]:
-        """Say the same for sidecars."""
+        """Return the keys of a sidecar."""
         return {
             "Target": self.column,
             "PositiveValue": self.positive,
@@ -65,7 +65,7 @@ class OutcomeCoding:
         }
 
     def described(self, meanings: Meanings) -> OutcomeCoding:
-        """Add what the values mean."""
+        """Return the coding with the meanings of its values."""
         return replace(
             self,
             positive_meaning=meaning_of(self.positive, meanings),
@@ -80,28 +80,10 @@ def _with_meaning(value: str, meaning: str | None) -> str:
 def outcome_coding(
     rows: Sequence[Row], options: CohortOptions, meanings: Meanings
 ) -> OutcomeCoding | None:
-    """Find the two values of the target in a table to train on.
+    """Return the target's two values in a training table; None without target.
 
-    Parameters
-    ----------
-    rows
-        People who are left.
-    options
-        The target, and its positive value.
-    meanings
-        Of the target's values.
-
-    Returns
-    -------
-    OutcomeCoding or None
-        None without a target.
-
-    Raises
-    ------
-    UsageError
-        If there are more than two values, or they do not say which is positive.
-    InputError
-        If there is one value alone.
+    UsageError if there are more than two or the positive one is not known, InputError for one
+    value.
     """
     if options.target is None:
         return None
@@ -118,33 +100,11 @@ def outcome_coding_of_training(
     trained: OutcomeCoding,
     meanings: Meanings,
 ) -> OutcomeCoding | None:
-    """Read the target of new people by the two values that a model was trained on.
+    """Return the coding of new participants' target by the training's; None without target.
 
-    A value that the training had not says that the table may be coded in another way, so that its
-    other values cannot be trusted either. Then only ``--positive-value`` helps.
-
-    Parameters
-    ----------
-    rows
-        People who are left.
-    elsewhere
-        People of the same table who are not asked for; they show how it is coded.
-    options
-        The target, and its positive value where the user states it for this table.
-    trained
-        Values and meanings of the training.
-    meanings
-        Of the target's values in this table.
-
-    Returns
-    -------
-    OutcomeCoding or None
-        None without a target.
-
-    Raises
-    ------
-    UsageError
-        If the table holds other values than the training, or the same with another meaning.
+    A value that the training had not suggests another coding, so that only ``--positive-value``
+    helps. ``elsewhere`` has rows that are not selected, which show the coding too. UsageError for
+    other values or meanings than in the training.
     """
     column, stated = options.target, options.positive_value
     if column is None:
@@ -162,7 +122,7 @@ def outcome_coding_of_training(
 def _as_trained(
     column: str, own: Sequence[str], others: Sequence[str], trained: OutcomeCoding
 ) -> OutcomeCoding:
-    """Take the values of the training, and refuse a table that holds any other."""
+    """Return the training's values; UsageError if the table has any other."""
     known = [value for value in (trained.positive, trained.negative) if value is not None]
     values = [*own, *others]
     strange = [each for each in _distinct(own) if not _among(each, known)]
@@ -182,7 +142,7 @@ def _as_trained(
 def _as_stated(
     column: str, values: Sequence[str], stated: str, trained: OutcomeCoding
 ) -> OutcomeCoding:
-    """Take the value that the user states, and the other one of a table of two."""
+    """Return the coding with the user's positive value and the other value of the table."""
     distinct = _distinct(values)
     others = [each for each in distinct if not same_value(each, stated)]
     counts = _counted(values, distinct)
@@ -202,7 +162,7 @@ def _as_stated(
 
 
 def _refuse_other_meaning(coding: OutcomeCoding, trained: OutcomeCoding, *, stated: bool) -> None:
-    """Refuse a table whose ``Levels`` give its values another meaning than the training's."""
+    """Raise UsageError if ``Levels`` contradict the training's meanings."""
     pairs = (
         (coding.positive, coding.positive_meaning, trained.positive_meaning, "positive"),
         (coding.negative, coding.negative_meaning, trained.negative_meaning, "negative"),
@@ -248,7 +208,7 @@ def _counted(values: Sequence[str], distinct: Sequence[str]) -> str:
 
 
 def _positive_value(target: str, values: Sequence[str], asked: str | None) -> str:
-    """Find the value that counts as 1 among exactly two, and refuse to guess."""
+    """Return the positive one of exactly two values, without guessing."""
     distinct = _distinct(values)
     counts = _counted(values, distinct)
     if len(distinct) == 1:

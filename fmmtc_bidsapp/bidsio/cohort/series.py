@@ -70,37 +70,11 @@ def find_series(
     atlas: str | None = None,
     space: str = "auto",
 ) -> tuple[list[SeriesFile], list[Exclusion]]:
-    """List the parcel series of a derivative dataset.
+    """Return the parcel series of a derivative dataset sorted by path, and exclusions.
 
-    Parameters
-    ----------
-    folder
-        Root of the derivative dataset.
-    query
-        Which runs.
-    desc
-        Which cleaning's files. Without it: those without a ``desc-``, or the only one there is,
-        the uncleaned series beside another cleaning's not counted.
-    atlas
-        Which atlas's files. Without it: the only one there is.
-    space
-        Which space's files; ``auto`` for the only one there is.
-
-    Returns
-    -------
-    list of SeriesFile
-        Sorted by path.
-    list of Exclusion
-        Files that cannot be read, series over several runs that are there too (XCP-D), and
-        participants asked for that have none.
-
-    Raises
-    ------
-    UsageError
-        If several cleanings, atlases or tasks are there, or none is the one asked for; or one scan
-        in several versions.
-    InputError
-        If nothing is selected.
+    Without ``desc`` those without ``desc-``, else the only cleaning, the uncleaned companions not
+    counted. Without ``atlas``, and with space ``auto``, the only one. UsageError if the choice is
+    ambiguous or absent, or a scan exists in several versions; InputError if nothing is selected.
     """
     candidates = find_candidates(folder, SERIES_PATTERNS, _is_parcel_series)
     selected, passed_over = asked_for(candidates, query)
@@ -131,7 +105,7 @@ def find_series(
 
 
 def holds_series(folder: Path) -> bool:
-    """Say whether a dataset holds parcel series, of anyone."""
+    """Return whether a dataset has parcel series."""
     return bool(find_candidates(folder, SERIES_PATTERNS, _is_parcel_series))
 
 
@@ -145,7 +119,7 @@ def _is_parcel_series(name: ParsedName) -> bool:
 
 
 def _apart(found: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
-    """Set apart the uncleaned series that only stand beside cleaned ones."""
+    """Separate the uncleaned companions of cleaned series."""
     if {each.desc for each in found} <= {UNCLEANED}:
         return found, []
     alone = [each.desc == UNCLEANED and not each.quality.is_file() for each in found]

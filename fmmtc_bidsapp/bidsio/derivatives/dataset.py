@@ -80,21 +80,7 @@ _UNNAMED_PER_LABEL = (
 
 
 def check_output_dir(output_dir: Path, inputs: Sequence[Path]) -> None:
-    """Refuse an output folder that would write into an input dataset.
-
-    Parameters
-    ----------
-    output_dir
-        Where the results are to go; it need not exist.
-    inputs
-        Roots of the datasets that are read.
-
-    Raises
-    ------
-    UsageError
-        If it is an input, or lies in a subject folder of one; or if a folder in it is a link that
-        leads out of it.
-    """
+    """Raise UsageError if the output (or a link in it) would write into an input dataset."""
     link = _first_link(output_dir)
     if link:
         raise UsageError(
@@ -112,22 +98,7 @@ def check_output_dir(output_dir: Path, inputs: Sequence[Path]) -> None:
 
 
 def check_work_dir(work_dir: Path, inputs: Sequence[Path], *, flag: str = "--work-dir") -> None:
-    """Refuse a folder of ours inside an input dataset.
-
-    Parameters
-    ----------
-    work_dir
-        Where scratch files are to be written.
-    inputs
-        Roots of the datasets that are read.
-    flag
-        How the user names the folder, for the message.
-
-    Raises
-    ------
-    UsageError
-        If it lies in one; nothing is ever written into an input.
-    """
+    """Raise UsageError if a folder of ours, given by ``flag``, lies inside an input dataset."""
     for root in inputs:
         if work_dir.resolve().is_relative_to(root.resolve()):
             raise UsageError(
@@ -139,22 +110,7 @@ def check_work_dir(work_dir: Path, inputs: Sequence[Path], *, flag: str = "--wor
 def check_configuration(
     output_dir: Path, hashes: Mapping[str, str], sources: Mapping[str, Path]
 ) -> None:
-    """Refuse what `prepare_output` would refuse; nothing is written.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the dataset; it need not exist.
-    hashes
-        Hash of each configuration by what its files are known by.
-    sources
-        Root of each dataset that is read, by its name in ``DatasetLinks``.
-
-    Raises
-    ------
-    UsageError, OutputError
-        As `prepare_output`.
-    """
+    """Raise the errors of `prepare_output` (``hashes`` by ``desc``) without writing."""
     refuse_unwritable(output_dir, "output folder")
     existing = _read_own(output_dir)
     for desc, config_hash in hashes.items():
@@ -170,29 +126,12 @@ def prepare_output(
     sources: Mapping[str, Path],
     version: str,
 ) -> None:
-    """Make a folder our derivative dataset, or join the one that is there.
+    """Create our derivative dataset, or join the existing one.
 
-    Parameters
-    ----------
-    output_dir
-        Root of the dataset; created when absent.
-    config_hash
-        Hash of the options, atlas and weights of this run.
-    desc
-        What its files are known by, a ``desc-``, ``group-<label>`` or `PARCEL_MEANS`: one
-        configuration each.
-    sources
-        Root of each dataset that is read, by its name in ``DatasetLinks``.
-    version
-        Version of this program.
-
-    Raises
-    ------
-    UsageError
-        If the folder holds another program's dataset, or files under the same ``desc-`` that
-        were made with another configuration, or a run of another one is about to make them.
-    OutputError
-        If it cannot be written, or another process holds its lock.
+    One configuration per ``desc`` (a ``desc-``, ``group-<label>`` or `PARCEL_MEANS`); ``sources``
+    are roots by their name in ``DatasetLinks``. UsageError for another program's dataset, another
+    configuration's results under the same ``desc``, or a concurrent run of one; OutputError if it
+    cannot be written or is locked.
     """
     lock = output_dir / f".{PROGRAM}.lock"
     try:
@@ -219,7 +158,7 @@ def prepare_output(
 
 
 def _hold(output_dir: Path, desc: str, earlier: str | None, config_hash: str) -> None:
-    """Hold a configuration, or refuse what another run that is alive would be mixed with."""
+    """Lock a configuration; UsageError if a run of another configuration is writing."""
     change = earlier not in (None, config_hash)
     if not hold(finished_dir(output_dir) / f"{desc}.lock", change=change):
         raise UsageError(
@@ -230,21 +169,9 @@ def _hold(output_dir: Path, desc: str, earlier: str | None, config_hash: str) ->
 
 
 def require_joined(output_dir: Path, hashes: Mapping[str, str]) -> None:
-    """Look, before a run calls itself done, at whether the output is still the one it joined.
+    """Check before the end of a run that the output is still of its configuration.
 
-    Parameters
-    ----------
-    output_dir
-        Root of the dataset.
-    hashes
-        Of this run, as in `check_configuration`.
-
-    Raises
-    ------
-    OutputError
-        If the folder was deleted, moved or replaced meanwhile, or a link leads out of it.
-    UsageError
-        If it belongs to another configuration by now, as where a file system has no locks.
+    OutputError if it was deleted, moved or replaced, UsageError if it has another configuration.
     """
     require_written(output_dir, [dataset_description(output_dir)])
     now = _hashes_in(_read_own(output_dir))
@@ -257,13 +184,7 @@ def require_joined(output_dir: Path, hashes: Mapping[str, str]) -> None:
 
 
 def require_written(output_dir: Path, paths: Iterable[Path]) -> None:
-    """Look, before a run calls itself done, at whether the files that it wrote are there.
-
-    Raises
-    ------
-    OutputError
-        If one is gone or empty, or a folder of the output is a link that leads out of it.
-    """
+    """Raise OutputError if a written file is gone or empty, or a folder became a link outside."""
     found = _first_lost(sorted(paths)) or _first_link(output_dir)
     if found:
         raise OutputError(
@@ -285,7 +206,7 @@ def _first_lost(paths: Sequence[Path]) -> str:
 
 
 def _first_link(output_dir: Path) -> str:
-    """Name a folder of the output that is a link to a place outside of it, and say so."""
+    """Describe the first folder of the output that is a link to a place outside; else empty."""
     root = output_dir.resolve()
     for link in _linked_folders(output_dir):
         if not link.resolve().is_relative_to(root):
@@ -294,7 +215,7 @@ def _first_link(output_dir: Path) -> str:
 
 
 def _linked_folders(folder: Path, *, is_root: bool = True) -> Iterator[Path]:
-    """List the links to folders among those that we write to, down to the ones in a session."""
+    """Yield links to folders among those that are written to, down to the ones in a session."""
     folders: list[os.DirEntry[str]] = []
     # What is not there, or may not be looked into, is told when it is made or written to.
     with suppress(OSError), os.scandir(folder) as entries:
@@ -307,27 +228,12 @@ def _linked_folders(folder: Path, *, is_root: bool = True) -> Iterator[Path]:
 
 
 def _copy(output_dir: Path) -> Path:
-    """Name a second description of the dataset, for one that was cut."""
+    """Return the path of the second description, for a damaged first one."""
     return finished_dir(output_dir) / "dataset_description.json"
 
 
 def run_id_after(run_id: str, logs: Iterable[Path]) -> str:
-    """Date a run after those before it, where the clock of this machine says otherwise.
-
-    The last run is known by its name: with the clock set back, an older one would be taken for it.
-
-    Parameters
-    ----------
-    run_id
-        ``<date>-<time>_<anything>``.
-    logs
-        Folders of earlier runs, each named by its own; others are not looked at.
-
-    Returns
-    -------
-    str
-        The same, or with the time of the last of them and a second more.
-    """
+    """Return a run id that sorts after those of earlier log folders, if the clock was set back."""
     last = max((path.name for path in logs if _date(path.name) is not None), default="")
     date = _date(last)
     if date is None or run_id > last:
@@ -341,7 +247,7 @@ _STAMPED = re.compile(r"([0-9]{8}-[0-9]{6})_")
 
 
 def _date(name: str) -> datetime | None:
-    """Read when a run began from the name of its folder; None of any other name."""
+    """Return the start of a run by the name of its folder; None for other names."""
     found = _STAMPED.match(name)
     if found is None:
         return None
@@ -371,13 +277,13 @@ def _read_own(output_dir: Path) -> dict[str, Any]:
 
 
 def _read_description(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Read a description, and the names of the programs that made the dataset."""
+    """Read a description, and the names of the programs in it."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found, [each["Name"] for each in found.get("GeneratedBy", [])]
 
 
 def _read_copy(output_dir: Path) -> dict[str, Any] | None:
-    """Read the second description; None where there is none that can be read."""
+    """Read the second description; None if it cannot be read."""
     try:
         return _read_description(_copy(output_dir))[0]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -406,7 +312,7 @@ def _joined_hashes(
 
 
 def _has_results(output_dir: Path, desc: str) -> bool:
-    """Say whether a configuration was more than tried: what failed for everyone binds no one."""
+    """Return whether a configuration has results; one that failed for everyone may be replaced."""
     return any(
         next(output_dir.glob(pattern), None) is not None for pattern in results_patterns(desc)
     )
@@ -422,7 +328,7 @@ def _bidsignore(labels: Iterable[str]) -> str:
 def _joined_links(
     existing: Mapping[str, Any], sources: Mapping[str, Path], output_dir: Path
 ) -> dict[str, str]:
-    """Add the sources of this run; the pointers in earlier sidecars must stay true."""
+    """Add the sources of this run; the URIs in earlier sidecars must stay valid."""
     links: dict[str, str] = dict(existing.get("DatasetLinks", {}))
     for name, root in sources.items():
         link = root.resolve().as_uri()
@@ -455,7 +361,7 @@ def _description(
 
 
 def _container() -> dict[str, Any]:
-    """Say which container image we run in, which its recipe puts into the environment."""
+    """Return the container image, which its recipe puts into the environment."""
     tag = os.environ.get("FMMTC_CONTAINER")
     if tag is None:
         return {}

@@ -107,32 +107,10 @@ def write_run(
     sidecar: Mapping[str, Any],
     confound_sources: Sequence[str] = (),
 ) -> None:
-    """Write what one run gives: both series, what was removed, matrix and, last, quality.
+    """Write one run: both series, outliers, design, matrix and, last, quality.
 
-    Parameters
-    ----------
-    files
-        Names of the run's files.
-    uncleaned
-        (time, parcel) parcel means as they are.
-    cleaned
-        (retained volume, parcel), and what was done.
-    strategy
-        How it was done.
-    connectome
-        (parcel, parcel)
-    quality
-        One row.
-    sidecar
-        Keys of the series' sidecars that only the caller knows (``Sources``, ``AtlasDigest``,
-        ``AtlasSpace``, ``AtlasResampling``, …); they replace our defaults.
-    confound_sources
-        BIDS URIs of the tables that the design is from.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
+    ``sidecar`` has keys of the series' sidecars that only the caller knows; they replace the
+    defaults. ``confound_sources`` are the BIDS URIs of the confounds tables.
     """
     row = _quality_row(files, quality)
     _withdraw_other(files.qc, row)
@@ -167,7 +145,7 @@ def _quality_row(files: RunFiles, quality: RunQuality) -> bytes:
 
 
 def _withdraw_other(table: Path, row: bytes) -> None:
-    """Take the old quality table away if numbers change: it says that a run's files are whole."""
+    """Remove an old quality table with other numbers: it marks the run's files as complete."""
     if table.is_file() and table.read_bytes() != row:
         table.unlink()
 
@@ -178,7 +156,7 @@ def _mean(values: Floats | None) -> float | str:
 
 
 def _unknown(values: Floats | None) -> int | str:
-    """Count volumes without a value; that the first has none is no gap."""
+    """Count volumes without a value, the first one aside."""
     return MISSING if values is None else int(np.isnan(values[1:]).sum())
 
 
@@ -297,24 +275,7 @@ def write_connectome(
     sources: Sequence[Path],
     about: Mapping[str, Any] = _NOTHING,
 ) -> None:
-    """Write a matrix and its sidecar.
-
-    Parameters
-    ----------
-    files
-        Names; its ``measure`` is the connectome's.
-    connectome
-        (parcel, parcel)
-    sources
-        Files of the dataset it was made from.
-    about
-        What else its sidecar says.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
-    """
+    """Write a (parcel, parcel) matrix made from ``sources``, and its sidecar with ``about``."""
     columns = dict(zip(connectome.parcels, connectome.matrix.T, strict=True))
     write_tsv(files.relmat, {"Node": connectome.parcels, **columns})
     measure = _MEASURES[connectome.measure]
@@ -364,7 +325,7 @@ def _sidecar_of(path: Path) -> dict[str, Any]:
 
 
 def _origin_told(sidecars: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Carry on what the sidecars of sources say of the images; nothing where none does."""
+    """Return the provenance keys of the sources' sidecars; empty without any."""
     origins = [origin_of(each) for each in sidecars]
     return told_origin(join_origins(origins)) if any(origins) else {}
 

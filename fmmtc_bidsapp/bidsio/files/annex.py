@@ -1,4 +1,4 @@
-"""Tell files with content from DataLad pointers."""
+"""Find files whose content DataLad has not fetched."""
 
 from __future__ import annotations
 
@@ -15,18 +15,7 @@ _LINK_TARGET = re.compile(rb"(\.\./)*\.git/annex/objects/")
 
 
 def content_problem(path: Path) -> str | None:
-    """Say why a file has no content of its own, if it has none.
-
-    Parameters
-    ----------
-    path
-        Any file of a dataset, which may be a DataLad clone.
-
-    Returns
-    -------
-    str or None
-        The end of a sentence ("not fetched: run `datalad get …`"), None when there is content.
-    """
+    """Describe why a file has no content, as the end of a sentence; None if it has some."""
     try:
         return _problem(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Write files that are whole or absent, and leave unchanged files alone."""
+"""Write files atomically, and keep files with the same content."""
 
 from __future__ import annotations
 
@@ -47,27 +47,11 @@ _written: ContextVar[set[Path] | None] = ContextVar("written", default=None)
 
 @contextmanager
 def atomic_path(final: Path, *, n_bytes: int | None = None) -> Iterator[Path]:
-    """Lend a temporary name beside a file that becomes the file if all goes well.
+    """Yield a temporary path beside ``final``, which is moved to ``final`` on success.
 
-    A file that already has the same bytes is left as it is, with its date. What a killed run left
-    half written in the folder is removed.
-
-    Parameters
-    ----------
-    final
-        Where the file belongs; its folder is created.
-    n_bytes
-        What it will take, where that is known, for the message of a full disk.
-
-    Yields
-    ------
-    Path
-        A hidden name in the same folder with the same extension; it is gone afterwards.
-
-    Raises
-    ------
-    OutputError
-        If the folder or the file cannot be written, with the system's reason.
+    A file with the same bytes keeps its date. Temporary files of killed runs are removed.
+    ``n_bytes`` is for the message of a full disk. A folder or file that cannot be written raises
+    OutputError.
     """
     # Hidden, so that what a killed run leaves behind never matches a BIDS name.
     temporary = final.with_name(f".{_machine()}-{os.getpid()}_{uuid4().hex[:8]}_{final.name}")
@@ -92,7 +76,7 @@ def atomic_path(final: Path, *, n_bytes: int | None = None) -> Iterator[Path]:
 
 @contextmanager
 def noting_written() -> Iterator[set[Path]]:
-    """Note every file that this process writes, so that its being there can be looked at later."""
+    """Collect the path of every file that this process writes."""
     paths: set[Path] = set()
     token = _written.set(paths)
     try:
@@ -102,7 +86,7 @@ def noting_written() -> Iterator[set[Path]]:
 
 
 def _room(error: OSError, final: Path, n_bytes: int | None) -> str:
-    """Say how much a file needs and how much there is, where the disk is full."""
+    """Describe the space that is needed and free, if the disk is full."""
     if error.errno not in _FULL or n_bytes is None:
         return ""
     try:
@@ -113,10 +97,7 @@ def _room(error: OSError, final: Path, n_bytes: int | None) -> str:
 
 
 def _machine() -> str:
-    """Tell machines apart, and on one machine containers whose processes have numbers of their own.
-
-    Eight hexadecimal digits, as a name of the host may be too long for a file's.
-    """
+    """Return 8 hexadecimal digits for the machine and its process namespace (container)."""
     try:
         namespace = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
@@ -126,7 +107,7 @@ def _machine() -> str:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes that are gone."""
+    """Remove temporary files of processes that have ended."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _TEMPORARY.match(entry.name)
@@ -140,7 +121,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _is_gone(pid: int) -> bool:
-    """Say whether no process has a number, by the kernel: /proc may hide those of other users."""
+    """Return whether no process has this id, by a signal: /proc may hide those of other users."""
     try:
         os.kill(pid, 0)
     except OSError as error:
@@ -163,25 +144,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text atomically, as UTF-8 with the line ends it has; `visible` of it."""
+    """Write text atomically as UTF-8, with control characters made `visible`."""
     write_bytes(path, visible(text).encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as JSON, in its own order.
-
-    Parameters
-    ----------
-    path
-        Where to write.
-    content
-        Plain values, arrays excluded; NaN has no place in JSON.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
+    """Write a mapping of plain values as JSON, in its order; NaN is an error."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, visible_json(text) + "\n")
 
@@ -189,26 +157,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_tsv(path: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
     """Write columns of equal length as a BIDS table.
 
-    Floats read back as the same numbers; NaN, None and empty text become ``n/a``; booleans are
+    Floats read back as the same numbers; NaN, None and empty text become ``n/a``; booleans become
     ``true`` and ``false``.
-
-    Parameters
-    ----------
-    path
-        Where to write.
-    columns
-        Values by column name, in the order of the table.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
     """
     write_bytes(path, tsv_bytes(columns))
 
 
 def tsv_bytes(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> bytes:
-    """Lay columns of equal length out as `write_tsv` writes them."""
+    """Return the bytes that `write_tsv` writes."""
     cells = [_cells(values) for values in columns.values()]
     lines = [
         "\t".join(map(visible, columns)),

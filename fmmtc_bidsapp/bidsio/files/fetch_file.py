@@ -1,7 +1,7 @@
-"""One file from the network by pooch: whole or absent, fetched once, and no secret in an error.
+"""Download one file by pooch, atomically, once, and without secrets in errors.
 
-An error names the host and what failed, in one line. It never repeats the text of a library's
-error, which may spell a proxy's address with its password.
+An error names the host and the reason in one line. It never repeats the text of a library's error,
+which may contain the address of a proxy with its password.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _CREDENTIALS = re.compile(r"(?<=//)[^/\s@']+@")
 
 
 class Sha256Error(ConnectionError):
-    """A whole file with another sha256 than the known one."""
+    """A complete download with an unexpected sha256."""
 
 
 def without_secrets(text: str) -> str:
-    """Remove user names and passwords from the addresses in a text, which becomes one line."""
+    """Return a text in one line, user names and passwords removed from its addresses."""
     return " ".join(_CREDENTIALS.sub("", text).split())
 
 
 @contextmanager
 def one_at_a_time(lock_file: Path) -> Iterator[None]:
-    """Wait until no other run holds a lock file; a ConnectionError after 15 minutes."""
+    """Hold a lock file; raise ConnectionError if another run holds it for 15 minutes."""
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     lock = SoftFileLock(lock_file)
     try:
@@ -73,25 +73,10 @@ def _wait(lock: SoftFileLock, lock_file: Path) -> None:
 
 
 def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
-    """Fetch a file, unless it is there with that sha256; of several runs at once, one fetches.
+    """Download a file, unless it exists with that sha256.
 
-    Parameters
-    ----------
-    url
-        Its address.
-    path
-        Where it belongs; an existing file stays until the new one is whole.
-    sha256
-        Its digest, where it is known.
-
-    Raises
-    ------
-    Sha256Error
-        The file has another sha256; nothing is kept.
-    ConnectionError
-        The file cannot be fetched: the host and the reason, without any secret.
-    OSError
-        The folder cannot be written.
+    Concurrent runs download it once. An existing file is replaced only by a complete one. Another
+    sha256 raises Sha256Error, a failed download ConnectionError.
     """
     with one_at_a_time(path.with_name(f".{path.name}.lock")):
         if content_problem(path) is None and sha256 in (None, digest_of(path)):
@@ -114,7 +99,7 @@ def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
 
 
 def _retrieve(url: str, folder: Path, host: str) -> Path:
-    """Fetch into a folder; a connection that breaks off is tried again."""
+    """Download into a folder, with another attempt after a broken connection."""
     # Here: no run that has its files needs them.
     import pooch
     import requests
@@ -134,7 +119,7 @@ def _retrieve(url: str, folder: Path, host: str) -> Path:
 
 
 def fetch_reason(error: Exception) -> str:
-    """Say why a request failed, as the end of a sentence that begins with the host."""
+    """Describe why a request failed, as the end of a sentence that begins with the host."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:

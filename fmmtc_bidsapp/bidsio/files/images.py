@@ -1,4 +1,4 @@
-"""Open images without allocating more memory than the file can fill."""
+"""Open images whose header promises no more data than the file can hold."""
 
 from __future__ import annotations
 
@@ -21,14 +21,10 @@ __all__ = ["open_image"]
 
 
 def open_image(path: Path) -> Any:
-    """Open a NIfTI or CIFTI image by nibabel; no voxel is read.
+    """Open a NIfTI or CIFTI image by nibabel without reading voxels.
 
-    Raises
-    ------
-    ValueError
-        If its header promises more than the file can hold, or does not say where voxels lie.
-    OSError, nibabel's own
-        As `nibabel.load`.
+    ValueError if the header promises more than the file can hold or gives no affine; else nibabel's
+    own errors.
     """
     start = _start_of(path)
     problem = data_offset_problem(start) or placement_problem(start)
@@ -48,7 +44,7 @@ def _is_gzip(path: Path) -> bool:
 
 
 def _start_of(path: Path) -> bytes:
-    """Read as much as a header may take; nothing of what is no gzip stream, as nibabel will say."""
+    """Read the longest possible header; empty if the gzip stream is damaged."""
     try:
         with gzip.open(path) if _is_gzip(path) else path.open("rb") as stream:
             return stream.read(LONGEST_HEADER_BYTES)

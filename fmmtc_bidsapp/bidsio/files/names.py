@@ -1,4 +1,4 @@
-"""Every file name that is read or written; no other module spells one."""
+"""All file names that are read or written; no other module spells one."""
 
 from __future__ import annotations
 
@@ -102,25 +102,10 @@ class ParsedName:
 
 
 def parse_name(path: str | Path) -> ParsedName:
-    """Split a BIDS file name into entities, suffix and extension.
+    """Split a BIDS file name into entities, suffix and extension; InputError if it is none.
 
-    A name of fMRIPrep 1.0 or 1.1 (``_bold_space-T1w_preproc``) is split as it is spelled since
+    Names of fMRIPrep 1.0 and 1.1 (``_bold_space-T1w_preproc``) are split as today's
     (``_space-T1w_desc-preproc_bold``).
-
-    Parameters
-    ----------
-    path
-        A path or a bare name; folders in front are not looked at.
-
-    Returns
-    -------
-    ParsedName
-        Entities in the order they stand in the name.
-
-    Raises
-    ------
-    InputError
-        If a part is not ``key-value``, an entity stands twice, or there is no suffix.
     """
     name = Path(path).name
     stem, dot, extension = name.partition(".")
@@ -140,22 +125,9 @@ def parse_name(path: str | Path) -> ParsedName:
 
 
 def parse_run_name(path: Path) -> ParsedName:
-    """Split the name of a file of a run, which must say whose it is as its folders do.
+    """Split the name of a file in ``sub-<label>/[ses-<label>/]func``.
 
-    Parameters
-    ----------
-    path
-        A file in the folder ``sub-<label>/[ses-<label>/]func`` of a dataset.
-
-    Returns
-    -------
-    ParsedName
-        Of `parse_name`.
-
-    Raises
-    ------
-    InputError
-        If it is no BIDS name, has an entity that BIDS lacks, or is another's than the folder.
+    InputError if it is no BIDS name, has an unknown entity, or contradicts its folders.
     """
     name = parse_name(path)
     unknown = [f"{key}-" for key in name.entities if key not in ENTITY_ORDER]
@@ -184,25 +156,7 @@ def _as_since_1_2(parts: list[str], suffix: str) -> tuple[list[str], str]:
 
 
 def build_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:
-    """Join entities, suffix and extension into a name with the entities in BIDS order.
-
-    Parameters
-    ----------
-    entities
-        Short keys (`ENTITY_ORDER`) and their values.
-    suffix, extension
-        ``bold``, ``.nii.gz``.
-
-    Returns
-    -------
-    str
-        The file name, which `parse_name` takes apart again.
-
-    Raises
-    ------
-    InputError
-        If a key is not a BIDS entity or a value holds a character BIDS does not allow.
-    """
+    """Join entities (`ENTITY_ORDER`), suffix and extension (``.nii.gz``) to a BIDS file name."""
     unknown = sorted(set(entities) - set(ENTITY_ORDER))
     if unknown:
         known = " ".join(ENTITY_ORDER)
@@ -218,26 +172,14 @@ _COHORT = ":cohort-"
 
 
 def space_of(entities: Mapping[str, str]) -> str | None:
-    """Name the space of a file: template and, of one for several ages, cohort.
-
-    Parameters
-    ----------
-    entities
-        Of its name.
-
-    Returns
-    -------
-    str or None
-        ``MNI152NLin6Asym``, ``MNIInfant:cohort-2`` as fMRIPrep's ``--output-spaces`` spells it;
-        None where the name has no ``space-`` or ``tpl-``.
-    """
+    """Return the space of a file, ``MNIInfant:cohort-2`` if it has a cohort; None without any."""
     template = entities.get("tpl") or entities.get("space")
     cohort = entities.get("cohort")
     return template if not template or cohort is None else f"{template}{_COHORT}{cohort}"
 
 
 def space_entities(space: str, key: str = "space") -> dict[str, str]:
-    """Spell a space of `space_of` in entities again, the template under ``key``."""
+    """Return the entities of a space of `space_of`, its template under ``key``."""
     template, _, cohort = space.partition(_COHORT)
     return {key: template} | ({"cohort": cohort} if cohort else {})
 
@@ -261,7 +203,7 @@ STATISTICS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What is written for one run; a sidecar has the same name ending in ``.json``."""
+    """Paths of the files of one run; a sidecar has the same name ending in ``.json``."""
 
     output_dir: Path
     entities: Mapping[str, str]
@@ -286,7 +228,7 @@ class RunFiles:
 
     @property
     def uncleaned(self) -> Path:
-        """Parcel means as they are; the same file as `timeseries` where nothing was cleaned."""
+        """Parcel means before cleaning; the same file as `timeseries` without cleaning."""
         return self._series(UNCLEANED)
 
     @property
@@ -302,7 +244,7 @@ class RunFiles:
 
     @property
     def outliers(self) -> Path:
-        """Motion of every volume, and which were left out."""
+        """Motion of every volume, and which volumes were excluded."""
         return self._path("outliers", {"desc": self.desc})
 
     @property
@@ -316,18 +258,18 @@ class RunFiles:
         return self._path("qc", self._kind())
 
     def figure(self, kind: str) -> Path:
-        """Name a picture of the run: ``carpet`` and the like."""
+        """Return the path of a figure of the run, such as ``carpet``."""
         name = build_name({**self.entities, **self._kind()}, kind, ".svg")
         return self.output_dir / f"sub-{self.entities['sub']}" / "figures" / name
 
     def always(self) -> list[Path]:
-        """List the files that every run has, whatever is known of it."""
+        """Return the files that every run has."""
         tables = (self.timeseries, self.uncleaned, self.relmat, self.coverage, self.outliers)
         pairs = (path for table in tables for path in (table, table.with_suffix(".json")))
         return list(dict.fromkeys((*pairs, self.qc)))
 
     def there(self) -> list[Path]:
-        """List the files of this run that exist, sidecars and pictures among them."""
+        """Return the existing files of this run, with sidecars and figures."""
         named = dict.fromkeys(
             path for table in self._tables() for path in (table, table.with_suffix(".json"))
         )
@@ -355,7 +297,7 @@ class RunFiles:
         )
 
     def combined(self) -> RunFiles:
-        """Name the files that stand for all runs of the task together."""
+        """Return the names of the files over all runs of the task."""
         whole = {key: value for key, value in self.entities.items() if key != "run"}
         return replace(self, entities=whole)
 
@@ -376,29 +318,29 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class GroupFiles:
-    """What the group level writes for one label."""
+    """Paths of the files of the group level for one label."""
 
     output_dir: Path
     label: str
 
     @property
     def eligibility(self) -> Path:
-        """How many people each step left."""
+        """Number of participants after each step."""
         return self._path("eligibility")
 
     @property
     def exclusions(self) -> Path:
-        """Who was left out, and why."""
+        """Excluded participants, with reasons."""
         return self._path("exclusions")
 
     @property
     def folds(self) -> Path:
-        """Who was in which test fold."""
+        """Test fold of each participant."""
         return self._path("folds")
 
     @property
     def predictions(self) -> Path:
-        """One row per repeat and person."""
+        """One row per repeat and participant."""
         return self._path("predictions")
 
     @property
@@ -408,7 +350,7 @@ class GroupFiles:
 
     @property
     def comparison(self) -> Path:
-        """Models against each other on the same folds."""
+        """Models compared on the same folds."""
         return self._path("comparison")
 
     @property
@@ -433,32 +375,32 @@ class GroupFiles:
 
     @property
     def modality(self) -> Path:
-        """How much series and connectivity carry."""
+        """Contribution of series and connectivity."""
         return self._path("modality")
 
     @property
     def attributions(self) -> Path:
-        """Which parcels, networks and edges the models go by."""
+        """Importance of parcels, networks and edges."""
         return self._path("attributions")
 
     @property
     def attribution_map(self) -> Path:
-        """The main model's parcels as an image in the atlas's space."""
+        """The main model's parcel attributions as an image in the atlas's space."""
         return self._path("attributions", ".nii.gz")
 
     @property
     def ranges(self) -> Path:
-        """Where the scans of new people lie among the training scans."""
+        """Scans of new participants relative to the range of the training scans."""
         return self._path("ranges")
 
     @property
     def report(self) -> Path:
-        """The group's HTML report."""
+        """The HTML report of the group."""
         return self._path("report", ".html")
 
     @property
     def sheets_dir(self) -> Path:
-        """Folder of the prediction sheets of new people, and of nothing else."""
+        """Folder that holds nothing but the prediction sheets of new participants."""
         return self._path("sheets", "")
 
     def log_dir(self, run_id: str) -> Path:
@@ -472,7 +414,7 @@ class GroupFiles:
 
     @property
     def model_card(self) -> Path:
-        """What the trained model is, for people."""
+        """The model card."""
         return model_card(self.output_dir, self.label)
 
     def _path(self, suffix: str, extension: str = ".tsv") -> Path:
@@ -480,34 +422,31 @@ class GroupFiles:
 
 
 def anat_mask_patterns(participant_id: str, space: str) -> tuple[str, ...]:
-    """List globs of a participant's (``sub-01``) anatomical masks in a space, of any fMRIPrep."""
+    """Return globs of a participant's (``sub-01``) anatomical masks in a space, of any fMRIPrep."""
     name = f"{participant_id}_*space-{space_entities(space)['space']}_*mask.nii*"
     levels = (participant_id, f"{participant_id}/ses-*")
     return tuple(f"{level}/anat/{name}" for level in levels)
 
 
 def group_quality(output_dir: Path) -> Path:
-    """Name the table of every run's quality."""
+    """Return the path of the quality table of all runs."""
     return output_dir / "group" / "group_qc.tsv"
 
 
 def group_motion_connectivity(output_dir: Path) -> Path:
-    """Name the table of QC-FC: how head motion goes with connectivity over people."""
+    """Return the path of the table of QC-FC: correlation of head motion and connectivity."""
     return output_dir / "group" / "group_qcfc.tsv"
 
 
 def participant_report(output_dir: Path, participant_id: str) -> Path:
-    """Name the HTML report of a participant (``sub-01``)."""
+    """Return the path of the HTML report of a participant (``sub-01``)."""
     return output_dir / f"{participant_id}.html"
 
 
 def sheet_path(files: GroupFiles, key: str) -> Path:
-    """Name the prediction sheet of a new person (``sub-01``, ``sub-01_ses-1``).
+    """Return the path of a new participant's prediction sheet (``sub-01``, ``sub-01_ses-1``).
 
-    Raises
-    ------
-    InputError
-        If a table names someone who would be a file elsewhere.
+    InputError if the key would lead to another folder.
     """
     if PurePath(key).name != key:
         raise InputError(
@@ -518,32 +457,32 @@ def sheet_path(files: GroupFiles, key: str) -> Path:
 
 
 def run_log_dir(output_dir: Path, participant_id: str, run_id: str) -> Path:
-    """Name the folder with the plan and crash files of one run of the program."""
+    """Return the folder with the plan and crash files of one run of the program."""
     return output_dir / participant_id / "log" / run_id
 
 
 def outcomes_log(output_dir: Path, run_id: str) -> Path:
-    """Name the table of how everyone ended in one run of the program."""
+    """Return the path of the table of each participant's status in one run of the program."""
     return output_dir / "logs" / f"{run_id}_outcomes.tsv"
 
 
 def strays_log(output_dir: Path, run_id: str) -> Path:
-    """Name the table of the files that one run of the program took for nobody's."""
+    """Return the path of the table of files that belong to no run."""
     return output_dir / "logs" / f"{run_id}_strays.tsv"
 
 
 def citation(output_dir: Path) -> Path:
-    """Name the methods text of the dataset; its bibliography ends in ``.bib``."""
+    """Return the path of the methods text; its bibliography ends in ``.bib``."""
     return output_dir / "logs" / "CITATION.md"
 
 
 def finished_dir(output_dir: Path) -> Path:
-    """Name the folder that says which runs and reports are finished."""
+    """Return the folder that records which runs and reports are complete."""
     return output_dir / "logs" / "finished"
 
 
 def results_patterns(desc: str) -> tuple[str, ...]:
-    """List globs of what stands for finished work under a ``desc-`` or ``group-<label>``."""
+    """Return globs of finished results under a ``desc-`` or ``group-<label>``."""
     if desc.startswith("group-"):
         return (f"group/group_desc-{desc.removeprefix('group-')}_predictions.tsv",)
     table = f"sub-*_desc-{desc}_qc.tsv" if desc.isalnum() else "sub-*_qc.tsv"
@@ -551,32 +490,19 @@ def results_patterns(desc: str) -> tuple[str, ...]:
 
 
 def bundle_dir(output_dir: Path, label: str) -> Path:
-    """Name the folder of the trained model with a label."""
+    """Return the folder of the trained model with a label."""
     return output_dir / "models" / label
 
 
 def model_card(output_dir: Path, label: str) -> Path:
-    """Name the model card in the folder of the trained model with a label."""
+    """Return the path of the model card of the trained model with a label."""
     return bundle_dir(output_dir, label) / "MODEL_CARD.md"
 
 
 def atlas_files(
     output_dir: Path, space: str, label: str, res: str | None = None, den: str | None = None
 ) -> tuple[Path, Path, Path]:
-    """Name the label image, its table and its sidecar, as used in a space.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    space, label, res, den
-        As in the names of the series that were made with it.
-
-    Returns
-    -------
-    tuple of Path
-        ``.nii.gz`` (``.dlabel.nii`` for grayordinates), ``.tsv`` and ``.json``.
-    """
+    """Return label image (``.dlabel.nii`` for a density), table and sidecar, as used in a space."""
     named = {**space_entities(space, "tpl"), "atlas": label, "res": res, "den": den}
     entities = {key: value for key, value in named.items() if value is not None}
     folder = output_dir / f"tpl-{entities['tpl']}"
@@ -586,7 +512,7 @@ def atlas_files(
 
 
 def parcel_table_patterns(label: str) -> list[str]:
-    """List globs of an atlas's table: where we put it, then where XCP-D and others do."""
+    """Return globs of an atlas's table: ours first, then those of XCP-D and others."""
     return [
         f"tpl-*/tpl-*_atlas-{label}_dseg.tsv",
         f"tpl-*/tpl-*_atlas-{label}_res-*_dseg.tsv",
@@ -599,55 +525,22 @@ def parcel_table_patterns(label: str) -> list[str]:
 
 
 def atlas_description(output_dir: Path, label: str) -> Path:
-    """Name the file that says who made an atlas and under which licence."""
+    """Return the path of the file with author and licence of an atlas."""
     return output_dir / build_name({"atlas": label}, "description", ".json")
 
 
 def dataset_description(root: Path) -> Path:
-    """Name the file that makes a folder a BIDS dataset."""
+    """Return the path of a dataset's description."""
     return root / "dataset_description.json"
 
 
 def bids_uri(path: Path, root: Path, dataset: str = "") -> str:
-    """Point to a file as BIDS does: ``bids:fmriprep:sub-01/func/…``.
-
-    Parameters
-    ----------
-    path
-        A file below ``root``.
-    root
-        Root of the dataset that holds it.
-    dataset
-        Its name in ``DatasetLinks``; empty for the dataset the pointer stands in.
-
-    Returns
-    -------
-    str
-        The BIDS URI.
-    """
+    """Return the BIDS URI of a file below ``root``; ``dataset`` is a key of ``DatasetLinks``."""
     return f"bids:{dataset}:{path.relative_to(root).as_posix()}"
 
 
 def linked_file(uri: str, root: Path) -> Path:
-    """Find the file that a BIDS URI points to in the dataset the URI stands in.
-
-    Parameters
-    ----------
-    uri
-        From `bids_uri`, without the name of another dataset.
-    root
-        Root of the dataset.
-
-    Returns
-    -------
-    Path
-        The file, whether it exists or not.
-
-    Raises
-    ------
-    InputError
-        If it points out of the dataset.
-    """
+    """Return the file of a BIDS URI without dataset name; InputError outside the dataset."""
     path = root / uri.removeprefix("bids::")
     if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
         raise InputError(f"{uri!r} points out of the dataset {root}. Repair the sidecar it is in.")

@@ -1,4 +1,4 @@
-"""Provenance of a dataset, from its description or a sidecar; what is not stated is unknown."""
+"""Provenance of a dataset, from its description or a sidecar; unknown if not stated."""
 
 from __future__ import annotations
 
@@ -32,20 +32,9 @@ _SIMULATED_VERSION = "simulated"
 
 
 def read_origin(root: Path, bids_dir: Path | None = None) -> Origin:
-    """Read what made a derivative dataset.
+    """Read the provenance of a derivative dataset, its name from the raw dataset ``bids_dir``.
 
-    Parameters
-    ----------
-    root
-        Root of the derivatives.
-    bids_dir
-        Root of the raw dataset, whose name is the study's; None, or the same folder, for none.
-
-    Returns
-    -------
-    Origin
-        Without makers where the description is absent, damaged or names none. A raw dataset that
-        was simulated makes the derivatives simulated too.
+    A damaged or absent description gives no programs. Derivatives of simulated data are simulated.
     """
     own = _description(root)
     raw = {} if bids_dir is None or bids_dir == root else _description(bids_dir)
@@ -59,7 +48,7 @@ def read_origin(root: Path, bids_dir: Path | None = None) -> Origin:
 
 
 def makers_of(description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """List the programs that a dataset's description names, each with its ``Name``."""
+    """Return the programs that a dataset's description names, each with its ``Name``."""
     made_by = description.get("GeneratedBy")
     # fMRIPrep before 20.2 wrote PipelineDescription.
     found = [
@@ -70,7 +59,7 @@ def makers_of(description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def told_origin(origin: Origin) -> dict[str, Any]:
-    """Return the keys of a sidecar that carry an origin on."""
+    """Return the sidecar keys that state a provenance."""
     simulated = {_SIMULATED: True} if origin.simulated else {}
     return {
         _DATASET: origin.dataset or "n/a",
@@ -80,7 +69,7 @@ def told_origin(origin: Origin) -> dict[str, Any]:
 
 
 def origin_of(sidecar: Mapping[str, Any]) -> Origin | None:
-    """Read an origin from a sidecar of ours; None where the sidecar does not say."""
+    """Read the provenance from one of our sidecars; None if it has none."""
     if _MADE_BY not in sidecar and _SIMULATED not in sidecar:
         return None
     dataset, made_by = _text(sidecar.get(_DATASET)), sidecar.get(_MADE_BY)
@@ -92,7 +81,7 @@ def origin_of(sidecar: Mapping[str, Any]) -> Origin | None:
 
 
 def join_origins(origins: Iterable[Origin | None]) -> Origin:
-    """Take the origins of several files together; what some do not say is told beside the rest."""
+    """Combine the provenance of several files; unknown programs are listed as not stated."""
     found = [Origin() if each is None else each for each in origins]
     named = dict.fromkeys(name for each in found for name in each.made_by or (NOT_STATED,))
     datasets = dict.fromkeys(each.dataset for each in found if each.dataset)
@@ -116,7 +105,7 @@ def _is_simulated(maker: Mapping[str, Any]) -> bool:
 
 
 def _spelled(makers: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Spell programs with their versions; ours is no preprocessing, and one that never ran none."""
+    """Return names and versions of programs, without ours and without simulated fMRIPrep."""
     named = [
         SIMULATOR
         if _text(each.get("Version")) == _SIMULATED_VERSION

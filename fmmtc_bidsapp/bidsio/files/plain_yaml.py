@@ -1,4 +1,4 @@
-"""Read YAML with plain values only: no code, no expansion."""
+"""Read YAML with plain values only: no code, no references."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_BYTES = 1_000_000
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader without references: a few lines of them can stand for billions of values."""
+    """The safe loader without references, which can expand a few lines to billions of values."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -23,17 +23,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_plain_yaml(path: Path) -> Any:
-    """Read a YAML file of a person's own size.
-
-    Raises
-    ------
-    yaml.YAMLError
-        If it is not YAML, or has references.
-    ValueError
-        If it is no text, or larger than a megabyte.
-    OSError
-        If it cannot be read.
-    """
+    """Read YAML of at most 1 MB; yaml.YAMLError if damaged, ValueError if no text or too large."""
     size = path.stat().st_size
     if size > _MOST_BYTES:
         raise ValueError(f"it has {size} bytes, more than anybody writes")

@@ -1,6 +1,6 @@
 """Lock a configuration while a run writes under it.
 
-Runs of one configuration hold it together: jobs of an array write into one output at once.
+Runs of one configuration share the lock: jobs of an array write into one output at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _held: ContextVar[ExitStack | None] = ContextVar("held", default=None)
 
 @contextmanager
 def holding() -> Iterator[None]:
-    """Keep what `hold` takes until the end; without this it is given back at once."""
+    """Keep the locks of `hold` until the end; otherwise they are released at once."""
     with ExitStack() as stack:
         token = _held.set(stack)
         try:
@@ -36,26 +36,10 @@ def holding() -> Iterator[None]:
 
 
 def hold(path: Path, *, change: bool) -> bool:
-    """Hold a configuration together with other runs of the same.
+    """Lock the configuration of file ``path``, shared with other runs of it; False if it is in use.
 
-    Parameters
-    ----------
-    path
-        File that stands for the ``desc-`` or label; created when absent. The system's lock on it
-        ends with the process, however that ends.
-    change
-        Whether another configuration is to take its place: then nobody may hold it.
-
-    Returns
-    -------
-    bool
-        False if a run of the other configuration is alive. True also on a file system without
-        locks, where nothing is held.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened.
+    ``change`` replaces the configuration, which needs the lock alone. The lock ends with the
+    process. File systems without locks return True.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

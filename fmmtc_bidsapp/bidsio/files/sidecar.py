@@ -1,4 +1,4 @@
-"""Read JSON sidecars with BIDS inheritance."""
+"""Read JSON, and JSON sidecars with BIDS inheritance."""
 
 from __future__ import annotations
 
@@ -30,23 +30,7 @@ _EVEN = 0.01
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    dict
-        Its content.
-
-    Raises
-    ------
-    InputError
-        If the file has no content, is not JSON, or holds something else than an object.
-    """
+    """Read a JSON object; InputError if the file has no content or holds something else."""
     problem = content_problem(path)
     if problem is not None:
         raise InputError(f"JSON {problem}")
@@ -68,7 +52,7 @@ Listing = Callable[[Path], tuple[str, ...]]
 
 
 def json_names(folder: Path) -> tuple[str, ...]:
-    """List the names of the JSON files in a folder; none where it may not be looked into."""
+    """Return the names of the JSON files in a folder; none if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return tuple(entry.name for entry in entries if entry.name.endswith(".json"))
@@ -77,27 +61,9 @@ def json_names(folder: Path) -> tuple[str, ...]:
 
 
 def read_sidecar(path: Path, root: Path, listed: Listing = json_names) -> dict[str, Any]:
-    """Collect the metadata of a file from every JSON that applies to it.
+    """Collect the metadata of a file from all JSON files that apply to it; the closest one wins.
 
-    Parameters
-    ----------
-    path
-        A data file below ``root``.
-    root
-        Root of its dataset, where inheritance starts.
-    listed
-        How a folder is listed. Whoever reads many files gives ``functools.cache(json_names)``, as
-        the root of a dataset holds a folder for every participant.
-
-    Returns
-    -------
-    dict
-        Keys of all that apply; of two with the same key the one closest to the file wins.
-
-    Raises
-    ------
-    InputError
-        If one of them cannot be read.
+    Readers of many files pass ``functools.cache(json_names)`` as ``listed``.
     """
     target = parse_name(path)
     found: dict[str, Any] = {}
@@ -108,7 +74,7 @@ def read_sidecar(path: Path, root: Path, listed: Listing = json_names) -> dict[s
 
 
 def _applicable(folder: Path, names: Sequence[str], target: ParsedName) -> list[Path]:
-    """Sort the JSONs of a folder that apply to a file from the general to the specific."""
+    """Return the JSON files of a folder that apply to a file, from general to specific."""
     # Beside a .dtseries.nii fMRIPrep has put a .json, a .dtseries.json or both.
     endings = ("json", "dtseries.json") if target.extension == ".dtseries.nii" else ("json",)
     ends = [f"{target.suffix}.{ending}" for ending in endings]
@@ -134,26 +100,10 @@ def _entities(path: Path) -> dict[str, str]:
 
 
 def repetition_time_s(sidecar: dict[str, Any], path: Path) -> float | None:
-    """Take the repetition time from a sidecar.
+    """Return the repetition time in s from a sidecar of ``path``; None without any.
 
-    Parameters
-    ----------
-    sidecar
-        Metadata of a BOLD image or of a series.
-    path
-        The file it belongs to, for the message.
-
-    Returns
-    -------
-    float or None
-        Seconds, from ``RepetitionTime``, an evenly spaced ``VolumeTiming`` or a numeric
-        ``SamplingFrequency``; None without any.
-
-    Raises
-    ------
-    InputError
-        If it is there but no number of seconds from 0.001 to 100, if volumes are not evenly
-        spaced in time, or if the two disagree.
+    From ``RepetitionTime``, even ``VolumeTiming`` or ``SamplingFrequency``. InputError if it is not
+    0.001 to 100 s, volumes are not evenly spaced, or two keys disagree.
     """
     value = sidecar.get("RepetitionTime")
     step_s = _even_step_s(sidecar.get("VolumeTiming"), path)
@@ -178,7 +128,7 @@ def repetition_time_s(sidecar: dict[str, Any], path: Path) -> float | None:
 
 
 def _even_step_s(onsets: Any, path: Path) -> float | None:
-    """Return the time between volumes by their onsets, which must be evenly spaced."""
+    """Return the time in s between volumes, which must be evenly spaced."""
     if onsets is None:
         return None
     known = onsets if isinstance(onsets, list) else []
@@ -204,18 +154,7 @@ def _even_step_s(onsets: Any, path: Path) -> float | None:
 
 
 def finite_number(value: Any) -> float | None:
-    """Take a number from JSON, which knows neither the largest one nor that true is none.
-
-    Parameters
-    ----------
-    value
-        Anything that JSON can hold.
-
-    Returns
-    -------
-    float or None
-        None for what is no number, or none that a float can hold.
-    """
+    """Return a JSON value as a finite float; None for booleans, other types and overflow."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) <= sys.float_info.max else None

@@ -1,4 +1,4 @@
-"""Find files whose names do not say which run they belong to."""
+"""Find files whose names do not identify a run."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _PART = re.compile(r"([a-z]+)-(.+)")
 
 @dataclass(frozen=True)
 class Stray:
-    """A file that is taken for no run."""
+    """A file that belongs to no run."""
 
     path: Path
     reason: str
 
     @property
     def folder_id(self) -> str:
-        """Name of the participant's folder that it lies in."""
+        """Participant folder of the file."""
         above = self.path.parent.parent
         return above.parent.name if above.name.startswith("ses-") else above.name
 
     @property
     def participant_id(self) -> str | None:
-        """Whose it is, where name and folder say the same; else nobody's."""
+        """Participant, if name and folder agree; else None."""
         named = self.path.name.partition("_")[0]
         return named if named == self.folder_id and _PERSON.fullmatch(named) else None
 
     @property
     def entities(self) -> dict[str, str]:
-        """What of its name can be read."""
+        """Entities of the name that can be read."""
         parts = map(_PART.fullmatch, self.path.name.partition(".")[0].split("_"))
         return {part[1]: part[2] for part in parts if part is not None}
 
@@ -47,20 +47,7 @@ class Stray:
 
 
 def sort_out(paths: Iterable[Path]) -> tuple[dict[Path, ParsedName], list[Stray]]:
-    """Tell files in ``func`` folders whose names say whose they are from those that do not.
-
-    Parameters
-    ----------
-    paths
-        Below the root of a dataset.
-
-    Returns
-    -------
-    dict of Path to ParsedName
-        The former, in order.
-    list of Stray
-        The latter.
-    """
+    """Split files in ``func`` folders into those with a valid run name, parsed, and the others."""
     named: dict[Path, ParsedName] = {}
     strays: list[Stray] = []
     for path in paths:
@@ -72,7 +59,7 @@ def sort_out(paths: Iterable[Path]) -> tuple[dict[Path, ParsedName], list[Stray]
 
 
 def excluded_strays(strays: Iterable[Stray], stage: str) -> list[Exclusion]:
-    """Exclude each stray file from the participant in whose folder it lies."""
+    """Return an exclusion of each stray file, for the participant of its folder."""
     return [
         Exclusion(stray.folder_id, None, stage, f"{stray}. Rename it, or move it away")
         for stray in strays

@@ -11,20 +11,7 @@ __all__ = ["refuse_unwritable"]
 
 
 def refuse_unwritable(folder: Path, name: str) -> None:
-    """Refuse a folder that a run could not write to; it need not exist.
-
-    Parameters
-    ----------
-    folder
-        Where a run would write.
-    name
-        What it is called, for the message.
-
-    Raises
-    ------
-    OutputError
-        With the part of the path that stands in the way.
-    """
+    """Raise OutputError if a folder cannot be written or made; ``name`` is for the message."""
     there = folder.absolute()
     while not os.path.lexists(there):
         there = there.parent

@@ -1,4 +1,4 @@
-"""Find the anatomical brain mask that belongs to a run."""
+"""Find the anatomical brain mask of a run."""
 
 from __future__ import annotations
 
@@ -27,23 +27,11 @@ class _Scan:
 
 
 def with_anat_masks(runs: Sequence[BoldRun], root: Path) -> list[BoldRun]:
-    """Give each run its participant's anatomical brain mask in the space of the run.
+    """Return the runs with their participant's anatomical brain mask in the run's space.
 
-    That of the run's session is taken, else one of no session, else the only one there is; of
-    several resolutions the run's own, else the first by name. Which one it is does not depend on
-    what was fetched, and where it has no content, or several could be meant, the run has none.
-
-    Parameters
-    ----------
-    runs
-        Runs of one dataset.
-    root
-        Its root.
-
-    Returns
-    -------
-    list of BoldRun
-        In the same order.
+    The mask of the run's session, else without session, else the only one; the run's resolution,
+    else the first. None if several match or it has no content: the choice does not depend on which
+    files were fetched.
     """
     # pybids looks at every surface and figure that lies beside the masks, which takes its time.
     places = {(run.participant_id, run.space) for run in runs}
@@ -69,7 +57,7 @@ def _scans(root: Path, participant_id: str, space: str) -> list[_Scan]:
 
 
 def _brain_mask(path: Path) -> ParsedName | None:
-    """Read the name of a brain mask; None for any other file."""
+    """Return the parsed name of a brain mask; None for any other file."""
     try:
         name = parse_name(path)
     except InputError:
@@ -87,7 +75,7 @@ def _mask_of(run: BoldRun, scans: Sequence[_Scan]) -> Path | None:
 
 
 def _choose(session: str | None, scans: Sequence[_Scan]) -> _Scan | None:
-    """Choose the one scan of the session, else of no session, else of the participant."""
+    """Return the one scan of the session, else without session, else of the participant."""
     of_session = [scan for scan in scans if scan.entities.get("ses") == session]
     of_none = [scan for scan in scans if "ses" not in scan.entities]
     candidates = of_session or of_none or scans

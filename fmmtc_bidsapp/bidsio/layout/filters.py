@@ -43,24 +43,10 @@ _MAGNITUDE = "mag"
 
 
 def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
-    """Read a BIDS filter file.
+    """Read a BIDS filter file: allowed values by entity (``ses``), None for absent.
 
-    Parameters
-    ----------
-    path
-        JSON such as ``{"bold": {"session": "1", "acquisition": null, "run": "*"}}``: null for an
-        entity that must be absent, ``"*"`` for one that must be there, lists for alternatives.
-        fMRIPrep's own file is one; what it says of other images is passed over, with a line.
-
-    Returns
-    -------
-    dict
-        Short entity key (``ses``) to the values it may have, None for absent.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read, or has a key, entity or value that is not one of those.
+    In JSON null is an absent entity, ``"*"`` any value, a list alternatives. Keys for other images
+    are ignored with a message. UsageError for unknown keys, entities or values.
     """
     try:
         content = read_json(path)
@@ -85,7 +71,7 @@ def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
 def _of_derivatives(
     path: Path, asked: Mapping[str, tuple[str | None, ...]]
 ) -> tuple[dict[str, tuple[str | None, ...]], list[str]]:
-    """Keep what chooses among preprocessed runs, and name what chooses among raw files alone."""
+    """Split entities into those of preprocessed runs and those of raw files only."""
     if "space" in asked and None not in asked["space"]:
         raise UsageError(
             f"{path} asks for a space, which no raw BOLD has. Choose that of the preprocessed "

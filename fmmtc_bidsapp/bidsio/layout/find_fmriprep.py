@@ -16,26 +16,11 @@ _HOW = "Name it with --derivatives fmriprep=PATH."
 
 
 def find_fmriprep(bids_dir: Path, derivatives: Mapping[str, Path]) -> Path:
-    """Find the root of fMRIPrep's derivatives.
+    """Return the root of fMRIPrep's derivatives; UsageError if there is none or several.
 
-    Parameters
-    ----------
-    bids_dir
-        The raw dataset, or fMRIPrep's derivatives themselves.
-    derivatives
-        Folders by name, as given with ``--derivatives``; ``fmriprep`` comes before all else.
-
-    Returns
-    -------
-    Path
-        ``derivatives["fmriprep"]``, else ``bids_dir`` when fMRIPrep made it, else the one folder
-        ``bids_dir/derivatives/fmriprep*``; of each the subfolder ``fmriprep`` when that has the
-        participants, as in the layout of versions before 21.
-
-    Raises
-    ------
-    UsageError
-        If there is none or several; a parent folder given by mistake names the right one.
+    ``derivatives["fmriprep"]``, else ``bids_dir`` if fMRIPrep made it, else the one folder
+    ``bids_dir/derivatives/fmriprep*``; in each case the subfolder ``fmriprep`` if that has the
+    participants (versions before 21).
     """
     if "fmriprep" in derivatives:
         return _checked(derivatives["fmriprep"])
@@ -66,7 +51,7 @@ def _checked(path: Path) -> Path:
 
 
 def _below_output(folder: Path) -> Path:
-    """Enter the ``fmriprep/`` that older versions made beside ``freesurfer/``."""
+    """Return the subfolder ``fmriprep/`` that older versions made beside ``freesurfer/``."""
     legacy = folder / "fmriprep"
     return legacy if _has_participants(legacy) and not _has_participants(folder) else folder
 
@@ -94,7 +79,7 @@ def _below(bids_dir: Path) -> list[Path]:
 
 
 def _hint(parent: Path) -> str:
-    """Name the right folder when its parent, or the parent's parent, was given."""
+    """Suggest the right folder if its parent, or the parent's parent, was given."""
     children = [child for child in sorted(parent.iterdir()) if child.is_dir()]
     right = [child for child in children if _is_fmriprep(child)]
     right += [folder for child in children for folder in _below(child)]

@@ -1,4 +1,4 @@
-"""Find the usable runs of an fMRIPrep dataset, with a reason for every other run."""
+"""Find the usable runs of an fMRIPrep dataset, with a reason for every excluded run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Key = tuple[Entity, ...]
 
 @dataclass
 class _Files:
-    """What fMRIPrep wrote for one run, by grid where there is one."""
+    """Files of fMRIPrep for one run, by grid."""
 
     entities: Mapping[str, str]
     bold: dict[Grid, Path] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class _Files:
     """Two images or masks of one grid, compressed and not."""
 
     def keep(self, store: dict[Grid, Path], grid: Grid, path: Path) -> None:
-        """Keep a file of a grid, and note where there is another one."""
+        """Store a file of a grid, and note a duplicate."""
         if grid in store:
             self.twice[grid] = store[grid], path
         store[grid] = path
@@ -79,47 +79,12 @@ def find_bold_runs(
     database_dir: Path | None = None,
     aroma_dir: Path | None = None,
 ) -> tuple[list[BoldRun], list[Exclusion], list[Stray]]:
-    """List the preprocessed BOLD runs, each with its own masks and confounds.
+    """Return the preprocessed BOLD runs sorted by name, exclusions, and files without a run name.
 
-    Parameters
-    ----------
-    fmriprep_dir
-        Root of the derivatives of any fMRIPrep since 1.0.
-    spaces
-        TemplateFlow identifiers, the preferred one first. Of each run the image in the first of
-        them that it has is taken, whether or not it was fetched, so that what is used does not
-        depend on what happens to be on this machine.
-    file_format
-        ``nifti``, ``cifti`` (fsLR 91k, whatever the spaces), or ``auto``: NIfTI where a run has it
-        in one of the spaces, else CIFTI.
-    participants, sessions, tasks, runs
-        Labels to keep, all when empty.
-    filter_file
-        BIDS filter file whose ``bold`` must hold as well.
-    database_dir
-        Folder that keeps pybids' index for a later call; None for none on disk.
-    aroma_dir
-        Root of fMRIPost-AROMA's derivatives, whose components a run gets where it has some; None
-        when they are not wanted.
-
-    Returns
-    -------
-    list of BoldRun
-        Sorted by participant, session, task and run.
-    list of Exclusion
-        Runs that cannot be used, images of a participant whose name says no run, and participants
-        asked for of whom nothing was found.
-    list of Stray
-        Other files whose names do not say whose they are.
-
-    Raises
-    ------
-    InputError
-        If no run is selected at all.
-    UsageError
-        If the filter file is not one, or there is no such folder of fMRIPost-AROMA.
-    OutputError
-        If the database cannot be kept.
+    Each run gets the image of the first of ``spaces`` that it has, fetched or not; ``file_format``
+    is ``nifti``, ``cifti`` (fsLR 91k) or ``auto`` (NIfTI, else CIFTI). ``aroma_dir`` has
+    fMRIPost-AROMA's derivatives. InputError if no run is selected, UsageError for a wrong filter
+    file.
     """
     filters = {} if filter_file is None else read_filter(filter_file)
     query = Query(participants, sessions, tasks, runs, filters)
@@ -151,7 +116,7 @@ def find_bold_runs(
 def _named(
     root: Path, query: Query, database_dir: Path | None
 ) -> tuple[dict[Path, ParsedName], list[Stray]]:
-    """List the files that can belong to a run, and those that nobody can tell."""
+    """Return the indexed files with a run name, and files without one."""
     people = query.participant_ids()
     indexed = index_run_files(root, people, database_dir)
     # pybids lists what it can read; whatever else lies beside that must not be lost.
@@ -165,7 +130,7 @@ def _named(
 
 
 def _apart(strays: Iterable[Stray]) -> tuple[list[Stray], list[Stray]]:
-    """Tell images that a participant loses from files of nobody."""
+    """Split strays into images of a participant and other files."""
     lost: list[Stray] = []
     others: list[Stray] = []
     for stray in strays:
@@ -175,7 +140,7 @@ def _apart(strays: Iterable[Stray]) -> tuple[list[Stray], list[Stray]]:
 
 
 def _group(named: Mapping[Path, ParsedName]) -> list[_Files]:
-    """Gather the files of each run: those whose other entities are equal, absent ones too."""
+    """Group files by run: all other entities are equal, absent ones too."""
     groups: dict[Key, _Files] = {}
     for path, name in named.items():
         key = _run_of(name)
@@ -204,7 +169,7 @@ def _run_of(name: ParsedName) -> Key:
 
 
 def _is_echo(key: Key, groups: Mapping[Key, _Files]) -> bool:
-    """Say whether a file is an echo of a run that is there as a whole."""
+    """Return whether a file is an echo of a run that also exists combined."""
     whole = tuple(item for item in key if item[0] != "echo")
     return whole != key and whole in groups
 
@@ -212,7 +177,7 @@ def _is_echo(key: Key, groups: Mapping[Key, _Files]) -> bool:
 def _aroma(
     root: Path, query: Query, database_dir: Path | None
 ) -> tuple[dict[frozenset[Entity], Path], list[Stray]]:
-    """Find fMRIPost-AROMA's table of components of each run, and files that are nobody's."""
+    """Return fMRIPost-AROMA's table of components by run, and files without a run name."""
     if not root.is_dir():
         raise UsageError(f"There is no folder {root} of fMRIPost-AROMA. Check --derivatives.")
     named, strays = _named(root, query, database_dir)
@@ -225,7 +190,7 @@ def _aroma(
 
 
 def _choose(files: _Files, spaces: Sequence[str], file_format: str) -> Grid:
-    """Choose the image of a run."""
+    """Return the grid of the image to use."""
     if "echo" in files.entities:
         raise InputError(
             "single echoes only, not combined: run fMRIPrep on all echoes of the run together"
@@ -239,7 +204,7 @@ def _choose(files: _Files, spaces: Sequence[str], file_format: str) -> Grid:
 
 
 def _grids(files: _Files, spaces: Sequence[str]) -> list[Grid]:
-    """List a run's images in the wanted spaces, the best first."""
+    """Return a run's grids in the wanted spaces, the best first."""
     # The atlas has 2 mm voxels, so that resolution is taken where there are several.
     wanted = [grid for grid in files.bold if grid[0] in spaces]
     return sorted(
@@ -249,7 +214,7 @@ def _grids(files: _Files, spaces: Sequence[str]) -> list[Grid]:
 
 
 def _nothing(files: _Files, spaces: Sequence[str], file_format: str) -> str:
-    """Say what a run has instead of what is wanted, and which run of fMRIPrep would help."""
+    """Describe which images a run has, and which options of fMRIPrep make the wanted ones."""
     nifti = f"desc-preproc BOLD in {' or '.join(spaces)}"
     cifti = "CIFTI of fsLR 91k"
     wanted = {"nifti": nifti, "cifti": cifti}.get(file_format, f"{nifti}, nor {cifti}")
@@ -263,7 +228,7 @@ def _nothing(files: _Files, spaces: Sequence[str], file_format: str) -> str:
 def _require_content(
     files: _Files, chosen: Grid, aroma: Path | None, spaces: Sequence[str]
 ) -> None:
-    """Refuse a run whose mask is missing, or of which a file was not fetched."""
+    """Raise InputError for an absent mask, a duplicate image or a file without content."""
     if chosen in files.twice:
         one, other = files.twice[chosen]
         raise InputError(f"{one.name} and {other.name} are both there: keep the right one of them")
@@ -288,7 +253,7 @@ def _image(files: _Files, chosen: Grid) -> Path:
 
 
 def _instead(files: _Files, chosen: Grid, spaces: Sequence[str]) -> str:
-    """Name a wanted space in which the image is here, though it is not the preferred one."""
+    """Suggest another wanted space whose image has content."""
     for grid in _grids(files, spaces):
         if grid[0] != chosen[0] and content_problem(files.bold[grid]) is None:
             return f" (the one in {grid[0]} is here: choose it with --space {grid[0]})"
@@ -302,7 +267,7 @@ def _read_run(
     root: Path,
     listed: Listing,
 ) -> BoldRun:
-    """Bring together the files of a run and what its sidecars say."""
+    """Return the run with its files and the values of its sidecars."""
     space, detail = chosen
     is_dense = chosen == _DENSE
     bold, boldref = _image(files, chosen), files.boldref.get(chosen)

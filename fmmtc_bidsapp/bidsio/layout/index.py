@@ -27,32 +27,10 @@ _NOT_UTF8 = r"[\ud800-\udfff]"
 def index_run_files(
     root: Path, participant_ids: Sequence[str], database_dir: Path | None
 ) -> list[Path]:
-    """List images and tables in the ``func`` folders of participants.
+    """Return images and tables in ``func`` folders of participants (all if empty), sorted.
 
-    Only folders ``sub-*`` at the root are looked into, so derivatives nested in the dataset are
-    not.
-
-    Parameters
-    ----------
-    root
-        Root of the dataset.
-    participant_ids
-        Participants to look at (``sub-01``), all when empty.
-    database_dir
-        Folder that keeps the index for a later call with the same root and participants; None
-        keeps it in memory.
-
-    Returns
-    -------
-    list of Path
-        Sorted.
-
-    Raises
-    ------
-    InputError
-        If a folder may not be looked into.
-    OutputError
-        If the database cannot be written or read.
+    Nested derivatives are left out. ``database_dir`` keeps the index for later calls. InputError if
+    a folder cannot be read, OutputError if the database cannot be used.
     """
     ignore = [_NO_RUNS, _NO_DATA, _NOT_UTF8, _other_folders(participant_ids)]
     layout = _index(root, ignore) if database_dir is None else _kept(database_dir, root, ignore)
@@ -83,7 +61,7 @@ def _index(root: Path, ignore: Sequence[str], database: Path | None = None) -> B
 
 @contextmanager
 def _permitted(root: Path) -> Iterator[None]:
-    """Name the folder below a root that may not be looked into."""
+    """Turn a permission error below a root into an InputError."""
     try:
         yield
     except PermissionError as error:
@@ -96,25 +74,7 @@ def _permitted(root: Path) -> Iterator[None]:
 
 
 def func_files(root: Path, participant_ids: Sequence[str]) -> list[Path]:
-    """List all images and tables in ``func`` folders, whatever they are called; none is hidden.
-
-    Parameters
-    ----------
-    root
-        Root of the dataset.
-    participant_ids
-        Participants to look at (``sub-01``), all when empty.
-
-    Returns
-    -------
-    list of Path
-        Sorted.
-
-    Raises
-    ------
-    InputError
-        If a folder may not be looked into.
-    """
+    """Return all images and tables in ``func`` folders, with any visible name, sorted."""
     root = root.absolute()
     with _permitted(root):
         people = [root / each for each in participant_ids] or _below(root, "sub-")
@@ -127,7 +87,7 @@ _IMAGES_AND_TABLES = (".nii", ".nii.gz", ".tsv")
 
 
 def _below(folder: Path, start: str) -> list[Path]:
-    """List what lies in a folder under names that begin so."""
+    """Return the visible entries of a folder whose names begin so."""
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if path.name.startswith(start)]
@@ -135,7 +95,7 @@ def _below(folder: Path, start: str) -> list[Path]:
 
 
 def _kept(database_dir: Path, root: Path, ignore: Sequence[str]) -> BIDSLayout:
-    """Open the index of these folders, made first where it is not there yet."""
+    """Open the index of these folders, creating it first."""
     # pybids believes a database whatever root it is given, so each question has its own.
     question = "\n".join([str(root.absolute()), *ignore])
     database = database_dir / hashlib.blake2b(question.encode(), digest_size=6).hexdigest()
@@ -152,7 +112,7 @@ def _kept(database_dir: Path, root: Path, ignore: Sequence[str]) -> BIDSLayout:
 
 
 def _make(database: Path, root: Path, ignore: Sequence[str]) -> None:
-    """Write a database beside its place and move it there whole."""
+    """Write a database under a temporary name and move it to its place."""
     database.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=database.parent) as folder:
         whole = Path(folder) / database.name

@@ -1,4 +1,4 @@
-"""Which runs the user asked for."""
+"""The selection of runs by the user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Query:
-    """Labels to keep, with or without their prefix; an empty list keeps all."""
+    """Labels to keep, with or without prefix; an empty list keeps all."""
 
     participants: Sequence[str]
     sessions: Sequence[str]
@@ -30,16 +30,16 @@ class Query:
     """Values of a filter file by short entity key, which must hold as well."""
 
     def admits(self, entities: Mapping[str, str]) -> bool:
-        """Say whether a file with these entities is one of those asked for."""
+        """Return whether a file with these entities is selected."""
         return all(_meets(key, entities.get(key), wanted) for key, wanted in self._wanted)
 
     def rules_out(self, entities: Mapping[str, str]) -> bool:
-        """Say whether what is known of a file is enough to know that it was not asked for."""
+        """Return whether the known entities of a file suffice to exclude it."""
         known = ((key, wanted) for key, wanted in self._wanted if key in entities)
         return not all(_meets(key, entities[key], wanted) for key, wanted in known)
 
     def participant_ids(self) -> list[str]:
-        """List the participants asked for, with their prefix; empty for all."""
+        """Return the selected participants with prefix; empty for all."""
         named = [wanted for key, wanted in self._wanted if key == "sub" and ANY not in wanted]
         labels = set.intersection(*map(set, named)) if named else set()
         return [f"sub-{label}" for label in sorted(filter(None, labels))]
@@ -48,19 +48,9 @@ class Query:
         return ", ".join(f"{key} {_listed(wanted)}" for key, wanted in self._wanted) or "all"
 
     def instead(self, found: Iterable[Mapping[str, str]]) -> str:
-        """Say what files that were not admitted have in place of what was asked for.
+        """Describe existing labels in place of the selected ones: ``; there is ses-01``, or empty.
 
-        Of participants only those are named whose ids look like one that was asked for.
-
-        Parameters
-        ----------
-        found
-            Entities of those files.
-
-        Returns
-        -------
-        str
-            The end of a sentence, ``; there is ses-01``; empty where nothing can be said.
+        Participants are named only if their id is similar to a selected one.
         """
         files = list(found)
         parts = [
@@ -76,7 +66,7 @@ class Query:
 
     @cached_property
     def _wanted(self) -> list[tuple[str, dict[str | None, None]]]:
-        """List what was asked for, entity by entity: all must hold."""
+        """Selected values by entity, of which all must match."""
         lists = [
             ("sub", self.participants),
             ("ses", self.sessions),
@@ -92,7 +82,7 @@ class Query:
 
 
 def _listed(labels: Collection[str | None]) -> str:
-    """List labels, of many the first alone: a message for each of many people must stay short."""
+    """Return labels in one line, shortened if there are many."""
     shown = ["(absent)" if each is None else each for each in list(labels)[:_SHOWN]]
     more = [f"… ({len(labels)} in all)"] if len(labels) > _SHOWN else []
     return " ".join([*shown, *more])
@@ -116,23 +106,10 @@ def absent_participants(
     found: Iterable[Mapping[str, str]],
     passed_over: Iterable[Mapping[str, str]] = (),
 ) -> list[Exclusion]:
-    """Exclude each participant of whom nothing was found.
+    """Return an exclusion of each selected participant without files.
 
-    Parameters
-    ----------
-    root
-        Root of the dataset that was looked through.
-    query
-        What was asked for; without participants, those that have a folder are looked for.
-    found
-        Entities of the files that were found.
-    passed_over
-        Entities of the files that were not asked for, so that a reason can name what is there.
-
-    Returns
-    -------
-    list of Exclusion
-        One per absent participant.
+    Without a selection the folders of ``root`` count. ``passed_over`` has the entities of files
+    that were not selected, for the reason.
     """
     present = {identity(entities)[0] for entities in found}
     others: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
@@ -156,11 +133,11 @@ def absent_participants(
 
 
 def identity(entities: Mapping[str, str]) -> tuple[str, str | None]:
-    """Name the participant and the session a file is of, ``sub-01`` and ``ses-1``."""
+    """Return participant and session of a file, ``sub-01`` and ``ses-1``."""
     session_id = f"ses-{entities['ses']}" if "ses" in entities else None
     return f"sub-{entities['sub']}", session_id
 
 
 def run_title(entities: Mapping[str, str]) -> str:
-    """Name a run within its participant and session, ``task-rest_run-1``."""
+    """Return the name of a run within participant and session, ``task-rest_run-1``."""
     return "_".join(f"{key}-{v}" for key, v in entities.items() if key not in ("sub", "ses"))

@@ -1,4 +1,4 @@
-"""Cells of participant tables: one spelling per value, and values that look alike."""
+"""Cells of participant tables: one spelling per value, and similar values."""
 
 from __future__ import annotations
 
@@ -33,18 +33,10 @@ _SHOWN = 10
 
 @lru_cache(maxsize=1 << 16)
 def spelled(cell: str) -> str:
-    """Spell a cell in the one way that all cells of the same value are spelled in.
+    """Return the one spelling of a cell's value.
 
-    Parameters
-    ----------
-    cell
-        As the table, or a flag, has it.
-
-    Returns
-    -------
-    str
-        ``n/a`` where it holds nothing; a number as a plain decimal (``1`` for ``1.0``, ``01`` and
-        ``1e0``); any other text trimmed, each letter in one form of Unicode.
+    ``n/a`` if empty; a number as a plain decimal (``1`` for ``1.0``, ``01`` and ``1e0``); other
+    text trimmed and in Unicode's NFC.
     """
     text = unicodedata.normalize("NFC", cell).strip()
     if is_missing(text):
@@ -59,43 +51,30 @@ def spelled(cell: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def is_missing(value: str) -> bool:
-    """Say whether a cell holds nothing."""
+    """Return whether a cell is empty or n/a."""
     return value.strip().casefold() in _MISSING
 
 
 @lru_cache(maxsize=1 << 16)
 def as_number(text: str) -> float | None:
-    """Read a cell as a number; None where it is none."""
+    """Return a cell as a number; None if it is none."""
     return float(text) if _NUMBER.fullmatch(text.strip()) else None
 
 
 def same_value(one: str, other: str) -> bool:
-    """Compare two cells: numbers by value, text trimmed."""
+    """Return whether two cells are equal: numbers by value, text trimmed."""
     return spelled(one) == spelled(other)
 
 
 def lookalike(text: str) -> str:
-    """Reduce a text to what is left without case, blanks and zeros in front of numbers."""
+    """Return a text without case, spaces and leading zeros."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     letters = (each for each in plain if not each.isspace() and unicodedata.category(each) != "Cf")
     return _ZEROS_IN_FRONT.sub("", "".join(letters))
 
 
 def lookalikes(column: str, cells: Iterable[str]) -> list[str]:
-    """Warn of values that differ in case, blanks or zeros in front of numbers only.
-
-    Parameters
-    ----------
-    column
-        Its name.
-    cells
-        As the table has them.
-
-    Returns
-    -------
-    list of str
-        A line for each set of such values, with how often each occurs.
-    """
+    """Return a warning for each set of values that differ in case, spaces or leading zeros only."""
     counts: Counter[str] = Counter()
     for cell, n in Counter(cells).items():
         counts[cell.strip()] += n
@@ -119,7 +98,7 @@ def lookalikes(column: str, cells: Iterable[str]) -> list[str]:
 
 
 def sizes(values: Iterable[str]) -> str:
-    """Say how many people have each value, the most frequent first: ``a: 12, b: 3``."""
+    """Return the number of participants per value, the most frequent first: ``a: 12, b: 3``."""
     counts = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
     shown = ", ".join(f"{value}: {n}" for value, n in counts[:_SHOWN])
     rest = [n for _, n in counts[_SHOWN:]]

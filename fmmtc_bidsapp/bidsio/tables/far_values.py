@@ -1,4 +1,4 @@
-"""Find values far from the rest of a column, such as codes for missing data."""
+"""Find outliers of a column, such as codes for missing data."""
 
 from __future__ import annotations
 
@@ -23,19 +23,11 @@ FAR_OFF = "far off the others. If it stands for a missing value, write n/a"
 
 
 def far_off(numbers: Sequence[float]) -> frozenset[float]:
-    """Find the values that are no part of the distribution of a column.
+    """Return the outliers of (participant,) finite values.
 
-    Parameters
-    ----------
-    numbers
-        (person,) known values, finite.
-
-    Returns
-    -------
-    frozenset of float
-        Usual codes for a missing value (-9, -99, 999, …) that lie outside all other values by more
-        than half their range (those of one digit: below 0 where no other value is); and any value
-        more than 10 interquartile ranges away from the nearer quartile.
+    Usual codes for a missing value (-9, -99, 999, …) outside all other values by more than half
+    their range (one digit: below 0 while no other value is); and values more than 10 interquartile
+    ranges from the nearer quartile.
     """
     codes = _codes_outside(numbers)
     others = [each for each in numbers if each not in codes]
@@ -43,7 +35,7 @@ def far_off(numbers: Sequence[float]) -> frozenset[float]:
 
 
 def _codes_outside(numbers: Sequence[float]) -> set[float]:
-    """Find the codes that lie outside all values that are none, and by far."""
+    """Return the codes that lie far outside all other values."""
     others = [each for each in numbers if each not in _CODES]
     if len(set(others)) < 2:
         return set()

@@ -1,4 +1,4 @@
-"""Check that every column of a parcel table is a named parcel."""
+"""Check that all columns of a parcel table are named parcels."""
 
 from __future__ import annotations
 
@@ -34,20 +34,7 @@ _ROUNDING = 1e-6
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:
-    """Refuse a header that does not name every column once, each after a parcel.
-
-    Parameters
-    ----------
-    path
-        The table, for the message.
-    names
-        (column,) the header's cells.
-
-    Raises
-    ------
-    InputError
-        With the number of the column.
-    """
+    """Raise InputError unless every column has a unique name that can be a parcel's."""
     numbers = [number for number in map(_number, names) if number is not None]
     if not _may_be_labels(numbers) or (len(numbers) == len(names) and not _rise(numbers)):
         raise InputError(f"{path} has no header: its first row is numbers. Add the parcel names.")
@@ -86,12 +73,12 @@ def _may_be_labels(numbers: Sequence[float]) -> bool:
 
 
 def _rise(labels: Sequence[float]) -> bool:
-    """Say whether labels of an atlas stand in their order, as giga_connectome writes them."""
+    """Return whether labels ascend, as giga_connectome writes them."""
     return all(one < other for one, other in pairwise(labels))
 
 
 def counter(values: NDArray[np.float64]) -> int | None:
-    """Find the first column that counts or tells the time, (time, column) -> its position."""
+    """Return the position of the first column of (time, column) that is an index or time."""
     if len(values) <= _FEWEST_STEPS:
         return None
     steps = np.diff(values, axis=0)
@@ -102,22 +89,7 @@ def counter(values: NDArray[np.float64]) -> int | None:
 
 
 def refuse_counters(path: Path, names: Sequence[str], values: NDArray[np.float64]) -> None:
-    """Refuse a table in which a column counts the volumes or tells their time.
-
-    Parameters
-    ----------
-    path
-        The table, for the message.
-    names
-        (column,)
-    values
-        (time, column)
-
-    Raises
-    ------
-    InputError
-        With the name of the column and its first values.
-    """
+    """Raise InputError if a column of (time, column) is an index or a time."""
     found = counter(values)
     if found is None:
         return

@@ -1,4 +1,4 @@
-"""Compare two lists of participant ids, and explain why they differ."""
+"""Compare two lists of participant ids, and explain differences."""
 
 from __future__ import annotations
 
@@ -14,44 +14,21 @@ _PREFIX = "sub-"
 
 
 def first_ids(ids: Collection[str]) -> str:
-    """List the first participants: ``sub-01, sub-02, sub-03, …``."""
+    """Return the first participants: ``sub-01, sub-02, sub-03, …``."""
     shown = sorted(ids)[:_SHOWN]
     return ", ".join(shown) + (", …" if len(ids) > _SHOWN else "")
 
 
 def lookalike_ids(these: Iterable[str], others: Collection[str]) -> dict[str, str]:
-    """Find for ids of one list those of another that look the same but for zeros, case and signs.
-
-    Parameters
-    ----------
-    these, others
-        Ids with their prefix.
-
-    Returns
-    -------
-    dict of str to str
-        Only those of `these` that have one.
-    """
+    """Return ids of one list with those of another that differ in zeros, case and signs only."""
     by_look = {_reduced(each): each for each in others}
     return {each: by_look[_reduced(each)] for each in these if _reduced(each) in by_look}
 
 
 def likely_cause(these: Iterable[str], others: Collection[str]) -> str:
-    """Say why ids of one list are not in another that has what looks like the same people.
+    """Describe a likely difference in spelling between unmatched ids; empty without any.
 
-    Nothing is matched by it: that is for whoever knows the people.
-
-    Parameters
-    ----------
-    these
-        Ids that were not found in the other list, with their prefix.
-    others
-        Ids of the other list that were not found in this one.
-
-    Returns
-    -------
-    str
-        A sentence with the number of such pairs and the first of them; empty without any.
+    Nothing is matched by it.
     """
     pairs = list(lookalike_ids(these, others).items())
     if not pairs:
@@ -64,18 +41,7 @@ def likely_cause(these: Iterable[str], others: Collection[str]) -> str:
 
 
 def unmatched(in_table: AbstractSet[str], with_files: AbstractSet[str]) -> str:
-    """Say whom a table and a folder do not share, where they share nobody or spell people apart.
-
-    Parameters
-    ----------
-    in_table, with_files
-        Ids of their people, with their prefix.
-
-    Returns
-    -------
-    str
-        Numbers, the first ids of both and the likely cause; empty where ids are in order.
-    """
+    """Describe ids that a table and a folder do not share; empty if they agree."""
     only_table, only_files = in_table - with_files, with_files - in_table
     cause = likely_cause(sorted(only_table), only_files)
     if not (only_table and only_files) or not (cause or in_table.isdisjoint(with_files)):

@@ -60,7 +60,7 @@ _UNITS = {"": {}, "%": {"Units": "proportion"}}
 
 @dataclass(frozen=True)
 class RatedRun:
-    """One run under one cleaning, in one space and atlas, with its quality."""
+    """One run under one cleaning, space and atlas, with its quality."""
 
     path: Path
     """Its quality table."""
@@ -77,34 +77,20 @@ class RatedRun:
 
     @property
     def all_entities(self) -> dict[str, str]:
-        """Those of the run, and space, atlas and desc."""
+        """Entities of the run, with space, atlas and desc."""
         kind = {"atlas": self.atlas, "desc": self.desc}
         return {**self.entities, **space_entities(self.space), **kind}
 
     @property
     def participant_id(self) -> str:
-        """The label with its prefix, ``sub-01``."""
+        """Label with prefix, ``sub-01``."""
         return f"sub-{self.entities['sub']}"
 
 
 def read_quality(path: Path) -> RunQuality:
-    """Read the quality table of one run, of this version or another.
+    """Read the quality table of one run, of any version; None for ``n/a`` and absent columns.
 
-    Parameters
-    ----------
-    path
-        A table with a header and one row.
-
-    Returns
-    -------
-    RunQuality
-        Its columns that `RunQuality` has; None for ``n/a`` and for a column that the table lacks.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, lacks a column that the group level cannot do without, or a cell holds
-        something else than is due.
+    InputError if it is damaged or lacks a column that the group level needs.
     """
     return _quality_of(path, _read_row(path))
 
@@ -174,33 +160,17 @@ def _parse(path: Path, column: Field[Any], row: Mapping[str, str]) -> Any:
 
 
 def has_quality(output_dir: Path) -> bool:
-    """Say whether the participant level has left any quality table in a folder."""
+    """Return whether a folder has a quality table of the participant level."""
     return next(output_dir.glob(QUALITY_PATTERN), None) is not None
 
 
 def find_quality(output_dir: Path) -> list[RatedRun]:
-    """Read the quality tables of all runs of our derivative dataset.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the dataset.
-
-    Returns
-    -------
-    list of RatedRun
-        Sorted by path; empty where the participant level has not been run.
-
-    Raises
-    ------
-    InputError
-        If a table is damaged; the message names it.
-    """
+    """Read the quality tables of all runs of our derivative dataset, sorted by path."""
     return [_rated(path, dict(name.entities)) for path, name in _tables(output_dir)[0].items()]
 
 
 def stray_tables(output_dir: Path) -> list[Stray]:
-    """List files among the quality tables that by their names are none of ours."""
+    """Return files among the quality tables whose names are not ours."""
     return _tables(output_dir)[1]
 
 
@@ -236,14 +206,9 @@ def _rated(path: Path, entities: dict[str, str]) -> RatedRun:
 
 
 def matrices_of(run: RatedRun) -> dict[str, Path]:
-    """List the connectivity matrices of a run under its cleaning, by measure.
+    """Return the connectivity matrices of a run under its cleaning, by measure.
 
-    A matrix over all runs of a task belongs to none of them.
-
-    Raises
-    ------
-    InputError
-        If one is there in two resolutions: it would count twice.
+    Matrices over several runs are left out. InputError if one exists in two resolutions.
     """
     own = run.all_entities
     measures = {statistic: measure for measure, statistic in STATISTICS.items()}
@@ -265,7 +230,7 @@ def matrices_of(run: RatedRun) -> dict[str, Path]:
 
 
 def quality_table(runs: Sequence[RatedRun], output_dir: Path) -> pd.DataFrame:
-    """Lay runs out in a table."""
+    """Return the quality of runs as a table; InputError without runs."""
     if not runs:
         raise InputError(
             f"{output_dir} holds no quality table of a run. Run the participant level into it "
@@ -305,32 +270,12 @@ _KNOWN = frozenset(
 
 
 def absent_columns(runs: Sequence[RatedRun]) -> dict[str, int]:
-    """Count the runs whose table lacks a column of this version, by column."""
+    """Return the number of runs whose table lacks a column of this version, by column."""
     return dict(Counter(name for run in runs for name in run.absent))
 
 
 def write_group_quality(output_dir: Path, runs: Sequence[RatedRun]) -> Path:
-    """Write the quality of all runs, and what its columns mean.
-
-    Parameters
-    ----------
-    output_dir
-        Root of our derivative dataset.
-    runs
-        From `find_quality`.
-
-    Returns
-    -------
-    Path
-        The table; its sidecar ends in ``.json``.
-
-    Raises
-    ------
-    InputError
-        If there is no run.
-    OutputError
-        If a file cannot be written.
-    """
+    """Write the quality of all runs with its sidecar; return the path of the table."""
     path, table = group_quality(output_dir), quality_table(runs, output_dir)
     write_tsv(path, {str(name): column.to_numpy() for name, column in table.items()})
     labels = {
@@ -352,7 +297,7 @@ _CARRIED = "Another version of this program wrote it: carried as it is."
 
 
 def _note(n_runs: int) -> dict[str, str]:
-    """Say why a column is n/a in some runs."""
+    """Return the note of a column that older versions did not write."""
     if n_runs == 0:
         return {}
     return {"Note": f"n/a in {n_runs} runs: an older version wrote their tables without it."}

@@ -1,4 +1,4 @@
-"""Read parcel series, matrices and tables of numbers."""
+"""Read parcel series, matrices and confounds."""
 
 from __future__ import annotations
 
@@ -41,25 +41,10 @@ _MEASURES = {
 
 
 def read_confounds(path: Path, n_volumes: int) -> dict[str, Floats]:
-    """Read a confounds table.
+    """Read a confounds table of ``n_volumes`` rows: (time,) columns by name.
 
-    Parameters
-    ----------
-    path
-        fMRIPrep's ``_desc-confounds_timeseries.tsv``.
-    n_volumes
-        Volumes of the image it belongs to.
-
-    Returns
-    -------
-    dict of str to (time,) array
-        Columns by name, NaN where the table says ``n/a``, infinite where a cell holds text or a
-        number that nobody can measure: only who uses the column needs to refuse it.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or has another number of rows than the image has volumes.
+    NaN for ``n/a``; infinite for text and impossible numbers, which only users of the column need
+    to refuse. InputError for another number of rows.
     """
     header, rows = _split(path)
     if len(rows) != n_volumes:
@@ -73,14 +58,14 @@ def read_confounds(path: Path, n_volumes: int) -> dict[str, Floats]:
 
 
 def _plain_float(cell: str) -> float:
-    """Parse a number as any program writes it: Python's own reading takes ``1_5`` for 15."""
+    """Return a number; Python's float would also accept ``1_5`` for 15."""
     if "_" in cell or not cell.isascii():
         raise ValueError(f"could not convert string to float: {cell!r}")
     return float(cell)
 
 
 def _measured(cell: str) -> float:
-    """Parse a cell: NaN for ``n/a``, infinite for what is no number that can be measured."""
+    """Return a cell's number: NaN for ``n/a``, infinite if it is no possible measurement."""
     if cell in _MISSING:
         return math.nan
     try:
@@ -91,25 +76,9 @@ def _measured(cell: str) -> float:
 
 
 def read_run_confounds(tables: Sequence[Path], n_volumes: int) -> dict[str, Floats] | None:
-    """Read all confounds of a run: fMRIPrep's table, and fMRIPost-AROMA's where there is one.
+    """Read fMRIPrep's confounds of a run and then fMRIPost-AROMA's: (time,) columns by name.
 
-    Parameters
-    ----------
-    tables
-        fMRIPrep's table first; none of a run that has none.
-    n_volumes
-        Volumes of the image they belong to.
-
-    Returns
-    -------
-    dict of str to (time,) array, or None
-        Columns by name; AROMA's components are those of the last table, as two decompositions of
-        one run do not belong in one design. None without a table.
-
-    Raises
-    ------
-    InputError
-        If a table cannot be read, or has another number of rows than the image has volumes.
+    Components of AROMA are those of the last table. None without a table.
     """
     if not tables:
         return None
@@ -124,23 +93,9 @@ def read_run_confounds(tables: Sequence[Path], n_volumes: int) -> dict[str, Floa
 
 
 def read_component_masks(path: Path) -> dict[str, str]:
-    """Read which tissue each CompCor component comes from.
+    """Read the tissue (``CSF``, ``WM``, ``combined``) of CompCor columns from the sidecar.
 
-    Parameters
-    ----------
-    path
-        A confounds table; its sidecar has the same name ending in ``.json``.
-
-    Returns
-    -------
-    dict of str to str
-        ``CSF``, ``WM`` or ``combined`` by the name of the column; empty where no sidecar says so
-        (fMRIPrep before 1.4).
-
-    Raises
-    ------
-    InputError
-        If there is a sidecar that cannot be read.
+    Empty without sidecar (fMRIPrep before 1.4).
     """
     sidecar = path.with_suffix(".json")
     if not sidecar.is_symlink() and not sidecar.exists():
@@ -151,25 +106,10 @@ def read_component_masks(path: Path) -> dict[str, str]:
 
 
 def read_series(path: Path, *, tr_s: float | None = None) -> ParcelSeries:
-    """Read parcel series written by us, XCP-D or giga_connectome.
+    """Read (time, parcel) series written by us, XCP-D or giga_connectome.
 
-    Parameters
-    ----------
-    path
-        A table with a header of parcel names (or numbers) and one row per volume.
-    tr_s
-        Repetition time in seconds, from the sidecar.
-
-    Returns
-    -------
-    ParcelSeries
-        (time, parcel); a column of ``n/a`` is a missing parcel.
-
-    Raises
-    ------
-    InputError
-        If the table has no header, a column without a name or one that counts the volumes, text in
-        its cells, or rows of unequal length.
+    A column of ``n/a`` is a missing parcel. InputError without header, for unnamed or counting
+    columns, text in cells and rows of unequal length.
     """
     header, rows = _split(path)
     check_names(path, header)
@@ -185,18 +125,7 @@ _HEAD_ROWS = 32
 
 
 def check_series(path: Path) -> None:
-    """Refuse a series that `read_series` would refuse for its columns, by its first rows.
-
-    Parameters
-    ----------
-    path
-        A table as for `read_series`.
-
-    Raises
-    ------
-    InputError
-        As `read_series`, for its header and its first rows.
-    """
+    """Check header and first rows of a series as `read_series` does."""
     header, *rows = _first_lines(path, 1 + _HEAD_ROWS)
     names = tuple(header.split("\t"))
     check_names(path, names)
@@ -221,13 +150,7 @@ def _first_lines(path: Path, n: int) -> list[str]:
 
 
 def read_parcel_names(path: Path) -> tuple[str, ...]:
-    """Read only the header of a series: the names of its parcels, in order.
-
-    Raises
-    ------
-    InputError
-        If it is no text, cannot be read, or does not name every column once.
-    """
+    """Read the parcel names of a series from its header."""
     header, _ = _first_lines(path, 2)
     names = tuple(header.split("\t"))
     check_names(path, names)
@@ -235,13 +158,7 @@ def read_parcel_names(path: Path) -> tuple[str, ...]:
 
 
 def read_matrix_names(path: Path) -> tuple[str, ...]:
-    """Read only the names of a matrix's parcels, in the order of its columns.
-
-    Raises
-    ------
-    InputError
-        As `read_relmat`, for the names.
-    """
+    """Read the parcel names of a matrix in the order of its columns."""
     header, rows = _split(path)
     names, has_nodes = _matrix_names(path, header, [row.partition("\t")[0] for row in rows])
     # Only the values tell whether columns may name the rows.
@@ -249,25 +166,10 @@ def read_matrix_names(path: Path) -> tuple[str, ...]:
 
 
 def read_relmat(path: Path) -> Connectome:
-    """Read a connectivity matrix, its rows matched to its columns by name.
+    """Read a (parcel, parcel) matrix, its rows ordered by the names of its columns.
 
-    Parameters
-    ----------
-    path
-        A table whose first column holds the names of the rows; or a square one without that column
-        (giga_connectome), whose rows are in the order of its columns.
-
-    Returns
-    -------
-    Connectome
-        (parcel, parcel) in the order of the columns; coefficients unless its sidecar says that
-        they are Fisher's z.
-
-    Raises
-    ------
-    InputError
-        If a row has no column of its name, a cell holds text, or a table without names of rows is
-        not symmetric.
+    The first column holds the names of the rows; without it (giga_connectome) the matrix must be
+    symmetric. Coefficients unless the sidecar says Fisher's z.
     """
     header, rows = _split(path)
     nodes = [row.partition("\t")[0] for row in rows]
@@ -300,7 +202,7 @@ _ROUNDING = 1e-6
 def _matrix_names(
     path: Path, header: tuple[str, ...], nodes: Sequence[str]
 ) -> tuple[tuple[str, ...], bool]:
-    """Tell the names of a matrix's columns, and whether its first column names the rows."""
+    """Return the names of a matrix's columns, and whether its first column names the rows."""
     columns = header[1:]
     if not columns:
         raise InputError(
@@ -320,14 +222,7 @@ def _matrix_names(
 
 
 def matrix_measure(path: Path) -> str:
-    """Name what a matrix holds, by the statistic or measure in its name.
-
-    Returns
-    -------
-    str
-        ``correlation`` and the like; the name's own word where it is another's, ``unknown`` where
-        there is none.
-    """
+    """Return the measure of a matrix by its name: ours, another program's word, or ``unknown``."""
     entities = parse_name(path).entities
     statistic = entities.get("stat", entities.get("meas", "unknown"))
     return _MEASURES.get(statistic, statistic)
@@ -358,7 +253,7 @@ def _split(path: Path) -> tuple[tuple[str, ...], list[str]]:
 
 
 def _numbers(path: Path, rows: Sequence[str], names: Sequence[str]) -> Floats:
-    """Parse rows of equal width: (row, column), NaN where a cell is ``n/a`` or empty."""
+    """Parse rows of equal width: (row, column), NaN for ``n/a`` and empty cells."""
     cells = (cell for row in rows for cell in row.split("\t"))
     try:
         flat = [math.nan if cell in _MISSING else _plain_float(cell) for cell in cells]
@@ -378,7 +273,7 @@ def _numbers(path: Path, rows: Sequence[str], names: Sequence[str]) -> Floats:
 
 
 def _column_of_text(rows: Sequence[str], names: Sequence[str]) -> str:
-    """Name the first column that holds something else than numbers."""
+    """Return the first column that holds something else than numbers."""
     for row in rows:
         for name, cell in zip(names, row.split("\t"), strict=True):
             try:

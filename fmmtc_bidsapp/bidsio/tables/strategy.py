@@ -74,28 +74,12 @@ _PER_RUN = ("motion_outlier", "non_steady_state_outlier")
 
 
 def read_strategy(text: str) -> Strategy | None:
-    """Read what ``--denoise-strategy`` names, where that is a file.
+    """Read the strategy of ``--denoise-strategy``: a path, or a name of another package.
 
-    Parameters
-    ----------
-    text
-        A name, of this program or registered by another package (``fmmtc.strategies``), or a path
-        that ends in ``.yml`` or ``.yaml``. The file has XCP-D's keys ``name``, ``description`` and
-        ``confounds`` (by name or as a list: ``dataset``, ``query``, ``columns``; a column between
-        ``^`` and ``$`` is a regular expression), and may have ``low_pass``, ``high_pass`` (Hz),
-        ``fd_threshold`` (mm), ``dvars_threshold`` and
-        ``detrend``.
-
-    Returns
-    -------
-    Strategy or None
-        None for the name of a strategy that this program brings. One of another package has the
-        package in its title.
-
-    Raises
-    ------
-    UsageError
-        If there is neither such a name nor such a file, or the file asks for what cannot be met.
+    None for this program's own. The file (``.yml``, ``.yaml``) has XCP-D's keys ``name``,
+    ``description`` and ``confounds`` (a column between ``^`` and ``$`` is a regular expression),
+    and may have ``low_pass``, ``high_pass`` (Hz), ``fd_threshold`` (mm), ``dvars_threshold`` and
+    ``detrend``. UsageError if there is no such name or file, or the file cannot be applied.
     """
     if text in STRATEGIES:
         return None
@@ -120,7 +104,7 @@ def read_strategy(text: str) -> Strategy | None:
 
 
 def _of_package(extension: Extension) -> Strategy:
-    """Read the file ``NAME.yml`` in the package that an entry point names."""
+    """Read the file ``NAME.yml`` of the package that an entry point names."""
     with importlib.resources.as_file(extension.file(f"{extension.name}.yml")) as path:
         try:
             strategy = _strategy(_read(path))
@@ -183,7 +167,7 @@ def _strategy(content: Mapping[str, Any]) -> Strategy:
 
 
 def _label(name: Any) -> str:
-    """Spell a strategy's name as it can stand in file names: ``acompcor_gsr`` is acompcorGsr."""
+    """Return a strategy's name for file names: ``acompcor_gsr`` becomes acompcorGsr."""
     if not isinstance(name, str) or not re.fullmatch("[0-9A-Za-z]+([-_+ ][0-9A-Za-z]+)*", name):
         raise UsageError(f"name is {name!r}; it stands in file names: letters and digits only.")
     if name in _ALIKE:
@@ -199,7 +183,7 @@ def _label(name: Any) -> str:
 
 
 def _number(key: str, value: Any) -> float | None:
-    """Read a setting; 0 switches it off, as on the command line."""
+    """Return a setting; 0 disables it, as on the command line."""
     if value is None:
         return None
     wrong = isinstance(value, bool) or not isinstance(value, int | float)
@@ -223,7 +207,7 @@ def _regressors(confounds: Any) -> tuple[Regressor, ...]:
 
 
 def _entries(confounds: Any) -> dict[str, Any]:
-    """Name the entries of ``confounds``, which some versions of XCP-D write as a list."""
+    """Return the entries of ``confounds`` by name; some versions of XCP-D write a list."""
     if not isinstance(confounds, list):
         return _mapping("confounds", confounds)
     numbered = enumerate(confounds, start=1)

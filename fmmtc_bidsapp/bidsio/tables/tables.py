@@ -38,37 +38,10 @@ def read_rows(
 ) -> list[Row]:
     """Read the participants table, joined with the phenotype tables by participant.
 
-    Parameters
-    ----------
-    participants_tsv
-        BIDS participants table: its people, in its order.
-    phenotype
-        Tables with a column ``participant_id``, one row a participant, or a participant and
-        ``session_id``.
-    needed
-        Columns that one of the tables must have.
-    optional
-        Columns that are used where there are.
-    sessions
-        Labels of the sessions asked for, by which tables with a row a session are read.
-    warn
-        Called with what a phenotype table and the participants table do not share.
-
-    Returns
-    -------
-    list of Row
-        Whom a phenotype table lacks has ``n/a`` in its columns; whom only a phenotype table has is
-        left out.
-
-    Raises
-    ------
-    UsageError
-        If a needed column is in no table, one that is used is in two of them, a table has no
-        ``participant_id``, or rows of several sessions and none is chosen; or a phenotype table is
-        not there.
-    InputError
-        If a table cannot be read, has two rows for someone or one for nobody, or a line with more
-        cells than columns; or a phenotype table of which a column is needed matches nobody.
+    ``needed`` columns must exist, ``optional`` ones are used if they do; ``sessions`` choose the
+    rows of tables with one row per session. Participants absent from a phenotype table are ``n/a``
+    there; rows of others are ignored with a warning. UsageError for absent or ambiguous columns,
+    InputError for damaged tables and duplicate rows.
     """
     for path in phenotype:
         if not (path.is_file() or path.is_symlink()):
@@ -100,7 +73,7 @@ def _say_match(
     used: Sequence[str],
     warn: Callable[[str], None],
 ) -> None:
-    """Say who is in only one of two tables, and refuse one that is needed and matches nobody."""
+    """Warn of participants in one of two tables only; refuse a needed table that matches none."""
     absent = [each for each in first.rows if each not in table.rows]
     strangers = [each for each in table.rows if each not in first.rows]
     if not (absent or strangers):
@@ -122,7 +95,7 @@ def _say_match(
 def _say_other_sessions(
     path: Path, table: _Table, sessions: Sequence[str], warn: Callable[[str], None]
 ) -> None:
-    """Say that a table with one row a person names other sessions than those asked for."""
+    """Warn if a table with one row per participant has other sessions than requested."""
     if _SESSION not in table.columns or not sessions:
         return
     asked = {_session({_SESSION: each}) for each in sessions}
@@ -180,7 +153,7 @@ def _read(path: Path, sessions: Sequence[str]) -> _Table:
 def _of_session(
     path: Path, rows: Mapping[str, list[Row]], sessions: Sequence[str]
 ) -> dict[str, list[Row]]:
-    """Keep the rows of the session asked for, of a table with a row a person and session."""
+    """Return the rows of the requested session, of a table with one row per session."""
     counts = Counter(_session(row) for own in rows.values() for row in own)
     listed = ", ".join(f"{session}: {n}" for session, n in sorted(counts.items()))
     if len(sessions) != 1:
@@ -203,10 +176,7 @@ def _session(row: Row) -> str:
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Split a table into the cells of each line, empty ones at its end left out.
-
-    Spreadsheets end lines, and tables, with tabs: a line of them holds nobody.
-    """
+    """Return line numbers and cells of a table, without empty cells and lines at the end."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter="\t", strict=True)
@@ -235,7 +205,7 @@ def _require_columns(tables: Mapping[Path, _Table], needed: Sequence[str]) -> No
 
 
 def _refuse_twins(tables: Mapping[Path, _Table], used: Iterable[str]) -> None:
-    """Refuse a column that is used and stands in two tables: nobody knows which is meant."""
+    """Raise UsageError if a used column is in two tables."""
     for column in used:
         holders = [str(path) for path, table in tables.items() if column in table.columns]
         if column != _ID and len(holders) > 1:
@@ -246,5 +216,5 @@ def _refuse_twins(tables: Mapping[Path, _Table], used: Iterable[str]) -> None:
 
 
 def participant_id(label: str) -> str:
-    """Give a participant's label its prefix, ``sub-01``."""
+    """Return a participant's label with prefix, ``sub-01``."""
     return f"sub-{label.removeprefix('sub-')}"

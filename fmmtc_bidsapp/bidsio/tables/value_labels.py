@@ -15,25 +15,7 @@ Meanings = Mapping[str, str]
 
 
 def read_meanings(tables: Iterable[Path], columns: Iterable[str]) -> dict[str, Meanings]:
-    """Read ``Levels`` of some columns from the JSON files beside their tables.
-
-    Parameters
-    ----------
-    tables
-        TSV files; each may have a JSON of the same name beside it.
-    columns
-        Names of columns; the first table whose JSON describes one counts.
-
-    Returns
-    -------
-    dict
-        By column, its values and their meanings; a column without ``Levels`` is not in it.
-
-    Raises
-    ------
-    InputError
-        If a JSON is there and cannot be read.
-    """
+    """Read ``Levels`` of columns from the JSON files beside their tables; the first one counts."""
     files = [path.with_suffix(".json") for path in tables]
     described = [read_json(path) for path in files if path.exists()]
     found: dict[str, Meanings] = {}
@@ -53,20 +35,20 @@ def _levels(about: object) -> Meanings:
 
 
 def _words(level: object) -> str:
-    """Read a level's words: BIDS has text, or an object with a description."""
+    """Return a level's text: BIDS has text, or an object with a description."""
     text = level.get("Description") if isinstance(level, Mapping) else level
     return " ".join(text.split()) if isinstance(text, str) else ""
 
 
 def meaning_of(value: str | None, meanings: Meanings) -> str | None:
-    """Look a value's meaning up; None where it is not described."""
+    """Return a value's meaning; None if not described."""
     if value is None:
         return None
     return next((words for each, words in meanings.items() if same_value(each, value)), None)
 
 
 def same_meaning(one: str, other: str) -> bool:
-    """Compare two meanings, whatever their case, spaces and punctuation."""
+    """Return whether two meanings are equal but for case, spaces and punctuation."""
     return _bare(one) == _bare(other)
 
 

@@ -27,33 +27,14 @@ _MEAN_FD = ("mean_fd", "meanFD")
 
 @dataclass(frozen=True)
 class XcpdQuality:
-    """What is known of a run."""
+    """Head motion and retained volumes of a run; None if unknown."""
 
     mean_fd_mm: float | None = None
     n_volumes_retained: int | None = None
 
 
 def read_xcpd_quality(series: Path, entities: Mapping[str, str]) -> XcpdQuality:
-    """Read what XCP-D wrote of the run that a series or matrix is of.
-
-    Parameters
-    ----------
-    series
-        The file; tables are looked for in its folder.
-    entities
-        Those of its name.
-
-    Returns
-    -------
-    XcpdQuality
-        From the table ``desc-linc_qc``; without one the mean framewise displacement of the table
-        ``motion``. None for what neither says.
-
-    Raises
-    ------
-    InputError
-        If such a table is there but is damaged.
-    """
+    """Read XCP-D's quality of the run of a series, from ``desc-linc_qc`` or ``motion``."""
     for path in _beside(series, entities, _QC):
         row = _read(path)
         mean_fd = next((name for name in _MEAN_FD if name in row), None)
@@ -70,7 +51,7 @@ def read_xcpd_quality(series: Path, entities: Mapping[str, str]) -> XcpdQuality:
 
 
 def _beside(series: Path, entities: Mapping[str, str], patterns: tuple[str, ...]) -> list[Path]:
-    """List the tables of the same run, that of the same space first and filtered motion last."""
+    """Return the tables of the same run: same space first, filtered motion last."""
     found = []
     for path in (path for pattern in patterns for path in sorted(series.parent.glob(pattern))):
         name = _parsed(path)
@@ -103,7 +84,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _number(path: Path, table: pd.DataFrame, column: str) -> float | None:
-    """Take the mean of a column's known values; None where there are none."""
+    """Return the mean of a column's known values; None without any."""
     if column not in table:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Choose the volumes to leave out: non-steady state and motion."""
+"""Choose the volumes to drop: non-steady state and motion."""
 
 from __future__ import annotations
 
@@ -23,28 +23,10 @@ _NON_STEADY = re.compile(r"non_steady_state_outlier_?\d+")
 def dummy_volumes(
     confounds: Mapping[str, Floats], dummy_scans: str, n_volumes: int
 ) -> tuple[Flags, tuple[str, ...]]:
-    """Find the volumes to drop at the start.
+    """Return (time,) volumes to drop at the start, and notes.
 
-    Parameters
-    ----------
-    confounds
-        Columns (time,) under today's names.
-    dummy_scans
-        A number, or ``auto`` for the leading run of volumes that fMRIPrep calls non-steady.
-    n_volumes
-        Length of the run.
-
-    Returns
-    -------
-    (time,) array of bool
-        The volumes to drop.
-    tuple of str
-        What a reader must know.
-
-    Raises
-    ------
-    InputError
-        If that is all of them, or fMRIPrep's columns cannot be read.
+    ``dummy_scans`` is a number, or ``auto`` for the leading volumes that fMRIPrep calls non-steady.
+    InputError if that is all of them.
     """
     notes: tuple[str, ...] = ()
     if dummy_scans == "auto":
@@ -73,21 +55,7 @@ def dummy_volumes(
 
 
 def unknown_volumes(values: Floats, dummy: Flags) -> Flags:
-    """Find the volumes in which a measure of motion is not known.
-
-    Parameters
-    ----------
-    values
-        (time,) the measure. That the first volume of a scan has none, as it has no predecessor,
-        is no gap in what is known.
-    dummy
-        (time,) volumes that are dropped anyway.
-
-    Returns
-    -------
-    (time,) array of bool
-        The volumes without a value.
-    """
+    """Return (time,) volumes without a value, dummies and the first volume aside."""
     unknown = ~np.isfinite(values) & ~dummy
     unknown[0] = False
     return unknown
@@ -99,34 +67,12 @@ def censored_volumes(
     strategy: Strategy,
     dummy: Flags,
 ) -> tuple[Flags, Flags]:
-    """Find the volumes to leave out for motion.
+    """Return (time,) volumes to censor for motion, and those of them with unknown motion.
 
-    A volume goes when one of the measures is above its threshold, or is not known there: nobody
-    can say that it is below. The first volume, which has no predecessor, stays. Then stretches that
-    are too short between such volumes go too, as in Power et al. (2014),
-    doi:10.1016/j.neuroimage.2013.08.048.
-
-    Parameters
-    ----------
-    fd_mm, std_dvars
-        (time,) framewise displacement and standardised DVARS; None if unknown.
-    strategy
-        Its thresholds are the largest values that are kept, its ``min_segment`` the shortest
-        stretch that is kept in a run with outliers.
-    dummy
-        (time,) volumes that are dropped anyway; they end a stretch and are never censored.
-
-    Returns
-    -------
-    censored : (time,) array of bool
-        The volumes to leave out.
-    unknown : (time,) array of bool
-        Those of them that go because a measure is not known.
-
-    Raises
-    ------
-    InputError
-        If a threshold is given for a measure that is unknown, or unknown throughout.
+    A volume is censored if a measure (fd_mm in mm, std_dvars) is above its threshold or unknown;
+    the first volume has no predecessor and is kept. Then segments shorter than ``min_segment`` are
+    censored too, as in Power et al. (2014), doi:10.1016/j.neuroimage.2013.08.048. Dummies end a
+    segment. InputError for a threshold on a measure that is unknown throughout.
     """
     moved, fd_unknown = _above(
         fd_mm, strategy.fd_threshold_mm, dummy, "framewise_displacement", "--fd-threshold"
@@ -148,7 +94,7 @@ def censored_volumes(
 def _above(
     values: Floats | None, threshold: float | None, dummy: Flags, column: str, flag: str
 ) -> tuple[Flags, Flags]:
-    """Say of each volume whether a measure is above its threshold, and whether it is unknown."""
+    """Return (time,) volumes above a threshold, and volumes without a value."""
     if threshold is None:
         return np.zeros(len(dummy), dtype=bool), np.zeros(len(dummy), dtype=bool)
     if values is None or (len(values) > 1 and not np.isfinite(values[1:]).any()):

@@ -1,4 +1,4 @@
-"""Read confounds under one set of names, for every fMRIPrep version."""
+"""Confounds under one set of names, for every fMRIPrep version."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _PREFIX_OF_MASK = {"CSF": "c", "WM": "w"}
 
 
 def current_name(name: str) -> str:
-    """Spell the name of a confounds column as today's fMRIPrep does."""
+    """Return the name of a confounds column in today's fMRIPrep."""
     for pattern, new in _PATTERNS:
         match = pattern.fullmatch(name)
         if match:
@@ -67,26 +67,10 @@ def current_name(name: str) -> str:
 
 
 def canonical(confounds: Mapping[str, NDArray[np.float64]]) -> dict[str, Floats]:
-    """Return a table under today's names, with the expansions that old ones lack.
+    """Return (time,) columns under today's names, with all derivatives and squares of `EXPANDED`.
 
-    Derivatives (backward difference, NaN in the first volume) and squares of `EXPANDED` are
-    computed from their base columns where the table has none.
-
-    Parameters
-    ----------
-    confounds
-        Columns (time,) by name, ``n/a`` read as NaN, infinite where a cell holds no number; written
-        by fMRIPrep 1.0 or later.
-
-    Returns
-    -------
-    dict of str to (time,) array
-        Columns in the table's order, then those that were computed.
-
-    Raises
-    ------
-    InputError
-        If the table has one column under two spellings.
+    Absent ones are computed: derivatives are backward differences, NaN in the first volume.
+    InputError for two spellings of one column.
     """
     table: dict[str, Floats] = {}
     for name, values in confounds.items():
@@ -111,23 +95,11 @@ def _expanded(base: str, values: Floats) -> Iterable[tuple[str, Floats]]:
 
 
 def components_by_mask(names: Iterable[str], masks: Mapping[str, str]) -> dict[str, str]:
-    """Name the components of anatomical CompCor after the tissue they come from.
+    """Return columns of anatomical CompCor by today's names, numbered per tissue.
 
-    fMRIPrep 1.4 to 20.2 called all of them ``a_comp_cor`` and said in the sidecar which mask each
-    belongs to; since 21.0 those of CSF are ``c_comp_cor`` and those of white matter ``w_comp_cor``.
-
-    Parameters
-    ----------
-    names
-        Columns of the table, in its order, under today's names.
-    masks
-        ``CSF``, ``WM`` or ``combined`` by the name of a column; may be empty.
-
-    Returns
-    -------
-    dict of str to str
-        The column of the table by its name of today, numbered from 0 in each tissue; empty where
-        the table has today's names already.
+    fMRIPrep 1.4 to 20.2 called all of them ``a_comp_cor`` with the mask in the sidecar; since 21.0
+    those of CSF are ``c_comp_cor`` and those of white matter ``w_comp_cor``. Empty for today's
+    names.
     """
     columns = list(names)
     if any(re.fullmatch(r"[cw]_comp_cor_\d+", name) for name in columns):
@@ -143,26 +115,20 @@ def components_by_mask(names: Iterable[str], masks: Mapping[str, str]) -> dict[s
 
 
 def framewise_displacement(confounds: Mapping[str, Floats]) -> Floats | None:
-    """Return fMRIPrep's framewise displacement, (time,) in mm; None where the table has none.
+    """Return framewise displacement, (time,) in mm, NaN in the first volume; None if absent.
 
-    The first volume has no predecessor: its ``n/a`` stays NaN and belongs in no mean. The measure
-    is that of Power et al. (2012), doi:10.1016/j.neuroimage.2011.10.018.
-
-    Parameters
-    ----------
-    confounds
-        Columns (time,) by name, ``n/a`` read as NaN.
+    Power et al. (2012), doi:10.1016/j.neuroimage.2011.10.018.
     """
     return _column(confounds, "framewise_displacement")
 
 
 def standardised_dvars(confounds: Mapping[str, Floats]) -> Floats | None:
-    """Return fMRIPrep's standardised DVARS, (time,) without unit; None where there is none."""
+    """Return fMRIPrep's standardised DVARS, (time,) without unit; None if absent."""
     return _column(confounds, "std_dvars")
 
 
 def relative_rms_mm(confounds: Mapping[str, Floats]) -> Floats | None:
-    """Return fMRIPrep's ``rmsd``, (time,) in mm; None where there is none (before 20.0)."""
+    """Return fMRIPrep's ``rmsd``, (time,) in mm; None if absent (before 20.0)."""
     return _column(confounds, "rmsd")
 
 
@@ -175,7 +141,7 @@ def _column(confounds: Mapping[str, Floats], wanted: str) -> Floats | None:
 
 
 def unreadable_motion(confounds: Mapping[str, Floats]) -> tuple[str, ...]:
-    """Say in which volumes a measure of motion holds no number, which counts as unknown."""
+    """Describe volumes in which a motion measure is not a number, which counts as unknown."""
     flags = {name: np.isinf(values) for name, values in confounds.items()}
     return tuple(
         f"{name} holds no number in {int(flags[name].sum())} volumes, the first of them "
@@ -189,7 +155,7 @@ _MEASURES = ("framewise_displacement", "std_dvars", "rmsd")
 
 
 def summarise(names: Iterable[str]) -> str:
-    """Say in one line which kinds of columns there are: ``csf, a_comp_cor (145), cosine (5)``."""
+    """Return the kinds of columns in one line: ``csf, a_comp_cor (145), cosine (5)``."""
     stems = (re.sub(r"(_derivative1|_power2|_?\d+)+$", "", name) for name in names)
     counts = Counter(stem for stem in stems if stem)
     kinds = (f"{stem} ({count})" if count > 1 else stem for stem, count in counts.items())

@@ -157,7 +157,7 @@ def _unknown_note(unknown: Flags) -> tuple[str, ...]:
 
 
 def _within_nyquist(strategy: Strategy, tr_s: float | None) -> tuple[Strategy, tuple[str, ...]]:
-    """Drop a low-pass that lies above all a run can hold; nilearn would move it."""
+    """Drop a low-pass above the Nyquist frequency, which nilearn would move."""
     if not strategy.filters:
         return strategy, ()
     if not tr_s:
@@ -205,12 +205,12 @@ def _residual(
 
 
 def _prepared(values: Floats, kept: Flags, strategy: Strategy, tr_s: float | None) -> Floats:
-    """Remove trend and frequencies from columns, and the censored volumes with them.
+    """Remove trend, frequencies and censored volumes from columns.
 
-    `nilearn.signal.clean` is not given the censored volumes: its version 0.14.1 takes the
-    complement of a list of indices by ``~``, so that two censored volumes at mirrored places of
-    the run are not bridged and leak through the filter; and without a filter it removes a trend
-    over the count of retained volumes, not over their times.
+    `nilearn.signal.clean` is not given the censored volumes: version 0.14.1 takes the complement of
+    a list of indices by ``~``, so that two censored volumes at mirrored places of the run are not
+    bridged and leak through the filter; and without a filter it removes a trend over the count of
+    retained volumes, not over their times.
     """
     if not values.size:
         return values[kept]
@@ -250,12 +250,12 @@ def _independent(
     strategy: Strategy,
     tr_s: float | None,
 ) -> tuple[Floats, tuple[str, ...]]:
-    """Prepare the regressors, and keep as many as say something the others do not.
+    """Prepare the regressors, and return linearly independent columns with notes.
 
-    A column that is constant, or lies outside the filter's band, is rounding after the preparation;
-    scaled to unit variance, as nilearn does, it would be noise that costs a degree of freedom.
-    Signals are taken out of the regressors where the regression is done, so that it takes nothing
-    of them; XCP-D does so before filter and censoring, of which a little of them comes back.
+    A column that is constant or outside the filter's band is rounding after the preparation; scaled
+    to unit variance, as nilearn does, it would be noise that costs a degree of freedom. Regressors
+    are made orthogonal to signals where the regression is done; XCP-D does so before filter and
+    censoring, which bring back a little of them.
     """
     if not design:
         return np.zeros((int(kept.sum()), 0)), ()
@@ -277,7 +277,7 @@ def _independent(
 
 
 def _telling(columns: Floats) -> Floats:
-    """Scale columns to a length of 1, and leave out what the others say already."""
+    """Scale columns to a length of 1, and drop linearly dependent ones."""
     scaled = columns / np.linalg.norm(columns, axis=0)
     _, triangle, order = qr(scaled, mode="economic", pivoting=True)
     size = np.abs(np.diag(triangle))
@@ -290,7 +290,7 @@ def _centred(values: Floats, kept: Flags, strategy: Strategy, tr_s: float | None
 
 
 def _varies(prepared: Floats, raw: Floats) -> Flags:
-    """Say which columns are more than rounding of what they were."""
+    """Return which columns are more than rounding of their raw values."""
     limit = _ROUNDING * np.abs(raw).max(axis=0) * np.sqrt(len(prepared))
     return np.asarray(np.linalg.norm(prepared, axis=0) > limit)
 
@@ -312,10 +312,10 @@ def _degrees(kept: Flags, rank: int, strategy: Strategy, tr_s: float | None) -> 
 
 
 def _kept_components(n_volumes: int, strategy: Strategy, tr_s: float | None) -> int:
-    """Count the Fourier components of a run that lie within the band.
+    """Return the number of Fourier components of a run within the band.
 
-    Each frequency is a sine and a cosine, but for 0 and Nyquist's: the count of regressors by
-    which AFNI's 3dTproject removes a band.
+    Each frequency is a sine and a cosine, but for 0 and Nyquist's: the count of regressors by which
+    AFNI's 3dTproject removes a band.
     """
     if not strategy.filters or not tr_s:
         return n_volumes

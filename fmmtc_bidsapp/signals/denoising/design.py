@@ -33,33 +33,10 @@ def read_design(
     tr_s: float | None,
     n_dummy: int = 0,
 ) -> tuple[dict[str, Floats], tuple[str, ...]]:
-    """Take a strategy's regressors from a table.
+    """Return a strategy's regressors, (time,) by name, with notes.
 
-    Parameters
-    ----------
-    strategy
-        What is to be regressed.
-    confounds
-        Columns (time,) by name, ``n/a`` read as NaN.
-    masks
-        ``CSF``, ``WM`` or ``combined`` by the name of an ``a_comp_cor`` column.
-    tr_s
-        Repetition time in seconds, to tell whether a run is long enough for cosines.
-    n_dummy
-        Volumes at the start that are dropped, so that they need no values.
-
-    Returns
-    -------
-    dict of str to (time,) array
-        Columns in the order of the strategy, each once; the first volume of a derivative has the
-        value of the second.
-    tuple of str
-        What a reader must know.
-
-    Raises
-    ------
-    InputError
-        If a regressor that is not optional has no column, or a column has a hole.
+    ``masks`` has the tissue of ``a_comp_cor`` columns; the ``n_dummy`` first volumes need no
+    values. InputError if a regressor has no column or a column has a missing value.
     """
     table = canonical(confounds)
     by_mask = components_by_mask(table, masks)
@@ -75,7 +52,7 @@ def read_design(
 
 
 def _find(regressor: Regressor, table: Iterable[str]) -> list[str]:
-    """List the columns of the first set of patterns of which every one finds a column."""
+    """Return the columns of the first set of patterns that all match."""
     for patterns in regressor.alternatives:
         found = [[name for name in table if re.fullmatch(each, name)] for each in patterns]
         if all(found):
@@ -107,7 +84,7 @@ def _absent(
 
 
 def _no_noise_found(regressor: Regressor, table: Iterable[str]) -> bool:
-    """Say whether fMRIPost-AROMA's table is there, which then has an intercept alone."""
+    """Return whether fMRIPost-AROMA's table has only an intercept: no motion component."""
     patterns = [each for patterns in regressor.alternatives for each in patterns]
     names = list(table)
     nothing = _INTERCEPT in names and not any(name.startswith("aroma") for name in names)
@@ -124,10 +101,10 @@ def _shown(patterns: tuple[str, ...], table: Iterable[str]) -> str:
 
 
 def _filled(name: str, values: Floats, n_dummy: int) -> Floats:
-    """Give the first volume of a derivative the value of the second.
+    """Return a column, the first volume of a derivative filled with the second.
 
-    As nilearn does, so that the design is nilearn's: the first volume has no predecessor, and a
-    trace without a jump is what a filter spreads least.
+    As nilearn does: the first volume has no predecessor, and a series without a jump is what a
+    filter spreads least.
     """
     filled = np.array(values, dtype=np.float64)
     if len(filled) > 1 and np.isnan(filled[0]):
@@ -150,7 +127,7 @@ def _filled(name: str, values: Floats, n_dummy: int) -> Floats:
 def _provenance(
     design: Iterable[str], confounds: Iterable[str], by_mask: Mapping[str, str]
 ) -> list[str]:
-    """Say which columns do not stand in the table under their name."""
+    """Describe columns that are not in the table under their name."""
     written = {current_name(name) for name in confounds}
     computed = [name for name in design if name not in written and name not in by_mask]
     renamed = [f"{name} is {by_mask[name]}" for name in design if name in by_mask]

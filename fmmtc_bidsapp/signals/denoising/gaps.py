@@ -1,4 +1,4 @@
-"""Gaps left by censored volumes: their length, and how a filter bridges them."""
+"""Gaps of censored volumes: their length, and their interpolation before a filter."""
 
 from __future__ import annotations
 
@@ -18,25 +18,15 @@ by several times what the series does."""
 
 
 def longest_gap(left_out: Flags) -> int:
-    """Count the volumes of the longest stretch that is left out: ``left_out`` is (time,)."""
+    """Return the number of volumes in the longest gap of (time,) flags."""
     return int(_lengths(left_out).max(initial=0))
 
 
 def bridge(values: Floats, kept: Flags) -> Floats:
-    """Put a curve through the gaps of a series, for a filter that needs every volume.
+    """Return (time, column) values with interpolated gaps, for a filter that needs every volume.
 
-    Parameters
-    ----------
-    values
-        (time, column)
-    kept
-        (time,) False in the volumes of a gap, whose values are not looked at.
-
-    Returns
-    -------
-    (time, column) array
-        In gaps of `LONGEST_CUBIC` volumes or fewer a cubic spline, in longer ones a straight line,
-        at an end the nearest value that is kept; elsewhere ``values``.
+    Gaps of `LONGEST_CUBIC` volumes or fewer by a cubic spline, longer ones by a straight line, the
+    ends by the nearest kept value.
     """
     volume = np.arange(len(values))
     good = volume[kept]
@@ -49,6 +39,6 @@ def bridge(values: Floats, kept: Flags) -> Floats:
 
 
 def _lengths(left_out: Flags) -> NDArray[np.int64]:
-    """Return how long the gap is that each volume lies in: (time,), 0 for one that is kept."""
+    """Return the length of each volume's gap: (time,), 0 for a kept volume."""
     gap, _ = ndimage.label(left_out)
     return np.where(left_out, np.bincount(gap)[gap], 0)

@@ -95,24 +95,9 @@ STRATEGIES_TABLE: Mapping[str, Strategy] = MappingProxyType({each.name: each for
 
 
 def choose_strategy(base: Strategy, options: DenoiseOptions) -> Strategy:
-    """Apply a user's thresholds and frequencies to a strategy.
+    """Return a strategy with a user's thresholds and frequencies.
 
-    Parameters
-    ----------
-    base
-        One of `STRATEGIES_TABLE`, or a user's own.
-    options
-        None keeps what the strategy says, 0 switches it off.
-
-    Returns
-    -------
-    Strategy
-        The strategy as it will be applied, under the same name.
-
-    Raises
-    ------
-    UsageError
-        If no frequency is left between the two ends of the band.
+    None keeps the strategy's value, 0 disables it. UsageError if the band is empty.
     """
     chosen = replace(
         base,

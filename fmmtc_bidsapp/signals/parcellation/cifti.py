@@ -34,40 +34,13 @@ _VOLUMES_AT_ONCE = 32
 def cifti_parcel_means(
     image: Path, dlabel: Path, index: NDArray[np.integer[Any]], *, min_coverage: float
 ) -> ParcelMeans:
-    """Average a CIFTI dense series over the grayordinates of each parcel.
+    """Average a CIFTI dense series (time, grayordinate) over each parcel of ``index``.
 
-    A grayordinate of the image is one of the atlas when both name the same structure and the same
-    vertex, or the same structure and a voxel in the same place; their order in the files does not
-    matter. Grayordinates that never vary or are not finite are left out, as voxels are. The file is
-    read in slabs of volumes, so memory does not grow with its length.
-
-    Parameters
-    ----------
-    image
-        ``.dtseries.nii`` file (time, grayordinate).
-    dlabel
-        ``.dlabel.nii`` file with one map of the atlas's labels.
-    index
-        (parcel,) label values, in the order of the output's columns.
-    min_coverage
-        Smallest share of a parcel's grayordinates that must be used; a parcel below it becomes
-        NaN.
-
-    Returns
-    -------
-    ParcelMeans
-        Counts are of grayordinates. Coverage is of the atlas's, so one that the image lacks counts
-        as not covered, and a parcel that loses more than a tenth in this way as shrunk.
-
-    Raises
-    ------
-    InputError
-        A file is unreadable, truncated or another kind of CIFTI, the atlas holds labels that are
-        not in ``index``, or image and atlas lie on other surfaces or voxels.
-
-    References
-    ----------
-    The CIFTI-2 file format, https://www.nitrc.org/projects/cifti.
+    Grayordinates match by structure and vertex, or structure and voxel position, in any order.
+    Constant and non-finite ones are left out, as voxels are. Coverage is a share of the atlas's
+    grayordinates; a parcel below ``min_coverage`` is NaN. The file is read in slabs of volumes, so
+    memory does not grow with its length. InputError for unreadable files, other kinds of CIFTI,
+    unknown labels and other surfaces. https://www.nitrc.org/projects/cifti
     """
     series = open_cifti(image, SeriesAxis, _SERIES)
     _require_series(series)
@@ -102,7 +75,7 @@ def _require_series(series: Cifti) -> None:
 
 
 def _labelled(atlas: Cifti, index: NDArray[np.integer[Any]]) -> tuple[Indices, Indices]:
-    """List the atlas's grayordinates that have a label, by parcel, and the parcel of each."""
+    """Return the positions of the atlas's labelled grayordinates by parcel, and their parcels."""
     if len(atlas.rows) != 1:
         raise InputError(f"{atlas.path} holds {len(atlas.rows)} maps; {_LABELS}")
     labels = np.asarray(atlas.image.dataobj)[0]
@@ -120,7 +93,7 @@ def _labelled(atlas: Cifti, index: NDArray[np.integer[Any]]) -> tuple[Indices, I
 
 
 def _volumes(series: Cifti) -> Iterator[NDArray[Any]]:
-    """Yield (grayordinate,) of every volume, read a few at a time."""
+    """Yield every volume, (grayordinate,), reading a few at a time."""
     for begin in range(0, len(series.rows), _VOLUMES_AT_ONCE):
         yield from np.asarray(series.image.dataobj[begin : begin + _VOLUMES_AT_ONCE])
 

@@ -42,7 +42,7 @@ _OFF_GRID = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Cifti:
-    """A CIFTI file of which only the header was read."""
+    """A CIFTI file with its header; its data is not read."""
 
     path: Path
     image: Any
@@ -53,21 +53,10 @@ class Cifti:
 
 
 def open_cifti(path: Path, rows: type[Axis], needed: str) -> Cifti:
-    """Read the header of a CIFTI-2 file.
+    """Read the header of a CIFTI-2 file with rows of one kind (`SeriesAxis`, `LabelAxis`).
 
-    Parameters
-    ----------
-    path
-        The file.
-    rows
-        What its rows must be: volumes (`SeriesAxis`) or maps of labels (`LabelAxis`).
-    needed
-        The end of an error's sentence: what is needed, and how to get it.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is cut, or is another kind of CIFTI.
+    ``needed`` is the end of the error's sentence. InputError if it is unreadable, truncated or of
+    another kind.
     """
     try:
         _require_room(path)
@@ -87,13 +76,7 @@ def open_cifti(path: Path, rows: type[Axis], needed: str) -> Cifti:
 
 
 def _require_room(path: Path) -> None:
-    """Refuse axes longer than the data, before nibabel makes room for them.
-
-    Raises
-    ------
-    ValueError
-        When the header promises more than the file can hold. Of what is no NIfTI-2 nothing is said.
-    """
+    """Raise ValueError for axes longer than the data, before nibabel allocates memory."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(_HEADER_BYTES)
@@ -133,25 +116,10 @@ def _require_whole(cifti: Cifti) -> None:
 
 
 def positions(atlas: Cifti, series: Cifti) -> NDArray[np.intp]:
-    """Find each grayordinate of an atlas in an image.
+    """Return each atlas grayordinate's column in an image: (grayordinate,), -1 if absent.
 
-    Two are the same when both files name the same structure and the same vertex, or the same
-    structure and a voxel in the same place; their order does not matter.
-
-    Parameters
-    ----------
-    atlas, series
-        The opened files.
-
-    Returns
-    -------
-    ndarray
-        (grayordinate of the atlas,) column of the image, -1 where the image lacks it.
-
-    Raises
-    ------
-    InputError
-        If a surface has another number of vertices, or the voxels lie on another grid.
+    They match by structure and vertex, or structure and voxel position. InputError for surfaces
+    with other vertices or voxels on another grid.
     """
     _require_same_surfaces(atlas, series)
     structures = np.unique(np.concatenate([atlas.models.name, series.models.name]))
@@ -175,7 +143,7 @@ def _require_same_surfaces(atlas: Cifti, series: Cifti) -> None:
 
 
 def _voxels_on_grid(atlas: Cifti, series: Cifti) -> NDArray[np.int64]:
-    """Carry the image's voxel indices to the atlas's grid: (grayordinate, 3)."""
+    """Return the image's voxel indices on the atlas's grid: (grayordinate, 3)."""
     voxel: NDArray[np.int64] = series.models.voxel
     if atlas.models.affine is None or series.models.affine is None:
         return voxel
@@ -193,7 +161,7 @@ def _voxels_on_grid(atlas: Cifti, series: Cifti) -> NDArray[np.int64]:
 
 
 def _keys(models: Any, structures: NDArray[Any], voxel: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give every grayordinate a number such that equal numbers are equal places."""
+    """Return one number per grayordinate; equal numbers are equal positions."""
     surface = models.surface_mask
     inside = ((voxel >= 0) & (voxel < _SIDE)).all(axis=1, keepdims=True)
     # Voxels outside go to a corner that no atlas fills.

@@ -30,7 +30,7 @@ Positions = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of an image lie."""
+    """Voxel grid of an image."""
 
     shape: tuple[int, int, int]
     affine: Floats
@@ -53,7 +53,7 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """From a voxel of one grid to the nearest voxel of another."""
+    """Nearest voxels of another grid."""
 
     asking: Grid
     asked: Grid
@@ -65,7 +65,7 @@ class Lookup:
     """(4, 4) from where the transform ends to a voxel of ``asked``"""
 
     def __call__(self, where: Positions) -> Positions:
-        """Return the position in ``asked`` for positions in ``asking``; -1 where there is none."""
+        """Return positions in ``asked`` for positions in ``asking``; -1 if outside."""
         found = np.empty_like(where)
         for start in range(0, len(where), CHUNK):
             part = slice(start, start + CHUNK)
@@ -73,7 +73,7 @@ class Lookup:
         return found
 
     def carry(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return an (x, y, z) array of ``asked`` on ``asking``; 0 where there is no voxel."""
+        """Return an (x, y, z) array of ``asked`` on ``asking``; 0 outside."""
         found = self(np.arange(self.asking.n_voxels))
         carried = np.where(found >= 0, values.ravel(order="F")[found], 0).astype(values.dtype)
         return carried.reshape(self.asking.shape, order="F")
@@ -93,27 +93,11 @@ class Lookup:
 
 
 def look_up(asking: Grid, asked: Grid, transform: Path | None = None) -> Lookup:
-    """Link the voxels of one grid to the nearest ones of another.
+    """Return the lookup from voxels of ``asking`` to the nearest ones of ``asked``.
 
-    Parameters
-    ----------
-    asking, asked
-        For every voxel of the first, one of the second can be found.
-    transform
-        ITK transform that carries images on ``asked`` to the template of ``asking``; None where
-        both are in one template.
-
-    Returns
-    -------
-    Lookup
-        Its ``resampling`` is ``none`` where the grids differ in axis order or direction only, so
-        that every voxel has exactly one partner; else ``nearest``, or
-        ``nearest through <file name>``.
-
-    Raises
-    ------
-    InputError
-        The transform is unreadable.
+    ``transform`` carries images on ``asked`` to the template of ``asking``. Its ``resampling`` is
+    ``none`` for grids that differ in axis order or direction only, else ``nearest`` or ``nearest
+    through <file name>``.
     """
     if transform is not None:
         resampling = f"nearest through {transform.name}"
@@ -143,12 +127,12 @@ def _corners(grid: Grid) -> Floats:
 
 
 def _agree(a: Floats, b: Floats, grid: Grid) -> bool:
-    """Return whether two voxel maps send every voxel of ``grid`` to the same place."""
+    """Return whether two voxel maps agree in all corners of ``grid``."""
     return bool(np.abs((a - b) @ _corners(grid)).max() < TOLERANCE_VOXELS)
 
 
 def _reorientation(source: Grid, target: Grid) -> Floats | None:
-    """Return the exact voxel map where the grids differ by flips and axis order, else None."""
+    """Return the exact voxel map of grids that differ by flips and axis order; else None."""
     mapping = _voxel_map(source, target)
     exact = np.rint(mapping)
     if not _agree(mapping, exact, target):

@@ -27,11 +27,11 @@ LARGEST_VALUE = 1e100
 
 @dataclass(frozen=True, eq=False)
 class ParcelMeans:
-    """Parcel series of one image, and what they rest on.
+    """Parcel series of one image, and their voxels.
 
-    A voxel is used where it has a label, lies inside the mask, is finite in every volume and
-    varies over time. Finite is what changes by 1e100 or less, in stored units. For a CIFTI image a
-    voxel is a grayordinate.
+    A voxel is used if it has a label, lies inside the mask, is finite in every volume (changes by
+    1e100 or less, in stored units) and varies over time. For a CIFTI image a voxel is a
+    grayordinate.
     """
 
     signal: Floats
@@ -58,7 +58,7 @@ class ParcelMeans:
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Labelled voxels of an image, those of one parcel side by side."""
+    """Labelled voxels of an image, sorted by parcel."""
 
     where: NDArray[np.intp]
     """(voxel,) position in a volume that is laid out in one row"""
@@ -66,13 +66,13 @@ class Members:
     """(voxel,) column of the output, ascending"""
 
     def keep(self, chosen: Bools) -> Members:
-        """Leave voxels out."""
+        """Return the chosen voxels."""
         return Members(self.where[chosen], self.parcel[chosen])
 
 
 @dataclass(frozen=True, eq=False)
 class _Pass:
-    """What one pass over the file saw of the labelled voxels, in stored units."""
+    """Statistics of the labelled voxels from one pass over the file, in stored units."""
 
     first: Floats
     """(voxel,) value in the first volume"""
@@ -97,23 +97,9 @@ def average(
 ) -> ParcelMeans:
     """Average the voxels of each parcel; memory does not grow with the number of volumes.
 
-    Only where a voxel is NaN or infinite in some volume is another pass made, without such
-    voxels.
-
-    Parameters
-    ----------
-    volumes
-        Begins a pass over the volumes, each in one row.
-    members
-        Which voxels belong to which parcel.
-    n_expected
-        (parcel,) voxels that the parcel's volume in the atlas comes to.
-    shrunk, tr_header_s
-        As in `ParcelMeans`.
-    min_coverage
-        Smallest share of ``n_expected`` that must be used; a parcel below it becomes NaN.
-    slope, intercept
-        From stored to real values.
+    ``volumes`` starts a pass; a second one is made only if a voxel is not finite. ``n_expected`` is
+    (parcel,) voxels of the atlas's volume; a parcel with a smaller share than ``min_coverage`` is
+    NaN. ``slope`` and ``intercept`` turn stored into real values.
     """
     watch = VolumeWatch(zero=-intercept / slope)
     finite, seen = members, _read(volumes(), members, len(n_expected), watch)

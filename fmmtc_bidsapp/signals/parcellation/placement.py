@@ -31,7 +31,7 @@ _SEAL_BYTES = 32
 
 @dataclass(frozen=True, eq=False)
 class PlacedVoxels:
-    """Which voxels of an image belong to which parcel, those of one parcel side by side."""
+    """Voxels of an image by parcel."""
 
     shape: tuple[int, int, int]
     """Of the image's volumes."""
@@ -60,34 +60,12 @@ def place_parcels(
     target: str,
     transform: Path | None,
 ) -> PlacedVoxels:
-    """Find the voxels of every parcel in an image.
+    """Find the voxels of every parcel of ``index`` in an image, in the same order for any storage.
 
-    Parameters
-    ----------
-    atlas_image
-        3D label image.
-    index
-        (parcel,) label values, in the order of the output's columns.
-    grid
-        Grid of the image.
-    target
-        ``data``: each voxel of the image takes the label nearest to it. ``atlas``: each labelled
-        voxel of the atlas takes the nearest voxel of the image.
-    transform
-        ITK transform where atlas and image are in different templates, None where they are in the
-        same. It carries images from the atlas's template to the image's for ``data``, and from
-        the image's to the atlas's for ``atlas``.
-
-    Returns
-    -------
-    PlacedVoxels
-        The same voxels in the same order, however the image is stored.
-
-    Raises
-    ------
-    InputError
-        The atlas is not a readable label image, the transform is unreadable, or no parcel lies on
-        the grid.
+    ``target`` is ``data`` (each voxel of the image has the nearest label) or ``atlas`` (each
+    labelled voxel of the atlas has the nearest voxel of the image). ``transform`` carries images
+    from the atlas's template to the image's for ``data``, the other way for ``atlas``. InputError
+    if a file is unreadable or no parcel is on the grid.
     """
     place = {"data": _place_on_data, "atlas": _place_on_atlas}[target]
     placed = place(atlas_image, index, grid, transform)
@@ -108,24 +86,10 @@ def placed_once(
     target: str,
     transform: Path | None,
 ) -> PlacedVoxels:
-    """Do as `place_parcels` does, or take what was found before for the same contents.
+    """Return the result of `place_parcels`, cached by content in ``cache_dir``.
 
-    A transform takes a second or two and 0.4 GB, and most runs of a dataset share one grid.
-    Several processes may ask at once: the worst is that each of them does the work.
-
-    Parameters
-    ----------
-    cache_dir
-        Folder to remember it in, created where absent. A damaged file there is made anew.
-    atlas_image, index, grid, target, transform
-        As for `place_parcels`.
-
-    Raises
-    ------
-    InputError
-        As for `place_parcels`.
-    OutputError
-        ``cache_dir`` cannot be written.
+    A transform takes a second or two and 0.4 GB, and most runs share one grid. Concurrent processes
+    may compute it twice; a damaged cache file is computed again.
     """
     name = _digest(atlas_image, index, grid, target, transform)
     path = cache_dir / f"placed-{name}"
@@ -182,7 +146,7 @@ def _place_on_atlas(
 def _labelled(
     labels: Labels, grid: Grid, index: NDArray[np.integer[Any]]
 ) -> tuple[Positions, Positions]:
-    """Return the position and the column of every voxel with a wanted label, by column."""
+    """Return position and column of every voxel with a label of ``index``, sorted by column."""
     flat = labels.ravel(order="F")
     where = np.flatnonzero(np.isin(flat, index))
     ascending = np.argsort(index)
@@ -202,7 +166,7 @@ def _digest(
     target: str,
     transform: Path | None,
 ) -> str:
-    """Sum up what a placement follows from, this program's version included."""
+    """Return a digest of all that a placement depends on, this program's version included."""
     texts = [__version__, target, repr(grid.shape), repr(grid.affine.tolist())]
     texts += [repr(index.tolist()), _content(atlas_image)]
     texts += [] if transform is None else [transform.name, _content(transform)]

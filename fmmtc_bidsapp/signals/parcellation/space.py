@@ -35,7 +35,7 @@ MASK_ROUNDING = 0.01
 
 @dataclass(frozen=True)
 class MaskOverlap:
-    """How well two brain masks agree, each 1 where they are the same."""
+    """Agreement of two brain masks; 1 for equal ones."""
 
     dice: float
     """Twice the shared voxels over the sum of both."""
@@ -46,35 +46,17 @@ class MaskOverlap:
 
 
 def read_grid(image: Path) -> Grid:
-    """Return the grid of an image, the first three axes of a 4D one.
-
-    Raises
-    ------
-    InputError
-        The file is not a readable NIfTI image.
-    """
+    """Return the grid of an image, of a 4D one its first three axes."""
     return _grid(read_info(image))
 
 
 def header_remarks(images: Sequence[Path]) -> list[str]:
-    """Say what a reader must know of the headers of images, each with its file's name.
-
-    Raises
-    ------
-    InputError
-        A file is not a readable NIfTI image.
-    """
+    """Return remarks on the headers of images, each with its file name."""
     return [f"{each.name}: {remark}" for each in images for remark in read_info(each).remarks]
 
 
 def read_labels(image: Path) -> Labels:
-    """Return the (x, y, z) labels of a label image on its own grid; 0 is background.
-
-    Raises
-    ------
-    InputError
-        The file is not a readable 3D NIfTI image, or holds values that are not whole numbers.
-    """
+    """Return the (x, y, z) whole-number labels of an image on its grid; 0 is background."""
     values = _read_volume(read_info(image))
     labels = np.rint(values)
     if not np.array_equal(values, labels):
@@ -94,31 +76,10 @@ def read_labels(image: Path) -> Labels:
 def labels_on_grid(
     atlas_image: Path, grid: Grid, transform: Path | None = None
 ) -> tuple[Labels, str]:
-    """Return a label image on another grid, by the nearest voxel in mm.
+    """Return a label image on another grid by the nearest voxel in mm, and the resampling.
 
-    Parameters
-    ----------
-    atlas_image
-        3D label image.
-    grid
-        Grid of the data.
-    transform
-        ITK transform that carries images from the atlas's template to that of the data; None
-        where they are the same.
-
-    Returns
-    -------
-    labels
-        (x, y, z) of ``grid``; 0 is background.
-    resampling
-        ``none`` where the grids differ in axis order or direction only, so that every voxel is
-        carried over unchanged; else ``nearest``, or ``nearest through <file name>``.
-
-    Raises
-    ------
-    InputError
-        The atlas is not a readable label image, the transform is unreadable, or no label lies on
-        the grid.
+    ``none`` for grids that differ in axis order or direction only, else ``nearest`` or ``nearest
+    through <file name>``. InputError if no label lies on the grid.
     """
     own_grid = read_grid(atlas_image)
     lookup = look_up(grid, own_grid, transform)
@@ -132,15 +93,9 @@ def labels_on_grid(
 
 
 def read_mask(image: Path, grid: Grid) -> Bools:
-    """Return a brain mask as (x, y, z) of the data's grid; 1 is inside, 0 outside.
+    """Return a brain mask as (x, y, z) of the data's grid, reoriented if needed.
 
-    A mask that differs in axis order or direction only is reoriented.
-
-    Raises
-    ------
-    InputError
-        The file is not a readable 3D NIfTI image, is empty, holds anything but 0 and 1 (rounding
-        aside), or lies on another grid.
+    InputError if it is empty, holds anything but 0 and 1 (rounding aside), or lies on another grid.
     """
     own_grid = read_grid(image)
     lookup = look_up(grid, own_grid)
@@ -158,23 +113,9 @@ def read_mask(image: Path, grid: Grid) -> Bools:
 def mask_overlap(mask: Bools, grid: Grid, other_mask: Path) -> MaskOverlap:
     """Compare a run's brain mask with its template's or its participant's, as XCP-D does.
 
-    There ``norm_dice`` and the like are of the template's mask, ``coreg_dice`` and the like of the
-    anatomical image's; XCP-D takes the latter in the space of that image.
-
-    Parameters
-    ----------
-    mask
-        (x, y, z) of ``grid``, True inside the brain.
-    grid
-        Grid of the data.
-    other_mask
-        Brain mask in the same space, on any grid; taken by the nearest voxel.
-
-    Raises
-    ------
-    InputError
-        The other mask is not a readable 3D NIfTI image of 0 and 1, or none of it lies on the grid;
-        or ``mask`` is empty.
+    ``norm_dice`` and the like are of the template's mask, ``coreg_dice`` and the like of the
+    anatomical image's, which XCP-D takes in the space of that image. The other mask is resampled to
+    the nearest voxel.
     """
     own_grid = read_grid(other_mask)
     other = look_up(grid, own_grid).carry(_read_inside(other_mask))
@@ -201,7 +142,7 @@ def _grid(info: ImageInfo) -> Grid:
 
 
 def _read_inside(mask: Path) -> Bools:
-    """Return where a mask is 1: (x, y, z) on its own grid."""
+    """Return (x, y, z) of a mask on its grid, True inside."""
     values = _read_volume(read_info(mask))
     inside = values > 0.5
     wrong = ~(np.abs(values - inside) <= MASK_ROUNDING)

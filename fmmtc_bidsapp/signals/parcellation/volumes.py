@@ -55,7 +55,7 @@ READ_AGAIN = "Run fMRIPrep again, or `datalad get` the file."
 
 @dataclass(frozen=True, eq=False)
 class ImageInfo:
-    """What the header of a NIfTI image says, nothing of its voxels being read."""
+    """Header of a NIfTI image; its voxels are not read."""
 
     path: Path
     shape: tuple[int, ...]
@@ -85,14 +85,10 @@ class ImageInfo:
 
 
 def read_info(image: Path) -> ImageInfo:
-    """Return what the header of a ``.nii`` or ``.nii.gz`` file says.
+    """Read the header of a ``.nii`` or ``.nii.gz`` file.
 
-    Raises
-    ------
-    InputError
-        The file is missing, has no content (a DataLad file that was not fetched), is no NIfTI
-        image, holds something else than real numbers in three dimensions or more, is too small
-        for what its header promises, or does not say where its voxels lie.
+    InputError if the file has no content, is no NIfTI of real numbers in three or more dimensions,
+    is smaller than its header promises, or has no affine.
     """
     _require_content(image)
     try:
@@ -125,14 +121,9 @@ def read_info(image: Path) -> ImageInfo:
 
 
 def iterate_volumes(info: ImageInfo) -> Iterator[NDArray[Any]]:
-    """Yield each volume as stored: (voxel,) with the first image axis running fastest.
+    """Yield each volume as stored, (voxel,), the first image axis fastest, one in memory at a time.
 
-    Neither slope nor intercept is applied. Only one volume is in memory at a time.
-
-    Raises
-    ------
-    InputError
-        The file holds fewer volumes than its header promises, holds more, or is damaged.
+    Slope and intercept are not applied. InputError for missing or surplus volumes and damage.
     """
     volume_bytes = info.n_voxels * info.dtype.itemsize
     n_read = 0
@@ -198,7 +189,7 @@ def _require_content(image: Path) -> None:
 
 
 def _start_of(image: Path) -> bytes:
-    """Read as much as a header may take; nothing where nibabel will say what is wrong."""
+    """Read the longest possible header; empty if nibabel will report the error."""
     try:
         with _open(image) as stream:
             return stream.read(LONGEST_HEADER_BYTES)
@@ -207,14 +198,14 @@ def _start_of(image: Path) -> bytes:
 
 
 def _require_short_header(image: Path, start: bytes) -> None:
-    """Refuse a header with more before the data than anybody writes: nibabel would read it all."""
+    """Raise InputError for an implausibly long header, which nibabel would read."""
     problem = data_offset_problem(start)
     if problem is not None:
         raise InputError(f"{image} is damaged: {problem}. {READ_AGAIN}")
 
 
 def _require_placement(image: Path, start: bytes) -> None:
-    """Refuse a header that says nothing of where voxels lie: nibabel would make an affine up."""
+    """Raise InputError for a header without affine, which nibabel would invent."""
     problem = placement_problem(start)
     if problem is not None:
         raise InputError(
@@ -224,7 +215,7 @@ def _require_placement(image: Path, start: bytes) -> None:
 
 
 def _disagreement(loaded: nib.Nifti1Image) -> tuple[str, ...]:
-    """Say how far apart qform and sform place voxels, where the header has both."""
+    """Describe the distance between qform and sform, if both exist and differ."""
     if not (loaded.header["qform_code"] > 0 and loaded.header["sform_code"] > 0):
         return ()
     try:
@@ -253,7 +244,7 @@ def _require_real_volumes(info: ImageInfo) -> None:
 
 
 def _require_plausible_size(info: ImageInfo) -> None:
-    """Refuse a header that promises more than the file can hold before anyone makes room."""
+    """Raise InputError if the header promises more than the file can hold."""
     volume_bytes = info.n_voxels * info.dtype.itemsize
     found = info.path.stat().st_size
     packed = _is_gzip(info.path)
@@ -280,16 +271,10 @@ def _tr_s(header: Any) -> float | None:
 
 
 def _can_only_be_seconds(step: float) -> bool:
-    """Say whether a number without a unit is a BOLD scan's repetition time in no other unit."""
+    """Return whether a number without unit is a BOLD repetition time in seconds."""
     return step != _DEFAULT_ZOOM and _SHORTEST_BOLD_TR_S <= step <= _LONGEST_BOLD_TR_S
 
 
 def plausible_tr_s(tr_s: float) -> float | None:
-    """Return a repetition time that a header gives, None where it cannot be one.
-
-    Parameters
-    ----------
-    tr_s
-        Any number, in seconds; plausible are 0.001 to 100.
-    """
+    """Return a repetition time of 0.001 to 100 s; None for other numbers."""
     return tr_s if _SHORTEST_TR_S <= tr_s <= _LONGEST_TR_S else None

@@ -26,25 +26,14 @@ RAS_LPS: Floats = np.array([[-1.0], [-1.0], [1.0]])
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """Maps points of the template an image is carried to into the template it comes from."""
+    """Maps points of the target template to the source template of images."""
 
     path: Path
     steps: tuple[Step, ...]
     """In the order in which they are applied, each (3, point) mm LPS to the same."""
 
     def __call__(self, points_mm: Floats) -> Floats:
-        """Map points.
-
-        Parameters
-        ----------
-        points_mm
-            (3, point) mm RAS, in the space that images are carried to.
-
-        Returns
-        -------
-        array
-            (3, point) mm RAS, in the space that they come from.
-        """
+        """Map (3, point) mm RAS of the target to the same of the source."""
         points = RAS_LPS * points_mm
         for step in self.steps:
             points = step(points)
@@ -86,25 +75,11 @@ class _Field:
 
 
 def read_transform(path: Path) -> Transform:
-    """Read an ITK transform from a ``.h5`` file, such as TemplateFlow's between two templates.
+    """Read an ITK transform (``tpl-<target>_from-<source>_mode-image_xfm.h5``).
 
-    Read are displacement fields, affine transforms and composites of them. nitransforms reads the
-    same files, but interpolates the field with cubic splines, where ITK and ANTs do so linearly.
-
-    Parameters
-    ----------
-    path
-        ``tpl-<target>_from-<source>_mode-image_xfm.h5``: carries images from source to target.
-
-    Returns
-    -------
-    Transform
-        Maps points of the target to the source.
-
-    Raises
-    ------
-    InputError
-        The file is no HDF5 file, is damaged, or holds another kind of transform.
+    Displacement fields, affine transforms and composites of them. nitransforms reads the same
+    files, but interpolates the field with cubic splines, where ITK and ANTs do so linearly.
+    InputError for other files and kinds.
     """
     # Most images need no transform, and this library would count in every process's memory.
     import h5py
@@ -156,7 +131,7 @@ def _stored(group: Any, n_bytes: int) -> _Stored:
 
 
 def _parameters(group: Any, name: str, n_bytes: int) -> NDArray[np.floating[Any]]:
-    """Return what a group holds under a name, which older versions of ITK misspell."""
+    """Return an array of a group by its name, which older versions of ITK misspell."""
     for key in (f"Transform{name}", f"Tranform{name}"):  # codespell:ignore
         if key in group:
             values: NDArray[np.floating[Any]] = _read(group, key, n_bytes)
@@ -165,7 +140,7 @@ def _parameters(group: Any, name: str, n_bytes: int) -> NDArray[np.floating[Any]
 
 
 def _inside(group: Any, key: str) -> Any:
-    """Open what a group itself holds: a link could name any file of this machine."""
+    """Return a member of a group that is no link, which could name any file."""
     import h5py
 
     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
@@ -174,7 +149,7 @@ def _inside(group: Any, key: str) -> Any:
 
 
 def _read(group: Any, key: str, n_bytes: int) -> Any:
-    """Read an array that fits into the file of `n_bytes` that it is said to be in."""
+    """Read an array that fits into a file of ``n_bytes``."""
     stored = _inside(group, key)
     if stored.is_virtual or stored.external:
         raise ValueError(f"the values of {key} lie in another file")
