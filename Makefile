@@ -59,7 +59,7 @@ trial: $(STAMP)  ## compare all models on a real drug trial, in an hour (TRIAL= 
 	@echo "Report: $(TRIAL_DIR)/out/group/group_desc-comparison_report.html"
 
 test: $(STAMP)  ## the default tests: no network, no GPU, within 8 minutes
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 slow-test: $(STAMP)  ## tests that train, simulate or are killed for minutes
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --timeout 1200

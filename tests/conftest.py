@@ -16,6 +16,11 @@ for _name in _THREADS:
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files at the top: both levels from end to end, the longest ones."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real test data; tests that need it skip without it."""

@@ -110,7 +110,11 @@ def test_its_bundle_is_applied_and_needs_the_same_package(
     ("flags", "message"),
     [
         ("--network brainlm-tuned", "tuned from BrainLM's weights"),
-        ("--network fmmtc-untrained", "beside --encoder brainlm alone"),
+        pytest.param(
+            "--network fmmtc-untrained",
+            "beside --encoder brainlm alone",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_is_brainlms_alone_is_refused(

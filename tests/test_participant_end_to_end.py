@@ -659,6 +659,7 @@ def test_the_sidecar_tells_how_the_labels_came_to_the_image(
     assert 0 < quality["norm_dice"] < 1
 
 
+@pytest.mark.slow
 def test_images_can_be_looked_up_at_the_voxels_of_the_atlas(
     spaces: Spaces, on_atlas: tuple[Path, Ended]
 ) -> None:

@@ -21,7 +21,10 @@ Halved = Callable[[], list[int]]
 @pytest.mark.parametrize(
     "name", ["first_8/result_first_8.pklz", "second_8/result_second_8.pklz", "first_8/_node.pklz"]
 )
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize(
+    "share",
+    [pytest.param(0.0, marks=pytest.mark.slow), 0.5, pytest.param(0.99, marks=pytest.mark.slow)],
+)
 def test_a_node_whose_stored_result_was_cut_is_computed_anew(
     name: str, share: float, plan: ParticipantPlan, chains: Chains, halved: Halved
 ) -> None:

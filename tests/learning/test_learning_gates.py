@@ -54,6 +54,7 @@ def test_null_cohorts_are_at_chance_and_the_headline_interval_says_so(name, setu
     assert covered >= 0.9 * COHORTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_on_null_cohorts_the_permutation_p_is_uniform(name, setup, whole_cohort):
     p = []
