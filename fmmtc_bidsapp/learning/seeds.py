@@ -11,13 +11,5 @@ BOOTSTRAP, GUESSES, ARMS, SHUFFLES, RECALIBRATION = range(2**31, 2**31 + 5)
 
 
 def derive_seed(seed: int, *path: int) -> int:
-    """Seed of one part of a run, such as ``(repeat, fold)``; parts do not share random numbers.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the run.
-    *path : int
-        Where in the run the part is.
-    """
+    """Return the seed of one part of a run, such as ``(repeat, fold)``; parts share no draws."""
     return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1)[0])

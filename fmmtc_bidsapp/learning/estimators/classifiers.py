@@ -241,16 +241,10 @@ class TreesHead(Head):
 
 
 def _screen(columns: Floats, labels: Ints) -> Ints:
-    """Choose the columns with the largest F of two groups, for each row of outcomes.
+    """Return the columns with the largest F for each row of outcomes, (permutation, kept).
 
-    F grows with the share of a column's variance that lies between the groups, and that is a
-    product of matrices for all outcomes together, where scikit-learn's ``f_classif`` goes through
-    the columns for each.
-
-    Returns
-    -------
-    array of int
-        (permutation, kept column), rising; everything where there is no more than that.
+    F grows with the share of a column's variance between the groups, a product of matrices for
+    all outcomes together, where scikit-learn's ``f_classif`` passes over the columns for each.
     """
     n_kept = min(_SCREENED, columns.shape[1])
     if n_kept == columns.shape[1]:

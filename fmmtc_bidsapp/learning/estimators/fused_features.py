@@ -48,7 +48,7 @@ class FittedFused:
         return self.read(self.network.outputs(self.network.prepare(people)))
 
     def read(self, outputs: Outputs) -> Floats:
-        """Predict people of whom the network has made `outputs`, -> (person,)."""
+        """Predict people from the network's `outputs`, -> (person,)."""
         return self.head.logits(self.scaling.apply(outputs.features))
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -66,18 +66,8 @@ class FittedFused:
 class FusedLearner(OfNetwork):
     """Any classifier on the fused features of FMM_TC, both trained on the same rows.
 
-    The network is trained with its own last layer, whose validation loss chooses the epoch; then
-    the classifier takes that layer's place. A supervised feature: as dear as the network itself,
-    whose training it shares where both are asked for.
-
-    Parameters
-    ----------
-    setup
-        How to train.
-    network
-        A name in `fmmtc_bidsapp.learning.estimators.networks.NETWORKS`.
-    head
-        A name in `fmmtc_bidsapp.learning.estimators.classifiers.HEADS`.
+    The network is trained with its own last layer, whose validation loss chooses the epoch;
+    then the classifier replaces that layer. Models of one network share its training.
     """
 
     def __init__(self, setup: Setup, network: str, head: str) -> None:
@@ -88,13 +78,13 @@ class FusedLearner(OfNetwork):
     def on(
         self, network: FittedNetwork, seen: Callable[[], Outputs], y: Ints, seed: int
     ) -> FittedFused:
-        """Train the classifier on what the network makes of its training people."""
+        """Train the classifier on the network's features of the training people."""
         features = seen().features
         scaling = fit_scaling(features, None, rotate=self.head.rotates)
         return FittedFused(network, scaling, self.head.fit(scaling.apply(features), y, seed))
 
     def declared(self, fitted: Mapping[str, Any], n_values: int) -> dict[str, Declared]:
-        """Say what tensors there must be."""
+        """Declare the tensors of the three parts."""
         return {
             **under("fmmtc.", self.alone.declared(fitted, n_values)),
             **under("scaling.", declared_scaling(rotated=self.head.rotates)),

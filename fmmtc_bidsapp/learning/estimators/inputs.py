@@ -23,16 +23,7 @@ _MOST_BYTES = 2**29
 class Inputs:
     """The inputs of a network for some people, prepared once where they fit into memory.
 
-    Parameters
-    ----------
-    sources
-        (person, ...) as `Examples` holds them, one for each preparation.
-    preparations
-        As fitted on training rows.
-    rows
-        The people.
-    device
-        Where the network is.
+    `sources` are (person, ...) as `Examples` holds them, one for each preparation.
     """
 
     def __init__(
@@ -53,15 +44,7 @@ class Inputs:
         return len(self.rows)
 
     def batches(self, size: int, order: Ints | None = None) -> Iterator[Batch]:
-        """Yield all people in batches of at most `size`.
-
-        Parameters
-        ----------
-        size : int
-            As in `split_batches`.
-        order : array of int, optional
-            (person,) positions among the rows; one after the other by default.
-        """
+        """Yield all people in batches of at most `size`, by the positions in `order` if given."""
         positions = np.arange(len(self.rows)) if order is None else order
         if self.held is None:
             yield from (self._prepared(self.rows[at]) for at in split_batches(positions, size))
@@ -79,13 +62,14 @@ class Inputs:
 
 
 def split_batches(rows: Ints, size: int) -> list[Ints]:
-    """Cut rows into the fewest batches of at most `size`, all but equal.
+    """Cut rows into the fewest batches of at most `size`, of nearly equal length.
 
-    From a size of 3 on nobody is alone in a batch, with BatchNorm statistics of their own.
+    From a size of 3 on no batch has one person alone, who would be the batch's BatchNorm
+    statistics.
     """
     return np.array_split(rows, n_batches(len(rows), size))
 
 
 def n_batches(n_rows: int, size: int) -> int:
-    """Count the batches of `split_batches`: the optimiser's steps in an epoch."""
+    """Return the number of batches of `split_batches`: the optimiser's steps in an epoch."""
     return max(1, -(-n_rows // size))

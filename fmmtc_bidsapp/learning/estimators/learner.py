@@ -44,7 +44,7 @@ class Setup:
 
 @dataclass(frozen=True, eq=False)
 class ValidationPath:
-    """What validation people are given after every epoch of one training."""
+    """Predictions of validation people after every epoch of one training."""
 
     logits: Floats
     """(epoch, validation person)"""
@@ -66,7 +66,7 @@ class Fitted(Protocol):
         """Everything learnt, by name."""
 
     def description(self) -> dict[str, Any]:
-        """Say what `Learner.restore` needs besides the tensors, ready for JSON."""
+        """Return what `Learner.restore` needs besides the tensors, ready for JSON."""
 
 
 class Learner(Protocol):
@@ -75,22 +75,22 @@ class Learner(Protocol):
     def __init__(self, setup: Setup) -> None: ...
 
     def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
-        """Train on some rows to the last epoch and follow other rows on the way."""
+        """Train on some rows to the last epoch and predict other rows after each epoch."""
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> Fitted:
         """Train on the rows and stop after `epoch` epochs of the same schedule."""
 
     def declared(self, fitted: Mapping[str, Any], n_values: int) -> Mapping[str, Declared]:
-        """Say what `restore` must be given, for a description and a number of stored values."""
+        """Declare the tensors for `restore`, of a description and a number of stored values."""
 
     def restore(
         self, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]
     ) -> Fitted:
-        """Rebuild what `Fitted.tensors` and `Fitted.description` have described."""
+        """Rebuild from `Fitted.tensors` and `Fitted.description`."""
 
 
 def by_key(examples: Examples, rows: Ints) -> Ints:
-    """Put (person,) rows in the order of people's keys, so that no other order has a part in a fit.
+    """Sort (person,) rows by the people's keys, so that a fit does not depend on their order.
 
     Batches, splits, ties and the last digit of a sum would follow it.
     """

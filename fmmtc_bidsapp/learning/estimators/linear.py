@@ -81,14 +81,14 @@ class FittedDummy:
 
 
 class DummyLearner(_WithoutEpochs):
-    """What can be said without looking at anyone: the training prevalence, so the majority."""
+    """The training prevalence for everyone."""
 
     def declared(self, fitted: Mapping[str, Any], n_values: int) -> dict[str, Declared]:
-        """Say what tensors there must be."""
+        """Declare the one tensor."""
         return {"intercept": floats(1)}
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> FittedDummy:
-        """Count the positives among the rows."""
+        """Take the log odds of the share of positives among the rows."""
         intercept = float(logit(examples.y[rows].mean()))
         loss = mean_cross_entropy(np.full(len(rows), intercept), examples.y[rows])
         return FittedDummy(intercept, np.array([loss]))
@@ -139,16 +139,7 @@ class FittedColumns:
 
 
 class ColumnsLearner(_WithoutEpochs):
-    """Any classifier on any features, all of it fitted on the training rows.
-
-    Parameters
-    ----------
-    setup
-        How to train.
-    head, features
-        Names in `fmmtc_bidsapp.learning.estimators.classifiers.HEADS` and
-        `fmmtc_bidsapp.learning.preprocessing.features.FEATURES`.
-    """
+    """A classifier on one set of features (keys of `HEADS` and `FEATURES`), both fitted on rows."""
 
     def __init__(self, setup: Setup, head: str, features: str) -> None:
         super().__init__(setup)
@@ -169,23 +160,9 @@ class ColumnsLearner(_WithoutEpochs):
     def shuffled(
         self, examples: Examples, train: Ints, test: Ints, labels: Ints, seed: int
     ) -> Floats:
-        """Fit once a shuffle of the outcomes on features that are made once, for they know none.
+        """Fit once per (permutation, person) outcomes, -> (permutation, test person) logits.
 
-        Parameters
-        ----------
-        examples : Examples
-            The cohort; its own outcomes are not read.
-        train, test : array of int
-            Rows to train on and rows to predict.
-        labels : array of int
-            (permutation, person) outcomes of the cohort.
-        seed : int
-            The same for every shuffle, as in `fit`.
-
-        Returns
-        -------
-        array
-            (permutation, test person) logits.
+        The features are made once, as they do not read outcomes.
         """
         train = by_key(examples, train)
         learnt, scaling, adjustment, seen = self._prepare(examples, train)
@@ -196,7 +173,7 @@ class ColumnsLearner(_WithoutEpochs):
         return self.head.many(seen, labels[:, train], others, seed)
 
     def declared(self, fitted: Mapping[str, Any], n_values: int) -> dict[str, Declared]:
-        """Say what tensors there must be."""
+        """Declare the tensors of features, scale, classifier and adjustment."""
         rotated = self.head.rotates or self.features.n_components is not None
         return {
             **under("learnt.", self.features.declared),

@@ -100,7 +100,7 @@ def _on_fused(head: str, title: str) -> Model:
 
 
 class _Models(dict[str, Model]):
-    """Iterates over this program's models; those of other packages are found when asked for."""
+    """Iterates over this program's models; those of other packages are looked up by name."""
 
     def __missing__(self, name: str) -> Model:
         if name not in NETWORKS:
@@ -166,24 +166,10 @@ _NEEDED = {
 
 
 def expand_models(networks: Sequence[str], features: Sequence[str]) -> tuple[str, ...]:
-    """Name the rows of `MODELS` that ``--network`` and ``--features`` mean, baselines excluded.
+    """Return the keys of `MODELS` of ``--network`` and ``--features``, baselines excluded.
 
-    Parameters
-    ----------
-    networks : sequence of str
-        Names of rows, or of a classifier, which stands for itself on each of the features.
-    features : sequence of str
-        Names of features; FC where there are none.
-
-    Returns
-    -------
-    tuple of str
-        In the order asked for, none twice.
-
-    Raises
-    ------
-    UsageError
-        For a name that is in no table.
+    A classifier stands for itself on each of the features (FC if none). UsageError for an
+    unknown name.
     """
     known = (*_COLUMNS, "fused")
     for name in features:
@@ -202,31 +188,12 @@ def expand_models(networks: Sequence[str], features: Sequence[str]) -> tuple[str
 
 
 def title_of(name: str, encoder: str) -> str:
-    """Return what a reader calls a model.
-
-    Parameters
-    ----------
-    name : str
-        A key of `MODELS`.
-    encoder : str
-        ``--encoder``, whose title stands in those of models that read its features.
-    """
+    """Return the title of a model, with that of ``--encoder`` where it reads its features."""
     return MODELS[name].title.format(encoder=encoder_title(encoder))
 
 
 def families(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Group models that one training serves.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Keys of `MODELS`.
-
-    Returns
-    -------
-    tuple of tuple of str
-        In the order in which families first appear; a model without a family is one alone.
-    """
+    """Group models that share one training, in the order in which their families first appear."""
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         groups.setdefault(MODELS[name].family or name, []).append(name)
@@ -238,24 +205,24 @@ _OF_ENCODER = frozenset({"encoder", "random encoder"})
 
 
 def reads_encoder(name: str) -> bool:
-    """Say whether a model reads encoded series, or starts from the encoder's weights."""
+    """Whether a model reads encoded series, or starts from the encoder's weights."""
     return tunes_encoder(name) or not _OF_ENCODER.isdisjoint(MODELS[name].needs)
 
 
 def tunes_encoder(name: str) -> bool:
-    """Say whether a model starts from the weights of the pre-trained encoder and trains them on."""
+    """Whether a model is trained on from the weights of the pre-trained encoder."""
     family = MODELS[name].family
     return family is not None and NETWORKS[family].tunes_encoder
 
 
 def needs_there(examples: Examples) -> frozenset[str]:
-    """Name what a cohort has, of all that models need."""
+    """Return the needs of models that a cohort fulfils."""
     others = frozenset(examples.arrays) - frozenset(("cls", "cls_random"))
     return others | {need for need, is_there in _HAS.items() if is_there(examples)}
 
 
 def missing_needs(name: str, examples: Examples) -> tuple[str, ...]:
-    """List what a model needs and a cohort has not, in words."""
+    """Describe what a model needs and a cohort lacks."""
     there = needs_there(examples)
     return tuple(_needed(need) for need in MODELS[name].needs if need not in there)
 
@@ -265,31 +232,19 @@ def _needed(need: str) -> str:
 
 
 def baselines(examples: Examples) -> tuple[str, ...]:
-    """List the baselines that a cohort has all that is needed for."""
+    """Return the baselines whose needs a cohort fulfils."""
     return tuple(name for name in BASELINES if not missing_needs(name, examples))
 
 
 def check_needs(names: Sequence[str], examples: Examples) -> None:
-    """Refuse models that the cohort lacks something for.
-
-    Raises
-    ------
-    InputError
-        With what is missing, and the models that could be fitted.
-    """
+    """InputError if a cohort lacks what a model needs, with the models that could be fitted."""
     refuse_needs(names, needs_there(examples))
 
 
 def refuse_adjusting(names: Sequence[str]) -> None:
-    """Refuse models that covariates cannot be regressed out of.
+    """UsageError for models that are no weighted sum of columns, with those that are.
 
-    Networks, trees and nearest neighbours are no weighted sum of columns that stay as they are, and
-    find the covariates again in what a regression leaves.
-
-    Raises
-    ------
-    UsageError
-        With the models that they can be regressed out of.
+    Networks, trees and nearest neighbours find the covariates again in the residuals.
     """
     for name in names:
         if MODELS[name].adjustment == "refused":
@@ -303,13 +258,7 @@ def refuse_adjusting(names: Sequence[str]) -> None:
 
 
 def refuse_needs(names: Sequence[str], there: AbstractSet[str]) -> None:
-    """Refuse models for want of what is not `there`, as `needs_there` names it.
-
-    Raises
-    ------
-    InputError
-        As `check_needs`.
-    """
+    """InputError as of `check_needs`, from the needs that are fulfilled (`needs_there`)."""
     for name in names:
         missing = [_needed(need) for need in MODELS[name].needs if need not in there]
         if missing:

@@ -64,7 +64,7 @@ class Stream:
 
     @classmethod
     def of(cls, modality: Modality | str) -> Stream:
-        """Take a modality, or the one of a name, as it prepares itself."""
+        """Return the stream of a modality, or of its name, with the modality's own preparation."""
         own = MODALITIES[modality] if isinstance(modality, str) else modality
         return cls(own.sources[0], own.preparation)
 
@@ -80,11 +80,11 @@ class Stream:
 
     @property
     def prefix(self) -> str:
-        """What the names of learnt arrays begin with, so that no two modalities share one."""
+        """Prefix of the names of learnt arrays, so that no two modalities share one."""
         return "" if self.modality in MODALITIES.own else f"{self.source}."
 
     def declared(self) -> dict[str, Declared]:
-        """Say what is learnt, with axes of the modality's own where they are not of parcels."""
+        """Declare what is learnt; axes other than parcels are the modality's own."""
         return {
             f"{self.prefix}{name}": replace(
                 each, axes=tuple(self._axis(axis) for axis in each.axes)
@@ -97,7 +97,7 @@ class Stream:
         return axis if is_shared else f"{self.prefix}{axis}"
 
     def arrays(self, learnt: Preparation) -> dict[str, NDArray[Any]]:
-        """Name what was learnt."""
+        """Return what was learnt, by name."""
         return {f"{self.prefix}{name}": each for name, each in learnt.arrays().items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> Preparation:
@@ -223,7 +223,7 @@ def _build_tuned(sizes: Sizes, seed: int) -> nn.Module:
 
 
 def _begin_tuned(network: TunedBrainLM, examples: Examples, inputs: Inputs, setup: Setup) -> None:
-    """Start from the weights that were given, and standardise what they make of these people."""
+    """Start from the weights of the encoder, and standardise its features over these people."""
     network.encoder.load_state_dict(_encoder(setup).state_dict())
     _begin_untrained(network, examples, inputs, setup)
 
@@ -235,7 +235,7 @@ def _untrained_sizes(examples: Examples, setup: Setup) -> dict[str, Any]:
 def _begin_untrained(
     network: TunedBrainLM, examples: Examples, inputs: Inputs, setup: Setup
 ) -> None:
-    """Keep the random weights of the seed, and standardise what they make of these people."""
+    """Keep the random weights, and standardise the features over these people."""
     network.xyz.copy_(torch.as_tensor(examples.coordinates_mm))
     with torch.no_grad():
         network.standardise(torch.cat([network.encode(*each) for each in inputs.batches(1)]))

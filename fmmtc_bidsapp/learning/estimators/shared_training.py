@@ -25,26 +25,18 @@ __all__ = ["NetworkLearner", "OfNetwork", "Reader", "finish", "follow", "predict
 
 
 class Reader(Fitted, Protocol):
-    """A model that is made of a trained network."""
+    """A model on a trained network."""
 
     @property
     def source(self) -> FittedNetwork:
         """The network."""
 
     def read(self, outputs: Outputs) -> Floats:
-        """Predict people of whom the network has made `outputs`, -> (person,)."""
+        """Predict people from the network's `outputs`, -> (person,)."""
 
 
 class OfNetwork(ABC):
-    """A learner of a model that is made of a trained network.
-
-    Parameters
-    ----------
-    setup
-        How to train.
-    network
-        A name in `fmmtc_bidsapp.learning.estimators.networks.NETWORKS`.
-    """
+    """A learner of a model on a trained network, a key of `NETWORKS`."""
 
     def __init__(self, setup: Setup, network: str) -> None:
         self.setup = setup
@@ -52,18 +44,10 @@ class OfNetwork(ABC):
 
     @abstractmethod
     def on(self, network: FittedNetwork, seen: Callable[[], Outputs], y: Ints, seed: int) -> Reader:
-        """Make this model of a trained network.
+        """Make this model of a network as it stands after some epoch.
 
-        Parameters
-        ----------
-        network
-            As it stands after some epoch.
-        seen
-            What it makes of its training people; asking takes a pass over them, the first time.
-        y
-            Their outcomes.
-        seed
-            Of the training.
+        `seen` computes its outputs of the training people, at the first call, and `y` are
+        their outcomes.
         """
 
     def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
@@ -84,19 +68,9 @@ class OfNetwork(ABC):
 def follow(
     learners: Sequence[OfNetwork], examples: Examples, train: Ints, validation: Ints, seed: int
 ) -> tuple[ValidationPath, ...]:
-    """Train their network once to the last epoch and predict the validation rows after each.
+    """Train the learners' network once and predict the validation rows after each epoch.
 
-    Parameters
-    ----------
-    learners
-        Models of one network and setup.
-    examples, train, validation, seed
-        As in `fmmtc_bidsapp.learning.estimators.learner.Learner.path`.
-
-    Returns
-    -------
-    tuple of ValidationPath
-        One a learner; all have the loss of the network, which so chooses one epoch for all.
+    All have the loss of the network, so one epoch is chosen for all.
     """
     people = examples.take(validation)
     training = _start(learners, examples, train, seed)
@@ -115,20 +89,7 @@ def follow(
 def finish(
     learners: Sequence[OfNetwork], examples: Examples, rows: Ints, epoch: int, seed: int
 ) -> tuple[Reader, ...]:
-    """Train their network once for some epochs, and make each model of it.
-
-    Parameters
-    ----------
-    learners
-        Models of one network and setup.
-    examples, rows, epoch, seed
-        As in `fmmtc_bidsapp.learning.estimators.learner.Learner.fit`.
-
-    Returns
-    -------
-    tuple of Reader
-        One a learner.
-    """
+    """Train the learners' network once for some epochs, and make each model of it."""
     training = _start(learners, examples, rows, seed)
     network = training.finish(epoch)
     seen = _seen(network, training)
@@ -136,20 +97,7 @@ def finish(
 
 
 def predict(readers: Sequence[Reader], people: Examples) -> tuple[Floats, ...]:
-    """Predict people by several models of one network, in one pass.
-
-    Parameters
-    ----------
-    readers
-        As `finish` returned them.
-    people
-        Whose outcomes are not read.
-
-    Returns
-    -------
-    tuple of array
-        (person,) logits, one a model.
-    """
+    """Predict people by several models of one network in one pass, (person,) logits by model."""
     network = readers[0].source
     outputs = network.outputs(network.prepare(people))
     return tuple(each.read(outputs) for each in readers)
@@ -167,12 +115,10 @@ class NetworkLearner(OfNetwork):
     """A network trained end to end."""
 
     def declared(self, fitted: Mapping[str, Any], n_values: int) -> dict[str, Declared]:
-        """Say what tensors there must be: those of the network of these sizes, built without them.
+        """Declare the tensors of a network of these sizes.
 
-        Raises
-        ------
-        ModelFileError
-            When there can be no such network, or it would be larger than its tensors.
+        ModelFileError if there is no such network, or it would be larger than the stored
+        tensors.
         """
         prepared = {
             name: each for own in self.kind.streams for name, each in own.declared().items()
@@ -182,7 +128,7 @@ class NetworkLearner(OfNetwork):
     def on(
         self, network: FittedNetwork, seen: Callable[[], Outputs], y: Ints, seed: int
     ) -> FittedNetwork:
-        """Take the network itself."""
+        """Return the network itself."""
         return network
 
     def restore(

@@ -46,7 +46,7 @@ _WEIGHTS, _ORDER, _DROPOUT, _NORMS = range(4)
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a network makes of people, from one pass."""
+    """Features and logits of people, from one pass."""
 
     features: Floats
     """(person, width) what the head reads; of FMM_TC the paper's R_TC"""
@@ -68,7 +68,7 @@ class FittedNetwork:
 
     @property
     def source(self) -> FittedNetwork:
-        """The network that this model is made of: itself."""
+        """The network itself."""
         return self
 
     def logits(self, people: Examples) -> Floats:
@@ -76,7 +76,7 @@ class FittedNetwork:
         return self.outputs(self.prepare(people)).logits
 
     def prepare(self, people: Examples) -> Inputs:
-        """Prepare people as the training rows were."""
+        """Prepare people with the preparation of the training rows."""
         return _inputs(self.kind, people, self.preparations, _everyone(people), self.setup)
 
     @torch.no_grad()
@@ -92,7 +92,7 @@ class FittedNetwork:
         return Outputs(*found)
 
     def read(self, outputs: Outputs) -> Floats:
-        """Predict people of whom this network has made `outputs`, -> (person,)."""
+        """Return the logits of its `outputs`, (person,)."""
         return outputs.logits
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -110,20 +110,9 @@ class FittedNetwork:
 
 
 class Training:
-    """One network on its way, with the rows that it learns from.
+    """One network in training, with its training rows; nothing of other rows is read.
 
-    Parameters
-    ----------
-    kind
-        The network.
-    setup
-        How to train.
-    examples
-        The cohort; nothing of other rows is read.
-    rows
-        Training rows.
-    seed
-        Of the weights, the order of the batches and dropout, each from its own part of it.
+    Weights, the order of the batches and dropout each have a part of the seed.
     """
 
     def __init__(
@@ -151,7 +140,7 @@ class Training:
         return _inputs(self.kind, people, self.preparations, _everyone(people), self.setup)
 
     def trained(self) -> Iterator[FittedNetwork]:
-        """Train to the last epoch; yields the network after each, good until the next is asked."""
+        """Train to the last epoch; yields the network after each, valid until the next."""
         for _ in self._epochs():
             yield self.fitted()
 
@@ -254,7 +243,7 @@ def _everyone(people: Examples) -> Ints:
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw what dropout leaves out from a seed, and leave the caller's random state alone."""
+    """Draw dropout from a seed, and leave the caller's random state alone."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -51,17 +51,9 @@ class Trees:
     """(1,) log odds before the first tree"""
 
     def logits(self, columns: Floats) -> Floats:
-        """Add up the leaves of each person in single precision, as xgboost does.
+        """Sum the leaves of each person, (person, column) without NaN -> (person,).
 
-        Parameters
-        ----------
-        columns : array
-            (person, column) without NaN.
-
-        Returns
-        -------
-        array
-            (person,)
+        In single precision, as xgboost does.
         """
         seen = columns.astype(np.float32)
         person = np.arange(len(seen))
@@ -80,13 +72,7 @@ class Trees:
 
 
 def trees_of_xgboost(booster: xgboost.Booster) -> Trees:
-    """Take the trees of a booster that was grown here.
-
-    Parameters
-    ----------
-    booster : xgboost.Booster
-        Of ``binary:logistic``, without categories and missing values.
-    """
+    """Convert a booster of ``binary:logistic``, without categories and missing values."""
     told = json.loads(bytes(booster.save_raw("json")))["learner"]
     nodes = [_nodes(each) for each in told["gradient_booster"]["model"]["trees"]]
     start = np.cumsum([0, *map(len, nodes)])[:-1]
@@ -112,7 +98,7 @@ _Node = tuple[int, int, int, float]
 
 
 def _nodes(tree: Mapping[str, Any]) -> list[_Node]:
-    """List the nodes of one tree that can be reached, each before its children."""
+    """Return the reachable nodes of one tree, each before its children."""
     left, right = tree["left_children"], tree["right_children"]
     reached = [0]
     for node in reached:
@@ -131,19 +117,9 @@ def _nodes(tree: Mapping[str, Any]) -> list[_Node]:
 
 
 def restore_trees(arrays: Mapping[str, NDArray[Any]], n_columns: int) -> Trees:
-    """Rebuild trees from `Trees.arrays`, of which nothing is believed.
+    """Rebuild trees on `n_columns` columns from `Trees.arrays`, checking all of it.
 
-    Parameters
-    ----------
-    arrays : mapping
-        With the types and lengths that `Trees` says.
-    n_columns : int
-        Columns that the trees were grown on.
-
-    Raises
-    ------
-    ModelFileError
-        When walking them would not end at a leaf, or leave the columns.
+    ModelFileError if a walk would not end at a leaf, or leave the columns.
     """
     trees = Trees(**{each.name: arrays[each.name] for each in fields(Trees)})
     problem = _problem(trees, n_columns)

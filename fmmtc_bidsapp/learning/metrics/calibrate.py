@@ -22,20 +22,7 @@ _Map = tuple[float, float, tuple[tuple[float, float], ...]]
 
 
 def check_calibration(method: str, n_people: int) -> None:
-    """Refuse a calibration that a cohort is too small for.
-
-    Parameters
-    ----------
-    method : str
-        As in `fit_calibration`.
-    n_people : int
-        Training people, whose inner out-of-fold outputs it is fitted on.
-
-    Raises
-    ------
-    InputError
-        For ``isotonic`` with fewer than 200: a step function fitted to so few repeats their noise.
-    """
+    """InputError for ``isotonic`` with fewer than 200 training people: steps would fit noise."""
     if method == "isotonic" and n_people < _LEAST_FOR_ISOTONIC:
         raise InputError(
             f"--calibration isotonic needs {_LEAST_FOR_ISOTONIC} people to train on, found "
@@ -46,32 +33,13 @@ def check_calibration(method: str, n_people: int) -> None:
 def fit_calibration(
     logits: Floats, y: Ints, method: str, threshold: str, prevalence: float
 ) -> Calibration:
-    """Fit the map from logit to probability, and the decision threshold.
+    """Fit the map from (person,) out-of-fold logits to probabilities, and the decision threshold.
 
-    Parameters
-    ----------
-    logits : array
-        (person,) outputs for people that the network did not train on.
-    y : array of int
-        (person,) 0 or 1.
-    method : {"sigmoid", "temperature", "isotonic", "none"}
-        ``sigmoid`` is Platt's with his target smoothing [1]_, ``temperature`` fits the slope
-        alone [2]_. Where the best slope is not positive the outputs say nothing of the outcome,
-        and the training prevalence is returned for everyone. ``isotonic`` fits steps, kept within
-        Platt's targets (see `check_calibration`).
-    threshold : {"0.5", "tuned"}
-        ``tuned`` takes the threshold with the best balanced accuracy.
-    prevalence : float
-        Share of positives among the training rows.
-
-    Returns
-    -------
-    Calibration
-
-    References
-    ----------
-    .. [1] Platt (1999), Advances in Large Margin Classifiers, 61-74.
-    .. [2] Guo et al. (2017), arXiv:1706.04599.
+    ``sigmoid`` is Platt's with his smoothed targets (1999, Advances in Large Margin
+    Classifiers, 61-74), ``temperature`` fits the slope alone (Guo et al. 2017,
+    arXiv:1706.04599), ``isotonic`` fits steps within Platt's targets. Without a positive slope
+    everyone gets the training prevalence. Threshold ``tuned`` has the best balanced accuracy.
+    InputError for logits that are not finite.
     """
     if not np.isfinite(logits).all():
         raise InputError(
@@ -97,7 +65,7 @@ def apply_calibration(calibration: Calibration, logits: Floats) -> Floats:
 
 
 def log_odds(calibration: Calibration, logits: Floats) -> Floats:
-    """Calibrated log odds; from the line itself where there is one, for a 1 has none."""
+    """Return calibrated log odds, (person,); from the line itself where there is one."""
     if calibration.knots:
         odds: Floats = logit(apply_calibration(calibration, logits))
         return odds
@@ -105,7 +73,7 @@ def log_odds(calibration: Calibration, logits: Floats) -> Floats:
 
 
 def _targets(y: Ints) -> tuple[float, float]:
-    """Platt's probabilities for a negative and a positive outcome, off 0 and 1."""
+    """Return Platt's probabilities of a negative and a positive outcome, off 0 and 1."""
     positives, negatives = int(y.sum()), int((1 - y).sum())
     return 1 / (negatives + 2), (positives + 1) / (positives + 2)
 
@@ -141,7 +109,7 @@ def _identity(logits: Floats, y: Ints) -> _Map:
 
 
 def _fit_logistic(x: Floats, target: Floats, start: tuple[float, ...]) -> tuple[float, float]:
-    """Least cross-entropy slope >= 0 (and intercept, where `start` has one)."""
+    """Fit slope >= 0 (and intercept, if `start` has one) by least cross-entropy."""
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         eta = x * parameters[0] + parameters[1:].sum()
@@ -160,7 +128,7 @@ def _half(probability: Floats, y: Ints) -> float:
 
 
 def _tuned(probability: Floats, y: Ints) -> float:
-    """Midpoint with the best balanced accuracy; of equals the one nearest to 0.5."""
+    """Return the midpoint with the best balanced accuracy; of equals the one nearest to 0.5."""
     levels = np.unique(probability)
     candidates = np.append((levels[1:] + levels[:-1]) / 2, 0.5)
     scores = [balanced_accuracy_score(y, probability >= each) for each in candidates]

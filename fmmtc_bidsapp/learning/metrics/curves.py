@@ -17,22 +17,10 @@ Line = tuple[Floats, Floats]
 
 
 def curves_of(model: str, folds: Sequence[FoldPredictions], y: Ints) -> tuple[Curve, ...]:
-    """Draw the curves of one model.
+    """Return a model's ROC and precision-recall curves: of each fold, and their mean.
 
-    Parameters
-    ----------
-    model : str
-        Its name.
-    folds : sequence of FoldPredictions
-        Every fold of every repeat; one without people of both outcomes has no curve.
-    y : array of int
-        (person,) outcomes of the cohort, 0 or 1.
-
-    Returns
-    -------
-    tuple of Curve
-        Of each kind the mean over folds, whose area is the mean of the folds' AUROC or average
-        precision, and beside it the curve of each fold where there are several.
+    The area of the mean is the mean of the folds' AUROC or average precision. A fold without
+    people of both outcomes has no curve.
     """
     scored = [(each.fold, score_fold(each, y)) for each in folds]
     there = [(fold, own.y, own.score) for fold, own in scored if len(np.unique(own.y)) > 1]
@@ -56,7 +44,7 @@ def _roc(y: Ints, score: Floats) -> Line:
 
 
 def _pr(y: Ints, score: Floats) -> Line:
-    """Precision of the step that leads to each recall, with the first at recall 0 as well."""
+    """Return recall and the precision of the step that leads to it, the first at recall 0 too."""
     precision, recall, _ = precision_recall_curve(y, score)
     # Of the points of one recall the first that reaches it counts, as in average precision.
     x, first = np.unique(recall[::-1], return_index=True)
@@ -65,7 +53,7 @@ def _pr(y: Ints, score: Floats) -> Line:
 
 
 def _mean_roc(lines: Sequence[Line]) -> Line:
-    """Average height for height; at every jump of a fold both sides of it."""
+    """Average the heights at each x; at every jump of a fold both sides of it."""
     x = np.unique(np.concatenate([line[0] for line in lines]))
     below, above = (
         np.mean([_side(line, x, last=last) for line in lines], axis=0) for last in (False, True)
@@ -74,7 +62,7 @@ def _mean_roc(lines: Sequence[Line]) -> Line:
 
 
 def _side(line: Line, x: Floats, *, last: bool) -> Floats:
-    """Height of a line at each x, where it jumps the lower end or, with ``last``, the upper."""
+    """Return a line's height at each x; at a jump the lower end or, with ``last``, the upper."""
     own, first = np.unique(line[0], return_index=True)
     low, high = line[1][first], line[1][np.append(first[1:], len(line[0])) - 1]
     left = np.clip(np.searchsorted(own, x, side="right") - 1, 0, len(own) - 2)
@@ -87,7 +75,7 @@ def _side(line: Line, x: Floats, *, last: bool) -> Floats:
 
 
 def _mean_pr(lines: Sequence[Line]) -> Line:
-    """Average step for step: each precision holds for the recalls up to its own."""
+    """Average the steps: each precision holds for the recalls up to its own."""
     x = np.unique(np.concatenate([line[0] for line in lines]))
     steps = [own_y[np.searchsorted(own_x, x)] for own_x, own_y in lines]
     return x, np.mean(steps, axis=0)

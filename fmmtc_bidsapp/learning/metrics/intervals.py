@@ -29,27 +29,12 @@ _ENOUGH_DRAWS = 0.95
 def corrected_interval(
     values: Floats, n_train: float, n_test: float, n_repeats: int = 1
 ) -> tuple[float, float]:
-    """95 % interval of a mean over cross-validation folds, corrected for shared training rows.
+    """95 % interval of the mean of (fold,) values, corrected for shared training rows.
 
-    Parameters
-    ----------
-    values : array
-        (fold,) over all repeats; NaN where a fold has no value.
-    n_train, n_test : float
-        Mean number of training and test people in a fold.
-    n_repeats : int
-        Repeats that the folds are of. Student's t has the degrees of freedom of one repeat, folds
-        minus 1: another repeat splits the same people again and adds no independent value.
-
-    Returns
-    -------
-    low, high : float
-        NaN with fewer than two values a repeat, or where all are the same.
-
-    References
-    ----------
-    Nadeau & Bengio (2003), doi:10.1023/A:1024068626366: the variance of the mean is
-    ``var * (1 / k + n_test / n_train)``.
+    Nadeau & Bengio (2003), doi:10.1023/A:1024068626366: the variance of the mean is ``var * (1
+    / k + n_test / n_train)``. Student's t has the degrees of freedom of one repeat, since
+    another repeat splits the same people again. NaN with fewer than two values a repeat, or
+    where all are equal.
     """
     mean, error, freedom = _corrected(values, n_train, n_test, n_repeats)
     half = float(t.ppf(0.975, freedom)) * error
@@ -57,18 +42,7 @@ def corrected_interval(
 
 
 def corrected_test(values: Floats, n_train: float, n_test: float, n_repeats: int = 1) -> float:
-    """Two-sided p of the corrected resampled t-test that the mean over folds is 0.
-
-    Parameters
-    ----------
-    values, n_train, n_test, n_repeats
-        As in `corrected_interval`, to which the p belongs.
-
-    Returns
-    -------
-    float
-        NaN where there is no interval.
-    """
+    """Two-sided p of the corrected resampled t-test; NaN where `corrected_interval` is NaN."""
     mean, error, freedom = _corrected(values, n_train, n_test, n_repeats)
     return float(2 * t.sf(abs(mean) / error, freedom))
 
@@ -76,7 +50,7 @@ def corrected_test(values: Floats, n_train: float, n_test: float, n_repeats: int
 def _corrected(
     values: Floats, n_train: float, n_test: float, n_repeats: int
 ) -> tuple[float, float, float]:
-    """Mean, its standard error and degrees of freedom of (fold,) values; NaN without spread."""
+    """Return mean, standard error and degrees of freedom of (fold,) values; NaN without spread."""
     known = values[~np.isnan(values)]
     k, freedom = len(known), len(known) / n_repeats - 1
     # Folds that are all equal show no spread, which is not that there is none.
@@ -87,18 +61,9 @@ def _corrected(
 
 
 def auroc_half_width(n_positive: int, n_negative: int, auroc: float = 0.5) -> float:
-    """Half width of the 95 % interval that an AUROC has at this sample size.
+    """Half width of an AUROC's 95 % interval (Hanley & McNeil 1982).
 
-    Parameters
-    ----------
-    n_positive, n_negative : int
-        People with and without the outcome.
-    auroc : float
-        The value around which the interval lies; at 0.5 it is widest.
-
-    References
-    ----------
-    Hanley & McNeil (1982), doi:10.1148/radiology.143.1.7063747.
+    doi:10.1148/radiology.143.1.7063747
     """
     q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
     variance = (
@@ -110,21 +75,12 @@ def auroc_half_width(n_positive: int, n_negative: int, auroc: float = 0.5) -> fl
 
 
 def auroc_bound(auroc: float, classes: Sequence[tuple[int, int]]) -> float:
-    """Lowest true AUROC that people of this number would still give, where nothing shows a spread.
+    """Return the lowest true AUROC compatible with an equal `auroc` in every fold.
 
-    Parameters
-    ----------
-    auroc : float
-        What every fold gave.
-    classes : sequence of tuple of int
-        People with and without the outcome in each fold of one repeat.
-
-    Returns
-    -------
-    float
-        Of an AUROC of 1 the value at which every fold is still ranked without an error in 2.5 % of
-        cohorts, with exponential scores, of whichever outcome gives the lower one. Of another the
-        lower end of Hanley and McNeil's interval.
+    `classes` are people with and without the outcome in each fold of one repeat. For an AUROC
+    of 1: the value at which every fold is ranked without error in 2.5 % of cohorts, with
+    exponential scores of either outcome; for others the lower end of Hanley and McNeil's
+    interval.
     """
     if auroc < 1:
         n_positive, n_negative = (sum(own) for own in zip(*classes, strict=True))
@@ -167,23 +123,7 @@ class Draws:
 
 
 def draw_people(y: Ints, draws: int, rng: np.random.Generator, arm: Ints | None = None) -> Draws:
-    """Draw bootstrap samples of people.
-
-    Parameters
-    ----------
-    y : array of int
-        (person,) outcomes, 0 or 1.
-    draws : int
-        Number of bootstrap samples.
-    rng : numpy.random.Generator
-        Source of the draws.
-    arm : array of int, optional
-        (person,) number of each person's arm; arms keep their sizes, which a trial has set.
-
-    Returns
-    -------
-    Draws
-    """
+    """Draw bootstrap samples of people, whose `arm` (a trial sets their sizes) is kept if given."""
     own = np.zeros_like(y) if arm is None else arm
     return Draws(
         within_outcome=bootstrap_weights(2 * own + y, draws, rng),

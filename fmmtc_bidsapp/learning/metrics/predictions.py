@@ -49,7 +49,7 @@ class PredictionRow:
 def prediction_rows(
     predictions: Sequence[FoldPredictions], examples: Examples
 ) -> list[PredictionRow]:
-    """List every prediction, in the order of `predictions` and of the rows of each fold."""
+    """Return a row per prediction, in the order of `predictions` and of the rows of each fold."""
     return [row for each in predictions for row in _rows_of(each, examples)]
 
 
@@ -78,20 +78,7 @@ def _rows_of(predictions: FoldPredictions, examples: Examples) -> list[Predictio
 
 
 def refit_interval(refits: Floats | None, n_people: int) -> tuple[Floats, Floats]:
-    """Take the 2.5 and 97.5 % quantiles over trainings.
-
-    Parameters
-    ----------
-    refits : array or None
-        (training, person) probabilities.
-    n_people : int
-        For the NaN that one training has.
-
-    Returns
-    -------
-    tuple of array
-        (person,) low and (person,) high.
-    """
+    """2.5 and 97.5 % quantiles of (training, person) probabilities, (person,) each; NaN without."""
     if refits is None:
         return np.full(n_people, np.nan), np.full(n_people, np.nan)
     low, high = np.quantile(refits, _QUANTILES, axis=0)
@@ -101,15 +88,8 @@ def refit_interval(refits: Floats | None, n_people: int) -> tuple[Floats, Floats
 def score_fold(predictions: FoldPredictions, y: Ints) -> Scored:
     """Predictions of one fold, ranked by the output before calibration.
 
-    A calibration that found nothing, or steps, would tie people whom the model tells apart; and
-    one training and the mean of several are ranked alike.
-
-    Parameters
-    ----------
-    predictions : FoldPredictions
-        Of one model and fold.
-    y : array of int
-        (person,) outcomes of the whole cohort.
+    A calibration without slope, or of steps, would tie people whom the model tells apart; and
+    one training is ranked as the mean of several is.
     """
     probability = apply_calibration(predictions.calibration, predictions.logit)
     return Scored(
@@ -124,7 +104,7 @@ def score_fold(predictions: FoldPredictions, y: Ints) -> Scored:
 
 
 def tested_on(predictions: FoldPredictions, fold: Fold) -> FoldPredictions:
-    """Keep the test rows of `fold`, which shares its training rows with that of `predictions`."""
+    """Keep the test rows of `fold`, which has the same training rows."""
     place = {row: i for i, row in enumerate(predictions.fold.test.tolist())}
     kept = np.array([place[row] for row in fold.test.tolist()], dtype=np.int64)
     return replace(
@@ -145,19 +125,12 @@ def fold_values(metric: Metric, folds: Sequence[FoldPredictions], y: Ints) -> Fl
 
 
 def pool(folds: Sequence[FoldPredictions], y: Ints) -> Scored:
-    """Join folds; people of different folds are ranked by what was said beyond the prevalence.
+    """Join folds; people of different folds are ranked by their lift beyond the prevalence.
 
-    That is the calibrated log odds minus those of the fold's training prevalence. The prevalence
-    differs between folds, against the outcome of the people left out: ranked with it, a model that
-    knows nothing would have an AUROC below 0.5. A fold whose outputs do not vary says nothing, and
-    a single fold has one scale and keeps its ranks where calibration found no slope.
-
-    Parameters
-    ----------
-    folds : sequence of FoldPredictions
-        Of one model, each person in one of them or in one a repeat.
-    y : array of int
-        (person,) outcomes of the whole cohort.
+    That is the calibrated log odds minus those of the fold's training prevalence, which differs
+    between folds against the outcome of the people left out: ranked with it, an uninformative
+    model would have an AUROC below 0.5. A fold whose outputs do not vary has no lift; a single
+    fold keeps its ranks.
     """
     scored = [score_fold(each, y) for each in folds]
     if len(scored) == 1:

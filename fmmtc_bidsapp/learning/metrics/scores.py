@@ -159,20 +159,7 @@ def _decided(name: str) -> Compute:
 
 
 def shuffled_aurocs(logits: Floats, labels: Ints) -> Floats:
-    """AUROC of many predictions, each of its own outcomes.
-
-    Parameters
-    ----------
-    logits : array
-        (permutation, person)
-    labels : array of int
-        (permutation, person) 0 or 1.
-
-    Returns
-    -------
-    array
-        (permutation,), NaN where all outcomes are the same.
-    """
+    """AUROC of each row of (permutation, person) logits and outcomes; NaN for one outcome."""
     ranks = rankdata(logits, axis=1)
     positive = labels.sum(axis=1).astype(float)
     negative = labels.shape[1] - positive
@@ -213,7 +200,7 @@ def _skill(per_person: Callable[[Scored, Floats], Floats]) -> Compute:
 def _skill_beyond_own_share(
     per_person: Callable[[Scored, Floats], Floats], of_share: Callable[[Floats], Floats]
 ) -> Compute:
-    """One minus the loss relative to the share of positives among these very people."""
+    """One minus the loss relative to the share of positives among these people."""
 
     def compute(scored: Scored, weights: Floats) -> Floats:
         loss = _mean(per_person(scored, scored.probability), weights)
@@ -233,7 +220,7 @@ def _logarithmic_of_share(share: Floats) -> Floats:
 
 
 def _inside(probability: Floats) -> Floats:
-    """Keep probabilities off 0 and 1, where a single miss would cost infinity."""
+    """Keep probabilities off 0 and 1, where a single miss would have an infinite loss."""
     epsilon = np.finfo(float).eps
     return np.clip(probability, epsilon, 1 - epsilon)
 
@@ -279,23 +266,11 @@ def _calibration_error(scored: Scored, weights: Floats) -> Floats:
 
 
 def calibration_errors_if_calibrated(scored: Scored, uniform: Floats) -> Floats:
-    """Calibration error of the same probabilities, with outcomes that follow them exactly.
+    """Calibration errors (draw,) of outcomes drawn from the probabilities.
 
-    A few dozen people miss their probabilities by chance alone, so the error of a model that is
-    calibrated is not 0.
-
-    Parameters
-    ----------
-    scored : Scored
-        Predictions; their outcomes are not read.
-    uniform : array
-        (draw, person) numbers from 0 to 1; an outcome is positive where it lies below the
-        probability.
-
-    Returns
-    -------
-    array
-        (draw,)
+    A few dozen people miss their probabilities by chance alone, so the error of a calibrated
+    model is not 0. An outcome is positive where `uniform` (draw, person) is below the
+    probability.
     """
     errors = np.zeros(len(uniform))
     for rows in probability_bins(scored.probability):
@@ -305,17 +280,9 @@ def calibration_errors_if_calibrated(scored: Scored, uniform: Floats) -> Floats:
 
 
 def probability_bins(probability: Floats) -> list[Ints]:
-    """Sort people into five bins of equal mass, as far as people of one probability allow.
+    """Sort people into five bins of equal mass, the lowest (person,) probabilities first.
 
-    Parameters
-    ----------
-    probability : array
-        (person,); a bin ends between two different ones, nearest to where a fifth would end.
-
-    Returns
-    -------
-    list of array of int
-        Rows of each bin, the lowest probabilities first; fewer bins where there are fewer values.
+    People of one probability share a bin, so fewer values have fewer bins.
     """
     order = np.argsort(probability, kind="stable")
     possible = np.flatnonzero(np.diff(probability[order])) + 1
@@ -328,7 +295,7 @@ def probability_bins(probability: Floats) -> list[Ints]:
 
 
 def _logistic(design: Floats, offset: Floats, y: Ints, weights: Floats) -> Floats:
-    """Newton's method for all draws; (parameter, person) -> (draw, parameter), NaN if it fails."""
+    """Fit all draws by Newton's method, (parameter, person) -> (draw, parameter); NaN if failed."""
     beta = np.zeros((len(weights), len(design)))
     step = np.full_like(beta, np.inf)
     for _ in range(50):

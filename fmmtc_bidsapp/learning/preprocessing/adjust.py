@@ -37,14 +37,11 @@ ADJUSTMENT: Mapping[str, Declared] = {
 
 @dataclass(frozen=True, eq=False)
 class Adjustment:
-    """What the covariates add to each column, as the training rows have it.
+    """Effect of the covariates on each column, fitted on the training rows.
 
-    It is taken off last, of the columns that a weighted sum reads. Anything that is no weighted
-    sum would find the covariates again in what a regression leaves [1]_.
-
-    References
-    ----------
-    .. [1] Hamdan et al. (2023), doi:10.1093/gigascience/giad071.
+    It is subtracted last, from the columns that a weighted sum reads: a model that is not
+    linear would find the covariates again in the residuals (Hamdan et al. 2023,
+    doi:10.1093/gigascience/giad071).
     """
 
     mean: Floats
@@ -55,12 +52,9 @@ class Adjustment:
     """(covariate, column) on standardised covariates"""
 
     def apply(self, columns: Floats, people: Examples) -> Floats:
-        """Take off what people's covariates add, (person, column) -> (person, column).
+        """Subtract the covariates' effect, (person, column) -> (person, column).
 
-        Raises
-        ------
-        InputError
-            When they have other covariates than the training people.
+        InputError if the number of covariates differs from the training's.
         """
         covariates = people.covariates
         if covariates is None or covariates.shape[1] != len(self.mean):
@@ -72,50 +66,23 @@ class Adjustment:
         return columns - _standardise(covariates, self.mean, self.weight) @ self.slopes
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything learnt, by name; all of it finite."""
+        """Return everything learnt, by name; all of it finite."""
         return {"mean": self.mean, "weight": self.weight, "slopes": self.slopes}
 
 
 def restore_adjustment(arrays: Mapping[str, NDArray[Any]]) -> Adjustment:
-    """Rebuild from `Adjustment.arrays`.
-
-    Raises
-    ------
-    InputError
-        For those of a version that took covariates off before the last columns were made.
-    """
+    """Rebuild from `Adjustment.arrays`; InputError for those of a version that adjusted earlier."""
     if set(arrays) != {"mean", "weight", "slopes"}:
         raise InputError(OUTDATED)
     return Adjustment(arrays["mean"], arrays["weight"], arrays["slopes"])
 
 
 def fit_adjustment(columns: Floats, examples: Examples, rows: Ints) -> Adjustment:
-    """Learn from training rows how every column follows the covariates.
+    """Regress each of the (training person, column) columns on the covariates of `rows`.
 
-    A linear regression with an intercept, column by column. A missing covariate takes the training
-    mean. Outcomes are not read, so shuffled outcomes need no new fit.
-
-    Parameters
-    ----------
-    columns : array
-        (training person, column)
-    examples : Examples
-        The cohort.
-    rows : array of int
-        (training person,) their rows.
-
-    Returns
-    -------
-    Adjustment
-
-    Raises
-    ------
-    InputError
-        When there are no covariates, or too many for the training rows.
-
-    References
-    ----------
-    Snoek et al. (2019), doi:10.1016/j.neuroimage.2018.09.074: why inside the fold.
+    Least squares with an intercept, inside the fold (Snoek et al. 2019,
+    doi:10.1016/j.neuroimage.2018.09.074); a missing covariate takes the training mean. Outcomes
+    are not read. InputError without covariates, or with too many.
     """
     if examples.covariates is None or not examples.covariates.shape[1]:
         raise InputError("--adjust needs --covariates: the columns to regress out.")
@@ -128,20 +95,7 @@ def fit_adjustment(columns: Floats, examples: Examples, rows: Ints) -> Adjustmen
 
 
 def check_adjustment(covariates: Floats, rows: Ints) -> None:
-    """Refuse more covariates than some training people can bear.
-
-    Parameters
-    ----------
-    covariates : array
-        (person, covariate) of the cohort.
-    rows : array of int
-        Training rows.
-
-    Raises
-    ------
-    InputError
-        Where the regression would use up more than half of them.
-    """
+    """InputError if (person, covariate) columns use more than half of the training `rows`."""
     own = covariates[rows]
     design = _standardise(own, *_moments(own))
     rank = int(np.linalg.matrix_rank(design - design.mean(axis=0)))
@@ -153,7 +107,7 @@ def check_adjustment(covariates: Floats, rows: Ints) -> None:
 
 
 def _moments(covariates: Floats) -> tuple[Floats, Floats]:
-    """Mean of what is known, and one over its SD; a covariate that nobody has says nothing."""
+    """Return mean and 1/SD of the known values, (covariate,); 0 and 0 if none is known."""
     known = ~np.isnan(covariates)
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, covariates, 0.0).sum(axis=0) / count
@@ -167,5 +121,5 @@ def _standardise(covariates: Floats, mean: Floats, weight: Floats) -> Floats:
 
 
 def _enough(n: int, rank: int) -> bool:
-    """As many people left free as the regression uses up, beside the mean."""
+    """Whether as many degrees of freedom remain as the regression uses, beside the mean."""
     return n - 1 - rank >= rank and n > 1

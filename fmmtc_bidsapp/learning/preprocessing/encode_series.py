@@ -15,7 +15,7 @@ __all__ = ["EncodedScan", "encode_series"]
 
 @dataclass(frozen=True, eq=False)
 class EncodedScan:
-    """Encoder output of one scan, with what was left out of it."""
+    """Encoder output of one scan, with counts of what was left out."""
 
     cls: Floats
     """(hidden,) mean over windows and token orders"""
@@ -37,29 +37,10 @@ def encode_series(
     tr_s: float | None = None,
     scale: Scale | None = None,
 ) -> EncodedScan:
-    """Encode one scan: the mean of an encoder's features over its clips and draws.
+    """Encode a (time, parcel) scan: the mean of the encoder's features over clips and draws.
 
-    Parameters
-    ----------
-    encoder : Encoder
-        On the device where to compute.
-    series : array
-        (time, parcel); NaN columns are parcels without data.
-    xyz_mm : array or None
-        (parcel, 3)
-    tr_s : float, optional
-        Repetition time.
-    scale : Scale, optional
-        What `Encoder.fit` returned.
-
-    Returns
-    -------
-    EncodedScan
-
-    Raises
-    ------
-    InputError
-        When no parcel has data, or the series is too short.
+    NaN columns are parcels without data; `xyz_mm` is (parcel, 3), `scale` from `Encoder.fit`.
+    InputError if no parcel has data or the series is too short.
     """
     clips = encoder.prepare(series, tr_s, scale)
     cls = encoder.encode(clips, xyz_mm).cls
@@ -73,7 +54,7 @@ def encode_series(
 
 
 def _spread(encoded: Floats) -> float:
-    """(window, order, hidden) -> relative spread over orders."""
+    """Return the relative spread over orders of (window, order, hidden); NaN with one order."""
     n_orders = encoded.shape[1]
     if n_orders < 2:
         return float("nan")

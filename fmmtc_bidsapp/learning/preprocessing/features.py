@@ -52,12 +52,9 @@ class Scaling:
     """(component, column) or None"""
 
     def apply(self, columns: Floats) -> Floats:
-        """(person, column) with NaN -> (person, feature) without.
+        """Scale (person, column) with NaN to (person, feature) without.
 
-        Raises
-        ------
-        ModelFileError
-            When people have another number of columns than the model was trained on.
+        ModelFileError if the number of columns differs from the training's.
         """
         if columns.shape[1] != len(self.fill):
             raise ModelFileError(
@@ -69,34 +66,24 @@ class Scaling:
         return scaled if self.components is None else scaled @ self.components.T
 
     def arrays(self) -> dict[str, Floats]:
-        """Everything learnt, by name; finite, since a file of infinities passes for damaged."""
+        """Return everything learnt, by name; infinite values, a sign of damage, are 0."""
         scale = np.where(np.isinf(self.scale), 0.0, self.scale)
         own = {"fill": self.fill, "mean": self.mean, "scale": scale}
         return own if self.components is None else own | {"components": self.components}
 
 
 def declared_scaling(*, rotated: bool) -> dict[str, Declared]:
-    """Say what `Scaling.arrays` holds, rotated or not."""
+    """Declare the arrays of `Scaling.arrays`, rotated or not."""
     own = {name: floats("column") for name in ("fill", "mean", "scale")}
     return own | ({"components": floats("feature", "column")} if rotated else {})
 
 
 def fit_scaling(columns: Floats, n_components: int | None, *, rotate: bool) -> Scaling:
-    """Learn mean, scale and components from training rows.
+    """Learn mean, scale and components from (training person, column), NaN where missing.
 
-    Parameters
-    ----------
-    columns : array
-        (training person, column), NaN where missing.
-    n_components : int or None
-        Principal components to keep; None keeps everything.
-    rotate : bool
-        Express everything in its principal components: at most one a training person, and exact
-        for models that only know distances and inner products.
-
-    Returns
-    -------
-    Scaling
+    `n_components` None keeps everything; `rotate` expresses all of it in its principal
+    components, at most one per training person, which is exact for models of distances and
+    inner products.
     """
     imputer = SimpleImputer(keep_empty_features=True)
     filled = imputer.fit_transform(columns)
@@ -138,7 +125,7 @@ class FeatureSet:
 
     @property
     def is_of_brain(self) -> bool:
-        """Whether it says anything of the brain's activity."""
+        """Whether it describes brain activity."""
         return self.needs not in ("covariates", "motion", "acquisition")
 
 

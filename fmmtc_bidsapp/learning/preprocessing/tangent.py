@@ -41,24 +41,10 @@ _REMEMBERED = 3
 
 
 def fit_reference(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
-    """Learn the mean of the training connectomes on the manifold of positive matrices.
+    """Learn the geometric mean of the training connectomes (doi:10.1007/978-3-642-15705-9_25).
 
-    Parameters
-    ----------
-    examples : Examples
-        The cohort.
-    rows : array of int
-        Training rows.
-
-    Returns
-    -------
-    dict
-        ``edge_mean`` (parcel, parcel) for missing edges, ``known`` (parcel, parcel) edges that any
-        training row has, ``whitening`` (parcel, parcel) inverse square root of the geometric mean.
-
-    References
-    ----------
-    Varoquaux et al. (2010), doi:10.1007/978-3-642-15705-9_25.
+    Returns (parcel, parcel) arrays: ``edge_mean`` for missing edges, ``known`` edges of any
+    training row, and ``whitening``, the inverse square root of the geometric mean.
     """
     edge_mean, known = fit_edge_means(examples.fc, rows)
     learnt: dict[str, NDArray[Any]] = {"edge_mean": edge_mean, "known": known}
@@ -69,28 +55,14 @@ def fit_reference(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
 
 
 def geometric_mean(matrices: Sequence[Floats]) -> Floats:
-    """Find the matrix with the least sum of squared affine-invariant distances to others.
+    """Return the (parcel, parcel) mean by the affine-invariant distance of positive matrices.
 
-    The problem, the gradient and the tolerance are those of nilearn 0.14, whose steps of length 1
-    overshoot: on connectomes of 424 parcels they take 17 rounds, these take 4, from the
-    log-Euclidean mean on and with Anderson's acceleration. The current mean is kept as a factor, in
-    whose frame transport along the last step is the identity, so gradients of different rounds can
-    be subtracted as they are.
-
-    Parameters
-    ----------
-    matrices : sequence of array
-        (parcel, parcel) positive definite.
-
-    Returns
-    -------
-    array
-        (parcel, parcel)
-
-    References
-    ----------
-    Fletcher & Joshi (2007), doi:10.1016/j.sigpro.2005.12.018, Algorithm 3;
-    Walker & Ni (2011), doi:10.1137/10078356X, the acceleration.
+    The problem, gradient and tolerance are nilearn 0.14's (Fletcher & Joshi 2007,
+    doi:10.1016/j.sigpro.2005.12.018, Algorithm 3), whose steps of length 1 overshoot: on
+    connectomes of 424 parcels they take 17 rounds. These take 4, from the log-Euclidean mean on
+    and with Anderson's acceleration (Walker & Ni 2011, doi:10.1137/10078356X). The mean is kept
+    as a factor, in whose frame transport along the last step is the identity, so gradients of
+    different rounds can be subtracted.
     """
     start = _mean_log(matrices)
     # The mean is the inverse of inverse_factor.T @ inverse_factor.
@@ -117,7 +89,7 @@ def geometric_mean(matrices: Sequence[Floats]) -> Floats:
 
 
 def _next_step(steps: Sequence[Floats], gradients: Sequence[Floats]) -> Floats:
-    """Combine earlier steps so that what they leave of the gradient is least, and go along that."""
+    """Combine earlier steps to minimise the remaining gradient, and step along it."""
     own = gradients[-1]
     if not steps:
         return _DAMPING * own
@@ -131,10 +103,10 @@ def _next_step(steps: Sequence[Floats], gradients: Sequence[Floats]) -> Floats:
 
 
 def tangent_edges(people: Examples, learnt: Mapping[str, NDArray[Any]]) -> Floats:
-    """Express connectomes as displacements from the reference, -> (person, edge).
+    """Return the connectomes' displacements from the reference, (person, edge).
 
-    The diagonal is part of it; off-diagonal values carry the square root of 2, so that distances
-    between vectors are those between matrices.
+    With the diagonal; off-diagonal values carry the square root of 2, so that distances between
+    vectors are those between matrices.
     """
     whitening = learnt["whitening"]
     displaced = [
@@ -145,7 +117,7 @@ def tangent_edges(people: Examples, learnt: Mapping[str, NDArray[Any]]) -> Float
 
 
 def _positive(fc: NDArray[np.float32], learnt: Mapping[str, NDArray[Any]]) -> Floats:
-    """Fill and shrink one matrix; an edge that no training row has is nobody's."""
+    """Fill and shrink one (parcel, parcel) matrix; edges unknown in training take the mean."""
     filled = fill_edges(fc, learnt["edge_mean"], learnt["known"]).astype(np.float64)
     if not _has_negative(filled):
         return (1 - _SHRINKAGE) * filled + _SHRINKAGE * np.eye(len(filled))
@@ -154,7 +126,7 @@ def _positive(fc: NDArray[np.float32], learnt: Mapping[str, NDArray[Any]]) -> Fl
 
 
 def _has_negative(symmetric: Floats) -> bool:
-    """Whether an eigenvalue lies below 0 by more than rounding; a tenth of the time of all."""
+    """Whether an eigenvalue is below 0 by more than rounding, in a tenth of the time of all."""
     try:
         cholesky(symmetric + _ROUNDING * np.eye(len(symmetric)), check_finite=False)
     except LinAlgError:
