@@ -47,7 +47,7 @@ _NO_ARMS = "needs --subset-by: a column of arms or drugs"
 
 @dataclass(frozen=True, eq=False)
 class DomainFits:
-    """Table 4 before it is judged."""
+    """Table 4 before it is evaluated."""
 
     domains: tuple[Domain, ...]
     models: tuple[str, ...]
@@ -74,52 +74,14 @@ def judge(
     across: DomainFits | None = None,
     duplicates: Sequence[Duplicate] = (),
 ) -> Evaluation:
-    """Judge the models of one run.
+    """Evaluate the models of one run.
 
-    Parameters
-    ----------
-    predictions : sequence of FoldPredictions
-        Every fold of every repeat of every model; the trainings of one model are merged.
-    examples : Examples
-        The cohort.
-    options : EvaluationOptions
-        Number of bootstrap draws.
-    main : str
-        The model that stands first and that the others are compared with.
-    seed : int
-        Seed of the run.
-    encoder : str
-        ``--encoder``, whose title the models that read it have.
-    permuted : mapping of str to array, optional
-        (permutation,) headline AUROC of the tested models on shuffled outcomes
-        (`fmmtc_bidsapp.learning.evaluation.verdicts.judge_permutations`); without it nothing is
-        tested.
-    exchanged : mapping of str to array, optional
-        (permutation, person) scores of exchanged brains of these models
-        (`fmmtc_bidsapp.learning.evaluation.added_value.carry_back`); without it no step beyond the
-        first is.
-    folds : sequence of Fold
-        All that were to be fitted; a model that lacks one is not tested. Without them those of
-        `predictions`.
-    untested : mapping of str to str, optional
-        By model that has no shuffles, why.
-    published : sequence of mapping of str to FoldPredictions
-        Of `fmmtc_bidsapp.learning.paper.best_on_test.fit_published`, one a network and fold.
-    trainings : sequence of FoldPredictions
-        `predictions` before they were merged: `published` is of one training, and is compared
-        with the first.
-    selection : str
-        ``--selection``, which of `published` is shown.
-    rows : sequence of PaperRow
-        Lines of the paper's tables; models in none of them get a line of their own.
-    across : DomainFits, optional
-        Table 4; without it the table says what it needs.
-    duplicates : sequence of Duplicate
-        Of `fmmtc_bidsapp.learning.evaluation.leakage.find_duplicates`, to be told with the figures.
-
-    Returns
-    -------
-    Evaluation
+    `predictions` hold every fold of every model, its trainings merged; `trainings` before that,
+    of which `published` (of `publish_together`) compares with the first. `permuted` are
+    (permutation,) headline AUROCs on shuffled outcomes and `exchanged` (permutation, person)
+    scores of `carry_back`; without them nothing is tested. `folds` are the planned ones: a
+    model that lacks one is not tested; `untested` are reasons of models without shuffles.
+    `rows` are the paper's tables, `across` its Table 4.
     """
     y = examples.y
     guesses = random_rows(_folds(predictions), y, seed)
@@ -162,7 +124,7 @@ def _tests(
     exchanged: Mapping[str, Floats] | None,
     untested: Mapping[str, str] | None,
 ) -> tuple[PermutationTest, ...]:
-    """Test every model that was fitted on every fold; figures of fewer are no verdict on it."""
+    """Test every model that was fitted on every fold."""
     by_model: dict[str, list[FoldPredictions]] = {name: [] for name in observed}
     for each in predictions:
         by_model[each.model].append(each)
@@ -205,10 +167,7 @@ def _test_of(row: ComparisonRow) -> tuple[str | None, ...]:
 
 
 def model_titles(encoder: str, also: Sequence[str] = ()) -> dict[str, str]:
-    """Say how a reader calls every row of a table of models, with the title of the encoder.
-
-    Models of other packages are among them where `also` names them.
-    """
+    """Return the title of every model, of those in `also`, and of the random baseline."""
     titles = {name: title_of(name, encoder) for name in (*MODELS, *also)}
     return titles | {RANDOM: "Random (1,000 draws)"}
 
@@ -258,7 +217,7 @@ def _optimism(
     selection: str,
     examples: Examples,
 ) -> tuple[OptimismRow, ...]:
-    """With ``last-epoch`` nobody asked what choosing on the test fold would add."""
+    """Return both protocols by model; with ``last-epoch`` without the best on test."""
     rows = optimism_rows(predictions, published, examples.y)
     if selection == BEST_ON_TEST:
         return rows

@@ -146,13 +146,7 @@ class CentredSeries(Preparation):
 
     @classmethod
     def fit(cls, values: NDArray[Any], rows: Ints) -> Self:
-        """Learn from the training rows of (person, parcel, time) windows.
-
-        Raises
-        ------
-        InputError
-            When they have no value, or one value alone.
-        """
+        """Learn from training rows of (person, parcel, time); InputError if all are equal."""
         total, count = np.zeros(values.shape[1]), np.zeros(values.shape[1], dtype=np.int64)
         for row in rows:
             count += (~np.isnan(values[row])).sum(axis=1)
@@ -263,27 +257,10 @@ def fill_edges(
 def fit_edge_means(
     fc: NDArray[np.float32], rows: Ints
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Average every edge over the training rows that have it.
+    """Return every edge's mean over the training rows that have it, and which any has.
 
-    Parameters
-    ----------
-    fc : array
-        (person, parcel, parcel), NaN where a person lacks an edge.
-    rows : array of int
-        Training rows.
-
-    Returns
-    -------
-    edge_mean : array
-        (parcel, parcel) without NaN: an edge that no training row has takes the mean of all
-        other edges.
-    edge_known : array of bool
-        (parcel, parcel) edges that any training row has.
-
-    Raises
-    ------
-    InputError
-        When no training row has a single edge.
+    Both (parcel, parcel), of `fc` (person, parcel, parcel) with NaN; an edge that no training
+    row has takes the mean of all others. InputError if no training row has any edge.
     """
     total = np.zeros(fc.shape[1:])
     count = np.zeros(fc.shape[1:], dtype=np.int64)

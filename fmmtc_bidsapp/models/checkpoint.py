@@ -19,13 +19,8 @@ _NAMES_SHOWN = 12
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write tensors as safetensors, whole or not at all; the same tensors give the same bytes.
 
-    The file carries no metadata: safetensors writes its keys in random order. What belongs to the
-    tensors goes into a JSON file beside them.
-
-    Raises
-    ------
-    OutputError
-        Where the place cannot be written.
+    Without metadata, whose keys safetensors writes in random order: a JSON file holds it.
+    OutputError if the place cannot be written.
     """
     partial = path.with_name(f"{path.name}.part")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -40,18 +35,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def load_tensors(path: Path, expected: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
-    """Read a safetensors file that holds exactly the expected tensors.
-
-    Parameters
-    ----------
-    expected
-        Shape of every tensor, by name.
-
-    Raises
-    ------
-    ModelFileError
-        Where the file is missing, damaged, or holds other tensors.
-    """
+    """Read a safetensors file of exactly the expected shapes by name, else ModelFileError."""
     found = load_safetensors(path)
     check_tensors(path, found, expected)
     return found
@@ -70,13 +54,7 @@ def load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def check_tensors(
     path: Path, found: Mapping[str, torch.Tensor], expected: Mapping[str, Sequence[int]]
 ) -> None:
-    """Compare the tensors of a file with the expected ones by name, shape and finiteness.
-
-    Raises
-    ------
-    ModelFileError
-        That lists everything missing, unexpected, of another shape, or not finite.
-    """
+    """ModelFileError that lists all tensors missing, unexpected, misshaped or not finite."""
     shared = [name for name in expected if name in found]
     alike = [name for name in shared if tuple(found[name].shape) == tuple(expected[name])]
     problems = {

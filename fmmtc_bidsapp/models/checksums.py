@@ -65,10 +65,7 @@ def _require_text(found: Received) -> None:
 def check_received(folder: Path, root: Path | None = None) -> Received | None:
     """Compare files, in `folder` or else `root`, with the record of `folder`, if there is one.
 
-    Raises
-    ------
-    ModelFileError
-        A file of the record is absent or has another sha256.
+    ModelFileError if a file of the record is absent or has another sha256.
     """
     received = read_received(folder)
     for name, expected in ({} if received is None else received.sha256).items():

@@ -29,7 +29,7 @@ _KINDS: Mapping[str, tuple[torch.dtype, ...]] = {
 
 @dataclass(frozen=True)
 class Declared:
-    """What one array must be."""
+    """Required type and shape of one array."""
 
     kind: str
     """A key of `_KINDS`."""
@@ -59,7 +59,7 @@ def under(prefix: str, declared: Mapping[str, Declared]) -> dict[str, Declared]:
 
 
 class _Kind(Protocol):
-    """What is asked of a row of the table of networks."""
+    """The part of a row of `NETWORKS` that is needed here."""
 
     @property
     def build(self) -> Callable[[Mapping[str, Any], int], torch.nn.Module]:
@@ -67,21 +67,10 @@ class _Kind(Protocol):
 
 
 def declared_network(kind: _Kind, fitted: Mapping[str, Any], n_values: int) -> dict[str, Declared]:
-    """Say what tensors a network of some sizes has, without making room for them.
+    """Return the tensors of a network (a row of `NETWORKS`) without allocating them.
 
-    Parameters
-    ----------
-    kind
-        A row of `fmmtc_bidsapp.learning.estimators.networks.NETWORKS`.
-    fitted
-        What a fitted network says of itself.
-    n_values
-        How many numbers are stored: a network of more is not built.
-
-    Raises
-    ------
-    ModelFileError
-        When there is no network of these sizes.
+    ModelFileError if there is no network of these sizes, or it has more than the `n_values`
+    stored.
     """
     sizes = {name: each for name, each in fitted.items() if name != "train_loss"}
     brainlm = sizes.get("brainlm")
@@ -104,7 +93,7 @@ def declared_network(kind: _Kind, fitted: Mapping[str, Any], n_values: int) -> d
 
 
 def _require_values(brainlm: Mapping[str, int], n_tokens: int, n_values: int) -> None:
-    """Refuse an encoder whose layers alone would be larger than all that is stored."""
+    """Refuse an encoder whose layers alone are larger than all stored values."""
     hidden, layers = brainlm["hidden_size"], brainlm["num_hidden_layers"]
     n_weights = 2 * hidden * layers * (2 * hidden + brainlm["intermediate_size"])
     if max(n_weights, n_tokens) > n_values:
@@ -120,21 +109,9 @@ def check_tensors_declared(
     declared: Mapping[str, Declared],
     lengths: Mapping[str, int],
 ) -> None:
-    """Refuse tensors that are not what a model of this kind has.
+    """ModelFileError that lists all tensors missing, unknown, or of another type or shape.
 
-    Parameters
-    ----------
-    found
-        Of one training.
-    declared
-        What there must be, by name.
-    lengths
-        Of axes that are known, by name; those of others follow from where a name first occurs.
-
-    Raises
-    ------
-    ModelFileError
-        With every tensor that is missing, unknown, of another kind or of another shape.
+    `lengths` are of known axes, by name; others follow from the first tensor with that axis.
     """
     known = {axis: (length, "") for axis, length in lengths.items()}
     problems = [f"{name} is unknown" for name in found if name not in declared]

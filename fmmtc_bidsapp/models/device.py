@@ -15,13 +15,7 @@ _BFLOAT16_CAPABILITY = (8, 0)
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that is there.
-
-    Raises
-    ------
-    UsageError
-        For another name, or a CUDA device that this machine does not have.
-    """
+    """Return the device of ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; UsageError if absent."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise UsageError(f"--device is {name!r}; allowed are auto, cpu, cuda and cuda:N.")
     n_cuda = torch.cuda.device_count()
@@ -38,10 +32,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """Turn ``auto``, ``float32`` or ``bfloat16`` into a type of number.
+    """Return the type of ``auto``, ``float32`` or ``bfloat16``.
 
-    ``auto`` is bfloat16 where the processor multiplies matrices in it (CUDA from Ampere on, CPUs
-    with AMX), float32 elsewhere.
+    ``auto`` is bfloat16 where the processor multiplies matrices in it (CUDA from Ampere on,
+    CPUs with AMX), float32 elsewhere.
     """
     if name == "auto":
         return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
@@ -49,9 +43,9 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Make CUDA compute the same bytes for the same seed, and float32 mean float32 there.
+    """Make CUDA compute the same bytes for the same seed, and true float32.
 
-    An operation that has no such form warns and goes on.
+    An operation without such a form warns.
     """
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -46,30 +46,18 @@ class Gain:
 
 
 def brain_scores(predictions: Sequence[FoldPredictions], n: int) -> Floats:
-    """Make the outputs of one model on every fold one score a person, -> (person,)."""
+    """Return one score per person from one model's outputs on every fold, (person,)."""
     outputs = [each.output[None] for each in predictions]
     score: Floats = _joined(outputs, [each.fold for each in predictions], n)[0]
     return score
 
 
 def carry_back(outputs: Sequence[Floats], folds: Sequence[Fold], rows: Ints) -> Floats:
-    """Make outputs of models of shuffled outcomes scores of exchanged brains.
+    """Return scores of exchanged brains from models of shuffled outcomes, (permutation, person).
 
-    Parameters
-    ----------
-    outputs : sequence of array
-        By fold, (permutation, test person).
-    folds : sequence of Fold
-        All outer folds.
-    rows : array of int
-        (permutation, person) of
-        `fmmtc_bidsapp.learning.model_selection.permutations.exchanged_rows`: person
-        ``i`` was given the outcome of ``rows[b, i]``.
-
-    Returns
-    -------
-    array
-        (permutation, person) at ``rows[b, i]`` the score of person ``i``.
+    `outputs` are (permutation, test person) by fold. `rows` (permutation, person) is
+    `exchanged_rows`: person ``i`` was given the outcome of ``rows[b, i]``, where the score of
+    person ``i`` is put.
     """
     scores = _joined(outputs, folds, rows.shape[1])
     carried = np.empty_like(scores)
@@ -91,21 +79,9 @@ def _joined(outputs: Sequence[Floats], folds: Sequence[Fold], n: int) -> Floats:
 
 
 def reference_scores(reference: Reference, y: Ints, folds: Sequence[Fold]) -> Floats:
-    """Predict everyone from reference columns alone, by models that never saw them.
+    """Predict people from reference columns by models of the other folds, (person,) log odds.
 
-    Parameters
-    ----------
-    reference : Reference
-        Its columns.
-    y : array of int
-        (person,) outcomes.
-    folds : sequence of Fold
-        Of one repeat.
-
-    Returns
-    -------
-    array
-        (person,) log odds, with a mean of 0 in each fold.
+    `folds` are of one repeat; the mean is 0 in each fold.
     """
     scores = np.zeros(len(y))
     for fold in folds:
@@ -116,18 +92,10 @@ def reference_scores(reference: Reference, y: Ints, folds: Sequence[Fold]) -> Fl
 
 
 def gains(scores: Floats, reference: Reference, y: Ints, folds: Sequence[Fold]) -> Gain:
-    """Measure what the brain adds to a reference model, and what exchanged brains would.
+    """Measure what the brain adds to a reference model, and what exchanged brains add.
 
-    Parameters
-    ----------
-    scores : array
-        (1 + permutation, person) of `brain_scores` and `carry_back`, the real one first.
-    reference : Reference
-        What it is held against.
-    y : array of int
-        (person,) outcomes.
-    folds : sequence of Fold
-        Of the first repeat.
+    `scores` is (1 + permutation, person) of `brain_scores` and `carry_back`, `folds` those of
+    the first repeat.
     """
     alone = reference_scores(reference, y, folds)
     left = _without(scores, reference, folds)
@@ -136,10 +104,7 @@ def gains(scores: Floats, reference: Reference, y: Ints, folds: Sequence[Fold]) 
 
 
 def _without(scores: Floats, reference: Reference, folds: Sequence[Fold]) -> Floats:
-    """(permutation, person) what folds and reference columns do not explain, in SD; 0 if nothing.
-
-    Parameters are as in `gains`.
-    """
+    """Return (permutation, person) residuals on folds and reference columns, in SD; 0 if none."""
     within = np.zeros((scores.shape[1], len(folds)))
     for i, fold in enumerate(folds):
         within[fold.test, i] = 1

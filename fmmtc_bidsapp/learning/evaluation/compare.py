@@ -18,25 +18,9 @@ COMPARED = ("f1_macro", "balanced_accuracy", "auroc", "mcc", "brier")
 
 
 def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[Difference]:
-    """Compare one model with every other by the corrected resampled t-test.
+    """Compare model `main` with every other on the same folds, by metric.
 
-    Parameters
-    ----------
-    predictions : sequence of FoldPredictions
-        Of all models, on the same folds.
-    y : array of int
-        (person,) outcomes of the cohort, 0 or 1.
-    main : str
-        Name of the model that the others are subtracted from.
-
-    Returns
-    -------
-    list of Difference
-        For every other model and metric, in the order of `predictions`.
-
-    References
-    ----------
-    Nadeau & Bengio (2003), doi:10.1023/A:1024068626366.
+    By the corrected resampled t-test (Nadeau & Bengio 2003, doi:10.1023/A:1024068626366).
     """
     by_fold = {(each.model, each.fold.repeat, each.fold.fold): each for each in predictions}
     splits = [(repeat, fold) for model, repeat, fold in by_fold if model == main]
@@ -50,15 +34,8 @@ def compare(predictions: Sequence[FoldPredictions], y: Ints, main: str) -> list[
 
 
 def holm(p: Floats) -> Floats:
-    """Adjust p for each other, NaN apart, so that one of all is below a level by chance that often.
+    """Adjust (difference,) p by Holm's method; NaN is no test.
 
-    Parameters
-    ----------
-    p : array
-        (difference,); NaN where there is none, which counts as no test.
-
-    References
-    ----------
     Holm (1979), Scandinavian Journal of Statistics 6, 65-70.
     """
     adjusted = np.full(len(p), np.nan)

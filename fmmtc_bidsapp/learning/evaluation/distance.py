@@ -30,7 +30,7 @@ DECLARED_RANGE: Mapping[str, Declared] = {"mean_z": floats("edge"), "known": fla
 
 @dataclass(frozen=True, eq=False)
 class ConnectivityRange:
-    """How far the connectomes of the training people lie from their mean."""
+    """Distances of the training connectomes from their mean."""
 
     mean_z: NDArray[np.float32]
     """(edge,) mean Fisher's z of the training people, of the upper triangle row by row"""
@@ -40,25 +40,14 @@ class ConnectivityRange:
     """Distance that 99 % of the training people keep, each from the mean of the others."""
 
     def distance(self, fc: NDArray[np.float32]) -> float:
-        """Root mean square difference from the mean, over the edges that both have.
+        """Root mean square difference of (parcel, parcel) from the mean, in Fisher's z.
 
-        Parameters
-        ----------
-        fc : array
-            (parcel, parcel) correlation, NaN at missing edges.
-
-        Returns
-        -------
-        float
-            In units of Fisher's z; NaN where no edge is shared.
+        Over the edges that both have; NaN where there is none.
         """
         return _distance(_edges(fc), np.where(self.known, self.mean_z.astype(np.float64), np.nan))
 
     def outside(self, fc: NDArray[np.float32]) -> list[str]:
-        """Say how far a connectome lies from the training mean, where that is further than usual.
-
-        A connectome without a shared edge is outside as well.
-        """
+        """Describe the distance of a connectome beyond the limit, or without shared edges."""
         found = self.distance(fc)
         if np.isnan(found):
             return ["connectivity shares no edge with the training people"]
@@ -82,17 +71,9 @@ def restore_connectivity_range(
 
 
 def connectivity_range(matrices: NDArray[np.float32]) -> ConnectivityRange | None:
-    """Sum up the connectomes of the training people.
+    """Summarise (person, parcel, parcel) training connectomes, NaN at missing edges.
 
-    Parameters
-    ----------
-    matrices : array
-        (person, parcel, parcel) correlation, NaN at missing edges.
-
-    Returns
-    -------
-    ConnectivityRange or None
-        None without connectivity, or with fewer than three people to compare.
+    None without connectivity, or with fewer than three people to compare.
     """
     n_people, n_parcels = matrices.shape[:2]
     if n_parcels < 2 or n_people < _FEWEST_PEOPLE:

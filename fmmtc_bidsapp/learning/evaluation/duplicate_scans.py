@@ -13,21 +13,9 @@ _SAME_SCAN = 0.999
 
 
 def duplicates_line(duplicates: Sequence[Duplicate], what: str, so: str) -> str:
-    """Tell pairs of people in one line, however many they are.
+    """Describe pairs of people in one line, the closest first; empty without any.
 
-    Parameters
-    ----------
-    duplicates
-        The closest first.
-    what
-        What they have in common: ``have the same scan``.
-    so
-        What follows from it, a sentence.
-
-    Returns
-    -------
-    str
-        With the number of pairs and people where there are several; empty without any.
+    `what` they share (``have the same scan``), and a sentence on the consequence.
     """
     if not duplicates:
         return ""
@@ -44,20 +32,7 @@ def duplicates_line(duplicates: Sequence[Duplicate], what: str, so: str) -> str:
 
 
 def refuse_twins(keys: Sequence[str], duplicates: Sequence[Duplicate]) -> None:
-    """Refuse a cohort in which everybody has the scan of somebody else.
-
-    Parameters
-    ----------
-    keys
-        Everyone.
-    duplicates
-        Pairs; those of one scan count.
-
-    Raises
-    ------
-    InputError
-        With the number of people and the first pair.
-    """
+    """InputError if everybody has the scan of somebody else, with the first pair."""
     same = [each for each in duplicates if each.correlation >= _SAME_SCAN]
     twins = {key for each in same for key in (each.first, each.second)}
     if keys and twins >= set(keys):

@@ -47,7 +47,7 @@ would seem to."""
 
 @dataclass(frozen=True)
 class Recalibration:
-    """How the log odds of a model would be moved for these people."""
+    """The fitted change of a model's log odds for these people."""
 
     name: str
     """As its rows are called, behind the name of the model."""
@@ -60,7 +60,7 @@ class Recalibration:
 
 @dataclass(frozen=True, eq=False)
 class External:
-    """What is said of a model on new people."""
+    """Results of a model on new people."""
 
     evaluation: Evaluation
     """The model as it is, then recalibrated; the columns of folds are NaN."""
@@ -69,20 +69,7 @@ class External:
 
 
 def predict_new(model: FittedModel | EnsembleModel, people: Examples) -> FoldPredictions:
-    """Predict people by a finished model, as `merge_trainings` does within the folds.
-
-    Parameters
-    ----------
-    model : FittedModel or EnsembleModel
-        Of one training or of several.
-    people : Examples
-        Whose outcomes are not read.
-
-    Returns
-    -------
-    FoldPredictions
-        Of a fold without training rows, numbered -1.
-    """
+    """Predict people by a finished model, as one fold without training rows, numbered -1."""
     trainings = model.trainings if isinstance(model, EnsembleModel) else (model,)
     nobody, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
     predictions = [
@@ -103,7 +90,7 @@ def predict_new(model: FittedModel | EnsembleModel, people: Examples) -> FoldPre
 
 
 def of_people(predictions: FoldPredictions, rows: Ints) -> FoldPredictions:
-    """Take some of the people of `predict_new`, numbered anew."""
+    """Take some people of `predict_new`, numbered from 0."""
     refits, raw = predictions.refits, predictions.raw
     return replace(
         predictions,
@@ -122,32 +109,13 @@ def judge_external(
     *,
     people_are_new: bool = True,
 ) -> External:
-    """Judge a model on people it has never seen, as it is and recalibrated.
+    """Evaluate a model on people with known outcomes, as it is and recalibrated.
 
-    Parameters
-    ----------
-    frozen : FoldPredictions
-        Of `predict_new`, for people whose outcome is known (`of_people`).
-    y : array of int
-        (person,) their outcomes, 0 or 1; one value alone leaves few metrics defined.
-    options : EvaluationOptions
-        Number of bootstrap draws.
-    seed : int
-        Of the bootstrap and of the folds of the recalibration.
-    people_are_new : bool
-        Whether it is known that the model was not trained on any of them; else this is no external
-        validation, and the verdict says so.
-
-    Returns
-    -------
-    External
-        Pooled metrics with bootstrap intervals of participants. Recalibration of the intercept
-        needs 10 people of the rarer outcome, of slope and intercept 20.
-
-    References
-    ----------
-    Van Calster et al. (2019), doi:10.1186/s12916-019-1466-7: calibration at external validation;
-    Vergouwe et al. (2017), doi:10.1002/sim.7179: what to update, and on how many.
+    Pooled metrics with bootstrap intervals (Van Calster et al. 2019,
+    doi:10.1186/s12916-019-1466-7). Recalibration of the intercept needs 10 people of the rarer
+    outcome, of slope and intercept 20 (Vergouwe et al. 2017, doi:10.1002/sim.7179).
+    `people_are_new` is False if the model may have been trained on some; the verdict then says
+    so.
     """
     rarer = int(min((y == 1).sum(), (y == 0).sum()))
     if not rarer:
@@ -179,7 +147,7 @@ def _intercept(odds: Floats, y: Ints) -> _Line:
 
 
 def _both(odds: Floats, y: Ints) -> _Line:
-    """Logistic regression on the log odds; where they say nothing, the share for everyone."""
+    """Fit a logistic regression on log odds; without a positive slope the share for everyone."""
     if np.ptp(odds) > 0:
         fitted = LogisticRegression(C=np.inf, max_iter=1000, tol=1e-8).fit(odds[:, None], y)
         if fitted.coef_[0, 0] > 0:
@@ -237,7 +205,7 @@ def _whole(name: str, frozen: FoldPredictions, y: Ints, refusal: str) -> Recalib
 
 
 def _without_folds(rows: Sequence[MetricRow], frozen: str) -> tuple[MetricRow, ...]:
-    """Leave the pooled figures, and give recalibrated models the ranks of their own."""
+    """Keep the pooled figures, and give recalibrated models the ranks of the model itself."""
     ranks = {row.metric: row for row in rows if row.model == frozen and row.metric in _RANKS}
     nan = float("nan")
     return tuple(
@@ -267,7 +235,7 @@ def _sentence(rows: Sequence[MetricRow], y: Ints, *, people_are_new: bool) -> st
 def _of_one_outcome(
     frozen: FoldPredictions, y: Ints, options: EvaluationOptions, seed: int
 ) -> Evaluation:
-    """Judge what can be judged where nobody has the other outcome: no rank, no curve."""
+    """Evaluate people of one outcome: no rank and no curve."""
     rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
     rows = metric_rows([frozen], y, draw_people(y, options.bootstrap, rng), EXTERNAL_METRICS)
     return Evaluation(

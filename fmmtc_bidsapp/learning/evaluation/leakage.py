@@ -42,24 +42,13 @@ _FEWEST_PEOPLE = 5
 
 
 def find_duplicates(examples: Examples, least: float = _SAME_SCAN) -> tuple[Duplicate, ...]:
-    """Find pairs of people whose connectomes are as alike as those of one scan, or of one person.
+    """Find pairs of people whose connectomes are as alike as those of one scan or one person.
 
-    One scan under two names, in training and in test, is an answer given away; so is one person who
-    was scanned twice. Scans of one person correlate at 0.6 to 0.9, as those of strangers do in some
-    cohorts; so such a pair is told by the cohort itself: each is by far the other's most alike.
-
-    Parameters
-    ----------
-    examples : Examples
-        The cohort.
-    least : float
-        Correlation over the edges that both have from which a pair is the same scan.
-
-    Returns
-    -------
-    tuple of Duplicate
-        The closest first. Pairs with fewer than 10 shared edges, or none that vary, are not judged;
-        with fewer than 100 only whether they are the same scan.
+    One scan under two names, in training and in test, leaks the outcome, and so does one person
+    scanned twice. Scans of one person correlate at 0.6 to 0.9, as those of strangers do in some
+    cohorts, so such a pair is found relative to the cohort: each is by far the other's most
+    alike. `least` is the correlation of the same scan. Pairs with fewer than 10 shared edges
+    are not judged, with fewer than 100 only as the same scan. The closest come first.
     """
     n, total, squares, products = _pairwise_sums(examples.fc)
     covariance = n * products - total * total.T
@@ -86,10 +75,10 @@ def find_duplicates(examples: Examples, least: float = _SAME_SCAN) -> tuple[Dupl
 def _standing_out(
     correlation: Floats, judged: NDArray[np.bool_], same: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """(person, other) whether a pair is far more alike than all others of the cohort.
+    """Whether a pair (person, other) is far more alike than all others of the cohort.
 
-    Fisher's z of the correlation is taken without what both people have in common with everyone,
-    and compared with the spread of all pairs; both must be each other's most alike.
+    Fisher's z without what both people have in common with everyone, compared with the spread
+    of all pairs; both must be each other's most alike.
     """
     people = len(correlation)
     usable = judged & ~same & ~np.eye(people, dtype=bool)
@@ -120,17 +109,7 @@ def _standing_out(
 
 
 def copies_together(examples: Examples, duplicates: Sequence[Duplicate]) -> Examples:
-    """Make one group of people whose scans are copies, and of the groups that they are in.
-
-    Folds and shuffles then keep them together, as the people of a ``--group-by`` group.
-
-    Parameters
-    ----------
-    examples : Examples
-        The cohort.
-    duplicates : sequence of Duplicate
-        Of `find_duplicates`.
-    """
+    """Join the groups of people whose scans are copies, so that no split separates them."""
     if not duplicates:
         return examples
     groups = list(examples.groups or examples.keys)
@@ -143,18 +122,10 @@ def copies_together(examples: Examples, duplicates: Sequence[Duplicate]) -> Exam
 
 
 def telling_acquisition(examples: Examples) -> tuple[Leak, ...]:
-    """Find what differs between the scans of people as their outcome does.
+    """Find acquisition columns that predict the outcome.
 
-    Parameters
-    ----------
-    examples : Examples
-        The cohort.
-
-    Returns
-    -------
-    tuple of Leak
-        Columns of the acquisition whose AUROC against the outcome lies 0.2 or more from 0.5, and
-        not by chance: p of 0.01 or less by Mann and Whitney's test, times the number of columns.
+    Their AUROC is 0.2 or more from 0.5, with p of 0.01 or less by Mann and Whitney's test,
+    times the number of columns.
     """
     if examples.acquisition is None:
         return ()
@@ -174,9 +145,9 @@ def telling_acquisition(examples: Examples) -> tuple[Leak, ...]:
 
 
 def _pairwise_sums(fc: NDArray[np.float32]) -> Floats:
-    """Sum over the edges that both of two people have, -> (4, person, other).
+    """Sum over the edges that two people share, (4, person, other).
 
-    Their number, the first person's values and their squares, and the products with the other's.
+    Their number, the first person's values and squares, and the products with the other's.
     """
     sums = np.zeros((4, len(fc), len(fc)))
     # One parcel at a time: all edges in double precision would be several times the cohort.
@@ -189,25 +160,12 @@ def _pairwise_sums(fc: NDArray[np.float32]) -> Floats:
 
 
 def leaking_covariates(names: Sequence[str], columns: Floats, y: Ints) -> tuple[Leak, ...]:
-    """Find covariates that are the outcome by another name.
+    """Find covariates that reveal the outcome, in (person, column), NaN where missing.
 
-    Parameters
-    ----------
-    names : sequence of str
-        (column,) as in `Examples.covariate_names`: levels of one variable share what stands before
-        the ``=``.
-    columns : array
-        (person, column), NaN where missing.
-    y : array of int
-        (person,) outcomes, 0 or 1.
-
-    Returns
-    -------
-    tuple of Leak
-        Variables of which a column, or where it is missing, has an AUROC of 0.05 or less or 0.95 or
-        more against the outcome; and those whose values determine it, where values are shared by
-        two people or more on average. Values that fewer than five people of an outcome have are not
-        judged.
+    Names are `Examples.covariate_names`: levels of one variable share the text before ``=``. A
+    column, or its missingness, has an AUROC of 0.05 or less or 0.95 or more; or the values
+    determine the outcome, where two people or more share one on average. Values that fewer than
+    five people of an outcome have are not judged.
     """
     variables: dict[str, list[int]] = {}
     for i, name in enumerate(names):
@@ -217,13 +175,7 @@ def leaking_covariates(names: Sequence[str], columns: Floats, y: Ints) -> tuple[
 
 
 def refuse_leaks(names: Sequence[str], columns: Floats, y: Ints) -> None:
-    """Refuse covariates that give the outcome away.
-
-    Raises
-    ------
-    UsageError
-        With every such covariate and the reason.
-    """
+    """UsageError for covariates that reveal the outcome, with all of them and the reasons."""
     found = leaking_covariates(names, columns, y)
     if found:
         listed = "; ".join(f"{each.name} {each.reason}" for each in found)

@@ -52,27 +52,7 @@ def evaluate(
     tests: Sequence[PermutationTest] = (),
     names: Iterable[str] = tuple(METRICS),
 ) -> Evaluation:
-    """Judge the out-of-fold predictions of all models of one run.
-
-    Parameters
-    ----------
-    predictions : sequence of FoldPredictions
-        Every fold of every repeat of every model, in any order.
-    y : array of int
-        (person,) outcomes of the cohort, 0 or 1.
-    options : EvaluationOptions
-        Number of bootstrap draws.
-    seed : int
-        Seed of the bootstrap; all models are judged on the same draws.
-    tests : sequence of PermutationTest
-        Of the permutation run, where there was one.
-    names : iterable of str
-        Keys of `EXTERNAL_METRICS`.
-
-    Returns
-    -------
-    Evaluation
-    """
+    """Evaluate the out-of-fold predictions of all models, on the same bootstrap draws."""
     rng = np.random.default_rng(derive_seed(seed, BOOTSTRAP))
     draws = draw_people(y, options.bootstrap, rng)
     models = {each.model: _of_model(predictions, each.model) for each in predictions}
@@ -96,24 +76,10 @@ def evaluate(
 def metric_rows(
     folds: Sequence[FoldPredictions], y: Ints, draws: Draws, names: Iterable[str]
 ) -> list[MetricRow]:
-    """Judge the out-of-fold predictions of one model.
+    """Evaluate the out-of-fold predictions of one model by the metrics in `names`.
 
-    Parameters
-    ----------
-    folds : sequence of FoldPredictions
-        Every fold of every repeat.
-    y : array of int
-        (person,) outcomes of the cohort, 0 or 1.
-    draws : Draws
-        Of `draw_people`.
-    names : iterable of str
-        Keys of `EXTERNAL_METRICS`.
-
-    Returns
-    -------
-    list of MetricRow
-        With one fold there is no interval of the mean. A metric that one fold is too small for has
-        a pooled value only, and that only with its interval.
+    With one fold there is no interval of the mean. A metric that needs more people than one
+    fold has a pooled value only, and that only with its interval.
     """
     return [_metric_row(name, folds, y, draws) for name in names]
 
@@ -158,7 +124,7 @@ def _metric_row(name: str, folds: Sequence[FoldPredictions], y: Ints, draws: Dra
 
 
 def _equal(values: Floats, low: float, high: float) -> bool:
-    """Say whether neither folds nor draws show how uncertain a value is."""
+    """Whether neither folds nor draws show any uncertainty of a value."""
     return len(values) > 0 and np.ptp(values) == 0 and (len(values) > 1 or low == high)
 
 
@@ -189,10 +155,10 @@ def _pooled(
 def _if_calibrated(
     folds: Sequence[FoldPredictions], y: Ints, error: float, draws: Draws
 ) -> tuple[float, float]:
-    """Calibration error to expect were the model calibrated, and p of the one that was found.
+    """Return the calibration error expected of a calibrated model, and the p of the one found.
 
-    A parametric bootstrap: outcomes are drawn from the predicted probabilities. A person keeps
-    their luck over repeats.
+    A parametric bootstrap: outcomes are drawn from the predicted probabilities; a person's draw
+    is the same in all repeats.
     """
     repeats = sorted({each.fold.repeat for each in folds})
     members = [[each for each in folds if each.fold.repeat == repeat] for repeat in repeats]

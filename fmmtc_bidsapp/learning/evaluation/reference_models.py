@@ -24,7 +24,7 @@ _DEPENDENT = 1e-8
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Columns that stand for everything that is known besides the brain."""
+    """Columns of everything known besides the brain."""
 
     columns: Floats
     """(person, column) of mean 0 and variance 1, none a sum of the others; no column where nothing
@@ -49,22 +49,11 @@ REFERENCES: Mapping[str, Callable[[Examples], tuple[Floats | None, tuple[str, ..
 
 
 def reference_columns(examples: Examples, references: Sequence[str]) -> Reference:
-    """Gather what is known of people besides the brain.
+    """Return the columns of some `REFERENCES`; outcomes are not read.
 
-    Parameters
-    ----------
-    examples : Examples
-        The cohort; its outcomes are not read.
-    references : sequence of str
-        Keys of `REFERENCES`.
-
-    Returns
-    -------
-    Reference
-        Every variable as a straight line, and where people are enough for it also as its square,
-        its normal rank and the square of that, so that a brain that follows a curve of it adds
-        nothing.
-        Whether a value is unknown is a column too; the value is then the mean of the others.
+    Every variable as a straight line and, with enough people, as its square, its normal rank
+    and the square of that, so that a brain that follows a curve of it adds nothing. Whether a
+    value is unknown is a column too; the value is then the mean of the others.
     """
     columns, names = [], []
     for each in references:
@@ -90,15 +79,7 @@ def reference_columns(examples: Examples, references: Sequence[str]) -> Referenc
 
 
 def with_unknown(column: Floats, name: str) -> list[tuple[str, Floats]]:
-    """Fill a column in with its mean, and add whether its values are unknown; nothing if all are.
-
-    Parameters
-    ----------
-    column : array
-        (person,) NaN where unknown.
-    name : str
-        Of the column.
-    """
+    """Fill (person,) with its mean, and add whether values are unknown; empty if all are."""
     unknown = np.isnan(column)
     if unknown.all():
         return []
@@ -116,7 +97,7 @@ def _curves(column: Floats) -> list[Floats]:
 
 
 def _independent(columns: Sequence[Floats], n: int) -> Floats:
-    """(person, column) standardised, without those that are sums of others."""
+    """Return standardised (person, column) without columns that are sums of others."""
     if not columns:
         return np.empty((n, 0))
     stacked = np.stack(columns, axis=1)

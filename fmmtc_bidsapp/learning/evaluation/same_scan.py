@@ -32,26 +32,11 @@ def digest_text(salt: str, *words: str) -> str:
 def scan_digests(
     matrices: NDArray[np.float32], mean: ConnectivityRange | None, salt: str
 ) -> list[frozenset[str]]:
-    """Digest connectomes so that one scan has a digest in common with itself processed anew.
+    """Return digests of (person, parcel, parcel) connectomes that a reprocessed scan shares.
 
-    Parameters
-    ----------
-    matrices : array
-        (person, parcel, parcel) correlation, NaN at missing edges.
-    mean : ConnectivityRange or None
-        Of the training people: what a person's connectome deviates from.
-    salt : str
-        Of the bundle.
-
-    Returns
-    -------
-    list of frozenset of str
-        Of each person; empty where there is no edge.
-
-    Notes
-    -----
-    Locality-sensitive hashing by random hyperplanes (Charikar 2002, doi:10.1145/509907.509965),
-    each band of signs digested with the salt.
+    Locality-sensitive hashing by random hyperplanes of the deviation from the training mean
+    (Charikar 2002, doi:10.1145/509907.509965), each band of signs digested with the salt of the
+    bundle. Empty for a person without edges.
     """
     deviations = np.array([_deviation(each, mean) for each in matrices])
     if deviations.size == 0:

@@ -41,26 +41,11 @@ class _Judged:
 def judge_arms(
     predictions: Sequence[FoldPredictions], y: Ints, arms: Sequence[str], draws: int, seed: int
 ) -> tuple[tuple[ArmRow, ...], tuple[ArmDifference, ...]]:
-    """Judge out-of-fold predictions arm by arm.
+    """Evaluate out-of-fold predictions by arm, and the differences between arms.
 
-    The people of an arm are too few within a fold, so they are pooled over the folds of a repeat
-    (of which an AUROC counts the pairs of one fold); repeats are averaged.
-
-    Parameters
-    ----------
-    predictions : sequence of FoldPredictions
-        Every fold of every repeat of every model.
-    y : array of int
-        (person,) outcomes of the cohort.
-    arms : sequence of str
-        (person,) arm or drug.
-    draws, seed : int
-        Bootstrap draws of participants within arm (`draw_people`), and their seed.
-
-    Returns
-    -------
-    rows, differences
-        A metric is NaN in an arm of one outcome, and so is a difference with it.
+    The people of an arm are too few within a fold, so they are pooled over the folds of a
+    repeat (an AUROC counts the pairs of one fold); repeats are averaged. Bootstrap draws are
+    within arms. NaN in an arm of one outcome.
     """
     levels = sorted(set(arms) - {UNKNOWN_ARM})
     arm = np.array([levels.index(each) if each in levels else len(levels) for each in arms])

@@ -38,23 +38,10 @@ _UNKNOWN = {
 def added_values(
     scores: Mapping[str, Floats], examples: Examples, folds: Sequence[Fold]
 ) -> dict[str, tuple[AddedValue, ...]]:
-    """Test of every model whether the brain adds to what is known without it.
+    """Test by model and step whether the brain adds to what is known without it.
 
-    Parameters
-    ----------
-    scores : mapping of str to array
-        (1 + permutation, person) of `fmmtc_bidsapp.learning.evaluation.added_value.brain_scores`
-        and `carry_back` of every model with shuffles, the real scores first.
-    examples : Examples
-        The cohort.
-    folds : sequence of Fold
-        All outer folds.
-
-    Returns
-    -------
-    dict of str to tuple of AddedValue
-        By model, a value a step. The adjusted p compares with the best of all models in each
-        exchange. Models that know nothing of the brain have none.
+    `scores` are (1 + permutation, person) of `brain_scores` and `carry_back`. The adjusted p
+    compares with the best of all models in each exchange. Reference models have no steps.
     """
     brains = {name: own for name, own in scores.items() if name not in YARDSTICKS}
     first = [each for each in folds if each.repeat == min(fold.repeat for fold in folds)]
@@ -70,7 +57,7 @@ def added_values(
 
 
 def _reference(step: Step, examples: Examples) -> tuple[Reference | None, str]:
-    """Gather a step's columns, and say what of them is not known; None where it has none."""
+    """Return a step's columns and which are unknown; None if it has none."""
     known = {name: bool(reference_columns(examples, (name,)).names) for name in step.references}
     named_for = [name for name in known if name in step.name]
     missing = [_UNKNOWN[name] for name in named_for if not known[name]]
@@ -116,33 +103,13 @@ def judge_permutations(
     added: Mapping[str, Sequence[AddedValue]] | None = None,
     untested: Mapping[str, str] | None = None,
 ) -> tuple[PermutationTest, ...]:
-    """Say of every model which step it reaches.
+    """Return the verdict of every model, in the order of `observed`.
 
-    Parameters
-    ----------
-    observed : mapping of str to float
-        The headline AUROC of every model; who has none (NaN) is not tested.
-    permuted : mapping of str to array
-        (permutation,) headline AUROC of every tested model on the shuffles of `permuted_labels`,
-        from the first on; models may have different numbers of them. A shuffle without a value
-        counts as one that does as well.
-    added : mapping of str to sequence of AddedValue, optional
-        Of `added_values`.
-    untested : mapping of str to str, optional
-        By model, why it must not be tested.
-
-    Returns
-    -------
-    tuple of PermutationTest
-        In the order of `observed`. The adjusted p compares with the best of all tested models
-        [1]_, over the shuffles that all of them were run on, and is never below the p itself. A
-        model predicts with an adjusted p of 0.05 or less and an AUROC above 0.5. What models are
-        held against (`fmmtc_bidsapp.learning.estimators.models.YARDSTICKS`) has a p, and is no
-        evidence itself.
-
-    References
-    ----------
-    .. [1] Westfall & Young (1993), Resampling-based multiple testing, Wiley.
+    `observed` is the headline AUROC, `permuted` (permutation,) that of `permuted_labels`; one
+    without a value counts as at least as good. The adjusted p compares with the best of all
+    tested models (Westfall & Young 1993, Resampling-based multiple testing) over their common
+    permutations. A model predicts with an adjusted p of 0.05 or less and an AUROC above 0.5.
+    Reference models (`YARDSTICKS`) have a p, and are no evidence themselves.
     """
     refused, steps = untested or {}, added or {}
     tested = [
@@ -168,17 +135,7 @@ def judge_permutations(
 
 
 def verdict_sentence(tests: Sequence[PermutationTest], y: Ints, half_width: float) -> str:
-    """Say in one sentence, and the width to expect in another, whether anything predicts.
-
-    Parameters
-    ----------
-    tests : sequence of PermutationTest
-        Of all models, tested or not; of the yardsticks nothing is said.
-    y : array of int
-        (person,) outcomes of the cohort.
-    half_width : float
-        Of `fmmtc_bidsapp.learning.metrics.intervals.auroc_half_width`.
-    """
+    """Describe whether any model predicts, and the interval to expect of an AUROC."""
     width = (
         f"With {int((y == 1).sum())} positive and {int((y == 0).sum())} negative outcomes, an "
         f"AUROC of 0.5 would be measured with a 95 % interval of about ± {half_width:.2f}."
@@ -202,7 +159,7 @@ def verdict_sentence(tests: Sequence[PermutationTest], y: Ints, half_width: floa
 
 
 def _told(tested: Sequence[PermutationTest]) -> str:
-    """Name the models of the best verdict, and then those that predict and are shown no more."""
+    """Name the models of the best verdict, then those that predict with a lesser one."""
     found: dict[str, list[str]] = {}
     for each in sorted(tested, key=lambda each: each.verdict != EVIDENCE):
         if predicts(each.verdict):
@@ -226,7 +183,7 @@ def _named(test: PermutationTest) -> str:
 
 
 def _steps_left_out(tested: Sequence[PermutationTest]) -> str:
-    """Tell the steps that no model was put to; of models that do not predict there is no need."""
+    """Describe the steps that no model was tested on, if any model predicts."""
     if not any(predicts(each.verdict) for each in tested):
         return ""
     reasons = {
@@ -237,16 +194,6 @@ def _steps_left_out(tested: Sequence[PermutationTest]) -> str:
 
 
 def with_people(test: PermutationTest, folds: Sequence[Fold], planned: int) -> PermutationTest:
-    """Add to a test how many people and folds its figures are of.
-
-    Parameters
-    ----------
-    test : PermutationTest
-        Of one model.
-    folds : sequence of Fold
-        Those that the model could be fitted on.
-    planned : int
-        How many there are.
-    """
+    """Add to a test how many people and folds its figures are based on."""
     people = {int(row) for fold in folds for row in fold.test}
     return replace(test, n_people=len(people), n_folds=len(folds), n_folds_planned=planned)

@@ -47,18 +47,7 @@ _NO_MAP: Mapping[str, str] = {
 
 
 def can_attribute(name: str) -> str:
-    """Say why a model has no map of parcels.
-
-    Parameters
-    ----------
-    name : str
-        A key of `fmmtc_bidsapp.learning.estimators.models.MODELS`.
-
-    Returns
-    -------
-    str
-        Empty where it has one.
-    """
+    """Return why a model (a key of `MODELS`) has no map of parcels; empty if it has one."""
     return _NO_MAP.get(name, "")
 
 
@@ -72,34 +61,10 @@ def attribute(
     seed: int,
     compare: bool = True,
 ) -> FoldExplanation:
-    """Map a network on the test people of its fold, in float32 and where the network is.
+    """Map a network on the test people of its fold, in float32 on the network's device.
 
-    Parameters
-    ----------
-    model : FittedModel
-        A network, or a linear classifier on one.
-    examples : Examples
-        The cohort; outcomes are not read.
-    fold : Fold
-        Training rows, whose mean is a baseline, and the people to explain.
-    options : ExplainOptions
-        Baseline.
-    encoder : Encoder or None
-        On the device: what made the features that the network reads, where it reads any.
-    seed : int
-        Of the run.
-    compare : bool, optional
-        Whether the other baselines are tried, on three people of the fold.
-
-    Returns
-    -------
-    FoldExplanation
-        Without streams.
-
-    Raises
-    ------
-    InputError
-        When there is nothing to make surrogates of, or no series for the encoder.
+    `encoder` made the features that the network reads, if any; `compare` tries the other
+    baselines on three people. InputError without series for surrogates or the encoder.
     """
     branches = branches_of(model.fitted)
     if branches is None:
@@ -141,9 +106,9 @@ def _stack(maps: Sequence[NDArray[Any] | None]) -> Any:
 def _agreement(
     traced: TracedNetwork, how: str, fold: Fold, people: Sequence[ParcelMap]
 ) -> tuple[int, dict[str, float]]:
-    """Try the other baselines on a few people, with one surrogate each.
+    """Correlate the other baselines' maps of a few people, with one surrogate each.
 
-    Of the same people throughout: those whose maps from every baseline converged.
+    Always of the same people: those whose maps from every baseline converged.
     """
     others = [name for name in BASELINES if name != how]
     if traced.starts.examples.series is None:

@@ -23,8 +23,8 @@ __all__ = ["BASELINES", "Starts", "phase_randomise"]
 class Starts:
     """The baselines of the people of one fold.
 
-    A baseline has nothing where a person has nothing, and their own diagonal of connectivity: what
-    does not change on the way from the baseline to the person has no part in the map.
+    A baseline has the person's missing values, and the person's diagonal of connectivity: what
+    does not change between baseline and person has no part in the map.
     """
 
     examples: Examples
@@ -36,21 +36,9 @@ class Starts:
     """Of the surrogates."""
 
     def of(self, how: str, row: int, draws: int) -> list[Arrays]:
-        """Make the baselines of a person: one, or as many surrogates as `draws`.
+        """Return the baselines of a person by a key of `BASELINES`: one, or `draws` surrogates.
 
-        Parameters
-        ----------
-        how : str
-            A key of `BASELINES`.
-        row : int
-            The person.
-        draws : int
-            Surrogates to draw, where `how` draws any.
-
-        Raises
-        ------
-        InputError
-            When there is no series to make surrogates of.
+        InputError if there is no series to make surrogates of.
         """
         person = self.person(row)
         return [_fitted(each, person) for each in BASELINES[how](self, row, draws)]
@@ -61,7 +49,7 @@ class Starts:
 
     @cached_property
     def mean(self) -> Arrays:
-        """Of the training people, each value over those who have it."""
+        """Mean of the training people, each value over those who have it."""
         found: dict[str, NDArray[Any]] = {}
         if "series" in self.sources:
             found["series"] = _mean(np.asarray(self.examples.series), self.train)
@@ -122,26 +110,11 @@ BASELINES: Mapping[str, Callable[[Starts, int, int], list[Arrays]]] = {
 
 
 def phase_randomise(series: Floats, rng: np.random.Generator) -> Floats:
-    """Draw the phases of every parcel anew, each its own.
+    """Draw the phases of every parcel anew, (parcel, time) -> (parcel, time).
 
-    Mean and power spectrum stay; what parcels have in common, and when things happen, does not.
-
-    Parameters
-    ----------
-    series : array
-        (parcel, time); the volumes of a window that is not filled are NaN, and so is a parcel
-        without data, throughout.
-    rng : numpy.random.Generator
-        Of the phases.
-
-    Returns
-    -------
-    array
-        (parcel, time)
-
-    References
-    ----------
-    Theiler et al. (1992), doi:10.1016/0167-2789(92)90102-S.
+    Mean and power spectrum stay; covariance and timing do not (Theiler et al. 1992,
+    doi:10.1016/0167-2789(92)90102-S). Volumes beyond a short series are NaN, and so is a parcel
+    without data.
     """
     filled = ~np.isnan(series).all(axis=0)
     spectrum = np.fft.rfft(series[:, filled], axis=1)
@@ -179,7 +152,7 @@ def _mean(values: NDArray[Any], rows: Ints) -> NDArray[np.float32]:
 
 
 def _fitted(baseline: Arrays, person: Arrays) -> Arrays:
-    """Leave at the person's own value what the baseline has no value for, or must not change."""
+    """Keep the person's value where the baseline has none, or must not change it."""
     found = {}
     for name, own in person.items():
         changes = ~np.isnan(baseline[name]) & ~np.isnan(own)

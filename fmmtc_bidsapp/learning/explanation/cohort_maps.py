@@ -53,20 +53,7 @@ class PersonMaps:
 
 
 def collect(folds: Sequence[FoldExplanation], source: str) -> PersonMaps | None:
-    """Take the maps of one source together.
-
-    Parameters
-    ----------
-    folds : sequence of FoldExplanation
-        Of one model; people that did not converge are left out.
-    source : str
-        One of `sources_of`.
-
-    Returns
-    -------
-    PersonMaps or None
-        None where there are none, or none with a value that is not 0.
-    """
+    """Return the maps of one of `sources_of`, repeats averaged; None if all failed or are 0."""
     maps = _collect(folds, source)
     return None if maps is None or not np.nansum(maps.size) else maps
 
@@ -101,7 +88,7 @@ def _collect(folds: Sequence[FoldExplanation], source: str) -> PersonMaps | None
 
 
 def _has_source(explanation: FoldExplanation, source: str) -> bool:
-    """Say whether a fold has maps of a source."""
+    """Whether a fold has maps of a source."""
     if source in SOURCES:
         return (explanation.series if source == "series" else explanation.edges) is not None
     return source in explanation.others
@@ -171,17 +158,7 @@ _OTHER = "other."
 
 
 def null_maps(explanations: Iterable[FoldExplanation]) -> NullMaps:
-    """Reduce the maps of one fold, taken one by one.
-
-    Parameters
-    ----------
-    explanations : iterable of FoldExplanation
-        One a shuffle.
-
-    Returns
-    -------
-    NullMaps
-    """
+    """Average the maps of one fold over its people, one explanation per shuffle."""
     found = [_means(each) for each in explanations]
     joined = {
         name: np.stack([each[name] for each in found]) for name in (found[0] if found else {})
@@ -216,13 +193,7 @@ def _means(explanation: FoldExplanation) -> dict[str, NDArray[Any]]:
 
 
 def join_nulls(folds: Sequence[NullMaps]) -> NullMaps | None:
-    """Average the same shuffles over folds, each with the people it explained.
-
-    Returns
-    -------
-    NullMaps or None
-        Of as many shuffles as all folds have; None without folds or shuffles.
-    """
+    """Average the same shuffles over folds, weighted by people; None without folds or shuffles."""
     count = min((len(each.n) for each in folds), default=0)
     if not count:
         return None
@@ -247,22 +218,10 @@ def _weighted(maps: NDArray[Any], n: Floats) -> Floats:
 def about_maps(
     folds: Sequence[FoldExplanation], null: NullMaps | None, mapped: Sequence[str]
 ) -> dict[str, Any]:
-    """Describe the maps of one model.
+    """Describe the maps of one model, ready for JSON; None for values that are not defined.
 
-    Parameters
-    ----------
-    folds : sequence of FoldExplanation
-        Of that model.
-    null : NullMaps or None
-        Of all folds.
-    mapped : sequence of str
-        Those of `sources_of` that `collect` has maps of.
-
-    Returns
-    -------
-    dict
-        Ready for JSON: None where a figure cannot be had. ``NoMaps`` says why there is none, and
-        ``WithoutMap`` names a source that carries nothing beside one that does.
+    ``NoMaps`` gives the reason for none, ``WithoutMap`` the sources of zeros beside one with
+    values.
     """
     lacking = [
         source
@@ -289,7 +248,7 @@ def _why_none(folds: Sequence[FoldExplanation]) -> str:
 
 
 def _convergence(folds: Sequence[FoldExplanation]) -> dict[str, Any]:
-    """Say how good the integrals are; nothing of models that have none."""
+    """Summarise the integrals' completeness; empty for models without integrals."""
     there = [each for each in folds if each.converged is not None]
     if not there:
         return {}

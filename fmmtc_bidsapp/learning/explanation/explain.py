@@ -38,33 +38,9 @@ def explain_fold(
 ) -> FoldExplanation:
     """Explain a model on the test people of the fold that it was fitted on.
 
-    How much each stream carries is said of every network of several; maps of networks only where
-    ``--explain parcels`` asks for them, those of linear models always, as they cost nothing.
-
-    Parameters
-    ----------
-    model : FittedModel
-        As it was fitted on the fold's training rows.
-    examples : Examples
-        The cohort; outcomes are not read.
-    fold : Fold
-        Training rows, of which baselines are made, and test rows.
-    options : ExplainOptions
-        What to explain, and how.
-    encoder : Encoder or None
-        On the device: what the features were encoded with that the model reads. Needed for maps
-        that lead through it alone.
-    seed : int
-        Seed of the run: the first token order that people were encoded with is the one explained.
-
-    Returns
-    -------
-    FoldExplanation
-
-    Raises
-    ------
-    InputError
-        When surrogates are asked for and there are no series to make them of.
+    Stream shares of every network of several streams; maps of networks only with ``--explain
+    parcels``, of linear models always. `encoder` is needed for maps through it. InputError for
+    surrogates without series.
     """
     streams = stream_masses(model, examples, fold.test, fold.train)
     replaced = replaced_logits(model, examples, fold.test, fold.train)
@@ -142,7 +118,7 @@ def _explain_shuffled(
     encoder: Encoder | None,
     seed: int,
 ) -> FoldExplanation:
-    """Map a network that was fitted to shuffled outcomes, or take its streams alone."""
+    """Map a network that was fitted to shuffled outcomes, or take its stream shares only."""
     streams = stream_masses(model, examples, fold.test, fold.train)
     if options.explain != _WHOLE:
         return FoldExplanation(

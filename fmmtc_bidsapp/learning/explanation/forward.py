@@ -60,7 +60,7 @@ class Route(ABC):
         """Return the function from there to what the branch reads, (batch, ...) both."""
 
     def changes(self, person: Arrays) -> NDArray[np.bool_]:
-        """Say what the person has, in the axes of the source."""
+        """Whether the person has a value, in the axes of the source."""
         return ~np.isnan(person[self.source])
 
 
@@ -80,7 +80,7 @@ class _Connectivity(Route):
         return prepared
 
     def lead(self, row: int, person: Arrays) -> Function:
-        """Keep noise from making it lopsided."""
+        """Keep noise from making it asymmetric."""
         return lambda matrix: (matrix + matrix.mT) / 2
 
     def changes(self, person: Arrays) -> NDArray[np.bool_]:
@@ -104,7 +104,7 @@ class _Window(Route):
         return prepared.T
 
     def lead(self, row: int, person: Arrays) -> Function:
-        """Nothing lies between."""
+        """Return it unchanged."""
         return lambda window: window
 
 
@@ -131,7 +131,7 @@ class _Values(Route):
         return prepared
 
     def lead(self, row: int, person: Arrays) -> Function:
-        """Nothing lies between."""
+        """Return it unchanged."""
         return lambda values: values
 
 
@@ -179,26 +179,9 @@ def routes_of(
     examples: Examples,
     encoder: Encoder | None,
 ) -> tuple[Route, ...]:
-    """Find the way into each branch of a network.
+    """Return the way into each branch of a network, in the order of its streams.
 
-    Parameters
-    ----------
-    source : FittedNetwork
-        The network.
-    examples : Examples
-        The cohort.
-    encoder : Encoder or None
-        On the device: what made the features that the network reads, where it reads any.
-
-    Returns
-    -------
-    tuple of Route
-        In the order of the network's streams.
-
-    Raises
-    ------
-    InputError
-        When the way leads through an encoder and there is none, or nothing for it to read.
+    InputError if the way leads through an encoder and there is none, or no series for it.
     """
     device = source.setup.device
     routes: list[Route] = []

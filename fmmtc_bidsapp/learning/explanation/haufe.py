@@ -28,28 +28,12 @@ _LEAST_PEOPLE = 3
 
 
 def haufe_pattern(model: FittedModel, examples: Examples, fold: Fold) -> FoldExplanation:
-    """Map a linear model: the covariance of data and output over the variance of the output.
+    """Map a linear model: covariance of data and output over the variance of the output.
 
-    Over the training rows, of the output before calibration. Of a model that is linear in tangent
-    space the same is taken of the edges themselves.
-
-    Parameters
-    ----------
-    model : FittedModel
-        A linear classifier of connectivity or series.
-    examples : Examples
-        The cohort; outcomes are not read.
-    fold : Fold
-        Whose training rows the model was fitted on.
-
-    Returns
-    -------
-    FoldExplanation
-        With one map: ``edges`` in Fisher's z, or ``series``, for each unit of the logit.
-
-    References
-    ----------
-    Haufe et al. (2014), doi:10.1016/j.neuroimage.2013.10.067, equation 6 for one output.
+    Over the training rows, before calibration; one map of ``edges`` in Fisher's z, or of
+    ``series``, per unit of the logit (Haufe et al. 2014, doi:10.1016/j.neuroimage.2013.10.067,
+    equation 6 for one output). A model that is linear in tangent space is mapped to the edges
+    themselves.
     """
     people = examples.take(fold.train)
     return next(_patterns(model.name, people, fold, model.logits(people)[None]))
@@ -82,7 +66,7 @@ def shuffled_patterns(
 
 
 def _patterns(name: str, seen: Examples, fold: Fold, logits: Floats) -> Iterator[FoldExplanation]:
-    """(map, training person) logits -> a pattern each."""
+    """Yield the pattern of each row of (map, training person) logits."""
     if MODELS[name].needs == ("series",):
         yield from _series_patterns(name, seen, fold, logits)
         return
@@ -104,19 +88,10 @@ def _series_patterns(
 
 
 def slopes(columns: Floats, outputs: Floats) -> Floats:
-    """Regress columns on outputs, one by one, over the people who have the column.
+    """Regress (person, column) on outputs (map, person), -> (map, column).
 
-    Parameters
-    ----------
-    columns : array
-        (person, column), NaN where missing.
-    outputs : array
-        (map, person)
-
-    Returns
-    -------
-    array
-        (map, column); NaN where the output does not vary over fewer than three people or at all.
+    Each column over the people who have it; NaN for fewer than three people or outputs that do
+    not vary.
     """
     there = ~np.isnan(columns)
     count = there.sum(axis=0)

@@ -52,21 +52,9 @@ class Integral:
 def integrate(terms: Sequence[Term]) -> Integral:
     """Integrate gradients along the straight line from the baselines to the inputs.
 
-    Parameters
-    ----------
-    terms : sequence of Term
-        Each begins with 16 steps of Gauss-Legendre quadrature. The one that misses most has them
-        doubled, to its `most_steps` at most, until the sum misses 1 % or less of
-        f(x) - f(baseline).
-
-    Returns
-    -------
-    Integral
-        Whether it converged, `relative` says.
-
-    References
-    ----------
-    Sundararajan, Taly & Yan (2017), arXiv 1703.01365.
+    Each term begins with 16 steps of Gauss-Legendre quadrature (Sundararajan, Taly & Yan 2017,
+    arXiv 1703.01365); the one with the largest error has them doubled, up to its `most_steps`,
+    until the sum is complete to 1 % of f(x) - f(baseline).
     """
     found = [_attribute(each, _FIRST_STEPS) for each in terms]
     while (worst := _worst(terms, found)) is not None:
@@ -76,16 +64,12 @@ def integrate(terms: Sequence[Term]) -> Integral:
 
 
 def relative(error: float, difference: float) -> float:
-    """Divide what is missed by what there is.
-
-    Infinite where there is nothing, even if nothing is missed: a function that is the same at both
-    ends has no map to believe.
-    """
+    """Return error over difference; infinite without a difference, as no map is meaningful."""
     return abs(error / difference) if difference else float("inf")
 
 
 def _worst(terms: Sequence[Term], found: Sequence[Integral]) -> int | None:
-    """Find the term to spend more steps on; None where the sum is good, or none would help."""
+    """Return the term to spend more steps on; None if the sum is complete or none would help."""
     whole = _sum(found)
     if relative(whole.error, whole.difference) <= TOLERANCE:
         return None

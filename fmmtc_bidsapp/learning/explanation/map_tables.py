@@ -32,7 +32,7 @@ _UNKNOWN = "n/a"
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Parcels in the order of the maps, and what they belong to; or places of another modality."""
+    """Parcels in the order of the maps with their groups, or places of another modality."""
 
     names: Sequence[str]
     index: Sequence[int | None]
@@ -44,7 +44,7 @@ class Places:
     """What a place is."""
 
     def rows(self) -> list[tuple[str, str, int | None, Ints]]:
-        """List level, name, index and parcels of every row: parcels, then groups."""
+        """Return level, name, index and parcels of every row: parcels, then groups."""
         parcels = [
             (self.level, name, None if index is None else int(index), np.array([i]))
             for i, (name, index) in enumerate(zip(self.names, self.index, strict=True))
@@ -67,31 +67,11 @@ def summarise(
     n_bootstrap: int,
     others: Mapping[str, Places] | None = None,
 ) -> tuple[tuple[MapRow, ...], dict[str, Any]]:
-    """Sum up the maps of one model.
+    """Summarise the maps of one model as rows, and describe them ready for JSON.
 
-    Parameters
-    ----------
-    folds : sequence of FoldExplanation
-        Of one model, with maps; those of people that did not converge are left out.
-    nulls : sequence of NullMaps
-        One a fold, with the same shuffles in the same order; may be empty.
-    places : Places
-        The parcels.
-    seed : int
-        Of the run.
-    n_bootstrap : int
-        Draws of people behind the intervals.
-    others : mapping of Places, optional
-        By modality of another package, its places.
-
-    Returns
-    -------
-    rows : tuple of MapRow
-        By source: parcels, groups, and of connectivity the 100 largest edges. None of a source
-        whose maps have no value but 0.
-    about : dict
-        Method, people, convergence, agreement of baselines, stability over folds and the number of
-        null maps, ready for JSON; ``NoMaps`` says why there are no rows.
+    Rows by source: parcels, groups, and of connectivity the 100 largest edges; none of a source
+    of zeros. `nulls` are one per fold, with the same shuffles in order; `others` the places of
+    other packages' modalities; intervals are over `n_bootstrap` draws of people.
     """
     null = join_nulls(nulls)
     rows: list[MapRow] = []
@@ -149,7 +129,7 @@ def _rows(
 
 @dataclass(frozen=True, eq=False)
 class _Figures:
-    """Numbers of all rows of one table; what cannot be had is None."""
+    """Numbers of all rows of one table; None where not defined."""
 
     attribution: Floats
     """(place,)"""

@@ -18,22 +18,9 @@ _TOP = 0.1
 
 
 def mean_there(values: NDArray[Any], axis: int = 0, weights: Floats | None = None) -> Floats:
-    """Average what is not NaN; NaN where nothing is.
+    """Average the values that are not NaN over an axis; NaN where there are none.
 
-    Parameters
-    ----------
-    values : array
-        Any shape, NaN where missing.
-    axis : int
-        To average over; it is lost.
-    weights : array, optional
-        (draw, length of that axis) how often each counts, for an average a draw; `values` are then
-        (person, place) and `axis` is 0.
-
-    Returns
-    -------
-    array
-        Or (draw, place) with weights.
+    With `weights` (draw, person) an average per draw of (person, place), -> (draw, place).
     """
     there = ~np.isnan(values)
     filled = np.where(there, values, 0)
@@ -68,19 +55,7 @@ def over_time(values: Floats) -> tuple[Floats, Floats]:
 
 
 def stability(maps: Sequence[Floats]) -> tuple[float, float]:
-    """Compare the maps of folds, pair by pair.
-
-    Parameters
-    ----------
-    maps : sequence of array
-        (parcel,) |attribution|, one a fold.
-
-    Returns
-    -------
-    spearman, jaccard : float
-        Means over pairs of the rank correlation, and of what the largest tenth of the parcels
-        share over what they hold together; NaN with fewer than two folds.
-    """
+    """Return the mean Spearman and top-decile Jaccard over pairs of (parcel,) maps; NaN for one."""
     pairs = list(combinations(maps, 2))
     if not pairs:
         return float("nan"), float("nan")

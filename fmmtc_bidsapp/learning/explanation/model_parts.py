@@ -44,18 +44,9 @@ class Branches:
 
 
 def branches_of(fitted: Fitted) -> Branches | None:
-    """Take a fitted network apart.
+    """Split a copy of a fitted network, in evaluation mode, into branches and their fusion.
 
-    Parameters
-    ----------
-    fitted : Fitted
-        Any model.
-
-    Returns
-    -------
-    Branches or None
-        Of a copy in evaluation mode: the network itself stays as it predicts. None where there is
-        no network, or a classifier without gradients in the place of its head.
+    None without a network, or with a classifier without gradients as its head.
     """
     if isinstance(fitted, FittedNetwork):
         return _apart(fitted, None)

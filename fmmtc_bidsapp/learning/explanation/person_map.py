@@ -54,7 +54,7 @@ class ParcelMap:
 
     @property
     def parcels(self) -> Floats:
-        """(parcel,) all of |attribution|, of series and of connectivity: both are logits.
+        """Sum of |attribution| in logits over series and connectivity, (parcel,).
 
         Of a network that reads neither, (place,) of all other modalities.
         """
@@ -68,15 +68,7 @@ class ParcelMap:
 
 
 class TracedNetwork:
-    """A fitted network as a function of series and connectivity.
-
-    Parameters
-    ----------
-    branches
-        The network.
-    examples, fold, encoder, seed
-        As in `fmmtc_bidsapp.learning.explanation.attribution.attribute`.
-    """
+    """A fitted network as a function of series and connectivity."""
 
     def __init__(
         self,

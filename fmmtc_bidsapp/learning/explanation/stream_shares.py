@@ -35,7 +35,7 @@ _BATCH = 4
 
 
 def stream_modalities(model: FittedModel) -> tuple[str, ...]:
-    """Name the modality of each stream, in the order of `stream_masses`; none without gradients."""
+    """Return the modality of each stream of `stream_masses`; none without gradients."""
     branches = branches_of(model.fitted)
     return () if branches is None else branches.modalities
 
@@ -43,34 +43,12 @@ def stream_modalities(model: FittedModel) -> tuple[str, ...]:
 def stream_masses(
     model: FittedModel, examples: Examples, rows: Ints, train_rows: Ints
 ) -> Floats | None:
-    """Attribute the logit to the features of each stream, where they meet.
+    """Attribute the logit to the features of each stream at their fusion, (person, stream).
 
-    Integrated gradients of the fusion and the head over the features of the streams (the paper's
-    R_T and R_C), from the mean of the training people. What a feature adds to the logit is then in
-    units of the logit, whatever its own scale: after a concatenation it is exactly its weight times
-    its distance from the mean.
-
-    Parameters
-    ----------
-    model : FittedModel
-        Any model.
-    examples : Examples
-        The cohort; outcomes are not read.
-    rows : array of int
-        People to explain.
-    train_rows : array of int
-        People whose mean is the baseline: those that the model was fitted on.
-
-    Returns
-    -------
-    array or None
-        (person, stream) sum of absolute attributions over the features of each stream; NaN for a
-        person whose integral misses more than 1 % of them. None for a model of one stream, or
-        without gradients.
-
-    References
-    ----------
-    Sundararajan, Taly & Yan (2017), arXiv 1703.01365.
+    Integrated gradients of fusion and head (Sundararajan, Taly & Yan 2017, arXiv 1703.01365)
+    from the mean of the training people, in units of the logit: after a concatenation exactly
+    weight times distance from the mean. Sums of absolute attributions, NaN if the integral
+    misses more than 1 %. None for a model of one stream or without gradients.
     """
     branches = branches_of(model.fitted)
     if branches is None or len(branches.encode) == 1:
@@ -86,18 +64,9 @@ def stream_masses(
 def replaced_logits(
     model: FittedModel, examples: Examples, rows: Ints, train_rows: Ints
 ) -> Floats | None:
-    """Predict people with each stream in turn replaced by its training mean.
+    """Predict people with each stream in turn at its training mean, (person, 1 + stream).
 
-    Parameters
-    ----------
-    model, examples, rows, train_rows
-        As in `stream_masses`.
-
-    Returns
-    -------
-    array or None
-        (person, 1 + stream) logit as it is, then without each stream. None for a model of one
-        stream, or without gradients.
+    The logit as it is comes first. None as in `stream_masses`.
     """
     branches = branches_of(model.fitted)
     if branches is None or len(branches.encode) == 1:
@@ -154,25 +123,10 @@ def modality_shares(
     n_bootstrap: int,
     nulls: Mapping[str, Floats] | None = None,
 ) -> tuple[ModalityShare, ...]:
-    """Sum up how much each stream carries.
+    """Summarise the share of each stream, by model; those without streams are left out.
 
-    Parameters
-    ----------
-    folds : sequence of FoldExplanation
-        Of any models; those without streams are passed over.
-    y : array of int
-        (person,) outcomes of the cohort, for what the AUROC loses without a stream.
-    seed : int
-        Of the run.
-    n_bootstrap : int
-        Draws of participants behind the intervals.
-    nulls : mapping of array, optional
-        By model, (shuffle, stream) shares in models that were fitted to shuffled outcomes.
-
-    Returns
-    -------
-    tuple of ModalityShare
-        One a stream of each model, in the order in which models come.
+    `y` (person,) gives the AUROC lost without a stream; `nulls` are (shuffle, stream) shares of
+    models of shuffled outcomes, by model; intervals are over `n_bootstrap` draws of people.
     """
     by_model: dict[str, list[FoldExplanation]] = {}
     for each in folds:
@@ -242,7 +196,7 @@ def _spread(null: Floats) -> tuple[float, float, float]:
 def _auroc_lost(
     folds: Sequence[FoldExplanation], y: Ints, column: int
 ) -> tuple[float, float, float]:
-    """Mean over folds of what the AUROC loses without a stream, and its corrected interval."""
+    """Return the mean over folds of the AUROC lost without a stream, and its corrected interval."""
     there = [each for each in folds if each.replaced is not None]
     if not there:
         return (float("nan"),) * 3

@@ -132,22 +132,10 @@ def optimism_rows(
     published: Sequence[Mapping[str, FoldPredictions]],
     y: Ints,
 ) -> tuple[OptimismRow, ...]:
-    """Set both protocols side by side.
+    """Compare both protocols by model and metric, in the order of `published`.
 
-    Parameters
-    ----------
-    nested : sequence of FoldPredictions
-        Of `fit_fold`, for any number of models and trainings; the first training is compared.
-    published : sequence of mapping
-        Of `fit_published`; folds that only one of both has are left out.
-    y : array of int
-        (person,) outcomes of the cohort.
-
-    Returns
-    -------
-    tuple of OptimismRow
-        For every model and metric, in the order of `published`; both are decided alike, without
-        calibration at a probability of 0.5.
+    Folds that only one of them has are left out, and of `nested` the first training is
+    compared; both decide at a probability of 0.5, without calibration.
     """
     rows = []
     for model in dict.fromkeys(each[LAST_EPOCH].model for each in published):
@@ -170,7 +158,7 @@ def optimism_rows(
 
 
 def _decided_alike(nested: FoldPredictions) -> FoldPredictions:
-    """Take its outputs as those of the published protocol: a calibration is no part of the gap."""
+    """Use the outputs as in the published protocol: a calibration is no part of the gap."""
     return replace(nested, logit=nested.output, calibration=_AS_IT_IS)
 
 

@@ -40,7 +40,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A line before it is judged."""
+    """A line of a table before its evaluation."""
 
     paper: PaperRow
     folds: tuple[FoldPredictions, ...] = ()
@@ -60,22 +60,10 @@ def plain_lines(
     published: Sequence[FoldPredictions],
     main: str,
 ) -> list[Line]:
-    """Join the lines of tables with the predictions of a cross-validation of everybody.
+    """Join lines of tables with cross-validated predictions of everybody.
 
-    Parameters
-    ----------
-    rows : sequence of PaperRow
-        The lines, in order.
-    predictions : sequence of FoldPredictions
-        Of all models, every test row predicted by the nested procedure.
-    published : sequence of FoldPredictions
-        Of the networks, with another choice of the epoch; a line follows that of its model.
-    main : str
-        The model that the others are subtracted from.
-
-    Returns
-    -------
-    list of Line
+    `published` are of the networks with another choice of the epoch; such a line follows that
+    of its model. The others are compared with `main`.
     """
     ours = _of(predictions, main)
     n_folds = len({(each.fold.repeat, each.fold.fold) for each in predictions})
@@ -97,18 +85,9 @@ def domain_lines(
     titles: dict[str, str],
     main: str,
 ) -> list[Line]:
-    """Join the cells of Table 4 with predictions.
+    """Join the cells of Table 4 with predictions on `folds_to_fit` of them.
 
-    Parameters
-    ----------
-    domains : sequence of Domain
-        The cells.
-    predictions : sequence of FoldPredictions
-        On `fmmtc_bidsapp.learning.paper.tables.folds_to_fit` of them, of any models.
-    titles : dict of str to str
-        How a reader calls each model that was to be fitted, in order.
-    main : str
-        The model that the others are subtracted from.
+    `titles` name each planned model, in order; the others are compared with `main`.
     """
     lines: list[Line] = []
     for domain in domains:
@@ -138,24 +117,7 @@ def domain_lines(
 def comparison_rows(
     lines: Sequence[Line], random: Sequence[MetricRow], y: Ints, draws: Draws
 ) -> list[ComparisonRow]:
-    """Judge every line by the metrics of the paper.
-
-    Parameters
-    ----------
-    lines : sequence of Line
-        Of `plain_lines` and `domain_lines`.
-    random : sequence of MetricRow
-        Of random guesses (`fmmtc_bidsapp.learning.paper.random_baseline.random_rows`).
-    y : array of int
-        (person,) outcomes of the cohort.
-    draws : Draws
-        Of `fmmtc_bidsapp.learning.metrics.intervals.draw_people`.
-
-    Returns
-    -------
-    list of ComparisonRow
-        A line without predictions has its rows as well, NaN with the reason.
-    """
+    """Evaluate every line by the metrics of the paper; NaN with the reason without predictions."""
     return [row for line in lines for row in _rows_of(line, random, y, draws)]
 
 
@@ -192,7 +154,7 @@ def _differences(line: Line, y: Ints) -> list[Difference]:
 
 
 def _tests_the_same_people(line: Line) -> bool:
-    """Say whether every training is tested on the same people, whom the folds' spread ignores."""
+    """Whether every training is tested on the same people, whom the folds' SD ignores."""
     first, *others = line.folds
     return bool(others) and all(np.array_equal(first.fold.test, o.fold.test) for o in others)
 

@@ -22,26 +22,11 @@ Cells = tuple[Floats, Floats, Floats, Floats]
 def random_rows(
     folds: Sequence[Fold], y: Ints, seed: int, draws: int = 1000
 ) -> tuple[MetricRow, ...]:
-    """Guess every test person's outcome at the prevalence of their training rows.
+    """Evaluate random guesses at the prevalence of the training rows, 1,000 at once.
 
-    As scikit-learn's ``DummyClassifier(strategy="stratified")``, all draws at once.
-
-    Parameters
-    ----------
-    folds : sequence of Fold
-        Outer folds of all repeats.
-    y : array of int
-        (person,) outcomes of the cohort.
-    seed : int
-        Seed of the run.
-    draws : int
-        How often everyone is guessed.
-
-    Returns
-    -------
-    tuple of MetricRow
-        Means over draws; the intervals are the 2.5 and 97.5 % quantiles over draws, what a single
-        guess may reach by luck. Guesses of two values have the AUROC of their balanced accuracy.
+    As scikit-learn's ``DummyClassifier(strategy="stratified")``. Means over draws; the
+    intervals are 2.5 and 97.5 % quantiles over draws, what a single guess may reach by chance.
+    Guesses of two values have the AUROC of their balanced accuracy.
     """
     rng = np.random.default_rng(derive_seed(seed, GUESSES))
     guesses = [rng.uniform(size=(draws, len(each.test))) < y[each.train].mean() for each in folds]

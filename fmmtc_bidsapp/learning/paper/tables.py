@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A line of a table: which model it is of, and why it has no figures where it has none."""
+    """A line of a table: its model, or why it has no figures."""
 
     table: str | None
     """None for a model that is in no table of the paper."""
@@ -123,23 +123,11 @@ _WITHOUT = "encoder without pre-training"
 def paper_rows(
     options: ModelOptions, features: Sequence[str], missing: Callable[[str], Sequence[str]]
 ) -> tuple[PaperRow, ...]:
-    """Say of every line of Table 1, Table 3 and Fig. 2a which model it is of, or why it is not had.
+    """Return the lines of Table 1, Table 3 and Fig. 2a with their models, or why they have none.
 
-    Parameters
-    ----------
-    options : ModelOptions
-        With ``--encoder random`` the models named ``fmmtc`` and ``brainlm`` are the lines "without
-        pre-training", and the lines "with" cannot be had. ``--fusion`` is that of ``fmmtc``.
-    features : sequence of str
-        ``--features``: the lines of Fig. 2a that are wanted, all when empty.
-    missing : callable
-        What a model needs and the cohort has not, in words
-        (`fmmtc_bidsapp.learning.estimators.models.missing_needs`).
-
-    Returns
-    -------
-    tuple of PaperRow
-        In the order of `PAPER`.
+    With ``--encoder random`` the models named ``fmmtc`` and ``brainlm`` are the lines "without
+    pre-training", and the lines "with" have no model. `features` selects lines of Fig. 2a (all
+    if empty); `missing` is `missing_needs` of the cohort.
     """
     wanted = [
         each
@@ -152,7 +140,7 @@ def paper_rows(
 
 
 def paper_models(rows: Sequence[PaperRow], main: str) -> tuple[str, ...]:
-    """List the models to fit for some lines, the main one first and none twice."""
+    """Return the models to fit for some lines, the main one first."""
     names = [each.model for each in rows if each.possible and each.model != RANDOM]
     return tuple(dict.fromkeys([*(name for name in names if name == main), *names]))
 
@@ -177,7 +165,7 @@ def _with_encoder(row: PaperRow, encoder: str) -> PaperRow:
 
 
 def _with_other_encoder(row: PaperRow, encoder: str) -> PaperRow:
-    """Call the encoder of another package by its title; what is BrainLM's alone cannot be had."""
+    """Name the encoder of another package by its title; BrainLM's own lines have no model."""
     if row.model == _TUNED or row.model in _UNTRAINED:
         return replace(row, possible=False, note=_NO_CHECKPOINT)
     title = encoder_title(encoder)
@@ -190,7 +178,7 @@ def _with_other_encoder(row: PaperRow, encoder: str) -> PaperRow:
 
 
 def _with_fusion(row: PaperRow, fusion: str) -> PaperRow:
-    """``fmmtc`` is fitted once, whichever fusion it is told to have."""
+    """``fmmtc`` is fitted once, with the fusion of ``--fusion``."""
     return replace(row, model="fmmtc") if row.model == f"fmmtc-{fusion}" else row
 
 
@@ -201,7 +189,7 @@ def _with_needs(row: PaperRow, missing: Callable[[str], Sequence[str]]) -> Paper
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """A cell of Table 4: whom a model learns from, and whom it is put to the test on."""
+    """A cell of Table 4: the arm to train on, and the arm to test on."""
 
     train_on: str
     """Arm."""
@@ -222,33 +210,13 @@ def domains(
     groups: Sequence[str] | None = None,
     calibration: str = "sigmoid",
 ) -> tuple[Domain, ...]:
-    """Train on each arm; test within it by cross-validation, and on every other arm.
+    """Return Table 4: train on each arm; test within it by folds, and on every other arm.
 
-    As printed in the paper, figures out of domain are means and SDs over fits: the model of every
-    fold within the arm also predicts everyone of the other arms. An arm too small to be split, but
-    large enough to train on, is trained on whole, once.
-
-    Parameters
-    ----------
-    arms : sequence of str
-        (person,) value of ``--subset-by``; who has none is in no arm.
-    strata : sequence of str
-        (person,) label that folds are balanced on, the outcome first.
-    options : TrainOptions
-        Outer folds, repeats, and the inner folds that every training set must allow.
-    seed : int
-        Seed of the splits within an arm.
-    groups : sequence of str, optional
-        (person,) site or family; people of another arm who share a group with anyone of the
-        training arm are not tested.
-    calibration : str, optional
-        ``EvaluationOptions.calibration``, which may need more people than an arm has.
-
-    Returns
-    -------
-    tuple of Domain
-        For each pair of arms, the same arm first. No fold has the number of a fold of the whole
-        cohort. A cell that cannot be had has no folds, and says why.
+    As printed in the paper, figures out of domain are means and SDs over fits: the model of
+    every fold within the arm also predicts everyone of the other arms. An arm too small to be
+    split, but large enough to train on, is trained on whole, once. People who share a group
+    with the training arm are not tested. No fold has the number of a fold of the whole cohort.
+    A cell that cannot be fitted has no folds and a note.
     """
     levels = sorted(set(arms) - {UNKNOWN_ARM})
     members = {level: np.flatnonzero([each == level for each in arms]) for level in levels}
@@ -271,7 +239,7 @@ def domains(
 
 
 def folds_to_fit(cells: Sequence[Domain]) -> tuple[Fold, ...]:
-    """List every training set of some cells once, to be tested on everyone any cell tests it on."""
+    """Return every training set of some cells once, with everyone whom any cell tests on it."""
     shared: dict[tuple[int, int], Fold] = {}
     for fold in (fold for cell in cells for fold in cell.folds):
         known = shared.get((fold.repeat, fold.fold))

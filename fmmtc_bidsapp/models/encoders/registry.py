@@ -26,31 +26,16 @@ def spec_of(name: str) -> EncoderSpec | None:
 
 
 def encoder_title(name: str) -> str:
-    """Return what tables and reports call an encoder; ``none`` stays what it is."""
+    """Return the title of an encoder in tables and reports; ``none`` for none."""
     spec = spec_of(name)
     return name if spec is None else spec.title
 
 
 def build_encoder(options: ModelOptions, folder: Path | None, seed: int) -> Encoder:
-    """Build the encoder that options name.
+    """Build the encoder of the options, from the folder of its weights or a seed.
 
-    Parameters
-    ----------
-    options
-        Of the analysis.
-    folder
-        Of the weights, for a pre-trained encoder.
-    seed
-        Of random weights, and of whatever it draws.
-
-    Raises
-    ------
-    MissingResourceError
-        When weights or a package are needed that are not there.
-    ModelFileError
-        When the weights are damaged.
-    UsageError
-        When the options do not fit the encoder.
+    MissingResourceError for absent weights or packages, ModelFileError for damaged weights,
+    UsageError for options that do not fit.
     """
     return ENCODERS[options.encoder].build(folder, seed, options)
 
@@ -64,5 +49,5 @@ def encoder_digest(name: str, encoder: Encoder) -> str:
 
 
 def describe(encoder: Encoder, digest: str) -> str:
-    """Say what was loaded, in a line."""
+    """Describe what was loaded, in a line."""
     return f"Encoder: {encoder.spec.title}, {encoder.details()}, sha256 {digest}"

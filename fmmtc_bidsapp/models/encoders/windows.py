@@ -39,19 +39,8 @@ class Scale:
 def fit_scale(series: Sequence[Floats]) -> Scale:
     """Learn each parcel's median and interquartile range over all volumes of all runs.
 
-    Parameters
-    ----------
-    series : sequence of array
-        (time, parcel) of every run of the training people; a run lacks a parcel that has a NaN.
-
-    Returns
-    -------
-    Scale
-
-    Raises
-    ------
-    InputError
-        When no parcel varies.
+    `series` are (time, parcel) of the training people; a run lacks a parcel that has a NaN.
+    InputError if no parcel varies.
     """
     there = [~np.asarray(np.isnan(run).any(axis=0)) for run in series]
     n_parcels = series[0].shape[1]
@@ -72,29 +61,12 @@ def fit_scale(series: Sequence[Floats]) -> Scale:
 
 
 def normalise(signal: Floats, how: str, scale: Scale | None = None) -> Floats:
-    """Scale a series for the encoder.
+    """Scale a (time, parcel) series; NaN columns stay NaN.
 
-    Parameters
-    ----------
-    signal : array
-        (time, parcel); NaN columns stay NaN.
-    how : {"scan", "zscore", "robust", "none"}
-        ``scan`` centres each parcel and divides all by the median parcel SD; ``zscore`` divides
-        each parcel by its own SD, and a parcel that does not vary becomes NaN; ``robust`` brings
-        each parcel to the training people's median and interquartile range, and a parcel that has
-        none becomes NaN; ``none`` changes nothing.
-    scale : Scale, optional
-        Of the training people, for ``robust``; the others are of the scan alone.
-
-    Returns
-    -------
-    array
-        (time, parcel)
-
-    Raises
-    ------
-    InputError
-        When there is no variation to divide by.
+    ``scan`` centres each parcel and divides all by the median parcel SD; ``zscore`` divides
+    each parcel by its SD, and a constant parcel becomes NaN; ``robust`` uses the training
+    people's `scale`, and a parcel without one becomes NaN; ``none`` changes nothing. InputError
+    without variation to divide by.
     """
     return _NORMALISATIONS[how](signal, scale)
 
@@ -144,19 +116,10 @@ _NORMALISATIONS: dict[str, Callable[[Floats, Scale | None], Floats]] = {
 
 
 def window_starts(n_volumes: int, window: int) -> list[int]:
-    """List the first volumes of the windows that a series is cut into.
+    """Return the first volumes of the windows of a series.
 
-    Whole windows follow one another from the start; 20 or more volumes left over add a window
-    that ends at the last volume. A series shorter than a window has one, from its start.
-
-    Parameters
-    ----------
-    n_volumes, window : int
-        Volumes of the series and of a window.
-
-    Returns
-    -------
-    list of int
+    Whole windows from the start; 20 or more volumes left over add a window that ends at the
+    last volume. A series shorter than a window has one.
     """
     if n_volumes < window:
         return [0]
@@ -168,29 +131,11 @@ def window_starts(n_volumes: int, window: int) -> list[int]:
 def first_window(
     series: Floats, options: ModelOptions, patch: int, scale: Scale | None = None
 ) -> NDArray[np.float32]:
-    """Cut the first window out of a scan: what models of series are shown.
+    """Cut the first window out of a normalised scan, (time, parcel) -> (parcel, window).
 
-    Parameters
-    ----------
-    series : array
-        (time, parcel); NaN columns stay NaN.
-    options : ModelOptions
-        Normalisation (of the whole scan), window, treatment of short series.
-    patch : int
-        Volumes of the encoder's patches.
-    scale : Scale, optional
-        As in `normalise`.
-
-    Returns
-    -------
-    array
-        (parcel, window). What a short series does not fill is treated as for the encoder: NaN from
-        the first patch on that it does not fill, or 0 where it is padded.
-
-    Raises
-    ------
-    InputError
-        When no parcel has data, or the series is too short.
+    The input of models of series. What a short series does not fill is as for the encoder
+    (patches of `patch` volumes): NaN, or 0 where it is padded. InputError if no parcel has data
+    or the series is too short.
     """
     signal = normalise(series, options.normalisation, scale)
     has_data = parcels_with_data(signal)
@@ -201,7 +146,7 @@ def first_window(
 
 
 def parcels_with_data(signal: Floats) -> NDArray[np.bool_]:
-    """(time, parcel) -> (parcel,), an InputError where there is none."""
+    """Whether each parcel has data, (time, parcel) -> (parcel,); InputError if none has."""
     has_data = ~np.asarray(np.isnan(signal).any(axis=0))
     if not has_data.any():
         raise InputError("No parcel of the series has data; exclude the scan.")
@@ -209,7 +154,7 @@ def parcels_with_data(signal: Floats) -> NDArray[np.bool_]:
 
 
 def fill_short(signal: Floats, options: ModelOptions, patch: int) -> Floats:
-    """(time, parcel) -> the same, or what ``--short-series`` makes of less than a window."""
+    """Apply ``--short-series`` to a (time, parcel) series shorter than a window."""
     return _SHORT_SERIES[options.short_series](signal, options.window, patch)
 
 

@@ -58,17 +58,10 @@ PUBLISHED_SIZE = BrainNetworkSize(
 
 
 class OrthonormalReadout(nn.Module):
-    """Soft clusters of parcels around fixed orthonormal centres.
+    """Soft clusters of parcels around fixed orthonormal centres, at most as many as features.
 
-    Parcel i belongs to cluster k with the weight ``softmax_k(<z_i, e_k>)``, and a cluster is the
-    sum of all parcels with their weights.
-
-    Parameters
-    ----------
-    n_features
-        Features of a parcel.
-    n_clusters
-        Number of centres, at most `n_features`.
+    Parcel i belongs to cluster k with the weight ``softmax_k(<z_i, e_k>)``, and a cluster is
+    the sum of all parcels with their weights.
     """
 
     centres: torch.Tensor
@@ -91,16 +84,9 @@ class OrthonormalReadout(nn.Module):
 class BrainNetworkEncoder(nn.Module):
     """Transformer layers, readout, and the hidden layers of the perceptron.
 
-    Heads must divide the features. Where they do not divide the number of parcels, every row gets
-    up to ``n_heads - 1`` zeros at its end. There are never more clusters than features, as no more
-    centres can be orthonormal.
-
-    Parameters
-    ----------
-    n_parcels
-        Parcels of the atlas.
-    size
-        Sizes of the network.
+    Heads must divide the features. Where they do not divide the number of parcels, every row
+    gets up to ``n_heads - 1`` zeros at its end. There are never more clusters than features, as
+    no more centres can be orthonormal.
     """
 
     def __init__(self, n_parcels: int, size: BrainNetworkSize) -> None:
@@ -143,17 +129,7 @@ class BrainNetworkTransformer(SingleStream):
 def build_brain_network_transformer(
     n_parcels: int, seed: int, size: BrainNetworkSize = PUBLISHED_SIZE
 ) -> BrainNetworkTransformer:
-    """Build a Brain Network Transformer with random weights on the CPU.
-
-    Parameters
-    ----------
-    n_parcels
-        Parcels of the atlas.
-    seed
-        The same seed gives the same weights; the caller's random state is left alone.
-    size
-        Sizes of the network.
-    """
+    """Build a Brain Network Transformer with random weights of a seed, on the CPU."""
     with seeded(seed):
         encoder = BrainNetworkEncoder(n_parcels, size)
         return BrainNetworkTransformer(encoder, nn.Linear(size.perceptron[-1], 1))

@@ -26,24 +26,13 @@ class TunedBrainLM(SingleStream):
     """The encoder and its head, all of it trainable.
 
     The features are standardised with fixed statistics before the head, as those of the frozen
-    encoder are: between people they differ by a small part of their length, and a head on the bare
-    features would learn little else than their mean.
+    encoder are: between people they differ by a small part of their length, and a head on the
+    bare features would learn little but their mean.
 
-    The network has neither dropout nor BatchNorm, so people are encoded one by one, each with the
-    tokens they have, and once more on the way back: a batch takes the memory of one person.
-
-    Parameters
-    ----------
-    encoder
-        Its weights are trained: give a copy of one that others use.
-    head
-        (batch, hidden) -> (batch, 1)
-    xyz
-        (parcel, 3) parcel coordinates in mm.
-    order
-        (token,) all tokens in the order in which they are shown, numbered
-        ``parcel * n_patches + patch``. One order for training and test, as the encoder's features
-        depend on it.
+    Without dropout or BatchNorm, people are encoded one by one, each with the available tokens,
+    and once more on the way back: a batch takes the memory of one person. `xyz` is (parcel, 3)
+    in mm; `order` is (token,) numbered ``parcel * n_patches + patch``, one for training and
+    test, as the features depend on it.
     """
 
     xyz: torch.Tensor
@@ -96,15 +85,7 @@ class TunedBrainLM(SingleStream):
 
 
 def build_frozen_brainlm(hidden: int, seed: int) -> FrozenBrainLM:
-    """Build a head for features of the frozen encoder.
-
-    Parameters
-    ----------
-    hidden
-        Width of the encoded series.
-    seed
-        The same seed gives the same weights; the caller's random state is left alone.
-    """
+    """Build a head of random weights for (person, hidden) features of the frozen encoder."""
     with seeded(seed):
         return FrozenBrainLM(nn.Identity(), nn.Linear(hidden, 1))
 
@@ -112,17 +93,7 @@ def build_frozen_brainlm(hidden: int, seed: int) -> FrozenBrainLM:
 def build_tuned_brainlm(
     encoder: BrainLM, xyz: torch.Tensor, order: torch.Tensor, seed: int
 ) -> TunedBrainLM:
-    """Build a trainable copy of an encoder with a head of random weights.
-
-    Parameters
-    ----------
-    encoder
-        Where training starts, pre-trained or random; it stays as it is.
-    xyz, order
-        As in `TunedBrainLM`.
-    seed
-        Seed of the head; the caller's random state is left alone.
-    """
+    """Build a trainable copy of an encoder with a head of random weights."""
     with seeded(seed):
         head = nn.Linear(encoder.config.hidden_size, 1)
     return TunedBrainLM(copy.deepcopy(encoder), head, xyz, order)

@@ -13,17 +13,7 @@ __all__ = ["FmmTc", "build_fmmtc"]
 
 
 class FmmTc(nn.Module):
-    """The trainable part of FMM_TC (arXiv 2503.00210), made of the parts it is given.
-
-    Parameters
-    ----------
-    fc_encoder
-        (batch, parcel, parcel) -> (batch, width)
-    fusion
-        (batch, width), (batch, width) -> (batch, out_width)
-    head
-        (batch, out_width) -> (batch, 1)
-    """
+    """The trainable part of FMM_TC (arXiv 2503.00210)."""
 
     def __init__(self, fc_encoder: nn.Module, fusion: Fusion, head: nn.Module) -> None:
         super().__init__()
@@ -33,24 +23,11 @@ class FmmTc(nn.Module):
 
     @property
     def encoders(self) -> tuple[nn.Module, nn.Module]:
-        """Of each stream; the series come encoded."""
+        """Encoder of each stream; the series are encoded already."""
         return nn.Identity(), self.fc_encoder
 
     def features(self, cls: torch.Tensor, fc: torch.Tensor) -> torch.Tensor:
-        """Fuse both streams into the vector that the head reads.
-
-        Parameters
-        ----------
-        cls
-            (batch, width) BrainLM's output, standardised over the training rows.
-        fc
-            (batch, parcel, parcel) functional connectivity without NaN.
-
-        Returns
-        -------
-        torch.Tensor
-            (batch, out_width), the paper's R_TC.
-        """
+        """Fuse both streams: (batch, width), (batch, parcel, parcel) -> (batch, out_width)."""
         fused: torch.Tensor = self.fusion(cls, self.fc_encoder(fc))
         return fused
 
@@ -66,21 +43,10 @@ def build_fmmtc(
     resnet: ResNetSize = RESNET_18,
     standardised: bool = True,
 ) -> FmmTc:
-    """Build FMM_TC with random weights on the CPU.
+    """Build FMM_TC with random weights of a seed, on the CPU; `hidden` is the width of the series.
 
-    Parameters
-    ----------
-    hidden
-        Width of the encoded series, to which the connectivity is projected.
-    fusion
-        A name in `fmmtc_bidsapp.models.networks.fusion.FUSIONS`.
-    seed
-        The same seed gives the same weights; the caller's random state is left alone.
-    resnet
-        Stages of the connectivity encoder.
-    standardised
-        Whether the features of connectivity are standardised over the training rows, as those of
-        the series are; bundles written before 2026-12-01 are not.
+    `standardised`: whether the features of connectivity are standardised over the training
+    rows, as those of the series are; bundles written before 2026-12-01 are not.
     """
     with seeded(seed):
         meeting = FUSIONS[fusion](hidden)

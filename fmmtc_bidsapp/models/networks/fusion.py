@@ -32,19 +32,9 @@ _N_EXPERTS = 4
 
 
 class Fusion(nn.Module, ABC):
-    """Feature vectors of one width, one a stream, to one vector of ``out_width``.
+    """Feature vectors of one width per stream, to one vector of ``out_width``.
 
-    Parameters
-    ----------
-    width
-        Features of each stream.
-    n_streams
-        How many streams meet.
-
-    Raises
-    ------
-    ValueError
-        For a number of streams that cannot meet in this way.
+    ValueError for a number of streams that the fusion does not take.
     """
 
     out_width: int
@@ -84,19 +74,14 @@ class Sum(Fusion):
 
 
 class CrossAttention(Fusion):
-    """The series ask, the connectivity answers; of two streams, the first asks.
+    """The series are the query, the connectivity key and value; of two streams, the first queries.
 
-    Scaled dot-product attention, then residual sum and layer normalisation (Vaswani et al. 2017,
-    arXiv 1706.03762). As single tokens the two vectors could not attend: the softmax over one key
-    is 1, and what is left is a linear map of the connectivity. So each vector is read out into
-    eight tokens (fewer where eight does not divide the width), each by a linear map of its own
-    over the whole vector, since neighbours in a feature vector have nothing in common; the tokens
-    of the series then weigh those of the connectivity, person by person.
-
-    Raises
-    ------
-    ValueError
-        For an odd width, which has no two tokens, and for more than two streams.
+    Scaled dot-product attention, then residual sum and layer normalisation (Vaswani et al.
+    2017, arXiv 1706.03762). As single tokens the two vectors could not attend: the softmax over
+    one key is 1, which leaves a linear map of the connectivity. So each vector is read out into
+    eight tokens (fewer where eight does not divide the width), each by a linear map of the
+    whole vector, since neighbours in a feature vector are unrelated. ValueError for an odd
+    width, which has no two tokens, and for more than two streams.
     """
 
     def __init__(self, width: int, n_streams: int = 2) -> None:
@@ -112,7 +97,7 @@ class CrossAttention(Fusion):
 
 
 class BidirectionalCrossAttention(Fusion):
-    """Each asks the other, with weights of its own, and the two answers are concatenated.
+    """Attention in both directions, concatenated.
 
     Two of `CrossAttention`'s attentions side by side (Lu et al. 2019, arXiv 1908.02265).
     """
@@ -136,11 +121,11 @@ class BidirectionalCrossAttention(Fusion):
 
 
 class MixtureOfExperts(Fusion):
-    """Experts that all see all vectors, averaged with the weights that a gate gives them.
+    """Experts of all vectors, averaged with the weights of a gate.
 
-    The gate is a softmax over a linear map of the same input (Jacobs et al. 1991,
-    doi 10.1162/neco.1991.3.1.79), and every expert is heard, for so few people cannot train a
-    choice. The four experts are linear: what is not linear here is the gate alone.
+    The gate is a softmax over a linear map of the same input (Jacobs et al. 1991, doi
+    10.1162/neco.1991.3.1.79), and every expert is used, as so few people cannot train a choice.
+    The four experts are linear: only the gate is not.
     """
 
     def __init__(self, width: int, n_streams: int = 2) -> None:
@@ -169,7 +154,7 @@ def _require_two(n_streams: int) -> None:
 
 
 class _Attention(nn.Module):
-    """One vector asks, another answers; see `CrossAttention`."""
+    """Attention of one vector to another; see `CrossAttention`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

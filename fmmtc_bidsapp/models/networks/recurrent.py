@@ -15,15 +15,8 @@ _HIDDEN = 32
 class LstmEncoder(nn.Module):
     """One layer of LSTM over the volumes, and the mean of its output over all of them.
 
-    The mean, not the last output: after 200 volumes that one has forgotten the first, and where a
-    short series was padded it has seen little but zeros.
-
-    Parameters
-    ----------
-    n_parcels
-        Inputs at every volume.
-    hidden
-        Units, and features of the output.
+    The mean, not the last output: after 200 volumes that does not depend on the first, and a
+    padded short series ends in zeros.
     """
 
     def __init__(self, n_parcels: int, hidden: int) -> None:
@@ -31,9 +24,10 @@ class LstmEncoder(nn.Module):
         self.lstm = nn.LSTM(n_parcels, hidden, batch_first=True)
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
-        """(batch, time, parcel) -> (batch, hidden), always in float32.
+        """Return (batch, hidden) of (batch, time, parcel), always in float32.
 
-        Processors without AVX-512 have no LSTM in bfloat16, and it is the cheapest of all networks.
+        Processors without AVX-512 have no LSTM in bfloat16, and it is the cheapest of all
+        networks.
         """
         with torch.autocast(series.device.type, enabled=False):
             states: torch.Tensor = self.lstm(series.float())[0]
@@ -45,20 +39,10 @@ class SeriesLstm(SingleStream):
 
 
 def build_lstm(n_parcels: int, seed: int, hidden: int = _HIDDEN) -> SeriesLstm:
-    """Build an LSTM with random weights on the CPU.
+    """Build an LSTM with random weights of a seed, on the CPU.
 
-    The paper gives no numbers for its LSTM. These are one layer of 32 units with its outputs
-    averaged, after the first LSTM of resting-state series (Dvornek et al. 2017,
-    doi 10.1007/978-3-319-67389-9_42).
-
-    Parameters
-    ----------
-    n_parcels
-        Parcels of the atlas.
-    seed
-        The same seed gives the same weights; the caller's random state is left alone.
-    hidden
-        Units.
+    The paper gives no numbers. One layer of 32 units with its outputs averaged is after the
+    first LSTM of resting-state series (Dvornek et al. 2017, doi 10.1007/978-3-319-67389-9_42).
     """
     with seeded(seed):
         return SeriesLstm(LstmEncoder(n_parcels, hidden), nn.Linear(hidden, 1))

@@ -30,16 +30,9 @@ RESNET_18 = ResNetSize(hidden_sizes=(64, 128, 256, 512), depths=(2, 2, 2, 2))
 class ResNetEncoder(nn.Module):
     """ResNet of basic blocks, mean over the image, and a linear projection.
 
-    Parameters
-    ----------
-    width
-        Number of output features.
-    size
-        Stages of the network.
-    standardised
-        Whether each output feature has mean 0 and SD 1 over the batch in training and over the
-        training rows in evaluation (BatchNorm without weights), so that the next layer meets
-        features of one scale. Batches of one person cannot be trained then.
+    `standardised`: each output feature has mean 0 and SD 1 over the batch in training and over
+    the training rows in evaluation (BatchNorm without weights), so that the next layer has
+    features of one scale. Batches of one person cannot be trained then.
     """
 
     def __init__(
@@ -94,12 +87,7 @@ _KINDS = ("convolution", "normalization")
 def current_name(name: str, depths: Sequence[int]) -> str:
     """Translate the name of a tensor of a bundle written before transformers' network.
 
-    Parameters
-    ----------
-    name
-        Of any tensor; others are returned as they are.
-    depths
-        Blocks of each stage.
+    `depths` are the blocks of each stage; other names are returned as they are.
     """
     found = _OLD_NAME.fullmatch(name)
     if found is None:
@@ -118,20 +106,12 @@ def current_name(name: str, depths: Sequence[int]) -> str:
 
 
 def reestimate_batchnorm(encoder: nn.Module, batches: Iterable[torch.Tensor]) -> None:
-    """Replace the running statistics of BatchNorm by those of everybody in the training rows.
+    """Set BatchNorm's running statistics to those over all training rows.
 
-    After a few dozen steps the running averages are still far from the data, and an evaluation
-    with them is noise; call this before every evaluation, with training rows only. Mean and
-    variance are those over all batches together: the mean of variances within batches would leave
-    out how batches differ, which is how sites differ where a batch is of one site.
-
-    Parameters
-    ----------
-    encoder
-        Its weights stay as they are, and so does its mode (training or evaluation).
-    batches
-        Inputs of the encoder. A batch is normalised by its own statistics on the way to the next
-        layer, so let its people be mixed.
+    After a few dozen steps the running averages are still far from the data; call this before
+    every evaluation, with mixed batches of training rows. Mean and variance are those over all
+    batches together: the mean of variances within batches would leave out how batches, and so
+    sites, differ. Weights and mode are unchanged.
     """
     moments: dict[nn.Module, list[torch.Tensor]] = {}
 

@@ -37,20 +37,12 @@ class SeriesResNetEncoder(ResNetEncoder):
 
 
 def build_connectivity_resnet(seed: int, resnet: ResNetSize = RESNET_18) -> ConnectivityResNet:
-    """Build ResNet-18 of connectivity matrices with random weights on the CPU.
-
-    Parameters
-    ----------
-    seed
-        The same seed gives the same weights; the caller's random state is left alone.
-    resnet
-        Stages of the encoder.
-    """
+    """Build ResNet-18 of connectivity with random weights of a seed, on the CPU."""
     with seeded(seed):
         return ConnectivityResNet(ResNetEncoder(_WIDTH, resnet), nn.Linear(_WIDTH, 1))
 
 
 def build_series_resnet(seed: int, resnet: ResNetSize = RESNET_18) -> SeriesResNet:
-    """Build ResNet-18 of series; parameters as in `build_connectivity_resnet`."""
+    """Build ResNet-18 of series with random weights of a seed, on the CPU."""
     with seeded(seed):
         return SeriesResNet(SeriesResNetEncoder(_WIDTH, resnet), nn.Linear(_WIDTH, 1))

@@ -12,24 +12,11 @@ BLOCK = 64
 
 
 def convolve_tokens(value: torch.Tensor, taps: torch.Tensor, n_leading: int) -> torch.Tensor:
-    """Slide one kernel per head over the tokens and return the leading tokens of the result.
+    """Slide one kernel per head over the tokens; return the first `n_leading` tokens' result.
 
-    Written as a product of blocks of tokens with a banded (Toeplitz) matrix, which takes a fifth
-    or less of the time of a depthwise convolution on a CPU.
-
-    Parameters
-    ----------
-    value
-        (batch, head, token, dim)
-    taps
-        (head, tap), an odd number of taps; tokens beyond either end count as zero.
-    n_leading
-        Number of tokens of the result that are needed, from the first one on.
-
-    Returns
-    -------
-    torch.Tensor
-        (batch, head, n_leading, dim)
+    `value` is (batch, head, token, dim), `taps` (head, odd number of taps); tokens beyond
+    either end are zero. A product of blocks of tokens with a banded (Toeplitz) matrix, in a
+    fifth or less of the time of a depthwise convolution on a CPU.
     """
     reach = taps.shape[1] // 2
     n_blocks = -(-n_leading // BLOCK)

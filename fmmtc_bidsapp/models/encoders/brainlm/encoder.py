@@ -33,23 +33,8 @@ class BrainLMEncoder(Encoder):
     """BrainLM's network, published or random, with the windows and orders of an analysis.
 
     The token orders are those of a full window and depend on the seed and the number of parcels
-    alone, so that people are comparable; tokens that someone lacks are left out of them.
-
-    Parameters
-    ----------
-    network
-        Frozen.
-    options, seed
-        As in `Encoder`.
-    spec
-        Whose weights these are.
-    origin
-        Where they come from, in words.
-
-    Raises
-    ------
-    UsageError
-        When the window does not fit the network.
+    alone, so that people are comparable; a person's missing tokens are left out. UsageError if
+    the window does not fit the network.
     """
 
     network: BrainLM
@@ -107,7 +92,7 @@ class BrainLMEncoder(Encoder):
         return cls
 
     def details(self) -> str:
-        """Say revision or seed, width and layers."""
+        """Return revision or seed, width and layers."""
         config = self.network.config
         size = f"width {config.hidden_size}, {config.num_hidden_layers} layers"
         return f"{self.origin}, {size}" if self.origin else size

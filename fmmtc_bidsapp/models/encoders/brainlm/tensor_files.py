@@ -85,7 +85,7 @@ def read_weights(folder: Path, own: Mapping[str, torch.Tensor]) -> dict[str, tor
 
 
 def _published(name: str) -> str:
-    """Translate the name of a tensor of ours into the published one."""
+    """Return the published name of a tensor."""
     module, _, rest = name.partition(".")
     if module == "layers":
         number, part, *tail = rest.split(".")
@@ -94,7 +94,7 @@ def _published(name: str) -> str:
 
 
 def _refuse_packed(path: Path, packed: io.BytesIO) -> None:
-    """Refuse a zip that is more than it seems; PyTorch never compresses what it saves."""
+    """Refuse a compressed zip, which PyTorch never writes."""
     try:
         with zipfile.ZipFile(packed) as archive:
             stored = sum(each.file_size for each in archive.infolist())

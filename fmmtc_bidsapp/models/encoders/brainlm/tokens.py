@@ -8,13 +8,7 @@ __all__ = ["token_orders"]
 
 
 def token_orders(n_tokens: int, n_orders: int, generator: torch.Generator) -> torch.Tensor:
-    """Draw random orders of tokens: each row is a permutation of ``0 .. n_tokens - 1``.
-
-    Returns
-    -------
-    torch.Tensor
-        (n_orders, n_tokens)
-    """
+    """Draw random orders of tokens, (n_orders, n_tokens): each row a permutation."""
     return torch.stack(
         [
             torch.randperm(n_tokens, generator=generator, device=generator.device)
