@@ -1,4 +1,4 @@
-"""A nipype workflow run to its end: one failure isolated, crash files read, one table at the close.
+"""A nipype workflow run to its end: one failure isolated, crash files read, a closing table.
 
 This room knows nodes and folders, and nothing of what the nodes do.
 """
@@ -12,7 +12,6 @@ from fmmtc_bidsapp.engine.arrays import (
 )
 from fmmtc_bidsapp.engine.codec import load_record, save_record
 from fmmtc_bidsapp.engine.crashes import NodeFailure, raise_failure
-from fmmtc_bidsapp.engine.folders import take_folders_literally
 from fmmtc_bidsapp.engine.plugins import check_resources, release_workers
 from fmmtc_bidsapp.engine.progress import duration
 from fmmtc_bidsapp.engine.run import NodeResults, run_in_batches, run_workflow
@@ -31,6 +30,7 @@ from fmmtc_bidsapp.engine.workspace import (
     new_workflow,
     node_file,
     node_name,
+    take_folders_literally,
 )
 
 __all__ = [
@@ -64,5 +64,5 @@ __all__ = [
     "task",
 ]
 
-# Here, because a worker of a cluster imports this and nothing else of the room.
+# Here, because workers of a cluster import this room and run nothing else of it.
 take_folders_literally()

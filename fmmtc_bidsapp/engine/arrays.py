@@ -1,8 +1,8 @@
 """Arrays between nodes, as files in the work directory.
 
-What one node hands to the next is a file of `numpy.savez`: the arrays and, as one JSON text,
-whatever else belongs to them. What many nodes read is a file an array, which they map into memory
-instead of each loading a copy: the pages of all processes of a machine are the same ones.
+What one node passes to the next is a file of `numpy.savez`: the arrays, and everything else as one
+JSON text. Arrays that many nodes read are a file each, which the nodes map into memory instead of
+loading a copy each.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _LEAST_MAPPED = 2**20
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """Write arrays and a description; returns the path as text."""
+    """Write arrays and a description; return the path as text."""
     content: dict[str, Any] = {**arrays, "about": np.array(json.dumps(dict(about)))}
-    with _told(path):
+    with _naming(path):
         np.savez(path, **content)
     return str(path)
 
 
 def save_array(path: Path, array: NDArray[Any]) -> str:
-    """Write one array as ``.npy``; returns the path as text."""
-    with _told(path):
+    """Write one array as ``.npy``; return the path as text."""
+    with _naming(path):
         np.save(path, array)
     return str(path)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say where there was no room: numpy says how many numbers it wrote, the system no name."""
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file that could not be written, which the errors of numpy and the system do not."""
     try:
         yield
     except OSError as error:
@@ -65,27 +65,16 @@ def load_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
 
 
 def save_shared(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """Write arrays that many nodes read, and a description.
+    """Write arrays that many nodes read, by name, and a description; return the path.
 
-    Parameters
-    ----------
-    path
-        A ``.json``, written last: the description, and the names of the arrays' files beside it,
-        which hold a digest of their content. So its own digest is that of everything.
-    arrays
-        By name.
-    about
-        Anything JSON can hold.
-
-    Returns
-    -------
-    str
-        The path. Arrays of an older content are removed; who has mapped one keeps it.
+    `path` is a ``.json``, written last: the description, and the names of the files of the arrays,
+    which hold a digest of their content. So its digest is that of everything. Files of older
+    arrays are removed; processes that have mapped one keep it.
     """
     files = {name: _save_named(path, name, np.asarray(array)) for name, array in arrays.items()}
     text = json.dumps({"arrays": files, "about": dict(about)}, sort_keys=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    with _told(path):
+    with _naming(path):
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     for old in path.parent.glob(f"{path.stem}_*.npy"):
@@ -95,7 +84,7 @@ def save_shared(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any])
 
 
 def _save_named(path: Path, name: str, array: NDArray[Any]) -> str:
-    """Write an array under a name that follows its content, unless it is there."""
+    """Write an array under a name with a digest of its content, unless that file exists."""
     array = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     digest.update(array.data if array.size else b"")
@@ -103,7 +92,7 @@ def _save_named(path: Path, name: str, array: NDArray[Any]) -> str:
     # It may have been cut by a loss of power.
     if not (file.is_file() and is_whole(file)):
         partial = file.with_suffix(f".{os.getpid()}.partial")
-        with _told(file):
+        with _naming(file):
             with partial.open("wb") as stream:
                 np.save(stream, array)
             partial.replace(file)
@@ -120,5 +109,5 @@ def load_shared(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, An
 def _load(file: Path) -> NDArray[Any]:
     if file.stat().st_size < _LEAST_MAPPED:
         return np.asarray(np.load(file, allow_pickle=False))
-    # As a plain array: a memmap is a class of its own, which some functions hand on.
+    # As a plain array: some functions would return memmaps.
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))

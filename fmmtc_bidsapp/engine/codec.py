@@ -1,7 +1,7 @@
 """A record as JSON and arrays, and back: generated from the fields of its dataclass.
 
-A record written by one node is read by the next. Nothing in a file is executed: the type that is
-read decides what becomes of the JSON.
+A record that one node writes is read by the next. Nothing in a file is executed: the type that is
+read decides how the JSON is decoded.
 """
 
 from __future__ import annotations
@@ -22,33 +22,25 @@ __all__ = ["decode", "encode", "load_record", "save_record"]
 Record = TypeVar("Record")
 
 _ARRAY, _TYPE = "array", "array's type"
-"""Stand in the JSON where an array was: its number among the arrays, or its values and type."""
+"""Keys in the JSON in place of an array: its number among the arrays, or its values and type."""
 
 
 def save_record(path: Path, record: Any) -> str:
-    """Write a dataclass as an ``.npz``; returns the path as text."""
+    """Write a dataclass as an ``.npz`` and return the path as text."""
     arrays: dict[str, Any] = {}
     content = encode(record, arrays)
     return save_arrays(path, arrays, content)
 
 
 def load_record(path: str | Path, kind: type[Record]) -> Record:
-    """Read what `save_record` wrote of this class."""
+    """Read the record of a class that `save_record` wrote."""
     arrays, content = load_arrays(path)
     found: Record = decode(kind, content, arrays)
     return found
 
 
 def encode(value: Any, arrays: dict[str, Any] | None = None) -> Any:
-    """Make a value one that JSON can hold; arrays go into `arrays`, under numbers as names.
-
-    Without `arrays` their values become part of the JSON.
-
-    Raises
-    ------
-    TypeError
-        For a value that is neither a record, an array, a collection, a path nor plain.
-    """
+    """Encode a value for JSON; arrays go into `arrays`, or without it into the JSON itself."""
     if isinstance(value, np.ndarray):
         if arrays is None:
             return {_ARRAY: value.tolist(), _TYPE: value.dtype.str}
@@ -71,17 +63,15 @@ def encode(value: Any, arrays: dict[str, Any] | None = None) -> Any:
 
 
 def decode(kind: Any, content: Any, arrays: Mapping[str, Any] | None = None) -> Any:
-    """Make a value of a type out of what `encode` made of it."""
+    """Decode a value of a type that `encode` encoded."""
     if isinstance(content, dict) and _ARRAY in content and set(content) <= {_ARRAY, _TYPE}:
         if arrays is None:
             return np.array(content[_ARRAY], dtype=content[_TYPE])
         return arrays[content[_ARRAY]]
     origin, members = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        if content is None:
-            return None
         kind = next(each for each in members if each is not NoneType)
-        return decode(kind, content, arrays)
+        return None if content is None else decode(kind, content, arrays)
     if is_dataclass(kind) and isinstance(kind, type):
         hints = _hints(kind)
         values = {name: decode(hints[name], each, arrays) for name, each in content.items()}

@@ -21,10 +21,10 @@ _ERROR_LINE = re.compile(r"^\s*(?:\w+\.)*(\w+(?:Error|Exception|Interrupt|Warnin
 
 @dataclass(frozen=True)
 class NodeFailure:
-    """What a crash file says."""
+    """The content of a crash file."""
 
     node: str
-    """Name of the node without the workflow's own, ``sub_01.parcellate``."""
+    """Name of the node without that of the workflow, ``sub_01.parcellate``."""
     error: str
     """Class of the exception, ``InputError``."""
     message: str
@@ -52,10 +52,9 @@ def read_crash(path: Path) -> NodeFailure:
 
 
 def read_traceback(path: Path) -> list[str]:
-    """Read the lines of the traceback in a pickled crash file, none if there is no such file.
+    """Return the lines of the traceback in a pickled crash file; none without such a file.
 
-    Nothing is unpickled, since the packages that the pickle names may be the very fault: the texts
-    after the key are picked out of its codes.
+    Nothing is unpickled, since importing the packages that the pickle names may be what failed.
     """
     try:
         codes = list(pickletools.genops(gzip.decompress(path.read_bytes())))
@@ -66,7 +65,7 @@ def read_traceback(path: Path) -> list[str]:
 
 
 def _where(error: str, message: str, lines: Sequence[str]) -> str:
-    """Name the node's folder where the system names no file, as of a disk that is full."""
+    """Return the folder of the node if the system names no file, as for a full disk."""
     kind = getattr(builtins, error, None)
     is_place = isinstance(kind, type) and issubclass(kind, OSError)
     folders = [line[18:].strip() for line in lines if line.startswith("Working directory: ")]
@@ -74,6 +73,6 @@ def _where(error: str, message: str, lines: Sequence[str]) -> str:
 
 
 def raise_failure(failure: NodeFailure, text: str) -> NoReturn:
-    """Raise what broke a node as an error of the same class, and so of the same exit code."""
+    """Raise the error of a node as one of the same class, so with the same exit code."""
     kind = getattr(errors, failure.error, errors.AppError)
     raise kind(f"{text}: {failure.message}")

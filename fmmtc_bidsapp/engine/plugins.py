@@ -1,8 +1,8 @@
-"""What carries the nodes out: processes of this machine, or the workers of a Dask cluster.
+"""The plugin that runs the nodes: processes of this machine, or the workers of a Dask cluster.
 
 Without a plugin file or a scheduler's address nodes run in worker processes, also when there is
-one: a node's memory and threads then never outlive it, and the number of processes cannot change a
-result. Dask is imported only where it is asked for.
+only one: the memory and threads of a node then end with it, and the number of processes cannot
+change a result. Dask is imported only if it is asked for.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ _LOCAL, _DASK = "MultiProc", "Dask"
 _HERE = (_LOCAL, "LegacyMultiProc", "Linear")
 """nipype's plugins of one machine."""
 _POLL_S = {_LOCAL: 0.01, _DASK: 0.005, "LegacyMultiProc": 0.05}
-"""Seconds between two looks at what has finished; workers also wake the run up."""
+"""Seconds between two looks for finished nodes; workers also wake the run up."""
 _SLOW_POLL_S = 2.0
 _JOB_LOGS = "jobs"
 _MANY = 32
-"""Stands for the number of workers that others start: batches are as large as they get."""
+"""Stands for the number of workers that others start, so that batches are large."""
 _KEYS = ("plugin", "plugin_args")
 _SHARE = 0.9
-"""Of the memory that this process may take, where no flag says how much."""
+"""Share of the memory that this process may take, where no flag says how much."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """What carries nodes out, by name, with what it is told."""
+    """A plugin of nipype by name, with its arguments."""
 
     name: str = _LOCAL
-    """``Dask`` where others start the workers, a scheduler's name where they are its jobs."""
+    """``Dask`` where others start the workers, the scheduler's name where they are its jobs."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources | None = None
     notes: tuple[str, ...] = ()
-    """What of the plugin file was translated."""
+    """A line for every argument of the plugin file that was translated."""
 
     @property
     def poll_s(self) -> float:
-        """Seconds between two looks at what has finished."""
+        """Seconds between two looks for finished nodes."""
         return _POLL_S.get(_DASK if self.is_cluster else self.name, _SLOW_POLL_S)
 
     @property
@@ -110,21 +110,14 @@ _connections: list[Any] = []
 
 
 def release_workers() -> None:
-    """End the jobs that run our workers, and leave those of others: at the end of a command."""
+    """End the jobs of our workers at the end of a command; leave workers that others started."""
     while _connections:
         _connections.pop().close()
     _connect.cache_clear()
 
 
 def check_resources(resources: Resources) -> None:
-    """Refuse, before any image is opened, what the workflow could not be run with.
-
-    Raises
-    ------
-    UsageError
-        See `read_plugin`; without the command that submits jobs; or for a resource monitor
-        without psutil or on a cluster.
-    """
+    """Refuse, before any image is opened, a plugin or monitor that cannot be used here."""
     plugin = read_plugin(resources)
     for note in plugin.notes:
         print(note, flush=True)
@@ -147,31 +140,18 @@ def _require_submit(name: str) -> None:
     if shutil.which(submit) is None:
         raise UsageError(
             f"--use-plugin {name} submits jobs with {submit}, which is not on the PATH here. Run "
-            "where jobs can be submitted, which is not inside a container; or start workers by "
-            "yourself and name their scheduler with --scheduler-address (docs/hpc.md)."
+            "on a machine that submits jobs, outside a container; or start workers yourself and "
+            "give the address of their scheduler with --scheduler-address (docs/hpc.md)."
         )
 
 
 def read_plugin(resources: Resources) -> Plugin:
-    """Read the plugin file or the scheduler's address, if there is one.
-
-    Parameters
-    ----------
-    resources
-        ``n_procs`` and ``memory_gb`` stand in for arguments that the file does not give.
-
-    Raises
-    ------
-    UsageError
-        When the file cannot be read, has a key that is not ``plugin`` or ``plugin_args``, names
-        a plugin that cannot be used, or an argument that would be ignored; for an address that is
-        none; for both a file and an address.
-    """
+    """Read the plugin file or the scheduler's address; UsageError if it cannot be used as it is."""
     here: dict[str, Any] = {
         "n_procs": resources.n_procs,
         "n_gpu_procs": 1,
         "raise_insufficient": False,
-        # nipype's own default is of the whole machine, whatever a job may take of it.
+        # The default of nipype is the memory of the whole machine, also inside a smaller job.
         "memory_gb": resources.memory_gb or _SHARE * memory_bytes() / 1e9,
     }
     path = resources.plugin_file
@@ -204,7 +184,7 @@ def _content(path: Path) -> dict[str, Any]:
             "with the arguments below it, and nothing else."
         )
     if not isinstance(content.get("plugin_args") or {}, dict):
-        raise UsageError(f"--use-plugin {path}: plugin_args is no list of NAME: VALUE.")
+        raise UsageError(f"--use-plugin {path}: plugin_args must be a list of NAME: VALUE.")
     _require_number(path, content, "n_procs", whole=True)
     _require_number(path, content, "memory_gb", whole=False)
     return content
@@ -227,13 +207,13 @@ def _require_usable(name: str, path: Path) -> None:
         )
     if name not in usable:
         raise UsageError(
-            f"--use-plugin {path}: there is no plugin {name!r}; there are {', '.join(usable)}. "
-            "Workers of Dask that run already are named with --scheduler-address."
+            f"--use-plugin {path}: unknown plugin {name!r}; known are {', '.join(usable)}. For "
+            "Dask workers that already run, use --scheduler-address."
         )
 
 
 class _Begun:
-    """Passes on the end of nodes that began: Linear reports it also of those it left out."""
+    """Passes on the end of nodes that began: Linear also reports the end of nodes it left out."""
 
     def __init__(self, progress: NodeProgress) -> None:
         self._progress = progress

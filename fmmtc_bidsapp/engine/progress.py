@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line for every tenth in a log."""
+"""The progress of a run: a bar on a terminal, a line for every tenth in a log."""
 
 from __future__ import annotations
 
@@ -21,28 +21,20 @@ __all__ = ["NodeProgress", "duration"]
 class NodeProgress:
     """Count finished nodes, as nipype's ``status_callback``.
 
-    The time left is that of the nodes that ended: nodes of one kind are taken to need as long as
-    those of the kind that were computed in this run, as many at once as until now.
-
-    Parameters
-    ----------
-    title
-        Shown beside the bar.
-    kinds
-        By name of a node, its kind; by default nodes with the same last part of their name are of
-        one kind, ``clean`` of every run, and nodes without parts are all of one kind.
+    The time left follows from the nodes of each kind that this run has computed. ``kinds`` gives
+    the kind of a node by its name; by default it is the last part of the name, such as ``clean``.
     """
 
     def __init__(self, title: str, kinds: Mapping[str, str] | None = None) -> None:
         self.finished: set[str] = set()
-        """Names of the nodes that are done, without the workflow's own."""
+        """Names of finished nodes, without the name of the workflow."""
         self._title, self._n_done, self._tenth = title, 0, 0
         self._kinds = dict(kinds or {})
         self._left: Counter[str] = Counter()
         self._started_s: dict[str, float] = {}
         self._took_s: defaultdict[str, list[float]] = defaultdict(list)
         self._said: set[str] = set()
-        # A bar is drawn with what guarded streams spell out.
+        # A bar needs control characters, which guarded streams escape.
         self._console = Console(file=getattr(sys.stderr, "beneath", sys.stderr))
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -62,13 +54,13 @@ class NodeProgress:
         self._bar.stop()
 
     def expect(self, names: Iterable[str], times: float = 1) -> None:
-        """Set what is left: these nodes, so many times as later batches have more like them."""
+        """Set the nodes that are left: these, `times` as many with those of later batches."""
         counts = Counter(map(self._kind, names))
         self._left = Counter({kind: round(n * times) for kind, n in counts.items()})
         self._bar.update(self._task, total=self._n_nodes, steps=self._steps)
 
     def say(self, text: str) -> None:
-        """Print a line once, whatever the bar is doing."""
+        """Print a line once, above the bar."""
         if text in self._said:
             return
         self._said.add(text)
@@ -78,7 +70,7 @@ class NodeProgress:
             print(text, flush=True)
 
     def __call__(self, node: Any, status: str) -> None:
-        """Take in that a node started, ended or broke."""
+        """Note that a node started, ended or failed."""
         name = short_name(node.fullname)
         if status == "start":
             self._started_s[name] = time.monotonic()
@@ -86,7 +78,7 @@ class NodeProgress:
         kind = self._kind(name)
         if status == "end":
             self.finished.add(name)
-            # A node that was finished before ends without a start.
+            # A node of an earlier run ends without a start.
             if name in self._started_s:
                 self._took_s[kind].append(time.monotonic() - self._started_s[name])
         self._n_done += 1
@@ -110,7 +102,7 @@ class NodeProgress:
         return f"{self._n_done} of {self._n_nodes}"
 
     def _time_left(self) -> str:
-        """Say the time left, "at least" where no node of a kind has ended; "" where none has."""
+        """Return the time left, "at least" while no node of some kind has ended; "" at first."""
         computed_s = sum(map(sum, self._took_s.values()))
         known = {kind: n for kind, n in self._left.items() if self._took_s[kind]}
         left_s = sum(n * fmean(self._took_s[kind]) for kind, n in known.items())
@@ -124,7 +116,7 @@ class NodeProgress:
 
 
 def duration(seconds: float) -> str:
-    """Say a time as one would: ``40 s``, ``12 min``, ``3.5 h``."""
+    """Return a duration in words: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

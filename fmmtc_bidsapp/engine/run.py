@@ -27,17 +27,17 @@ Item = TypeVar("Item")
 
 _SMALLEST_BATCH = 100
 _ITEMS_PER_PROCESS = 16
-"""At the end of a batch processes wait for the slowest item: a small share of this many."""
+"""At the end of a batch processes wait for the slowest item, a small share of this many."""
 _LARGEST_BATCH = 500
-"""Each item holds a lock, an open file, and many systems allow a process 1,024."""
+"""An item holds a lock, which is an open file, and many systems allow a process 1,024."""
 
 
 @dataclass(frozen=True)
 class NodeResults:
-    """Which nodes of a workflow are known to have finished, and which broke."""
+    """The nodes of a workflow that finished, and those that failed."""
 
     done: frozenset[str]
-    """Names without the workflow's own: ``sub_01.write``."""
+    """Names without that of the workflow: ``sub_01.write``."""
     failures: tuple[NodeFailure, ...]
 
 
@@ -48,30 +48,7 @@ def run_workflow(
     title: str,
     kinds: Mapping[str, str] | None = None,
 ) -> NodeResults:
-    """Run every node that can be run; one run at a time in a workspace.
-
-    Parameters
-    ----------
-    workflow
-        From `new_workflow`.
-    resources
-        Processes, memory and plugin.
-    title
-        Shown beside the progress.
-    kinds
-        By name, which nodes take about equally long (`NodeProgress`).
-
-    Returns
-    -------
-    NodeResults
-        What depended on a failed node, or came after it with ``--stop-on-first-crash``, is in
-        neither of its lists.
-
-    Raises
-    ------
-    UsageError
-        For a plugin file that cannot be used.
-    """
+    """Run every node that can be run; nodes that depend on a failed one are in neither list."""
     return run_in_batches([workflow], lambda batch: batch[0], resources, title=title, kinds=kinds)
 
 
@@ -85,37 +62,14 @@ def run_in_batches(
     then: Callable[[Sequence[Item], NodeResults], None] | None = None,
     kinds: Mapping[str, str] | None = None,
 ) -> NodeResults:
-    """Run one workflow after another, each built when its turn comes.
+    """Run a workflow for one batch of items after another, and return the results of all.
 
-    nipype looks at every node of a graph whenever one ends, so a graph's cost grows with the square
-    of its size; that of batches grows with their number.
-
-    Parameters
-    ----------
-    items
-        What is worked on, such as the runs; no node of one may depend on another's.
-    build
-        The workflow, from `new_workflow`, of some of them. Give all of them the same name.
-    resources
-        Processes, memory and plugin.
-    title
-        Shown beside the progress.
-    size
-        Items in a batch; by default 100, or 16 for every process where that is more, up to 500.
-    then
-        Called after every batch, so that what it finished outlives a later interruption.
-    kinds
-        As in `run_workflow`.
-
-    Returns
-    -------
-    NodeResults
-        Of all batches together. With ``--stop-on-first-crash`` no batch follows one with a failure.
-
-    Raises
-    ------
-    UsageError
-        For a plugin file that cannot be used.
+    nipype looks at every node of a graph whenever one ends, so the cost of a graph grows with the
+    square of its size, that of batches with their number. No node of an item may depend on one of
+    another item, and all workflows have one name. `size` is that of a batch, by default 100, or 16
+    items a process if that is more, up to 500. `then` is called after every batch, so that its
+    results outlive a later interruption. After ``--stop-on-first-crash`` no batch follows a
+    failure.
     """
     plugin = read_plugin(resources)
     most = max(_SMALLEST_BATCH, _ITEMS_PER_PROCESS * plugin.arguments["n_procs"])
@@ -125,7 +79,7 @@ def run_in_batches(
         for start in range(0, len(items), size):
             batch = items[start : start + size]
             workflow = build(batch)
-            # The nodes of those that are not built yet are taken to be as many as these have.
+            # Items that are not built yet are assumed to have as many nodes as these.
             progress.expect(workflow.list_node_names(), (len(items) - start) / len(batch))
             if resources.write_graph and start == 0:
                 _write_graph(workflow, progress)
@@ -153,10 +107,10 @@ def _run(
         try:
             workflow.run(plugin=runner)
         except AppError:
-            # Of our own plugins, which no node can go on after.
+            # Of our plugins: no node can run after it.
             raise
         except Exception as error:
-            # nipype raises once more at the end what it has written as crash files.
+            # At the end nipype raises again what it has written as crash files.
             if not set(crash_dir.glob("crash-*.txt")) - before or _without_room(error):
                 raise _ended_early(workflow, error) from error
             _write_resources(workflow, runner, resources)
@@ -164,7 +118,7 @@ def _run(
 
 
 def _without_room(error: Exception) -> bool:
-    """Tell what nipype could not write for all nodes from the error of one."""
+    """Return whether nipype itself could not write, which concerns all nodes."""
     return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
@@ -176,13 +130,13 @@ def _ended_early(workflow: Any, error: Exception) -> AppError:
     if not isinstance(error, OSError):
         return AppError(text)
     return OutputError(
-        f"{text}. It computes in {workflow.base_dir}: make room there, or choose another "
-        "--work-dir, then run again; what is finished is kept."
+        f"{text}. Its work directory is {workflow.base_dir}: make room there, or choose another "
+        "--work-dir, then run again; completed steps are reused."
     )
 
 
 def _quiet_nipype(verbose: int) -> None:
-    """Leave nipype's own lines to ``-v``: the progress and the closing table say it in ours."""
+    """Leave the log of nipype to ``-v``: the progress and the closing table replace it."""
     level = ("CRITICAL", "WARNING", "INFO", "DEBUG")[min(verbose, 3)]
     names = ("workflow_level", "interface_level", "utils_level")
     nipype.config.update_config({"logging": dict.fromkeys(names, level)})
@@ -191,18 +145,18 @@ def _quiet_nipype(verbose: int) -> None:
 
 @contextmanager
 def _monitor(workflow: Any, resources: Resources) -> Iterator[None]:
-    """Let nipype sample what nodes take, for ``--resource-monitor``."""
+    """Let nipype sample the memory and time of nodes, for ``--resource-monitor``."""
     if not resources.resource_monitor:
         yield
         return
     nipype.config.enable_resource_monitor()
     try:
-        # nipype leaves its samples wherever a worker was started.
+        # nipype writes its samples to the current folder of a worker.
         with chdir(workflow.base_dir):
             yield
     finally:
         nipype.config.disable_resource_monitor()
-    print(f"What the nodes took: {_resources_file(workflow)}", flush=True)
+    print(f"Memory and time of the nodes: {_resources_file(workflow)}", flush=True)
 
 
 def _resources_file(workflow: Any) -> Path:
@@ -210,7 +164,7 @@ def _resources_file(workflow: Any) -> Path:
 
 
 def _write_resources(workflow: Any, runner: Any, resources: Resources) -> None:
-    """Write the samples of a workflow with a failure, which nipype leaves out."""
+    """Write the samples of a workflow that had a failure, which nipype leaves out."""
     graph = getattr(runner, "graph", None)
     if resources.resource_monitor and graph is not None:
         write_workflow_resources(graph, filename=str(_resources_file(workflow)))

@@ -21,31 +21,28 @@ _DONE, _SKIPPED, _FAILED = "done", "skipped", "failed"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one participant, or one part of the group level, ended."""
+    """The end of one participant, or of one part of the group level."""
 
     name: str
     status: str
-    """``done``, ``skipped`` (never started) or ``failed`` (started and broke)."""
+    """``done``, ``skipped`` (never started) or ``failed``."""
     detail: str = ""
     code: int = 0
-    """Exit code of the error behind it; 0 where it is no failure."""
+    """Exit code of the error; 0 without one."""
 
 
 def error_code(error: str) -> int:
-    """Exit code of an exception class by its name; 70 for one that is not ours to expect."""
+    """Return the exit code of an exception class by its name; 70 for an unexpected one."""
     kind = getattr(errors, error, None)
     if kind is not None:
         return int(kind.exit_code)
-    # What a node reads is checked with errors of ours: what is left is a place to write.
+    # Errors of reading are InputErrors: an OSError that is left is one of writing.
     is_place = issubclass(getattr(builtins, error, Exception), OSError)
     return errors.OutputError.exit_code if is_place else errors.AppError.exit_code
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """0 if all are done, 1 if some are, else the gravest code of what stopped them.
-
-    A place that cannot be written is everyone's: it counts as such whoever else is done.
-    """
+    """Return 0 if all are done, 1 if some are, else the largest code; 73 wins over 1."""
     codes = [each.code for each in outcomes if each.code]
     if not codes:
         return 0
@@ -55,7 +52,7 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 def outcome_columns(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
-    """Lay the closing table out for a file."""
+    """Return the closing table as the columns of a file."""
     return {
         "who": [each.name for each in outcomes],
         "how_it_ended": [each.status for each in outcomes],
@@ -64,8 +61,8 @@ def outcome_columns(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
 
 
 def print_outcomes(outcomes: Sequence[Outcome], *, title: str) -> None:
-    """Print the table that ends every run; plain lines where there is no terminal."""
-    # Colours are what guarded streams spell out.
+    """Print the table that ends every run; plain lines without a terminal."""
+    # Colours are control characters, which guarded streams escape.
     console = Console(file=getattr(sys.stdout, "beneath", sys.stdout))
     if not console.is_terminal:
         print(title)

@@ -1,7 +1,7 @@
-"""What nodes left in the work directory: read back, and thrown away where a file of it was cut.
+"""Files of nodes in the work directory: read back, and discarded if a file was cut.
 
-nipype takes a node for finished by the name of a file. After a loss of power its result or its
-arrays may be cut all the same, and every later run would end there.
+nipype takes a node for finished if its result file exists. After a loss of power that file or an
+array may be cut, and every later run would end there.
 """
 
 from __future__ import annotations
@@ -29,24 +29,11 @@ _UNREADABLE = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, ImportError),
     *(zlib.error, struct.error, zipfile.BadZipFile, pickle.UnpicklingError, TraitError),
 )
-"""What reading a damaged file raises."""
+"""Errors of reading a damaged file."""
 
 
 def outputs_of(workflow: Any, name: str) -> Mapping[str, Any]:
-    """Read the outputs of a finished node.
-
-    Parameters
-    ----------
-    workflow
-        From `new_workflow`.
-    name
-        Of the node, without the workflow's own: ``sub_01.write``.
-
-    Returns
-    -------
-    dict
-        Values by name; empty where they cannot be read.
-    """
+    """Read the outputs of a finished node, such as ``sub_01.write``; empty if unreadable."""
     folder = _folder(workflow, name)
     try:
         outputs: dict[str, Any] = load_resultfile(_result(folder)).outputs.get()
@@ -56,20 +43,7 @@ def outputs_of(workflow: Any, name: str) -> Mapping[str, Any]:
 
 
 def discard_damaged(workflow: Any, say: Callable[[str], None]) -> None:
-    """Throw away what finished nodes left wherever a file of it is not whole; call it `alone`.
-
-    Parameters
-    ----------
-    workflow
-        From `new_workflow`.
-    say
-        Prints a line.
-
-    Raises
-    ------
-    OutputError
-        When a damaged folder cannot be removed.
-    """
+    """Remove the folders of finished nodes in which a file is damaged; call it `alone`."""
     for name in workflow.list_node_names():
         folder = _folder(workflow, name)
         if not folder.is_dir() or workflow.get_node(name).overwrite:
@@ -77,7 +51,7 @@ def discard_damaged(workflow: Any, say: Callable[[str], None]) -> None:
         damaged = next(_damaged(folder), None)
         if damaged is None:
             continue
-        say(f"{damaged} is not whole: what it belongs to is computed anew.")
+        say(f"{damaged} is damaged: its step is computed again.")
         try:
             shutil.rmtree(folder)
         except OSError as error:
@@ -88,7 +62,7 @@ def discard_damaged(workflow: Any, say: Callable[[str], None]) -> None:
 
 
 def _damaged(folder: Path) -> Iterator[Path]:
-    """List the files of a node that are not whole, or gone; none where it did not finish."""
+    """Return the files of a finished node that are damaged or gone."""
     result = _result(folder)
     if not result.is_file():
         return
@@ -99,9 +73,9 @@ def _damaged(folder: Path) -> Iterator[Path]:
 
 
 def _gone(folder: Path, result: Path) -> Iterator[Path]:
-    """List the files in a node's own folder that its result names and that are not there."""
+    """Return the files in the folder of a node that its result names and that are gone."""
     try:
-        # Not resolved, as nipype then refuses what is gone from the output folder too.
+        # Not resolved: nipype would also refuse files that are gone from the output folder.
         outputs = load_resultfile(result, resolve=False).outputs
         values = {} if outputs is None else outputs.get()
     except _UNREADABLE:
@@ -117,13 +91,7 @@ def _gone(folder: Path, result: Path) -> Iterator[Path]:
 
 
 def is_whole(path: Path) -> bool:
-    """Say whether a file that a node wrote is as long as it says itself, and can be read.
-
-    Parameters
-    ----------
-    path
-        A file. Of an unknown kind it is whole if there is anything in it.
-    """
+    """Return whether a file of a node is complete; one of an unknown kind is, unless empty."""
     try:
         return _CHECKS.get(path.suffix, _is_anything)(path)
     except _UNREADABLE:
@@ -159,7 +127,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _is_tensors(path: Path) -> bool:
-    """Compare the size of a safetensors file with that which its header gives."""
+    """Compare the size of a safetensors file with the one in its header."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         size = path.stat().st_size

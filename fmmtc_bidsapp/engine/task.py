@@ -1,9 +1,9 @@
-"""The one interface of all nodes: a function by its name, and what it is given as text.
+"""The one interface of all nodes: a function by its name, with its arguments as text.
 
-nipype hashes objects by their repr, which numpy truncates, so two different arrays can look alike:
+nipype hashes objects by their repr, which numpy truncates, so two different arrays can hash alike:
 a node is given paths, numbers and JSON. A text that names a file is hashed by the content of the
-file. What must not be read for that, such as an image, is a *place*: its path alone is hashed, and
-a digest or a stamp of it stands among the options.
+file. A *place* is a path of which the text alone is hashed, such as an image that must not be read
+for it; a digest or a stamp of it stands among the options.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from fmmtc_bidsapp.errors import InputError
 __all__ = ["Task", "module_of", "task"]
 
 _FOLDER = "folder"
-"""The argument of a function that writes files of its own: the folder of the node."""
+"""The argument of a function that writes its files itself: the folder of the node."""
 
 
 class _TaskInput(DynamicTraitedSpec):
@@ -43,7 +43,7 @@ class _TaskInput(DynamicTraitedSpec):
         traits.Str, traits.Str, hash_files=False, desc="paths that are not read to be hashed"
     )
     elsewhere = traits.Dict(
-        traits.Str, traits.Str, nohash=True, desc="paths that decide nothing, wherever they lead"
+        traits.Str, traits.Str, nohash=True, desc="paths that do not change the result"
     )
     use_gpu = traits.Bool(False, usedefault=True, desc="nipype runs one such node at a time")
     stamp = traits.Str(desc="what else decides the result, such as size and date of an image")
@@ -51,32 +51,31 @@ class _TaskInput(DynamicTraitedSpec):
 
 
 class _TaskOutput(TraitedSpec):
-    file = File(exists=True, desc="what was written, the first of it")
-    files = traits.List(traits.Str, desc="all that was written")
+    file = File(exists=True, desc="the first file written")
+    files = traits.List(traits.Str, desc="all files written")
 
 
 class Task(SimpleInterface):
-    """Call a function by its name; what it returns is a file, or becomes one.
+    """Call a function by its name and write its result to a file.
 
-    Arguments are decoded by their types: a path stays one, a record or an array is read from its
-    file. A record that is returned is written as ``.npz``, an array as ``.npy``.
+    Arguments are decoded by their types: a path stays a path, a record or an array is read from its
+    file. A returned record is written as ``.npz``, an array as ``.npy``.
 
     Parameters
     ----------
     function
-        At the top level of its module, with all arguments annotated. One called ``folder`` is the
-        node's own, for functions that write their files themselves and return their paths.
+        At the top level of its module, with all arguments annotated. An argument ``folder`` is the
+        folder of the node, for functions that write their files themselves and return the paths.
     options
         Arguments that are plain values or records without arrays.
     files
-        Arguments that are files, known by their content; None for one that is not there. What
-        another node writes is connected to the argument's name: it must stand in `upstream`.
+        Arguments that are files, hashed by content; None for an absent one.
     places
-        Arguments that are paths and hashed as no more than that.
+        Arguments that are paths, of which the text alone is hashed.
     elsewhere
-        Arguments that are paths and not hashed at all: a stamp says what is there.
+        Arguments that are paths and not hashed at all: `stamp` identifies their content.
     upstream
-        Names of the arguments that other nodes write.
+        Names of the arguments that other nodes write and that are connected to this one.
     stamp
         What else decides the result.
     gpu
@@ -127,17 +126,17 @@ class Task(SimpleInterface):
 
 
 def module_of(interface: Any) -> str:
-    """Name the module that a worker imports to run an interface."""
+    """Return the name of the module that a worker imports to run an interface."""
     if isinstance(interface, Task):
         return str(interface.inputs.function).partition(":")[0]
     return type(interface).__module__
 
 
 def _require_there(files: Path | Sequence[Path]) -> None:
-    """Refuse a file that is gone since it was found: nipype would take its name for its content."""
+    """Refuse a missing file: nipype would hash its name instead of its content."""
     for each in [files] if isinstance(files, Path) else files:
         if not each.is_file():
-            raise InputError(f"{each} is not there any more. Put it back, then run again.")
+            raise InputError(f"{each} no longer exists. Restore it, then run again.")
 
 
 def task(
@@ -148,10 +147,10 @@ def task(
     threads: int = 1,
     writes_output: bool = False,
 ) -> pe.Node:
-    """Make a node of a task.
+    """Return a node of a task; one that writes into the output always runs again.
 
-    One that writes into the output always runs again: the cache cannot see that its files were
-    deleted, and writing the same bytes leaves a file alone.
+    The cache cannot see that files of the output were deleted, and writing the same bytes leaves a
+    file unchanged.
     """
     return pe.Node(interface, name=name, mem_gb=memory_gb, n_procs=threads, overwrite=writes_output)
 
@@ -172,10 +171,10 @@ def _arguments(function: Callable[..., Any], inputs: Any, folder: Path) -> dict[
 
 
 def _read(kind: Any, path: str | list[str]) -> Any:
-    """Read a file as the parameter wants it: as a record, as an array or not at all."""
+    """Read a file by the type of the parameter: as a record, as an array or not at all."""
     if isinstance(path, list):
         return [Path(each) for each in path]
-    # Of a type or None the type.
+    # ``Record | None`` is read as a record.
     kind = next((each for each in get_args(kind) if is_dataclass(each)), kind)
     if is_dataclass(kind) and isinstance(kind, type):
         return load_record(path, kind)
@@ -185,7 +184,7 @@ def _read(kind: Any, path: str | list[str]) -> Any:
 
 
 def _written(result: Any, stem: Path) -> list[str]:
-    """Name the files that a function returned, or write what it returned."""
+    """Return the paths that a function returned, or write its result and return the path."""
     if is_dataclass(result):
         return [save_record(stem.with_suffix(".npz"), result)]
     if isinstance(result, np.ndarray):

@@ -1,4 +1,4 @@
-"""Worker processes of this machine, each ended with the run that it works for."""
+"""Worker processes of this machine, which end with the run that they work for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Workers"]
 
 _PATIENCE_S = 1.0
 _THEN = "\nDuring handling of the above exception, another exception occurred:"
-"""Python's words."""
+"""The line of Python between two tracebacks."""
 _KILLED = (
     "AppError: The process was killed from outside, twice; most often for memory. Use fewer "
     "--nprocs, or more memory (or a higher ulimit), and run again.\n"
@@ -33,24 +33,24 @@ _KILLED = (
 
 
 def _begin(folder: str, parent: int) -> None:
-    """Begin a worker process: it ends with the one that it works for, which hears Ctrl-C."""
+    """Begin a worker process: it ignores Ctrl-C and ends with the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.chdir(folder)
     try:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     except RuntimeError:
-        # The system refuses it. Whoever waits for this process is told that it is gone.
+        # The system refuses a thread. The parent notices that this process is gone.
         os._exit(SystemLimitError.exit_code)
 
 
 def _end_with(parent: int) -> None:
     """End this process when its parent is gone.
 
-    Otherwise the workers of a killed run wait for ever, and meanwhile finish nodes that the next
-    run has begun anew.
+    Otherwise the workers of a killed run wait for ever, and finish nodes that the next run has
+    begun again.
     """
     try:
-        # Not the parent's id of this process, which is a fork server's where there is one.
+        # Not os.getppid(), which may be a fork server.
         master = psutil.Process(parent)
         while master.is_running() and master.status() != psutil.STATUS_ZOMBIE:
             time.sleep(_PATIENCE_S)
@@ -60,18 +60,17 @@ def _end_with(parent: int) -> None:
 
 
 def _lost(taskid: int, error: BaseException) -> dict[str, Any]:
-    """Say what ended a node that could not say so itself, as nipype has it of others."""
+    """Return the traceback of a node whose process ended, in the form nipype expects."""
     if isinstance(error, BrokenProcessPool):
         return {"result": None, "taskid": taskid, "traceback": [_KILLED]}
-    # nipype looks for a result file also where a full disk kept it from being written; what
-    # happened before that is the reason.
+    # nipype looks for a result file even if a full disk prevented it; the cause is the first error.
     text = str(error.__cause__ or repr(error))
     return {"result": None, "taskid": taskid, "traceback": [text.rpartition(_THEN)[0] or text]}
 
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back while processes begin: until they ignore it, it would end them loudly."""
+    """Hold Ctrl-C back while processes begin: it would end them with a traceback."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -85,12 +84,12 @@ def _submit(pool: ProcessPoolExecutor, *arguments: Any) -> Future[Any]:
 
 
 def _end(pool: Any) -> None:
-    """End a pool at once, whatever it computes, and whether its processes could begin or not."""
+    """Kill the processes of a pool, also of one whose processes could not begin."""
     processes = list((pool._processes or {}).values())
     for process in processes:
         process.kill()
     if not processes:
-        # Python would wait at its own end for what no process is left to do.
+        # At exit Python would wait for work that no process will do.
         with suppress(queue.Empty):
             while True:
                 pool._work_ids.get_nowait()
@@ -101,7 +100,7 @@ def _end(pool: Any) -> None:
 class Workers(MultiProcPlugin):
     """MultiProc that wakes up when a node ends, and goes on when the kernel kills a worker.
 
-    nipype's own looks at fixed times only, and waits for a killed worker for ever.
+    The MultiProc of nipype looks at fixed times only, and waits for ever for a killed worker.
     """
 
     def __init__(self, arguments: dict[str, Any], progress: NodeProgress) -> None:
@@ -121,8 +120,8 @@ class Workers(MultiProcPlugin):
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run a graph, and keep it for `write_workflow_resources` after a failure."""
         self.graph = graph
-        # nipype collects garbage whenever it sends nodes off: without this it looks each time at
-        # every object of the graph and of every imported library, half of its own time.
+        # nipype collects garbage whenever it submits nodes. Frozen, the objects of the graph and
+        # of imported libraries are left out of that, which halves its run time.
         gc.collect()
         gc.freeze()
         hook = threading.excepthook
@@ -140,7 +139,7 @@ class Workers(MultiProcPlugin):
             _end(self.pool)
 
     def _of_a_thread(self, about: threading.ExceptHookArgs) -> None:
-        """Note what ended a thread of the pool: without it nothing would ever come back."""
+        """Note the error that ended a thread of the pool, which would never return a result."""
         if about.exc_value is not None:
             self._refused.append(about.exc_value)
         self._ended.set()
@@ -177,7 +176,7 @@ class Workers(MultiProcPlugin):
         return super()._get_result(taskid)
 
     def _again(self, taskid: int) -> Any:
-        """Run a node once more, alone: all that ran beside the one that was killed were lost."""
+        """Run a node once more, alone: a killed process ends all nodes of its pool."""
         node, updatehash = self._submitted[taskid]
         pool = self._new_pool()
         try:

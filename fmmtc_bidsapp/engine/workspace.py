@@ -18,56 +18,68 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from nipype.pipeline import engine as pe
+from nipype.pipeline.engine import nodes, utils
+from nipype.pipeline.plugins import base
 
 from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.plan import GroupPlan, ParticipantPlan
 
-__all__ = ["alone", "clean_workspace", "make_folder", "new_workflow", "node_file", "node_name"]
+__all__ = [
+    "alone",
+    "clean_workspace",
+    "make_folder",
+    "new_workflow",
+    "node_file",
+    "node_name",
+    "take_folders_literally",
+]
 
 _HELD, _MARKED = ".lock", ".held"
-"""Ends of the files that the system locks, and of those whose being there is the lock: a file of
-the first kind stays after its lock is given back."""
+"""Ends of files that the system locks, and of files whose presence is the lock; a file of the first
+kind stays after its lock is released."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _ROOT = 0
 _UNKNOWN = 65534
-"""Stands in a container for users of outside, root among them."""
+"""In a container, the number of users of the host, such as root."""
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
+def take_folders_literally() -> None:
+    """Let nipype find its files also in a folder called ``Study [2024]``."""
+    for module in (nodes, utils, base):
+        # All patterns of nipype are in the last part of the path.
+        module.glob = lambda pattern: list(map(str, Path(pattern).parent.glob(Path(pattern).name)))
+
+
 def node_name(text: str) -> str:
-    """Spell a label or file name so that nipype takes it as the name of a node."""
+    """Return a label or file name as a valid name of a node."""
     return text.replace("-", "_").replace("+", "_plus_")
 
 
 def node_file(workflow: Any, node: str, name: str) -> Path:
-    """Name a file that a node of a flat workflow wrote in its own folder."""
+    """Return the path of a file that a node of a flat workflow wrote into its folder."""
     return Path(workflow.base_dir, workflow.name, node, name)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a private folder in the work directory, or make the one that is there private.
+    """Make a private folder in the work directory, or make an existing one private.
 
-    nipype keeps pickled objects there, and reading one runs what whoever wrote it put in; and it
-    notes the environment, which may hold passwords.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be made or written to, or is another user's.
+    nipype keeps pickled objects there, which run code of their author when they are read, and it
+    records the environment, which may hold passwords. A folder of another user is an OutputError.
     """
     try:
         absent = [each for each in (folder, *folder.parents) if not each.exists()]
-        # Those above it too, as who may write there could put a folder of theirs in its place.
+        # The new folders above it too: a user who may write there could exchange this one.
         for each in reversed(absent):
             each.mkdir(exist_ok=True, mode=0o700)
         owner, ours = folder.stat().st_uid, _owner_here(folder)
         if owner not in (ours, _ROOT):
             raise OutputError(
-                f"{folder} belongs to another user (number {owner}), who could have our "
-                "program do anything. Choose a --work-dir of your own."
+                f"{folder} belongs to another user (number {owner}), who could make this "
+                "program run any code. Choose a --work-dir that belongs to you."
             )
         if folder.stat().st_mode & _OPEN_TO_OTHERS and owner == ours:
-            # A file system without permissions refuses, or does as if.
+            # A file system without permissions refuses or ignores it.
             with suppress(OSError):
                 folder.chmod(0o700)
         _warn_of_others(folder, ours)
@@ -79,27 +91,27 @@ def make_folder(folder: Path) -> None:
 
 
 def _owner_here(folder: Path) -> int:
-    """Return the number of the user to whom what we write in a folder belongs.
+    """Return the number of the user to whom new files in a folder belong.
 
-    It is not our own where a file system gives all files to one user (NFS with ``all_squash``,
-    CIFS, sshfs).
+    It is another number where the file system assigns all files to one user (NFS with
+    ``all_squash``, CIFS, sshfs).
     """
     with TemporaryFile(dir=folder) as probe:
         return os.fstat(probe.fileno()).st_uid
 
 
 def _warn_of_others(folder: Path, ours: int) -> None:
-    """Say who else could put a folder of theirs in the place of this one.
+    """Warn of other users who could exchange this folder for one of theirs.
 
-    Project folders whose group may write, or everybody, are common on clusters and as volumes of
-    containers, so nobody is refused for them.
+    Folders that a group or everybody may write to are common on clusters and as volumes of
+    containers, so they are no error.
     """
     about = folder.stat()
     open_anyway = about.st_uid == ours and about.st_mode & _OPEN_TO_OTHERS
-    # By both names, as a link can be exchanged too.
+    # Also by the path with links, as a link can be exchanged too.
     for above in sorted({*folder.absolute().parents, *folder.resolve().parents}):
         found = above.stat()
-        # Permissions that cannot be taken away are none: the system makes them up.
+        # Permissions that chmod could not remove are made up by the file system.
         if open_anyway and found.st_dev == about.st_dev:
             continue
         kept_apart = found.st_mode & stat.S_ISVTX
@@ -113,7 +125,7 @@ def _warn_of_others(folder: Path, ours: int) -> None:
 
 
 def _is_our_own(group: int) -> bool:
-    """Tell a group that many systems make for each user alone, or root's."""
+    """Return whether a group has this user as its only member, by its name, or is root's."""
     try:
         return grp.getgrgid(group).gr_name in ("root", pwd.getpwuid(os.geteuid()).pw_name)
     except KeyError:
@@ -122,34 +134,19 @@ def _is_our_own(group: int) -> bool:
 
 @cache
 def _warn_of(folder: Path, who: str) -> None:
-    """Say once who else could exchange what is in a folder."""
+    """Warn once of a user who could exchange the content of a folder."""
     print(
-        f"WARNING: the work directory is below {folder}: {who} could put a folder of theirs in "
-        "its place and have our program do anything. Unless you trust them, choose a --work-dir "
+        f"WARNING: the work directory is below {folder}: {who} could exchange it for another "
+        "folder and make this program run any code. Unless you trust them, choose a --work-dir "
         "that only you may write to.",
         flush=True,
     )
 
 
 def new_workflow(name: str, plan: ParticipantPlan | GroupPlan, crash_dir: Path) -> Any:
-    """Return an empty workflow in the plan's workspace, set up to run to its end.
+    """Return an empty workflow in the workspace of a plan, set up to run to its end.
 
-    A file that a trait names is known by its content, which nipype reads twice for that: where it
-    is an image, give a node its size and date instead, and its path with ``hash_files=False``.
-
-    Parameters
-    ----------
-    name
-        The same for all batches of one level, so that a later run finds its nodes again.
-    plan
-        Where to compute.
-    crash_dir
-        Where crash files go.
-
-    Raises
-    ------
-    OutputError
-        When the work directory cannot be made.
+    Give all batches of one level the same name, so that a later run finds their nodes.
     """
     make_folder(plan.workspace)
     workflow = pe.Workflow(name=name, base_dir=str(plan.workspace))
@@ -169,12 +166,7 @@ def new_workflow(name: str, plan: ParticipantPlan | GroupPlan, crash_dir: Path) 
 def alone(workflow: Any) -> Iterator[None]:
     """Wait until no other run works on nodes of the same names in the same workspace.
 
-    Jobs of an array, each with participants of its own, do not wait for each other.
-
-    Raises
-    ------
-    OutputError
-        Where the workspace takes no lock.
+    Jobs of an array, which have different participants, do not wait for each other.
     """
     with ExitStack() as locks:
         # In one order, so that two runs never wait for each other.
@@ -198,13 +190,13 @@ def _hold(folder: Path, name: str) -> BaseFileLock:
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be written to ({error.strerror}). Make room there, or choose another "
-            "--work-dir, then run again; what is finished is kept."
+            "--work-dir, then run again; completed steps are reused."
         ) from error
     return lock
 
 
 def _lock(folder: Path, name: str) -> BaseFileLock:
-    """Return the lock of a name: the system's, which ends with its process, else a marking file."""
+    """Return the lock of a name: one of the system, which ends with its process, else a file."""
     if _has_locks(folder):
         return FileLock(folder / f"{name}{_HELD}")
     return SoftFileLock(folder / f"{name}{_MARKED}")
@@ -212,7 +204,7 @@ def _lock(folder: Path, name: str) -> BaseFileLock:
 
 @cache
 def _has_locks(folder: Path) -> bool:
-    """Try whether the file system of a folder has locks; where not, warn once."""
+    """Return whether the file system of a folder has locks; warn once if not."""
     try:
         with TemporaryFile(dir=folder) as probe:
             fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -221,8 +213,8 @@ def _has_locks(folder: Path) -> bool:
             raise
         print(
             f"WARNING: {folder} is on a file system without locks ({error.strerror}). Marking "
-            "files keep runs on the same participants apart; should a run be killed, one started "
-            "afterwards may wait, and says which file to delete.",
+            "files keep runs on the same participants apart. After a run was killed, the next one "
+            "may wait, and prints which file to delete.",
             flush=True,
         )
         return False
@@ -230,30 +222,27 @@ def _has_locks(folder: Path) -> bool:
 
 
 def _locks_in(folder: Path) -> list[BaseFileLock]:
-    """Return the locks of everything that was ever worked on in a folder."""
+    """Return the locks of all workflows that ever ran in a folder."""
     found = [_lock(folder, path.stem) for path in folder.glob(f"*{_HELD}")]
     found += [SoftFileLock(path) for path in folder.glob(f"*{_MARKED}")]
     return list({lock.lock_file: lock for lock in found}.values())
 
 
 def _way_out(lock: BaseFileLock) -> str:
-    """Name the file that a killed run may leave, where the file system does not take it over."""
+    """Return which file to delete after a killed run; empty where the system has locks."""
     if not isinstance(lock, SoftFileLock):
         return ""
     return f" If there is none, one that was killed left {lock.lock_file}: delete it."
 
 
 def _locked(workflow: Any) -> list[str]:
-    """Name what a workflow works on: its parts where it has any, else itself as a whole."""
+    """Return the names to lock: the parts of a workflow, or itself if it has none."""
     parts = [node.name for node in workflow._graph.nodes() if isinstance(node, pe.Workflow)]
     return [f"{workflow.name}.{name}" for name in sorted(parts)] or [workflow.name]
 
 
 def clean_workspace(plan: ParticipantPlan | GroupPlan) -> None:
-    """Remove the plan's workspace: nothing else of the work directory, and no one else's index.
-
-    What cannot be removed is said and left; the results stand without it.
-    """
+    """Remove the workspace of a plan, unless it is in use or holds the index of pybids."""
     folder, database = plan.workspace, plan.resources.bids_database_dir
     if not folder.is_dir():
         return

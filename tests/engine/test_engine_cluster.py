@@ -129,6 +129,23 @@ def test_nodes_that_end_their_worker_are_named_and_their_neighbours_finish(
     assert f"more than the {WORKER_GB} GB of the largest worker" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_end_of_a_worker_is_not_taken_for_that_of_an_earlier_one_at_its_address(
+    plan: ParticipantPlan, chains: Chains, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with dask_here(tmp_path) as dask:
+        dask.add_workers(1, "--memory-limit", f"{WORKER_GB}GB", "--worker-port", str(port))
+        resources = replace(plan.resources, scheduler_address=dask.address)
+        results = run_workflow(chains([HUNGRY, KILLED], plan), resources, title="chains")
+        release_workers()
+    killed, hungry = sorted(results.failures, key=lambda each: each.node)
+    assert "a job that was cancelled" in killed.message
+    assert f"may take {WORKER_GB}" in hungry.message
+
+
 def test_a_step_for_a_gpu_is_refused_where_no_worker_has_one(
     plan: ParticipantPlan, resources: Resources, log: Path, tmp_path: Path
 ) -> None:
@@ -266,8 +283,8 @@ def test_a_run_on_this_machine_imports_nothing_of_dask(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ("tcp://127.0.0.1", "needs tcp://HOST:PORT"),
-        ("http://127.0.0.1:8786", "is no address of a Dask scheduler"),
-        ("inproc://127.0.0.1/1/2", "is no address of a Dask scheduler"),
+        ("http://127.0.0.1:8786", "is not an address of a Dask scheduler"),
+        ("inproc://127.0.0.1/1/2", "is not an address of a Dask scheduler"),
         ("/nonexistent/scheduler.json", "neither tcp://HOST:PORT nor a file"),
     ],
 )

@@ -102,8 +102,8 @@ def test_words_for_a_queue_become_arguments(
         ("SLURM", "--ntasks 4", r"--ntasks has no counterpart"),
         ("SLURM", "-o log", r"-o has no counterpart"),
         ("SLURM", "--partition", "--partition lacks its value"),
-        ("SLURM", "--mem=lots", "'lots' is no size of memory"),
-        ("SLURM", "-c many", "'many' is no number of cores"),
+        ("SLURM", "--mem=lots", "'lots' is not a size of memory"),
+        ("SLURM", "-c many", "'many' is not a number of cores"),
         ("SGE", "-t 1-3", "-t has no counterpart"),
         ("PBS", "-J 1-3", "-J has no counterpart"),
     ],
@@ -158,8 +158,8 @@ def test_what_a_file_leaves_out_follows_from_flags_and_from_the_rest(tmp_path: P
     ("given", "words"),
     [
         ({"queue": "short"}, "needs memory, what one job asks for"),
-        (GIVEN | {"n_procs": 4, "template": "x"}, "SLURM does not read n_procs, template"),
-        (GIVEN | {"project": "x"}, "does not read project"),
+        (GIVEN | {"n_procs": 4, "template": "x"}, "plugin_args of SLURM: n_procs, template"),
+        (GIVEN | {"project": "x"}, "unknown in plugin_args of SLURM: project"),
         (GIVEN | {"cores": 0}, "cores is 0; it must be a whole number above 0"),
         (GIVEN | {"max_jobs": True}, "max_jobs is True"),
         (GIVEN | {"job_extra_directives": "--x"}, "job_extra_directives is '--x'"),
@@ -197,7 +197,7 @@ def test_an_older_file_is_translated_and_the_log_says_how(
     )
     check_resources(resources)
     first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("plugin.yml: max_tries has no meaning any more.")
+    assert first.endswith("plugin.yml: max_tries has no effect any more.")
     assert second.endswith(
         "plugin.yml: sbatch_args is read as queue: short, walltime: 01:00:00, memory: 4GiB."
     )

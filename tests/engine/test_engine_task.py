@@ -205,7 +205,7 @@ def test_a_worker_is_told_the_module_of_the_function_not_of_the_interface() -> N
 
 
 def test_a_file_that_is_gone_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.npz is not there any more"):
+    with pytest.raises(InputError, match=r"gone\.npz no longer exists"):
         Task(doubled, files={"record": tmp_path / "gone.npz"})
 
 

@@ -15,23 +15,12 @@ _MOST_BYTES = 1_000_000
 
 
 def read_address(text: str) -> str:
-    """Return the address that a flag names.
-
-    Parameters
-    ----------
-    text
-        ``tcp://host:port``, ``tls://host:port``, or the path of a scheduler file.
-
-    Raises
-    ------
-    UsageError
-        When it is neither.
-    """
+    """Return the address of ``tcp://host:port``, ``tls://host:port`` or a scheduler file."""
     if _ADDRESS.fullmatch(text):
         return text
     if "://" in text:
         raise UsageError(
-            f"--scheduler-address {text} is no address of a Dask scheduler: it needs "
+            f"--scheduler-address {text} is not an address of a Dask scheduler: give "
             "tcp://HOST:PORT, tls://HOST:PORT, or the file that dask scheduler --scheduler-file "
             "wrote."
         )

@@ -1,4 +1,4 @@
-"""What a plugin file says of jobs, as arguments of dask-jobqueue; older files are translated."""
+"""The jobs of a plugin file as arguments of dask-jobqueue; older files are translated."""
 
 from __future__ import annotations
 
@@ -35,48 +35,29 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     "HTCondor": ("disk", "submit_command_extra", "cancel_command_extra"),
     "OAR": ("queue", "walltime", "project", "resource_spec", "memory_per_core_property_name"),
 }
-"""By scheduler, what dask-jobqueue reads besides."""
+"""By scheduler, further arguments of dask-jobqueue."""
 _OLD_ARGUMENTS = {"SLURM": "sbatch_args", "SGE": "qsub_args", "PBS": "qsub_args"}
 _WITHOUT_MEANING = ("max_tries", "retry_timeout", "max_jobname_len")
-"""Of files of before: the queue is asked again without them."""
+"""Arguments of older files that are ignored."""
 _MAX_JOBS = 20
 _CONDOR = "HTCondor"
 _ENVIRONMENT = {"SGE": ["-V", "-S /bin/bash"], "PBS": ["-V"]}
-"""Directives that take the environment along, where the queue does not do so of itself."""
+"""Directives that pass the environment on, where the queue does not by default."""
 
 
 def job_arguments(
     scheduler: str, given: Mapping[str, Any], resources: Resources, where: str
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Complete the arguments of jobs.
+    """Complete ``plugin_args``; return arguments of dask-jobqueue and a line for each translation.
 
-    Parameters
-    ----------
-    scheduler
-        A key of `SCHEDULERS`.
-    given
-        ``plugin_args`` of the file.
-    resources
-        Threads of a step, and memory where the file gives none.
-    where
-        Named in errors.
-
-    Returns
-    -------
-    dict, tuple of str
-        Arguments of dask-jobqueue's class, and lines that say what was translated.
-
-    Raises
-    ------
-    UsageError
-        For an argument that would be ignored, that is missing, or of a wrong kind.
+    An argument that would be ignored, is missing or has a wrong type is a UsageError.
     """
     found, notes = _translated(scheduler, given, where)
     known = {*_COMMON, *_OWN[scheduler]}
     unknown = sorted(map(str, set(found) - known))
     if unknown:
         raise UsageError(
-            f"{where}: {scheduler} does not read {', '.join(unknown)} in plugin_args; it reads "
+            f"{where}: unknown in plugin_args of {scheduler}: {', '.join(unknown)}; known are "
             f"{', '.join(sorted(known))}."
         )
     found.setdefault("cores", resources.omp_nthreads)
@@ -100,7 +81,7 @@ def job_arguments(
     _number(found, "processes", where)
     _number(found, "max_jobs", where)
     found.setdefault("job_name", "fmmtc")
-    # A worker's own pages are for this machine alone.
+    # The pages of a worker are for this machine alone.
     found["worker_extra_args"] = [
         *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
         *found["worker_extra_args"],
@@ -115,7 +96,7 @@ def _translated(
     old = _OLD_ARGUMENTS.get(scheduler, "")
     found = {name: value for name, value in given.items() if name not in (old, *_WITHOUT_MEANING)}
     notes = [
-        f"{where}: {name} has no meaning any more." for name in _WITHOUT_MEANING if name in given
+        f"{where}: {name} has no effect any more." for name in _WITHOUT_MEANING if name in given
     ]
     if old in given:
         new = translate(scheduler, str(given[old] or ""), f"{where}: {old}")
@@ -129,7 +110,7 @@ def _translated(
 
 
 def _directives(scheduler: str, found: Mapping[str, Any], where: str) -> Any:
-    """Return more words for the queue, and those that take the environment along."""
+    """Return the extra directives, and those that pass the environment on."""
     name = "job_extra_directives"
     if scheduler != _CONDOR:
         given = found.get(name, [])

@@ -16,39 +16,34 @@ from uuid import uuid4
 import dask
 from distributed import Client
 
-from fmmtc_bidsapp.engine.cluster.preparation import STEP, Preparation, own_versions
+from fmmtc_bidsapp.engine.cluster.preparation import PID, Preparation, own_versions
 from fmmtc_bidsapp.errors import AppError, MissingResourceError, UsageError
 
 if TYPE_CHECKING:
     from fmmtc_bidsapp.engine.cluster.jobs import Jobs
 
-__all__ = ["DaskWorkers", "Demand"]
+__all__ = ["DaskWorkers", "Demand", "ReadyWorker"]
 
 _PROGRAM_GB = 1.0
-"""Interpreter and libraries, which a node's own estimate leaves out."""
+"""Interpreter and libraries, which the estimate of a node leaves out."""
 _LOOK_S = 0.2
-"""For so long what the scheduler said of its workers holds."""
+"""Age at which the list of workers is read again."""
 _CONNECT_S = 30.0
 _CONFIGURATION: Mapping[str, Any] = {
-    # A node is given up at the third death of its worker.
-    "distributed.scheduler.allowed-failures": 2,
-    # Nothing waits on a worker, where it would die with another node.
-    "distributed.scheduler.worker-saturation": 1.0,
-    "distributed.scheduler.work-stealing": False,
-    # Until a worker that its nanny starts anew is taken for a job that has ended.
+    # Time until a worker that its nanny starts anew is taken for a job that has ended.
     "distributed.deploy.lost-worker-timeout": "120 s",
 }
 _INHERITED = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG"),
     *("NIPYPE_NO_ET", "TEMPLATEFLOW_AUTOUPDATE"),
 )
-"""Variables that numerical libraries and look-ups read, in workers as here."""
+"""Variables of numerical libraries and look-ups that workers get from this process."""
 _GONE = (
     "The Dask scheduler is gone. Start it and its workers again, then run the same command again; "
     "what is finished is kept."
 )
 _MEMORY = "worker-restart-memory"
-"""Dask's topic of workers that took too much."""
+"""Dask's topic of workers that took too much memory."""
 
 
 @dataclass(frozen=True)
@@ -59,39 +54,45 @@ class Demand:
     threads: int
     gpu: bool
 
-    @property
-    def resources(self) -> dict[str, float]:
-        """Return the same as Dask has it; the last keeps a worker to one node at a time."""
-        gpu = {"gpu": 1.0} if self.gpu else {}
-        return {"memory_gb": self.memory_gb, "threads": float(self.threads), **gpu, STEP: 1.0}
+
+@dataclass(frozen=True)
+class ReadyWorker:
+    """A worker process that is prepared for the nodes of this run."""
+
+    address: str
+    pid: int
+    """A process that its nanny starts anew may have the address of the last one."""
+    host: str
+    limit_gb: float
+    """Memory at which its nanny ends it."""
+    memory_gb: float
+    threads: int
+    gpu: bool
+
+    def meets(self, demand: Demand) -> bool:
+        """Return whether a node may run here."""
+        enough = self.memory_gb >= demand.memory_gb and self.threads >= demand.threads
+        return enough and (self.gpu or not demand.gpu)
 
 
 class DaskWorkers:
-    """A connection to the scheduler of a Dask cluster, and what its workers have.
+    """A connection to the scheduler of a Dask cluster, and its workers.
 
-    Parameters
-    ----------
-    target
-        Address of a scheduler, or the jobs to ask a queue for.
-    threads
-        Of one node.
-    folder
-        In which nodes compute.
-    verbose
-        Above 0 Dask's own warnings are shown.
+    ``target`` is the address of a scheduler, or the jobs to ask a queue for; ``threads`` are those
+    of one node.
     """
 
     def __init__(self, target: str | Jobs, *, threads: int, folder: Path, verbose: int) -> None:
         self.name = f"fmmtc{uuid4().hex[:10]}"
-        """In the keys of all nodes of this run."""
+        """Part of the keys of all nodes of this run, and a resource of its prepared workers."""
         dask.config.set(_CONFIGURATION)
         _quiet(verbose)
         self._jobs = None if isinstance(target, str) else target
         self._threads, self._folder = threads, folder
         self._modules: set[str] = set()
-        self._has: dict[str, dict[str, float]] = {}
+        self._ready_now: frozenset[ReadyWorker] = frozenset()
         self._looked_s = self._adapted_s = float("-inf")
-        self._met: dict[Demand, frozenset[str]] = {}
+        self._met: dict[Demand, list[ReadyWorker]] = {}
         if self._jobs is not None:
             self._jobs.start()
         address = target if isinstance(target, str) else target.address
@@ -114,11 +115,11 @@ class DaskWorkers:
 
     @property
     def logs(self) -> str:
-        """Words that say where the jobs' output is, if there are jobs."""
-        return "" if self._jobs is None else f"; what jobs said is in {self._jobs.log_folder}"
+        """Words on where the output of the jobs is; empty without jobs."""
+        return "" if self._jobs is None else f"; output of the jobs: {self._jobs.log_folder}"
 
     def prepare(self, modules: Iterable[str]) -> None:
-        """Have all workers, and those that are still to come, import what nodes are made of."""
+        """Have all workers, also those that join later, import the modules of the nodes."""
         if self._modules.issuperset(modules):
             return
         self._modules.update(modules)
@@ -155,58 +156,64 @@ class DaskWorkers:
             )
 
     def demand_of(self, node: Any, say: Callable[[str], None]) -> Demand | None:
-        """Return what a node asks for, at most what a worker has; None without any worker.
-
-        Raises
-        ------
-        UsageError
-            Where it needs a GPU and no worker has one.
-        """
+        """Return what a node asks for, at most what a worker has; None without any worker."""
         ready = self._ready()
         if not ready:
             return None
         demand = Demand(node.mem_gb + _PROGRAM_GB, node.n_procs, bool(node.is_gpu_node()))
         if demand.gpu:
-            ready = {each: has for each, has in ready.items() if has.get("gpu", 0) >= 1}
+            ready = frozenset(each for each in ready if each.gpu)
             if not ready:
                 raise UsageError(
                     f"The step {node.name} needs a GPU, and none of the workers that are ready has "
                     "one. Ask for it in the plugin file (job_extra_directives: [--gres=gpu:1]), "
                     "start a worker where there is one, or use --device cpu."
                 )
-        if any(_meets(has, demand) for has in ready.values()):
+        if any(each.meets(demand) for each in ready):
             return demand
-        largest = max(ready.values(), key=lambda has: has["memory_gb"])
-        if demand.memory_gb > largest["memory_gb"]:
+        largest = max(ready, key=lambda each: each.memory_gb)
+        if demand.memory_gb > largest.memory_gb:
             say(
                 f"The step {node.name} may take {demand.memory_gb:.1f} GB with the program, more "
-                f"than the {largest['memory_gb']:.1f} GB of the largest worker: it may be ended "
+                f"than the {largest.memory_gb:.1f} GB of the largest worker: it may be ended "
                 "for it."
             )
         return Demand(
-            min(demand.memory_gb, largest["memory_gb"]),
-            min(demand.threads, int(largest["threads"])),
+            min(demand.memory_gb, largest.memory_gb),
+            min(demand.threads, largest.threads),
             demand.gpu,
         )
 
-    def that_meet(self, demand: Demand) -> frozenset[str]:
-        """Return the addresses of the workers that have what is asked for."""
+    def that_meet(self, demand: Demand) -> list[ReadyWorker]:
+        """Return the workers that meet a demand, those without a GPU and the smallest first."""
         ready = self._ready()
         if demand not in self._met:
-            found = (each for each, has in ready.items() if _meets(has, demand))
-            self._met[demand] = frozenset(found)
+            found = (each for each in ready if each.meets(demand))
+            self._met[demand] = sorted(found, key=lambda w: (w.gpu, w.memory_gb, w.address))
         return self._met[demand]
 
-    def memory_at_end_gb(self, address: str) -> float | None:
-        """Return what a worker took when its nanny ended it for that, None if it did not."""
+    def is_there(self, worker: ReadyWorker) -> bool:
+        """Return whether a worker process still runs."""
+        return worker in self._ready()
+
+    def has_left(self, worker: ReadyWorker) -> bool:
+        """Return whether a worker that is gone ended as planned, as with ``--lifetime``."""
         with suppress(OSError, TimeoutError):
-            events = self.client.get_events(_MEMORY)
-            taken = [about["rss"] for _, about in events if about["worker"] == address]
-            return float(taken[-1]) / 1e9 if taken else None
+            events = self.client.get_events(worker.address) or ()
+            ends = [about for _, about in events if about.get("action") == "remove-worker"]
+            return bool(ends and ends[-1]["expected"])
+        return False
+
+    def memory_at_end_gb(self, worker: ReadyWorker) -> float | None:
+        """Return the memory for which the nanny ended this worker process, else None."""
+        with suppress(OSError, TimeoutError):
+            for _, about in self.client.get_events(_MEMORY) or ():
+                if (about["worker"], about["pid"]) == (worker.address, worker.pid):
+                    return float(about["rss"]) / 1e9
         return None
 
     def cancel(self, futures: Sequence[Any]) -> None:
-        """Take nodes back; the workers that compute them end with them."""
+        """Cancel nodes; the workers that compute them end with them."""
         unfinished = [each for each in futures if not each.done()]
         if unfinished and self.client.status == "running":
             with suppress(OSError, TimeoutError):
@@ -222,23 +229,26 @@ class DaskWorkers:
             self._jobs.close()
 
     def _all_workers(self) -> dict[str, Any]:
-        """Ask for what the scheduler knows of its workers, by address."""
+        """Return what the scheduler knows of its workers, by address."""
         with _a_scheduler_that_answers():
             found: dict[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
         return found
 
-    def _ready(self) -> dict[str, dict[str, float]]:
-        """Return what workers have that are prepared, by address."""
+    def _ready(self) -> frozenset[ReadyWorker]:
+        """Return the workers that are prepared for this run."""
         if time.monotonic() - self._looked_s >= _LOOK_S:
-            workers = self._all_workers()
-            has = {each: about["resources"] for each, about in workers.items()}
-            self._has = {each: what for each, what in has.items() if self.name in what}
+            found = self._all_workers().items()
+            self._ready_now = frozenset(
+                _ready_worker(address, about)
+                for address, about in found
+                if self.name in about["resources"]
+            )
             self._met.clear()
             self._looked_s = time.monotonic()
-        return self._has
+        return self._ready_now
 
     def _refused(self) -> list[str]:
-        """Return why workers could not be prepared, a sentence each."""
+        """Return a sentence for every worker that could not be prepared."""
         with _a_scheduler_that_answers():
             events = self.client.get_events(self.name) or ()
         return [
@@ -260,14 +270,23 @@ def _a_scheduler_that_answers() -> Iterator[None]:
         raise AppError(_GONE) from error
 
 
-def _meets(has: Mapping[str, float], demand: Demand) -> bool:
-    return all(has.get(name, 0) >= asked for name, asked in demand.resources.items())
+def _ready_worker(address: str, about: Mapping[str, Any]) -> ReadyWorker:
+    has = about["resources"]
+    return ReadyWorker(
+        address=address,
+        pid=int(has[PID]),
+        host=about["host"],
+        limit_gb=(about["memory_limit"] or 0) / 1e9,
+        memory_gb=has["memory_gb"],
+        threads=int(has["threads"]),
+        gpu=has["gpu"] >= 1,
+    )
 
 
 def _connect(address: str, security: Any) -> Any:
     try:
         with warnings.catch_warnings():
-            # Of versions, which end the run, with more words.
+            # Of versions: `_require_same_versions` says more.
             warnings.simplefilter("ignore")
             return Client(
                 address,
@@ -278,8 +297,8 @@ def _connect(address: str, security: Any) -> Any:
             )
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise MissingResourceError(
-            f"No Dask scheduler answers at {address} ({error}). Start one (dask scheduler), look "
-            "whether this machine may connect to it, and whether it is of the same version."
+            f"No Dask scheduler answers at {address} ({error}). Start one (dask scheduler), and "
+            "check that this machine can connect to it and that it has the same version."
         ) from error
 
 
@@ -300,7 +319,7 @@ def _require_same_versions(client: Any, address: str) -> None:
 
 
 def _quiet(verbose: int) -> None:
-    """Leave Dask's own lines to ``-v``: what matters of them is said in ours."""
+    """Leave Dask's log to ``-v``: this program prints what matters of it."""
     if verbose:
         return
     for name in logging.root.manager.loggerDict:

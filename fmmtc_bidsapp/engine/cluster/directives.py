@@ -12,7 +12,7 @@ from fmmtc_bidsapp.errors import UsageError
 __all__ = ["translate"]
 
 _EXTRA, _DROP, _MEMORY, _PER_CPU, _LIST = "extra", "drop", "memory", "memory per core", "list"
-"""Handed to the scheduler as it is; done by dask-jobqueue itself; sizes; a list of ``-l``."""
+"""Passed to the scheduler unchanged; written by dask-jobqueue; sizes; a list of ``-l``."""
 _SLURM: Mapping[str, str] = {
     **dict.fromkeys(("-p", "--partition"), "queue"),
     **dict.fromkeys(("-A", "--account"), "account"),
@@ -54,7 +54,7 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {"SLURM": _SLURM, "SGE": _SGE, "PBS"
 _BARE = frozenset(
     ("--exclusive", "--requeue", "--no-requeue", "--hold", "-H", "-V", "-cwd", "-hard", "-soft")
 )
-"""Those that take no value, or none that stands apart."""
+"""Options without a separate value."""
 _IN_LISTS: Mapping[str, Mapping[str, str]] = {
     "SGE": {"h_rt": "walltime", "h_vmem": "memory", "mem_free": "memory"},
     "PBS": {"walltime": "walltime", "mem": "memory", "ncpus": "cores", "ppn": "cores"},
@@ -62,26 +62,9 @@ _IN_LISTS: Mapping[str, Mapping[str, str]] = {
 
 
 def translate(scheduler: str, text: str, where: str) -> dict[str, Any]:
-    """Translate what a plugin file hands to ``sbatch`` or ``qsub``.
+    """Translate options of ``sbatch`` or ``qsub`` to dask-jobqueue's; UsageError for unknown ones.
 
-    Parameters
-    ----------
-    scheduler
-        ``SLURM``, ``SGE`` or ``PBS``.
-    text
-        The words, as in a shell.
-    where
-        Named in errors.
-
-    Returns
-    -------
-    dict
-        ``queue``, ``walltime``, ``cores``, ``memory``, ``job_extra_directives`` and so on.
-
-    Raises
-    ------
-    UsageError
-        For a word that has no counterpart: it would be ignored.
+    `where` is the name of the place for errors.
     """
     found: dict[str, Any] = {}
     extra: list[str] = []
@@ -132,7 +115,7 @@ def _pairs(scheduler: str, words: list[str], where: str) -> Iterator[tuple[str, 
 
 
 def _of_list(scheduler: str, text: str) -> dict[str, Any]:
-    """Take what has a counterpart out of a list of ``-l``."""
+    """Return the entries of a list of ``-l`` that dask-jobqueue has arguments for."""
     found: dict[str, Any] = {}
     for name, value in _entries(text):
         kind = _IN_LISTS[scheduler].get(name)
@@ -148,7 +131,7 @@ def _of_list(scheduler: str, text: str) -> dict[str, Any]:
 
 
 def _left_of_list(scheduler: str, text: str) -> list[str]:
-    """Return what of a list of ``-l`` is handed on as it is."""
+    """Return the rest of a list of ``-l``, which is passed on unchanged."""
     if scheduler == "PBS" or any(name in ("h_vmem", "mem_free") for name, _ in _entries(text)):
         return []
     left = [each for each in text.split(",") if not each.startswith("h_rt=")]
@@ -161,13 +144,13 @@ def _entries(text: str) -> list[tuple[str, str]]:
 
 
 def _times_aside(text: str) -> str:
-    """Keep the colons of times apart from those between entries."""
+    """Replace the colons of times, to tell them from those between entries."""
     return re.sub(r"(?<=\d):(?=\d\d)", "|", text)
 
 
 def _whole(value: str, where: str) -> int:
     if not value.isdigit() or int(value) < 1:
-        raise UsageError(f"{where}: {value!r} is no number of cores.")
+        raise UsageError(f"{where}: {value!r} is not a number of cores.")
     return int(value)
 
 
@@ -175,10 +158,10 @@ _DEFAULT_UNIT = {"SLURM": "M", "SGE": "", "PBS": ""}
 
 
 def _bytes(scheduler: str, text: str, times: int = 1) -> str:
-    """Spell a size as dask-jobqueue reads it; queues count in powers of 1,024."""
+    """Return a size as dask-jobqueue reads it; queues count in powers of 1,024."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgtKMGT]?)[bBw]?", text)
     if found is None:
-        raise UsageError(f"{text!r} is no size of memory, such as 4G.")
+        raise UsageError(f"{text!r} is not a size of memory, such as 4G.")
     unit = found[2].upper() or _DEFAULT_UNIT[scheduler]
     size = float(found[1]) * times
     return f"{size:g}{unit}iB" if unit else f"{size:.0f}B"

@@ -18,7 +18,7 @@ from distributed.utils import get_ip
 
 from fmmtc_bidsapp.errors import AppError, UsageError
 
-# Importing it has Ctrl-C end this process without a word, and with 0.
+# Importing it sets a handler that ends this process silently, with 0, at Ctrl-C.
 _on_interrupt = signal.getsignal(signal.SIGINT)
 import dask_jobqueue  # noqa: E402
 
@@ -27,13 +27,13 @@ signal.signal(signal.SIGINT, _on_interrupt)
 __all__ = ["Jobs", "cluster_class"]
 
 _IDLE_S = 60.0
-"""For so long a job without work is kept: the next graph of the same run is seldom further off."""
+"""Time for which an idle job is kept: the next graph of a run mostly begins within it."""
 _LOOK_S = 15.0
-"""Between two looks into the queue, for jobs whose workers are not there."""
+"""Time between two looks into the queue for jobs without a worker."""
 _RETRY_S = 5.0
-"""Until a queue that refused a job is asked again."""
+"""Time until a queue that refused a job is asked again."""
 _PATIENCE = 3
-"""So many refusals in a row, or losses of jobs that never had a worker, end the run."""
+"""Refusals in a row, or lost jobs without a worker, that end the run."""
 _ANSWER_S = 60.0
 _LISTINGS: Mapping[str, tuple[str, ...]] = {
     "SLURM": ("squeue", "--me", "--noheader", "--format=%A %T %r"),
@@ -43,7 +43,7 @@ _LISTINGS: Mapping[str, tuple[str, ...]] = {
     "HTCondor": ("condor_q", "-nobatch"),
     "OAR": ("oarstat",),
 }
-"""By scheduler, what lists the jobs that wait or run."""
+"""By scheduler, the command that lists the jobs that wait or run."""
 
 
 def cluster_class(scheduler: str) -> Any:
@@ -54,16 +54,8 @@ def cluster_class(scheduler: str) -> Any:
 class Jobs:
     """Jobs of a queue that each run one or more workers, and a scheduler in this process.
 
-    They speak TLS, with a certificate that is made for the run and kept in ``log_folder``.
-
-    Parameters
-    ----------
-    scheduler
-        ``SLURM`` or another key of `_LISTINGS`.
-    arguments
-        Of dask-jobqueue's class, and ``max_jobs``.
-    log_folder
-        For what jobs say.
+    They use TLS, with a certificate that is made for the run and kept in ``log_folder``, as is the
+    output of the jobs. ``arguments`` are those of dask-jobqueue's class, and ``max_jobs``.
     """
 
     def __init__(self, scheduler: str, arguments: Mapping[str, Any], log_folder: Path) -> None:
@@ -86,13 +78,7 @@ class Jobs:
         return str(self._cluster.scheduler_address)
 
     def start(self) -> None:
-        """Start the scheduler; it listens on one address, and its pages on this machine alone.
-
-        Raises
-        ------
-        UsageError
-            For arguments that dask-jobqueue refuses, or an interface that is not there.
-        """
+        """Start the scheduler; it listens on one address, and its pages on this machine alone."""
         given = self._arguments
         place = {} if given.get("interface") else {"host": get_ip()}
         options = {**place, "dashboard_address": "127.0.0.1:0", **given["scheduler_options"]}
@@ -100,13 +86,13 @@ class Jobs:
         base: Any = kind.job_cls
 
         class Job(base):
-            """Notes what the queue says when it refuses a job; Dask would only log it."""
+            """Notes the message of a queue that refuses a job; Dask would only log it."""
 
             async def start(self) -> None:
                 try:
                     await super().start()
                 except (OSError, RuntimeError, ValueError) as error:
-                    # Dask closes no cluster with a job that neither began nor failed.
+                    # Dask cannot close a cluster with a job that neither began nor failed.
                     self.status = Status.failed
                     refusals.append((self.name, _said(error)))
                     raise
@@ -115,7 +101,7 @@ class Jobs:
             self._cluster = kind(
                 job_cls=Job,
                 silence_logs=logging.CRITICAL,
-                # Others on the cluster could else have our jobs run what they like.
+                # Without it other users of the cluster could run code in these jobs.
                 security=True,
                 shared_temp_directory=str(self.log_folder),
                 **{**given, "scheduler_options": options},
@@ -125,12 +111,12 @@ class Jobs:
 
     @property
     def security(self) -> Any:
-        """Return the certificate of this run, without which nobody can connect."""
+        """Return the certificate of this run, which every connection needs."""
         return self._cluster.security
 
     @property
     def about(self) -> str:
-        """Return a line about what the queue is asked for."""
+        """Return a line about the jobs that are asked for."""
         job = self._cluster._dummy_job
         cores, gb = job.worker_cores, job.worker_memory / 1e9
         return (
@@ -139,21 +125,9 @@ class Jobs:
         )
 
     def adapt(self, n_wanted: int, say: Callable[[str], None]) -> None:
-        """Ask for as many jobs as there are nodes for; end those that had none for a minute.
+        """Ask for jobs for the nodes that run or could run; end jobs that are idle for a minute.
 
-        Parameters
-        ----------
-        n_wanted
-            Nodes that run or could.
-        say
-            Prints a line once.
-
-        Raises
-        ------
-        UsageError
-            When the queue takes no job.
-        AppError
-            When jobs end without a worker again and again.
+        UsageError if the queue takes no job, AppError if jobs keep ending without a worker.
         """
         present = self._present(self._cluster.scheduler.workers)
         self._take_refusals(say)
@@ -167,11 +141,11 @@ class Jobs:
         if n_jobs < len(specs):
             self._end(idle[: len(specs) - n_jobs])
         elif max(n_jobs, len(specs)) > len(self._cluster.workers) and now_s >= self._retry_s:
-            # Also in place of a job that has ended, for which Dask does nothing of itself.
+            # Also to replace a job that has ended, which Dask does not do.
             self._cluster.scale(jobs=n_jobs)
 
     def _present(self, workers: Mapping[str, Any]) -> dict[Any, list[Any]]:
-        """Return the workers of each job that has any, by the job's name."""
+        """Return the workers by the name of their job, for jobs that have any."""
         jobs = {
             f"{name}{end}": name
             for name, spec in list(self._cluster.worker_spec.items())
@@ -184,7 +158,7 @@ class Jobs:
         return found
 
     def _take_refusals(self, say: Callable[[str], None]) -> None:
-        """Say what the queue refuses, and forget those jobs; end the run where it takes none."""
+        """Print refusals of the queue and drop those jobs; end the run if it takes none."""
         refused, self._refusals[:] = list(self._refusals), []
         if not refused:
             return
@@ -204,7 +178,7 @@ class Jobs:
     def _drop_lost(
         self, present: Mapping[Any, list[Any]], n_wanted: int, say: Callable[[str], None]
     ) -> None:
-        """Forget jobs that have left the queue, so that others are asked for in their place."""
+        """Drop jobs that have left the queue, so that others are asked for in their place."""
         if present:
             self._n_lost = 0
         awaited = {
@@ -219,7 +193,7 @@ class Jobs:
         if listed is None:
             return
         gone = {name for name, job in awaited.items() if not _is_in(job, listed)}
-        # At two looks: a worker that was just starting may be there by now.
+        # Absent at two looks: a worker may have been starting at the first.
         lost = gone & self._absent
         self._absent = gone
         if n_wanted and not present and not gone:
@@ -239,7 +213,7 @@ class Jobs:
         self._end(lost)
 
     def _listing(self, say: Callable[[str], None]) -> str | None:
-        """Return what the queue says of waiting and running jobs, None where it is silent."""
+        """Return the list of waiting and running jobs, None if the queue does not answer."""
         command = _LISTINGS[self._scheduler]
         try:
             done = subprocess.run(  # noqa: S603 - our own arguments
@@ -251,7 +225,7 @@ class Jobs:
         return done.stdout
 
     def _end(self, names: Collection[Any]) -> None:
-        """End jobs, and forget those that have ended."""
+        """End jobs, and drop those that have ended."""
         if names:
             self._cluster.sync(self._cluster.scale_down, list(names))
 
@@ -267,6 +241,6 @@ def _is_in(job: str, listing: str) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """Return what a command said of its failure, in one line."""
+    """Return the message of a failed command, in one line."""
     _, _, words = str(error).rpartition("stderr:")
     return " ".join((words or str(error)).split()) or "no reason given"

@@ -1,4 +1,4 @@
-"""What happens on a Dask worker: before its first node, and when nobody waits for its node."""
+"""A Dask worker made ready for the nodes of a run, and ended with a node that was cancelled."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from threadpoolctl import threadpool_limits
 
 from fmmtc_bidsapp._version import __version__
 
-__all__ = ["STEP", "Preparation", "own_versions"]
+__all__ = ["PID", "STEP", "Preparation", "own_versions"]
 
 STEP = "step"
 """The resource of which a worker has one: it runs one node at a time."""
+PID = "pid"
+"""The resource that holds the number of the worker's process."""
 _PACKAGES = (
     *("cloudpickle", "dask", "distributed", "msgpack", "nibabel", "nilearn", "nipype", "numpy"),
     *("pandas", "scikit-learn", "scipy", "torch"),
 )
-"""What carries nodes, and what their numbers come from."""
+"""Packages that carry nodes, and those that their numbers come from."""
 
 
 def own_versions() -> dict[str, str]:
@@ -42,21 +44,11 @@ def own_versions() -> dict[str, str]:
 
 
 class Preparation(WorkerPlugin):
-    """Prepares a worker for the nodes of one run, and ends with the node that nobody waits for.
+    """Prepares a worker for the nodes of one run, and ends it with a node that was cancelled.
 
-    Parameters
-    ----------
-    name
-        Of the run: part of the keys of its nodes, the resource that a worker has once it is
-        prepared for them, and the topic under which it says why it could not be.
-    modules
-        Imported before the first node, since they take seconds.
-    environment
-        Variables that numerical libraries read.
-    threads
-        Of one node.
-    folder
-        In which nodes compute; the worker must see it.
+    ``name`` is the run's: part of the keys of its nodes, a resource of prepared workers, and the
+    topic of workers that could not be prepared. ``modules`` are imported before the first node,
+    since that takes seconds; ``threads`` are those of one node; ``folder`` is where nodes compute.
     """
 
     def __init__(
@@ -82,8 +74,8 @@ class Preparation(WorkerPlugin):
             self._require_folder()
             for name, value in self._environment.items():
                 os.environ[name] = value
-            # Beyond their estimate nodes are ended by the nanny; a worker that pauses would wait
-            # for ever, as the libraries keep what a node gave back.
+            # The nanny ends nodes that take too much memory. A worker that pauses instead would
+            # wait for ever, as libraries keep memory that a node gave back.
             worker.memory_manager.memory_pause_fraction = False
             for name in self._modules:
                 await asyncio.to_thread(import_module, name)
@@ -105,7 +97,7 @@ class Preparation(WorkerPlugin):
             raise RuntimeError(f"it does not see the work directory {self._folder}")
 
     async def _offer(self, worker: Any) -> None:
-        """Tell the scheduler what the worker has, and have it look at waiting nodes again."""
+        """Send the scheduler the resources of the worker, and have it look at waiting nodes."""
         has = worker.state.total_resources
         if self.name in has:
             return
@@ -114,27 +106,28 @@ class Preparation(WorkerPlugin):
             "threads": float(worker.state.nthreads),
             "gpu": float(_sees_gpu()),
             STEP: 1.0,
+            PID: float(os.getpid()),
         }
         await worker.set_resources(**{**offered, **has, self.name: 1.0})
-        # Nodes that wait for a worker are looked at when one begins to run, not for resources.
+        # The scheduler looks at waiting nodes when a worker begins to run, not for resources.
         if worker.status == Status.running:
             worker.status = Status.paused
             worker.status = Status.running
 
     def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
-        """End this process with a node that was taken back: its thread would compute on."""
+        """End this process with a node that was cancelled: its thread would compute on."""
         if (start, finish) == ("executing", "released") and self.name in str(key):
             _end()
 
     def teardown(self, worker: Any) -> None:
-        """End this process with the node that it computes when the scheduler is gone."""
+        """End this process, and the node that it computes, when the scheduler is gone."""
         running = [task for task in worker.state.executing if self.name in str(task.key)]
         if running and worker.status not in (Status.running, Status.paused):
             _end()
 
 
 def _end() -> None:
-    """End this process at once; its nanny starts another where one is still wanted."""
+    """Kill this process; its nanny starts another if one is still wanted."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -148,7 +141,7 @@ def _memory_gb(worker: Any) -> float:
 
 
 def _sees_gpu() -> bool:
-    """Say whether this process may use a GPU: as its job was given one, or as the driver has."""
+    """Return whether this process may use a GPU: one of its job, or one of the driver."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return given.strip() not in ("", "-1", "NoDevFiles")
