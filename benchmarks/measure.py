@@ -49,17 +49,7 @@ def machine() -> str:
 def run_isolated(
     target: str, arguments: Sequence[str], *, threads: int | None = None
 ) -> Measurement:
-    """Run ``FILE.py:FUNCTION`` in a fresh process and measure the callable it returns.
-
-    Parameters
-    ----------
-    target
-        Path of a Python file and the name of a function in it, joined by a colon.
-    arguments
-        Text arguments of the function.
-    threads
-        Limit for OpenMP and BLAS threads; None leaves the environment as it is.
-    """
+    """Run ``FILE.py:FUNCTION`` in a fresh process and measure the callable it returns."""
     limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)} if threads else {}
     done = subprocess.run(
         [sys.executable, __file__, target, *arguments],

@@ -36,15 +36,7 @@ def build(root: str) -> Callable[[], float]:
 
 
 def first_paint_s(report: Path, repeats: int) -> list[float]:
-    """Seconds from the start of loading to the first content on the screen, each in a new browser.
-
-    Parameters
-    ----------
-    report
-        The HTML file.
-    repeats
-        How often.
-    """
+    """Return the seconds from loading to the first content, each in a new browser."""
     from playwright.sync_api import sync_playwright
 
     found = []

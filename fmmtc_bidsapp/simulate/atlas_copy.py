@@ -12,20 +12,7 @@ __all__ = ["copy_atlas"]
 
 
 def copy_atlas(atlas: Atlas, folder: Path) -> None:
-    """Copy the files of an atlas under their own names, by which they are recognised.
-
-    Parameters
-    ----------
-    atlas
-        As `fmmtc_bidsapp.bidsio.atlases.atlas.resolve_atlas` found it.
-    folder
-        Where to; created when absent.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
-    """
+    """Copy the files of an atlas, with their names, by which A424 is recognised."""
     for path in _files(atlas.image):
         write_bytes(folder / path.name, path.read_bytes())
 

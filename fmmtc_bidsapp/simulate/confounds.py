@@ -36,15 +36,9 @@ class ConfoundsTable:
 
 
 def _power_fd_mm(motion: Floats) -> Floats:
-    """Return framewise displacement, (time,) in mm, NaN in the first row.
+    """Return framewise displacement (time,) in mm, NaN first, from (time, 6) mm and rad.
 
-    Sum of the absolute changes of six parameters, rotations as arcs on a sphere of 50 mm: Power
-    et al. (2012), doi:10.1016/j.neuroimage.2011.10.018.
-
-    Parameters
-    ----------
-    motion
-        (time, 6) three translations in mm, three rotations in rad.
+    Power et al. (2012), doi:10.1016/j.neuroimage.2011.10.018.
     """
     radius_mm = np.array([1.0, 1.0, 1.0, *[_HEAD_RADIUS_MM] * 3])
     fd_mm: Floats = (np.abs(_difference(motion)) * radius_mm).sum(axis=1)
@@ -54,24 +48,10 @@ def _power_fd_mm(motion: Floats) -> Floats:
 def simulate_confounds(
     options: SimulationOptions, series: NDArray[np.float32], person: int
 ) -> ConfoundsTable:
-    """Simulate one person's confounds.
+    """Return a person's confounds in fMRIPrep's order.
 
-    Motion, white matter and CSF are drawn on their own and leave no trace in the series; the
-    global signal and DVARS are those of the series.
-
-    Parameters
-    ----------
-    options
-        The study.
-    series
-        (time, parcel) of the person.
-    person
-        Index of the person.
-
-    Returns
-    -------
-    ConfoundsTable
-        Columns in fMRIPrep's order, and their sidecar.
+    Motion, white matter and CSF are independent of ``series`` (time, parcel); global signal and
+    DVARS are computed from it.
     """
     motion = _motion(options, person)
     rng = random_stream(options.seed, Stream.PHYSIOLOGY, person)

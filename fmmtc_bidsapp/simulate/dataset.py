@@ -79,17 +79,7 @@ def truth_dir(out: Path) -> Path:
 def recipe(
     options: SimulationOptions, atlas: Atlas, voxel_size_mm: float, dtype: str
 ) -> dict[str, Any]:
-    """Return everything that decides a dataset's bytes, as plain JSON values.
-
-    Parameters
-    ----------
-    options
-        The study.
-    atlas
-        What is painted.
-    voxel_size_mm, dtype
-        Of the images.
-    """
+    """Return everything that decides a dataset's bytes, as plain JSON values."""
     study = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
     return {
         "version": __version__,
@@ -102,25 +92,7 @@ def recipe(
 
 
 def is_finished(out: Path, made_from: dict[str, Any]) -> bool:
-    """Return whether a folder already holds the dataset of a recipe.
-
-    Parameters
-    ----------
-    out
-        Root of the dataset.
-    made_from
-        The recipe of the dataset that is wanted.
-
-    Returns
-    -------
-    bool
-        False where the folder is absent or empty.
-
-    Raises
-    ------
-    UsageError
-        If it holds anything else.
-    """
+    """Return whether a folder holds the dataset of a recipe; a UsageError if anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     truth = truth_dir(out) / _TRUTH
@@ -152,33 +124,7 @@ def write_dataset(
     dtype: str = "int16",
     progress: Callable[[str], None] | None = None,
 ) -> GroundTruth:
-    """Simulate a cohort and write its dataset; the truth comes last and marks it as finished.
-
-    Parameters
-    ----------
-    out
-        Root of the raw dataset.
-    options
-        The study.
-    atlas
-        Whose parcels carry the signals, in MNI152NLin6Asym.
-    voxel_size_mm
-        Edge of a voxel of the images.
-    dtype
-        ``int16`` or ``float32``.
-    progress
-        Called with each participant's label once its files are written.
-
-    Returns
-    -------
-    GroundTruth
-        What was planted.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
-    """
+    """Simulate a cohort and write its dataset; the truth, written last, marks it as finished."""
     truth = simulate_cohort(options, atlas.networks)
     canvas = make_canvas(atlas, voxel_size_mm)
     copy_atlas(atlas, truth_dir(out))

@@ -43,23 +43,7 @@ class Canvas:
 
 
 def mni_grid(voxel_size_mm: float) -> Grid:
-    """Lay cubic voxels over the field of MNI152NLin6Asym, in RAS order.
-
-    Parameters
-    ----------
-    voxel_size_mm
-        Edge of a voxel.
-
-    Returns
-    -------
-    Grid
-        At 2 mm it has 91 x 109 x 91 voxels.
-
-    Raises
-    ------
-    UsageError
-        If the size is outside 1 to 20 mm.
-    """
+    """Return the grid of cubic voxels (1 to 20 mm) over MNI152NLin6Asym, in RAS order."""
     if not 1 <= voxel_size_mm <= 20:
         raise UsageError(f"--voxel-size-mm is {voxel_size_mm:g}; it must lie in 1 to 20.")
     x, y, z = (np.floor(_EXTENT_MM / voxel_size_mm) + 1).astype(int).tolist()
@@ -69,25 +53,7 @@ def mni_grid(voxel_size_mm: float) -> Grid:
 
 
 def make_canvas(atlas: Atlas, voxel_size_mm: float) -> Canvas:
-    """Lay the parcels of an atlas and the brain mask of nilearn's template on a grid.
-
-    Parameters
-    ----------
-    atlas
-        In MNI152NLin6Asym.
-    voxel_size_mm
-        Edge of a voxel.
-
-    Returns
-    -------
-    Canvas
-        A parcel that is too small for the grid has no voxel in it.
-
-    Raises
-    ------
-    UsageError
-        If the atlas is drawn in another space.
-    """
+    """Return an atlas and nilearn's brain mask on a grid; small parcels may have no voxel."""
     if atlas.space != SPACE:
         raise UsageError(
             f"Atlas {atlas.label} is drawn in {atlas.space}; the simulation needs one in {SPACE}."
@@ -114,27 +80,10 @@ def paint(
     options: SimulationOptions,
     rng: np.random.Generator,
 ) -> Iterator[Volume]:
-    """Paint one volume after the other.
+    """Yield volumes (x, y, z) in scanner units from ``series`` (time, parcel).
 
-    Voxel noise is centred within every parcel, so the mean of a parcel's voxels is its series.
-    The rest of the brain is noise without structure; outside it is 0, as
-    where fMRIPrep has no data.
-
-    Parameters
-    ----------
-    canvas
-        Where the parcels are.
-    series
-        (time, parcel) in scanner units.
-    options
-        The study.
-    rng
-        Source of the voxel noise.
-
-    Yields
-    ------
-    array
-        (x, y, z) in scanner units.
+    Voxel noise is centred in each parcel, so that its mean is the series; the rest of the brain is
+    noise, the outside 0.
     """
     flat = canvas.parcel.ravel()
     voxels = np.flatnonzero(flat >= 0)
@@ -160,26 +109,7 @@ def write_image(
     dtype: str,
     time: tuple[int, float] | None = None,
 ) -> None:
-    """Write volumes as they come, so that a series is never held in memory.
-
-    Parameters
-    ----------
-    path
-        Ends in ``.nii.gz``.
-    volumes
-        (x, y, z) each; rounded where ``dtype`` is an integer.
-    grid
-        Of every volume.
-    dtype
-        Of the voxels in the file.
-    time
-        Number of volumes and repetition time in seconds; None for a 3D image.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
+    """Write volumes (x, y, z) one by one; ``time`` is their number and TR in s, None in 3D."""
     kind = np.dtype(dtype)
     header = _header(grid, kind, time)
     with (

@@ -83,23 +83,9 @@ def judge_oracles(
     y: NDArray[np.int64],
     effects: Sequence[str],
 ) -> tuple[Oracle, ...]:
-    """Measure every oracle and judge it against the outcome.
+    """Return every oracle and its AUROC, from the planted ``series`` (person, time, parcel).
 
-    Parameters
-    ----------
-    series
-        (person, time, parcel) of the planted networks only.
-    networks
-        (parcel,) network of each of these parcels.
-    y
-        (person,) 1, 0, or -1 where there is no outcome.
-    effects
-        What was planted; two or more add the oracle ``combined``.
-
-    Returns
-    -------
-    tuple of Oracle
-        In the order of `ORACLES`, ``combined`` last.
+    ``y`` (person,) is -1 without an outcome; two or more effects add ``combined``.
     """
     values = {
         name: np.array([rule.measure(person.astype(np.float64), networks) for person in series])

@@ -42,20 +42,9 @@ _LICENCE = (
 
 
 def halve(xyz_mm: NDArray[np.float64], pieces: int) -> NDArray[np.int64]:
-    """Cut a cloud of points in two along its longest axis, again and again.
+    """Return the piece of each point (point, 3) after repeated cuts across the longest axis.
 
-    Parameters
-    ----------
-    xyz_mm
-        (point, 3) coordinates.
-    pieces
-        How many pieces to make, of equal size to within one point per cut.
-
-    Returns
-    -------
-    array
-        (point,) piece of each point, 0 to ``pieces`` - 1; neighbours in number are neighbours in
-        space.
+    Consecutive pieces are neighbours.
     """
     piece = np.zeros(len(xyz_mm), dtype=np.int64)
     if pieces == 1:
@@ -71,28 +60,7 @@ def halve(xyz_mm: NDArray[np.float64], pieces: int) -> NDArray[np.int64]:
 
 
 def demo_atlas(folder: Path, parcels: int = DEMO_PARCELS) -> Path:
-    """Write the demonstration parcellation: label image, table and description.
-
-    Parameters
-    ----------
-    folder
-        Where to write; created when absent.
-    parcels
-        How many, of both sides together.
-
-    Returns
-    -------
-    Path
-        The label image; its table and description have the same name ending in ``.tsv`` and
-        ``.json``.
-
-    Raises
-    ------
-    UsageError
-        If they cannot be spread over both sides and all networks, or would be too small.
-    OutputError
-        If a file cannot be written.
-    """
+    """Write label image, table and JSON of the demonstration parcellation of both hemispheres."""
     if parcels % 2 or not 2 * _SUBNETWORKS <= parcels <= DEMO_PARCELS:
         raise UsageError(
             f"--parcels is {parcels}; it must be even, from {2 * _SUBNETWORKS} to {DEMO_PARCELS}."

@@ -23,20 +23,5 @@ class Stream(IntEnum):
 
 
 def random_stream(seed: int, stream: Stream, *which: int) -> np.random.Generator:
-    """Open the stream of one purpose (and, with ``which``, of one person or effect).
-
-    Parameters
-    ----------
-    seed
-        The seed of the simulation.
-    stream
-        The purpose.
-    which
-        Index of the person or effect.
-
-    Returns
-    -------
-    numpy.random.Generator
-        The same for the same arguments, independent of every other.
-    """
+    """Return the generator of one purpose, and of person or effect ``which``."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(stream), *which)))

@@ -73,27 +73,7 @@ class _Dynamics:
 
 
 def simulate_cohort(options: SimulationOptions, networks: Sequence[str]) -> GroundTruth:
-    """Simulate everybody's parcel series and outcome.
-
-    Parameters
-    ----------
-    options
-        The study.
-    networks
-        (parcel,) network of each parcel; ``n/a`` is never planted.
-
-    Returns
-    -------
-    GroundTruth
-        The same for the same arguments.
-
-    Raises
-    ------
-    UsageError
-        If the planted networks are not among the networks.
-    InputError
-        If there are fewer than two networks.
-    """
+    """Simulate all parcel series and outcomes, given the network of each parcel (parcel,)."""
     planted = choose_planted(options, networks)
     latents = {
         name: random_stream(options.seed, Stream.LATENT, EFFECTS.index(name)).standard_normal(
@@ -124,27 +104,7 @@ def simulate_cohort(options: SimulationOptions, networks: Sequence[str]) -> Grou
 
 
 def choose_planted(options: SimulationOptions, networks: Sequence[str]) -> tuple[str, ...]:
-    """Name the networks that carry the effects: those asked for, or the first three.
-
-    Parameters
-    ----------
-    options
-        The study.
-    networks
-        (parcel,) network of each parcel.
-
-    Returns
-    -------
-    tuple of str
-        Two or more names.
-
-    Raises
-    ------
-    UsageError
-        If a name is not among the networks, or only one is asked for.
-    InputError
-        If there are fewer than two networks.
-    """
+    """Return the networks that carry the effects: two or more asked for, or the first three."""
     known = [name for name in dict.fromkeys(networks) if name != _UNKNOWN]
     if len(known) < 2:
         raise InputError(f"An effect needs two networks; the atlas has {known or 'none'}.")
@@ -159,24 +119,7 @@ def choose_planted(options: SimulationOptions, networks: Sequence[str]) -> tuple
 def simulate_series(
     options: SimulationOptions, networks: Sequence[str], latents: Mapping[str, float], person: int
 ) -> NDArray[np.float32]:
-    """Simulate one person's parcel series.
-
-    Parameters
-    ----------
-    options
-        The study.
-    networks
-        (parcel,) network of each parcel.
-    latents
-        The person's z by planted effect.
-    person
-        Index of the person; series of others do not depend on it.
-
-    Returns
-    -------
-    array
-        (time, parcel) in scanner units.
-    """
+    """Return a person's parcel series (time, parcel) in scanner units, given z by effect."""
     names, network = np.unique(np.array(networks), return_inverse=True)
     planted = np.isin(names, choose_planted(options, networks))
     dynamics = (_Dynamics(), _shifted(options.strength, latents))

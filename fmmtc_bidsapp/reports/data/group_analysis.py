@@ -85,23 +85,7 @@ class Analysis:
 
 
 def read_analysis(files: GroupFiles) -> Analysis:
-    """Read the tables of one label.
-
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-
-    Returns
-    -------
-    Analysis
-        Tables that were not written are empty.
-
-    Raises
-    ------
-    InputError
-        If there are no predictions, or a file cannot be read.
-    """
+    """Read the tables of one label; those not written are empty, predictions are required."""
     predictions = read_table(files.predictions)
     if predictions.empty:
         raise InputError(

@@ -54,30 +54,10 @@ class Places:
 
 
 def drawing_places(output_dir: Path, label: str, told: Mapping[str, Any]) -> Places | None:
-    """Read who and where the parcels of an atlas are.
+    """Read the parcels in the order of the atlas's table, None where no table names them.
 
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    label
-        Of the atlas.
-    told
-        Sidecar of the maps: ``Table`` and ``Labels`` are URIs of the atlas as it was used. Where
-        they are not told, or are of another dataset, the first table of the atlas's label is taken,
-        and the image beside it.
-
-    Returns
-    -------
-    Places or None
-        In the order of its table; the middles are those of the labels as used where their image is
-        there, since A424's own coordinates, with which BrainLM was trained, lie 3 mm off. None
-        without a table that names the parcels.
-
-    Raises
-    ------
-    InputError
-        If the table cannot be read. An image that cannot is none, and ``note`` says so.
+    Of several tables the one that the sidecar names counts. Centres come from the labels as used
+    where they are there, since A424's own coordinates lie 3 mm off.
     """
     path = _told_file(output_dir, told.get("Table")) or next(
         (path for glob in parcel_table_patterns(label) for path in sorted(output_dir.glob(glob))),

@@ -40,25 +40,7 @@ class LabelVolume:
 
 
 def read_labels(path: Path, index: Ints) -> LabelVolume:
-    """Read the label image of a run.
-
-    Parameters
-    ----------
-    path
-        ``_dseg.nii.gz``
-    index
-        (parcel,) label values, in the order of the series.
-
-    Returns
-    -------
-    LabelVolume
-        Labels exchanged for the rows of their parcels.
-
-    Raises
-    ------
-    InputError
-        If the image cannot be read.
-    """
+    """Read ``_dseg.nii.gz``, label values (parcel,) replaced by rows counted from 1."""
     image = read_from_the_front(path)
     try:
         values = np.rint(np.asanyarray(image.dataobj)).astype(np.int64)

@@ -12,18 +12,10 @@ _ANSWERS = frozenset({"yes", "no", "true", "false", "positive", "negative"})
 
 
 def outcome_words(about: Mapping[str, Any]) -> dict[str, str]:
-    """Name both outcomes.
+    """Name the outcomes ``1`` and ``0``.
 
-    Parameters
-    ----------
-    about
-        Sidecar of the metrics or predictions.
-
-    Returns
-    -------
-    dict
-        By ``1`` and ``0``: the words of ``Levels`` in the table's JSON (``responder``), or without
-        them column and value (``Response = 1``).
+    By the ``Levels`` of the table's JSON (``responder``), else by column and value (``Response =
+    1``).
     """
     target = about.get("Target")
     if target is None:

@@ -77,22 +77,9 @@ class Combined:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a BIDS table; an absent file is an empty table, ``n/a`` is NaN.
+    """Read a BIDS table, labels as text and ``n/a`` as NaN.
 
-    Parameters
-    ----------
-    path
-        A ``.tsv`` file.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Labels of people and folds as text, the rest as pandas reads it.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read as a table.
+    An absent file is an empty table, an unreadable one an InputError.
     """
     if not path.exists():
         return pd.DataFrame()
@@ -111,23 +98,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a sidecar; an absent file is an empty mapping.
-
-    Parameters
-    ----------
-    path
-        A ``.json`` file.
-
-    Returns
-    -------
-    dict
-        Its content.
-
-    Raises
-    ------
-    InputError
-        If the file is not JSON.
-    """
+    """Read a sidecar; an absent file is an empty mapping, one that is not JSON an InputError."""
     return sidecar.read_json(path) if path.exists() else {}
 
 
@@ -137,45 +108,14 @@ def participants(output_dir: Path) -> list[str]:
 
 
 def finished_runs(output_dir: Path, participant_id: str) -> list[RunFiles]:
-    """List the runs of a participant whose quality table, written last, is there.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    participant_id
-        ``sub-01``.
-
-    Returns
-    -------
-    list of RunFiles
-        In the order of their names.
-    """
+    """List a participant's runs by name, those with a quality table, which is written last."""
     series = sorted((output_dir / participant_id).glob("**/func/sub-*_stat-mean_*_timeseries.tsv"))
     runs = [_run_of(output_dir, path) for path in _ours(series)]
     return [run for run in runs if run.qc.exists()]
 
 
 def combined_matrices(output_dir: Path, participant_id: str) -> list[Combined]:
-    """List the matrices of a participant that were made from the matrices of several runs.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    participant_id
-        ``sub-01``.
-
-    Returns
-    -------
-    list of Combined
-        In the order of their names.
-
-    Raises
-    ------
-    InputError
-        If the sidecar of a matrix is not JSON.
-    """
+    """List the matrices of a participant that were averaged over several runs, by name."""
     matrices = sorted((output_dir / participant_id).glob("**/func/sub-*_relmat.tsv"))
     found = [(path, _matrices_behind(output_dir, path)) for path in _ours(matrices)]
     return [
@@ -202,20 +142,7 @@ def program_version(output_dir: Path) -> str | None:
 
 
 def last_plan(output_dir: Path, participant_id: str) -> Path | None:
-    """Find the plan of the last call of the program that computed something for a participant.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    participant_id
-        ``sub-01``.
-
-    Returns
-    -------
-    Path or None
-        ``plan.toml``; None where there is none.
-    """
+    """Find the ``plan.toml`` of the last call that computed something for ``sub-01``."""
     plans = plans_in(_logs(output_dir, participant_id))
     return next((path for path in plans if computed(read_plan(path))), None)
 
@@ -231,23 +158,7 @@ def plans_in(logs: Path) -> list[Path]:
 
 
 def read_plan(path: Path) -> dict[str, Any]:
-    """Read the plan of one run of the program.
-
-    Parameters
-    ----------
-    path
-        A ``plan.toml``.
-
-    Returns
-    -------
-    dict
-        Its content.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or is not TOML.
-    """
+    """Read a ``plan.toml``; an InputError if it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -260,32 +171,13 @@ def computed(plan: Mapping[str, Any]) -> bool:
 
 
 def results_digest(files: GroupFiles) -> str:
-    """Sum up what an analysis found: the digests of its predictions and metrics.
-
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-
-    Returns
-    -------
-    str
-        Digests in a row, ``absent`` for a table that is not there.
-    """
+    """Join the digests of predictions and metrics, ``absent`` for a missing table."""
     tables = (files.predictions, files.metrics)
     return " ".join(digest_of(each) if each.is_file() else "absent" for each in tables)
 
 
 def crash_files(output_dir: Path, participant_id: str) -> list[Path]:
-    """List the crash files of the last call that computed something, and of the very last call.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    participant_id
-        ``sub-01``.
-    """
+    """List the crash files of the last call, and of the last call that computed something."""
     last = [last_plan(output_dir, participant_id), *plans_in(_logs(output_dir, participant_id))[:1]]
     folders = dict.fromkeys(plan.parent for plan in last if plan is not None)
     return [path for folder in folders for path in sorted(folder.glob("crash-*.txt"))]

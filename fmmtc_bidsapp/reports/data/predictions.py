@@ -11,20 +11,10 @@ _ROUNDING = 1e-12
 
 
 def per_person(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Reduce the predictions to one row per person, and call each by one rule.
+    """Reduce ``_predictions.tsv`` to one row per participant.
 
-    Probability and threshold are means over repeats. A person is called positive where the mean
-    probability reaches the mean threshold; with one repeat that is the call of the table.
-
-    Parameters
-    ----------
-    predictions
-        Rows of ``_predictions.tsv``, one per person and repeat.
-
-    Returns
-    -------
-    pandas.DataFrame
-        In the order of first appearance; ``y_pred`` is the call, None without a probability.
+    Probability and threshold are means over repeats; ``y_pred`` is positive where the mean
+    probability reaches the mean threshold, None without a probability.
     """
     means = ("probability", "probability_low", "probability_high", "threshold")
     how = {

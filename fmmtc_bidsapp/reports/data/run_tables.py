@@ -64,20 +64,7 @@ class Series:
 
 
 def read_motion(files: RunFiles, n_volumes: int | None = None) -> Motion:
-    """Read the motion of a run.
-
-    Parameters
-    ----------
-    files
-        Names of the run's files.
-    n_volumes
-        Length of a run that has no table of outliers: its motion is then unknown throughout.
-
-    Returns
-    -------
-    Motion
-        One value per volume.
-    """
+    """Read the motion of a run, one value per volume; unknown without a table of outliers."""
     table = read_table(files.outliers)
     if table.empty:
         table = pd.DataFrame(index=range(n_volumes or 0))
@@ -93,22 +80,9 @@ def read_motion(files: RunFiles, n_volumes: int | None = None) -> Motion:
 
 
 def read_series(files: RunFiles) -> Series:
-    """Read the series of a run, the cleaned one spread over the volumes it stands for.
+    """Read the series of a run, the cleaned one placed on all volumes.
 
-    Parameters
-    ----------
-    files
-        Names of the run's files.
-
-    Returns
-    -------
-    Series
-        Parcels in the order of the files.
-
-    Raises
-    ------
-    InputError
-        If the two series and the table of outliers do not speak of the same volumes.
+    An InputError if the files differ in their volumes.
     """
     cleaned = read_table(files.timeseries)
     same = files.uncleaned == files.timeseries

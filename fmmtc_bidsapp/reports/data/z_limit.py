@@ -13,19 +13,10 @@ _TWO_SIDED = 0.975
 
 
 def z_limit(n_null: object) -> float:
-    """Give the |z| that one place in twenty exceeds by chance.
+    """Return the |z| that one parcel in twenty exceeds by chance.
 
-    Parameters
-    ----------
-    n_null
-        Maps of shuffled outcomes behind mean and SD of z; None where it is not known.
-
-    Returns
-    -------
-    float
-        The quantile of Student's t with ``n_null - 1`` degrees of freedom, widened since the mean
-        of the null maps is estimated too: 2.14 of 20 maps, 1.96 of very many. Infinite of fewer
-        than two, or of an unknown number: then nothing is marked.
+    Student's t with n - 1 degrees of freedom for n null maps, widened since the mean is estimated
+    too: 2.14 for 20; infinite for fewer than two or an unknown number.
     """
     if not isinstance(n_null, int | float) or pd.isna(n_null) or n_null < 2:
         return math.inf

@@ -36,24 +36,10 @@ class Band:
 
 
 def curve_bands(predictions: pd.DataFrame, draws: int = BAND_DRAWS) -> dict[str, Band]:
-    """Resample participants and take the quantiles of their curves.
+    """Return the bands of one model's ``roc`` and ``pr`` curves over resampled participants.
 
-    For ROC within outcome; for precision, which depends on the share of positives, whoever they
-    are. A participant takes along the predictions of every repeat. The same table gives the same
-    bands.
-
-    Parameters
-    ----------
-    predictions
-        Rows of ``_predictions.tsv`` of one model that predicts everyone, with the outcome as text.
-    draws
-        Resamplings.
-
-    Returns
-    -------
-    dict of Band
-        ``roc``: true positive rate by false positive rate, straight between points. ``pr``:
-        precision where the recall is first reached. Empty with less than two people of an outcome.
+    A participant keeps the predictions of all repeats. ROC is resampled within outcome, precision
+    is not, since it depends on prevalence. Empty with fewer than two participants of an outcome.
     """
     known = predictions[predictions["y_true"].notna()].reset_index(drop=True)
     score = known["logit"].to_numpy(dtype=np.float64)

@@ -42,22 +42,7 @@ _MODEL_COLOURS = (ACCENT, SECOND, CATEGORICAL[3], CATEGORICAL[2])
 
 @themed
 def roc(curves: pd.DataFrame, names: Mapping[str, str], band: Band | None) -> Markup:
-    """Draw the mean ROC curves over folds and, in grey, the folds of the main model.
-
-    Parameters
-    ----------
-    curves
-        Rows of ``_curves.tsv``.
-    names
-        Readable name of each model that is drawn, the main one first.
-    band
-        Around the curve of the main model; None where there is none.
-
-    Returns
-    -------
-    Markup
-        Inline SVG.
-    """
+    """Draw the mean ROC curve of each model, and in grey the folds of the main (first) one."""
     figure, axes = _square_axes()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
     _shade(axes, band)
@@ -71,9 +56,9 @@ def roc(curves: pd.DataFrame, names: Mapping[str, str], band: Band | None) -> Ma
 def precision_recall(
     curves: pd.DataFrame, names: Mapping[str, str], band: Band | None, prevalence: float | None
 ) -> Markup:
-    """Draw precision against recall; a model that knows nothing stays at the prevalence.
+    """Draw precision against recall, with the prevalence as the line of chance.
 
-    The points rise in recall, so each holds for the step that leads to it.
+    The curve rises in recall, and a value holds for the step that leads to it.
     """
     figure, axes = _square_axes()
     if prevalence is not None:
@@ -87,20 +72,7 @@ def precision_recall(
 
 @themed
 def reliability(bins: pd.DataFrame, model: str) -> Markup:
-    """Draw observed share against predicted probability, before and after calibration.
-
-    Parameters
-    ----------
-    bins
-        Rows of ``_calibration.tsv``.
-    model
-        Whose probabilities.
-
-    Returns
-    -------
-    Markup
-        Inline SVG.
-    """
+    """Draw observed share against predicted probability, before and after calibration."""
     figure, axes = _square_axes()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
     styles = {"before": (SECOND, "s", -0.006), "after": (ACCENT, "o", 0.006)}
@@ -118,22 +90,7 @@ def reliability(bins: pd.DataFrame, model: str) -> Markup:
 
 @themed
 def probabilities(people: pd.DataFrame, groups: Mapping[str, str], threshold: float) -> Markup:
-    """Draw each participant's probability as a dot, one row of dots per outcome.
-
-    Parameters
-    ----------
-    people
-        One row per person: ``group``, ``probability``.
-    groups
-        Readable name of each value of ``group``, from top to bottom.
-    threshold
-        Probability from which a person counts as positive.
-
-    Returns
-    -------
-    Markup
-        Inline SVG.
-    """
+    """Draw each participant's probability as a dot, one row of dots per outcome."""
     figure = Figure(figsize=(9.4, 0.8 + 0.95 * len(groups)))
     axes = figure.subplots()
     axes.axvline(threshold, color=MUTED, linewidth=1, linestyle=DASHED)

@@ -60,24 +60,7 @@ class _Line:
 
 @themed
 def forest(metrics: pd.DataFrame, metric: str, names: Mapping[str, str], chance: float) -> Markup:
-    """Draw one metric of every model with its interval, and the line of chance.
-
-    Parameters
-    ----------
-    metrics
-        Rows of ``_metrics.tsv``.
-    metric
-        Which metric.
-    names
-        Readable name of each model, in the order they are drawn (the main model first).
-    chance
-        Value of a model that knows nothing.
-
-    Returns
-    -------
-    Markup
-        Inline SVG.
-    """
+    """Draw one metric of every model with its interval and the line of chance."""
     rows = {row["model"]: row for row in metrics[metrics["metric"] == metric].to_dict("records")}
     lines: list[_Line] = []
     for model in [each for each in names if each in rows]:
@@ -117,23 +100,7 @@ def arm_forest(arms: pd.DataFrame, model: str) -> Markup:
 
 @themed
 def difference_forest(comparison: pd.DataFrame, names: Mapping[str, str], main: str) -> Markup:
-    """Draw how far the main model lies above every other one, on the same folds.
-
-    Parameters
-    ----------
-    comparison
-        Rows of ``_comparison.tsv``.
-    names
-        Readable name of each model.
-    main
-        Readable name of the main model.
-
-    Returns
-    -------
-    Markup
-        Inline SVG; lines whose interval leaves 0 out are coloured, blue where the main model is
-        higher and orange where it is lower.
-    """
+    """Draw the AUROC of the main model minus each other, blue if higher, orange if lower."""
     lines = [
         _Line(
             names.get(row["model"], row["title"]),
@@ -154,18 +121,9 @@ def difference_forest(comparison: pd.DataFrame, names: Mapping[str, str], main: 
 
 
 def paired_differences(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Take the row of ``_comparison.tsv`` that has each model's difference from the main one.
+    """Select each model's AUROC difference from the main model, trained and selected alike.
 
-    Parameters
-    ----------
-    comparison
-        Rows of ``_comparison.tsv``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Of the AUROC, of models trained and chosen as the main one was; a model that stands in
-        several tables of the paper once.
+    One row per model.
     """
     if comparison.empty:
         return comparison

@@ -97,23 +97,10 @@ def watermark(figure: Figure, text: str) -> None:
 def glass_figure(
     rows: Sequence[Glass], places: Places, mark: str = "", largest: float | None = None
 ) -> Figure:
-    """Draw maps in glass brains, the tenth of the parcels with the largest values by size.
+    """Draw maps in glass brains, four views a row.
 
-    Parameters
-    ----------
-    rows
-        One or several maps, in one scale.
-    places
-        Of the parcels.
-    mark
-        Watermark; empty for none.
-    largest
-        Amount of the largest disc, the same for all figures of a page; None for that of the rows.
-
-    Returns
-    -------
-    Figure
-        Four views a row: size is the amount, colour the direction, a ring |z| beyond its limit.
+    Discs are the largest tenth of parcels, colour is the direction, a ring |z| beyond its limit.
+    ``largest`` is the amount of the largest disc, shared by the figures of a page.
     """
     signed = any(np.isfinite(row.direction).any() for row in rows)
     across_in = 8.2 if signed else 9.2

@@ -61,23 +61,9 @@ def shares_figure(
     mark: str = "",
     titles: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Draw how much of |attribution| each stream carries, a bar per model.
+    """Draw the share of |attribution| of each stream, a bar per model.
 
-    Parameters
-    ----------
-    shares
-        Rows of ``_modality.tsv``.
-    names
-        Readable name of each model, in the order they are drawn.
-    mark
-        Watermark; empty for none.
-    titles
-        Readable name of modalities of other packages.
-
-    Returns
-    -------
-    Figure
-        The interval is that of the place where the first stream ends and the others begin.
+    The interval is that of the boundary after the first stream.
     """
     by_model = {model: own.to_dict("records") for model, own in shares.groupby("model")}
     shown = [model for model in names if model in by_model]
@@ -129,20 +115,7 @@ def _streams(modalities: Iterable[str], titles: Mapping[str, str]) -> dict[str, 
 
 @themed
 def networks_figure(panels: Sequence[Bars], mark: str = "") -> Figure:
-    """Draw |attribution| per parcel of each network, over the mean of all parcels.
-
-    Parameters
-    ----------
-    panels
-        One map each; their networks in the order of the first.
-    mark
-        Watermark; empty for none.
-
-    Returns
-    -------
-    Figure
-        Bars with 95 % intervals and a line at 1, an average network.
-    """
+    """Draw |attribution| per parcel of each network over the mean of all, with 95 % intervals."""
     names = list(dict.fromkeys(name for panel in panels for name in panel.rows["name"]))
     figure = Figure(figsize=(9.4, 1.2 + 0.3 * len(names)))
     grid = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
@@ -179,22 +152,10 @@ def networks_figure(panels: Sequence[Bars], mark: str = "") -> Figure:
 
 @themed
 def edges_figure(edges: pd.DataFrame, places: Places, mark: str = "") -> Figure:
-    """Draw the strongest edges as chords of a circle of parcels, by network.
+    """Draw the strongest edges as chords of a circle of parcels.
 
-    Parameters
-    ----------
-    edges
-        Rows of ``_attributions.tsv`` of level ``edge``, the strongest first.
-    places
-        Of the parcels.
-    mark
-        Watermark; empty for none.
-
-    Returns
-    -------
-    Figure
-        Width is the amount, colour the direction; the arcs are networks, parcels in them from the
-        front of the brain to its back.
+    Arcs are networks, parcels run from the front of the brain to the back, width is the amount,
+    colour the direction.
     """
     shown = edges[edges["attribution"] > 0].head(_MOST_CHORDS)
     row_of = {int(index): row for row, index in enumerate(places.index)}

@@ -48,20 +48,7 @@ class Slices:
 
 @themed
 def slices_figure(rows: Sequence[Slices], mark: str = "") -> Figure:
-    """Draw maps on axial slices, over the MNI152 template that nilearn carries.
-
-    Parameters
-    ----------
-    rows
-        One or several maps on one grid, in one scale.
-    mark
-        Watermark; empty for none.
-
-    Returns
-    -------
-    Figure
-        Seven slices a row, the person's right at the right.
-    """
+    """Draw maps on seven axial slices a row over nilearn's MNI152 template, right at the right."""
     images = [nib.as_closest_canonical(row.amount) for row in rows]
     amounts = [np.asarray(each.get_fdata(), dtype=np.float64) for each in images]
     window, cuts = _cuts(np.any([np.isfinite(each) for each in amounts], axis=0))

@@ -68,22 +68,7 @@ class _Cut:
 def outline_figure(
     volume: LabelVolume, networks: tuple[str, ...], boldref: Path | None
 ) -> tuple[Figure, str]:
-    """Draw the parcels' outlines on the run's reference volume.
-
-    Parameters
-    ----------
-    volume
-        The labels as used.
-    networks
-        (parcel,) network of each parcel, which colours its outline.
-    boldref
-        Reference volume in the same space; without one the labels are drawn alone, with the reason.
-
-    Returns
-    -------
-    figure, alt
-        And its description.
-    """
+    """Draw parcel outlines by network on the reference volume, if any; with a text description."""
     rows = [_cuts(volume, 2, 6), [*_cuts(volume, 0, 3), *_cuts(volume, 1, 3)]]
     reference = None if boldref is None else _on_grid(boldref, volume.image)
     figure, grid = _rows_of_cuts(rows)
@@ -120,22 +105,7 @@ def _rows_of_cuts(rows: Sequence[Sequence[_Cut]]) -> tuple[Figure, list[Axes]]:
 
 
 def outline_image(plane: Ints, networks: tuple[str, ...], *, filled: bool) -> Floats:
-    """Colour where one parcel ends and the next begins.
-
-    Parameters
-    ----------
-    plane
-        (row, column) rows of the parcels counted from 1, 0 outside.
-    networks
-        (parcel,) network of each parcel.
-    filled
-        Whether the inside of a parcel is tinted, for want of an image below.
-
-    Returns
-    -------
-    numpy.ndarray
-        (3 row, 3 column, 4) RGBA, clear outside the parcels.
-    """
+    """Return (3 row, 3 column, 4) RGBA of the parcel borders in a plane (row, column)."""
     colours = colour_of(networks)
     palette = np.array([(0, 0, 0, 0), *(to_rgba(colours[each]) for each in networks)])
     fine = np.kron(plane, np.ones((_FINE, _FINE), dtype=np.int64))
@@ -157,24 +127,7 @@ def coverage_figure(
     min_coverage: float | None,
     volume: LabelVolume | None,
 ) -> tuple[Figure, str]:
-    """Draw how much of each parcel held data: on the brain, and as a histogram.
-
-    Parameters
-    ----------
-    coverage
-        (parcel,) share of the parcel's volume that held data, 0 to 1.
-    missing
-        (parcel,) whether the parcel's series is n/a.
-    min_coverage
-        Share below which a parcel is missing, None when it was not written.
-    volume
-        The labels as used; None for grayordinates, which have no image: histogram alone.
-
-    Returns
-    -------
-    figure, alt
-        And its description.
-    """
+    """Draw the share of each parcel with data (parcel,); with a text description."""
     alt = f"Histogram of coverage over {len(coverage)} parcels, {int(missing.sum())} missing."
     if volume is None:
         figure = Figure(figsize=(4.6, 2.6))

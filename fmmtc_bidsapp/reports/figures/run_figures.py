@@ -39,27 +39,7 @@ class _Kind:
 
 
 def draw_run(files: RunFiles, boldref: Path | None = None) -> list[Path]:
-    """Draw every picture of a run that its files allow.
-
-    Parameters
-    ----------
-    files
-        Names of the run's written files; the labels as used must be written too.
-    boldref
-        Reference volume in the run's space, None where there is none.
-
-    Returns
-    -------
-    list of Path
-        ``sub-X/figures/…svg``; a picture of an earlier run that no longer applies is removed.
-
-    Raises
-    ------
-    InputError
-        If a written file cannot be read.
-    OutputError
-        If a picture cannot be written.
-    """
+    """Draw every picture of a run that its files allow, and delete those that no longer apply."""
     drawn = []
     for name, kind in _KINDS.items():
         path = files.figure(name)
@@ -73,25 +53,7 @@ def draw_run(files: RunFiles, boldref: Path | None = None) -> list[Path]:
 
 
 def draw_combined(files: RunFiles) -> Path:
-    """Draw the one picture of a matrix that stands for several runs.
-
-    Parameters
-    ----------
-    files
-        Names of its files; the labels as used must be written too.
-
-    Returns
-    -------
-    Path
-        ``sub-X/figures/…_connectivity.svg``, named without ``run-``.
-
-    Raises
-    ------
-    InputError
-        If a written file cannot be read.
-    OutputError
-        If the picture cannot be written.
-    """
+    """Draw the picture of a matrix over several runs."""
     figure, alt = _connectivity(files, None)
     path = files.figure(COMBINED_KIND)
     write_svg(path, figure, alt)
@@ -99,20 +61,7 @@ def draw_combined(files: RunFiles) -> Path:
 
 
 def why_not_drawn(files: RunFiles, kind: str) -> str:
-    """Say in a sentence why a run has no picture of a kind.
-
-    Parameters
-    ----------
-    files
-        Names of the run's written files.
-    kind
-        One of `KINDS`.
-
-    Returns
-    -------
-    str
-        The reason; a picture that should be there says that its drawing failed.
-    """
+    """Say why a run has no picture of a kind."""
     name = files.figure(kind).name
     return _KINDS[kind].why_not(files) or (
         f"{name} was not drawn: drawing failed or was interrupted (see Errors). Run again to draw "

@@ -35,18 +35,7 @@ _ALL_NAMES = 150
 
 @themed
 def motion_figure(motion: Motion) -> tuple[Figure, str]:
-    """Draw framewise displacement and standardised DVARS with the volumes that were left out.
-
-    Parameters
-    ----------
-    motion
-        One value per volume; what is unknown throughout gets no panel.
-
-    Returns
-    -------
-    figure, alt
-        And its description.
-    """
+    """Draw framewise displacement, DVARS and excluded volumes; with a text description."""
     panels = [
         ("Framewise displacement", "mm", motion.fd_mm, motion.fd_threshold_mm),
         ("Standardised DVARS", "", motion.std_dvars, motion.std_dvars_threshold),
@@ -103,22 +92,10 @@ def _name_limit(axes: Axes, limit: float, text: str) -> None:
 
 @themed
 def design_figure(design: pd.DataFrame, mean_signal: Floats) -> tuple[Figure, str]:
-    """Draw how the regressors go with each other and with the mean of the uncleaned parcels.
+    """Draw the correlations of regressors (time, regressor) and of the mean parcel (time,).
 
-    nireports' plot of the same name names every other regressor only, needs a column
-    ``global_signal`` and costs seaborn.
-
-    Parameters
-    ----------
-    design
-        (time, regressor)
-    mean_signal
-        (time,) mean over the parcels before cleaning.
-
-    Returns
-    -------
-    figure, alt
-        And its description.
+    Nireports' plot of the same name labels every other regressor only and needs a column
+    ``global_signal``.
     """
     names = [str(each) for each in design.columns]
     with np.errstate(invalid="ignore", divide="ignore"):  # a constant regressor has no r

@@ -51,18 +51,7 @@ def network_order(networks: tuple[str, ...]) -> NDArray[np.intp]:
 
 @themed
 def carpet_figure(series: Series) -> tuple[Figure, str]:
-    """Draw every parcel's series before and after cleaning in one scale of grey.
-
-    Parameters
-    ----------
-    series
-        Of one run.
-
-    Returns
-    -------
-    figure, alt
-        And its description.
-    """
+    """Draw all parcel series before and after cleaning, with a text description."""
     order = network_order(series.networks)
     before, after = carpet_images(series)
     first = "Before cleaning" if after is not None else "Not cleaned"
@@ -102,17 +91,10 @@ def carpet_figure(series: Series) -> tuple[Figure, str]:
 
 
 def carpet_images(series: Series) -> tuple[Floats, Floats | None]:
-    """Colour the series before and after cleaning.
+    """Return the series before and after cleaning as (parcel, column, 4) RGBA.
 
-    Both are deviations from the mean over the retained volumes, in SD of the uncleaned series, so
-    what cleaning took away is seen as fading. The linear trend of the uncleaned series is left out
-    of the drawing: it would hide everything else.
-
-    Returns
-    -------
-    before, after
-        (parcel, column, 4) RGBA; sand where a parcel has no data, clear where a volume was left
-        out of the cleaned series. ``after`` is None where nothing was cleaned.
+    In SD of the detrended uncleaned series; sand for parcels without data, clear for excluded
+    volumes.
     """
     retained = ~(series.dummy | series.censored)
     flat, sd = _flattened(series.uncleaned, retained)
@@ -167,24 +149,7 @@ def _greys() -> Colormap:
 def connectivity_figure(
     matrix: Floats, networks: tuple[str, ...], measure: str, limit: float | None
 ) -> tuple[Figure, str]:
-    """Draw a matrix by network, missing parcels grey, and how its values are spread.
-
-    Parameters
-    ----------
-    matrix
-        (parcel, parcel), NaN at missing parcels.
-    networks
-        (parcel,) network of each parcel.
-    measure
-        Written beside the colour bar.
-    limit
-        End of the colour scale; None for one that fits the values.
-
-    Returns
-    -------
-    figure, alt
-        And its description.
-    """
+    """Draw a matrix (parcel, parcel) by network and its histogram, with a text description."""
     order = network_order(networks)
     ordered = [networks[i] for i in order]
     end = limit or _fitting_limit(matrix)

@@ -35,21 +35,7 @@ _BAR_PX = 32
 
 
 def scale(evidence: Mapping[str, Any], person: Mapping[Any, Any]) -> dict[str, Any]:
-    """Place a person, and the training people of either outcome, on a line from 0 to 1.
-
-    Parameters
-    ----------
-    evidence
-        Of the bundle; empty where it does not say.
-    person
-        Row of ``_predictions.tsv``.
-
-    Returns
-    -------
-    dict
-        ``at`` and ``threshold``, ``interval`` (None without one), the bars ``positive`` and
-        ``negative``, and ``n``, how many probabilities these are of.
-    """
+    """Return the places of a participant and the training participants on a line from 0 to 1."""
     low, high = person["probability_low"], person["probability_high"]
     limits = None if pd.isna(low) else {"x": _percent(low), "width": _percent(high - low)}
     return {
@@ -82,21 +68,7 @@ def _percent(share: float) -> str:
 
 
 def strips(ranges: pd.DataFrame, person: Mapping[Any, Any]) -> list[dict[str, Any]]:
-    """Place a person's scans among those of the training, measure by measure.
-
-    Parameters
-    ----------
-    ranges
-        Rows of ``_ranges.tsv``, of everyone.
-    person
-        Row of ``_predictions.tsv``.
-
-    Returns
-    -------
-    list of dict
-        ``name``, ``found`` and ``training`` in words, ``place`` (``within``, ``outside`` or ``not
-        known``), ``range`` (None where it is not known) and ``dots``, one a run.
-    """
+    """Return the place of a participant's scans in the training range, one record per measure."""
     if ranges.empty:
         return []
     session = person["session_id"]

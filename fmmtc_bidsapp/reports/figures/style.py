@@ -129,67 +129,22 @@ themed = rc_context(_STYLE)
 
 
 def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
-    """Turn a figure into an SVG element for a page.
+    """Convert a figure to an SVG element, all ids prefixed with ``name``.
 
-    Parameters
-    ----------
-    figure
-        The drawn figure.
-    name
-        Unique in the page: it prefixes every id inside the SVG.
-    alt
-        What the figure shows, for someone who cannot see it.
-
-    Returns
-    -------
-    Markup
-        ``<svg …>`` without prolog, date or version, so that the same figure gives the same bytes.
+    The same figure gives the same bytes.
     """
     return _for_page(_svg(figure, alt), name, _CSS_VARIABLES)
 
 
 def write_svg(path: Path, figure: Figure, alt: str) -> None:
-    """Write a figure as a file that stands alone and the same figure always gives byte for byte.
-
-    Parameters
-    ----------
-    path
-        ``.svg``
-    figure
-        The drawn figure.
-    alt
-        What it shows, for someone who cannot see it.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
+    """Write a figure as a standalone SVG; the same figure gives the same bytes."""
     write_text(
         path, '<?xml version="1.0" encoding="utf-8"?>\n' + _exchanged(_svg(figure, alt), _LIGHT)
     )
 
 
 def inline_file(path: Path, name: str) -> Markup:
-    """Read a figure that `write_svg` wrote into an SVG element for a page.
-
-    Parameters
-    ----------
-    path
-        ``.svg``
-    name
-        Unique in the page: it prefixes every id inside the SVG.
-
-    Returns
-    -------
-    Markup
-        ``<svg …>``, whose lines follow the page from light to dark.
-
-    Raises
-    ------
-    InputError
-        If the file is not a whole SVG.
-    """
+    """Convert an SVG of `write_svg` to an element for a page, in light and dark colours."""
     svg = path.read_text(encoding="utf-8")
     if "<svg" not in svg or not svg.rstrip().endswith("</svg>"):
         raise InputError(f"{path} is no whole SVG. Delete it and run again.")
@@ -210,11 +165,7 @@ def _svg(figure: Figure, alt: str) -> str:
 
 
 def _numbered(svg: str) -> str:
-    """Exchange the hashes in ids for numbers in order of appearance.
-
-    The layout's solver leaves positions that differ by 1e-14 from one run to the next: nothing of
-    what is drawn shows it, but matplotlib hashes them.
-    """
+    """Replace the hashes in ids by numbers: invisible layout differences of 1e-14 change hashes."""
     numbers: dict[str, str] = {}
     return _HASHED_ID.sub(
         lambda found: found[1] + numbers.setdefault(found[2], f"shared{len(numbers) + 1}"), svg
@@ -250,21 +201,7 @@ def colour_bar(
     *,
     shrink: float = 0.6,
 ) -> None:
-    """Draw a colour bar beside one or several panels.
-
-    Parameters
-    ----------
-    mappable
-        What it explains.
-    axes
-        The panels it stands beside.
-    ends
-        Text of each tick by its value.
-    label
-        Quantity and unit.
-    shrink
-        Its length as a share of the panels' height.
-    """
+    """Draw a colour bar beside one or several panels, with the text of each tick by its value."""
     panels = [axes] if isinstance(axes, Axes) else list(axes)
     figure = panels[0].figure
     bar = figure.colorbar(mappable, ax=panels, shrink=shrink, aspect=22, pad=0.015)

@@ -28,27 +28,7 @@ def assemble(
     pieces: Mapping[str, Markup],
     sections: Sequence[Mapping[str, Markup]],
 ) -> str:
-    """Put a page together.
-
-    Parameters
-    ----------
-    frame
-        ``header`` (of the document), ``navbar`` (above the sections) and ``footer``.
-    pieces
-        What stands once in the page, by its suffix in ``participant.yml``.
-    sections
-        The pieces of each run, and of each matrix over several, by theirs.
-
-    Returns
-    -------
-    str
-        A whole HTML document.
-
-    Raises
-    ------
-    OutputError
-        If there is no room for temporary files.
-    """
+    """Put the pieces of a page and the sections of its runs together as one HTML document."""
     try:
         with TemporaryDirectory(prefix="fmmtc") as folder:
             _write_pieces(Path(folder), pieces, sections)

@@ -25,31 +25,7 @@ def combined_section(
     titles: Sequence[str],
     shown: Mapping[str, RunSection],
 ) -> Section:
-    """Gather what a report shows of a matrix over several runs.
-
-    Parameters
-    ----------
-    anchor
-        Unique in the page.
-    name
-        The entities that its runs share.
-    combined
-        The matrix and its runs.
-    titles
-        What each of its runs is called.
-    shown
-        Sections of the page, by the title of their run; a run may have none any more.
-
-    Returns
-    -------
-    Section
-        Which runs, with which weights, and the picture or a sentence in its place.
-
-    Raises
-    ------
-    InputError
-        If a written file cannot be read.
-    """
+    """Return the section of a matrix over several runs: runs, weights, and the picture."""
     files = combined.files
     n_runs = len(combined.runs)
     title = f"{name} ({n_runs} run{'' if n_runs == 1 else 's'} combined)"

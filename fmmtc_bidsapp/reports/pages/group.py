@@ -58,27 +58,7 @@ _KINDS = {
 
 
 def write_group_report(output_dir: Path, label: str) -> Path:
-    """Write the HTML report of a group analysis from its tables.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    label
-        Of the analysis, as in ``group_desc-<label>_…``.
-
-    Returns
-    -------
-    Path
-        ``group/group_desc-<label>_report.html``, one file without outside assets.
-
-    Raises
-    ------
-    InputError
-        If there are no predictions under the label, or a file cannot be read.
-    OutputError
-        If the report cannot be written.
-    """
+    """Write ``group_desc-<label>_report.html`` from the tables of the label."""
     files = GroupFiles(output_dir, label)
     analysis = read_analysis(files)
     explanation = explanation_section(files)
@@ -304,10 +284,9 @@ def _participants(analysis: Analysis) -> dict[str, Any]:
 
 
 def _links(analysis: Analysis, person: Mapping[str, str]) -> dict[str, str]:
-    """Where a participant's report and prediction sheet are, seen from this report; or nothing.
+    """Return the links to a participant's report and sheet, empty where there is none.
 
-    Sheets are written beside this report, before it or after: whoever was predicted by a finished
-    model has one.
+    Sheets are written for everyone a finished model predicted.
     """
     files = analysis.files
     participant, session = person["participant_id"], person["session_id"]

@@ -18,19 +18,7 @@ _LARGEST_TABLE = 3_000_000
 
 
 def about_section(analysis: Analysis) -> dict[str, Any]:
-    """Say what ran, and take in the written tables that the page shows rounded.
-
-    Parameters
-    ----------
-    analysis
-        Of one label.
-
-    Returns
-    -------
-    dict
-        For the template: ``about`` and ``options`` (names and values), ``files`` (names and links),
-        ``written`` (text of each table by the end of its name).
-    """
+    """Return what ran, the files, and the text of each table that the page shows rounded."""
     about = {"about": _about(analysis), "options": _options(analysis)}
     return about | _files(analysis.files)
 

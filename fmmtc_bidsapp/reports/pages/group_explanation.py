@@ -33,24 +33,7 @@ _BROAD = ("network", "hemisphere", "subnetwork")
 
 
 def explanation_section(files: GroupFiles) -> dict[str, Any]:
-    """Make everything that the section on explanations shows.
-
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-
-    Returns
-    -------
-    dict
-        For the macro ``explanation`` of ``explanation.html.jinja``; empty where nothing was
-        explained. Where it is held back, ``held_back`` says why and nothing else is in it.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read.
-    """
+    """Return the values of ``explanation.html.jinja``, empty without an explanation."""
     sidecar = files.attributions.with_suffix(".json")
     told = read_json(sidecar) or read_json(files.modality.with_suffix(".json"))
     if not told:

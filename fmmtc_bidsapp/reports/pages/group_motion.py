@@ -51,38 +51,14 @@ class RankCorrelation:
 
 
 def motion_section(analysis: Analysis) -> dict[str, Any]:
-    """Say whether head motion goes with the prediction.
-
-    Parameters
-    ----------
-    analysis
-        Of one label.
-
-    Returns
-    -------
-    dict
-        For the template: ``motion`` (figure), ``motion_told`` (sentences) and ``motion_absent``,
-        why there are none.
-    """
+    """Return the figure, sentences, or reason for neither, on head motion and the prediction."""
     return _of_predictions(analysis, read_table(group_quality(analysis.files.output_dir)))
 
 
 def mean_fd_mm(quality: pd.DataFrame, people: pd.DataFrame, about: Mapping[str, Any]) -> Floats:
-    """Average head motion over the runs of each person, weighted by their volumes.
+    """Return the mean framewise displacement (participant,) in mm, weighted by volumes.
 
-    Parameters
-    ----------
-    quality
-        Rows of ``group_qc.tsv``.
-    people
-        ``participant_id`` and ``session_id``, NaN where people are predicted over sessions.
-    about
-        Sidecar of the analysis: which atlas and cleaning it read, and whether unusable runs count.
-
-    Returns
-    -------
-    array
-        (person,) in mm; NaN where no run of known motion is listed.
+    Over the runs that were analysed; NaN where it is not known.
     """
     options = about.get("Options", {})
     known = quality[quality["mean_fd"].notna()]
@@ -113,19 +89,9 @@ def _weighted(runs: pd.DataFrame, participant_id: str, session_id: Any) -> float
 
 
 def rank_correlation(x: Floats, y: Floats, draws: int = _DRAWS) -> RankCorrelation:
-    """Correlate ranks, with an interval of resampled people.
+    """Return Spearman's correlation of x and y (participant,) with a bootstrap interval.
 
-    Parameters
-    ----------
-    x, y
-        (person,); people without either are left out.
-    draws
-        Resamplings; the same values give the same interval.
-
-    Returns
-    -------
-    RankCorrelation
-        NaN with fewer than five people, or where x or y is the same in all.
+    NaN with fewer than five participants or a constant; the same values give the same interval.
     """
     both = ~(np.isnan(x) | np.isnan(y))
     x, y = x[both], y[both]

@@ -30,19 +30,7 @@ _MOST_KINDS = 4
 
 
 def qcfc_section(output_dir: Path) -> dict[str, Any]:
-    """Say how head motion goes with connectivity.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-
-    Returns
-    -------
-    dict
-        For the template: ``motion_edges`` (figure), ``motion_kinds`` (rows) and
-        ``motion_kinds_absent``, why there are none.
-    """
+    """Return the figure and rows of head motion against connectivity, or the reason for neither."""
     kinds = read_table(group_motion_connectivity(output_dir))
     checked = group_quality(output_dir).exists()
     return {

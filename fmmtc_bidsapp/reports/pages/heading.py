@@ -33,43 +33,14 @@ _TRAINED_ON_SIMULATED = "The model was trained on simulated data. Its prediction
 
 
 def participant_heading(output_dir: Path, participant_id: str, runs: Sequence[RunFiles]) -> Heading:
-    """Head the report of a participant.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    participant_id
-        ``sub-01``.
-    runs
-        The finished runs.
-
-    Returns
-    -------
-    Heading
-        The date is that of the last call that computed something for them.
-    """
+    """Return a participant's heading, dated by the last call that computed something."""
     plan = last_plan(output_dir, participant_id)
     date = "n/a" if plan is None else _spelled_date(plan.parent.name)
     return _heading(origin_of_runs(runs), output_dir, date, "")
 
 
 def group_heading(files: GroupFiles, about: Mapping[str, Any]) -> Heading:
-    """Head the report of an analysis, or one of its prediction sheets.
-
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-    about
-        Sidecar of the metrics or predictions.
-
-    Returns
-    -------
-    Heading
-        The date is that of the first call that wrote the results that stand there: a call that
-        finds the same ones changes no byte.
-    """
+    """Return the heading of a group page, dated by the first call that wrote these results."""
     evidence = about.get("Evidence") or {}
     trained = _TRAINED_ON_SIMULATED if evidence.get("simulated") is True else ""
     origin = origin_of(about) or Origin()

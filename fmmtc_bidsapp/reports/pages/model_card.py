@@ -17,20 +17,9 @@ _DEEPEST = 6
 
 
 def card_html(text: str) -> Markup:
-    """Turn a model card into HTML.
+    """Convert a model card to HTML, headings two levels deeper.
 
-    The card may hold names of a data set, and authors may add to it: HTML in it stays text, and
-    pictures are not loaded.
-
-    Parameters
-    ----------
-    text
-        Markdown with tables.
-
-    Returns
-    -------
-    Markup
-        Headings two levels deeper than written; tables in regions of their own that scroll.
+    HTML in it is shown as text, and pictures are not loaded.
     """
     reader = _reader()
     tokens = reader.parse(text)

@@ -42,30 +42,7 @@ _WITHOUT_RUNS = ("Methods", "Errors", "About")
 def write_participant_report(
     output_dir: Path, participant_id: str, *, problems: Sequence[tuple[str, str]] = ()
 ) -> Path:
-    """Write the HTML report of a participant from the files and pictures of their runs.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    participant_id
-        The label with its prefix, ``sub-01``.
-    problems
-        What was left out or failed: where, and the reason or the summary of the crash. Crash files
-        that the last run left in the participant's log are told too.
-
-    Returns
-    -------
-    Path
-        ``sub-01.html``, one file without outside assets.
-
-    Raises
-    ------
-    InputError
-        If a written file cannot be read.
-    OutputError
-        If the report cannot be written.
-    """
+    """Write ``sub-01.html``; ``problems`` are places and reasons of what was left out."""
     files = finished_runs(output_dir, participant_id)
     combined = combined_matrices(output_dir, participant_id)
     telling = _telling([*files, *(each.files for each in combined)])

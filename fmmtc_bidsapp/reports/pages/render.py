@@ -27,40 +27,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(template: str, context: Mapping[str, Any]) -> str:
-    """Render a template of this room.
-
-    Parameters
-    ----------
-    template
-        File name in ``reports/pages/templates``.
-    context
-        Values by name; all text is escaped, figures and methods come as `markupsafe.Markup`.
-
-    Returns
-    -------
-    str
-        A whole HTML document without outside assets.
-    """
+    """Render a template, all text escaped, as an HTML document without outside assets."""
     return _environment().get_template(template).render(context)
 
 
 def render_part(template: str, part: str, values: Mapping[str, Any]) -> Markup:
-    """Render one macro of a template of this room.
-
-    Parameters
-    ----------
-    template
-        File name in ``reports/pages/templates``.
-    part
-        Name of a macro in it with one argument.
-    values
-        That argument; all text is escaped, figures and methods come as `markupsafe.Markup`.
-
-    Returns
-    -------
-    Markup
-        A piece of a page.
-    """
+    """Render one macro of a template with its one argument, all text escaped."""
     macro = getattr(_environment().get_template(template).module, part)
     return Markup(macro(values))  # noqa: S704
 

@@ -71,27 +71,7 @@ class RunSection(Section):
 
 
 def run_section(anchor: str, title: str, run: RunFiles) -> RunSection:
-    """Gather what a report shows of a run.
-
-    Parameters
-    ----------
-    anchor
-        Unique in the page.
-    title
-        Heading of the section.
-    run
-        Names of its written files.
-
-    Returns
-    -------
-    RunSection
-        With a piece for every place in ``participant.yml``, empty nowhere.
-
-    Raises
-    ------
-    InputError
-        If a written file cannot be read.
-    """
+    """Return the section of a run, with a piece for every entry of ``participant.yml``."""
     quality = read_table(run.qc).iloc[0]
     told = read_json(run.timeseries.with_suffix(".json"))
     usable = bool(quality["usable"])
@@ -119,27 +99,7 @@ def run_section(anchor: str, title: str, run: RunFiles) -> RunSection:
 
 
 def picture_of(anchor: str, run: RunFiles, kind: str) -> dict[str, Any]:
-    """Gather a picture and its caption, or a sentence in their place.
-
-    Parameters
-    ----------
-    anchor
-        Of its section.
-    run
-        Names of the files it was drawn from.
-    kind
-        One of `KINDS`.
-
-    Returns
-    -------
-    dict
-        ``svg caption absent``, as the template's ``picture`` takes them.
-
-    Raises
-    ------
-    InputError
-        If the picture cannot be read.
-    """
+    """Return a picture and its caption, or why there is none, as ``svg caption absent``."""
     path = run.figure(kind)
     if not path.exists():
         return {"svg": "", "caption": "", "absent": why_not_drawn(run, kind)}

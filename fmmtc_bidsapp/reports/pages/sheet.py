@@ -63,28 +63,7 @@ class _Application:
 
 
 def write_sheets(output_dir: Path, label: str) -> list[Path]:
-    """Write a page for each person a bundle was applied to; no other page stays in their folder.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    label
-        Of the analysis, as in ``group_desc-<label>_…``.
-
-    Returns
-    -------
-    list of Path
-        One HTML file a person, without outside assets; empty where people were not predicted by a
-        finished model.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read.
-    OutputError
-        If a sheet cannot be written.
-    """
+    """Write a page for each participant that a finished model predicted, delete all others."""
     files = GroupFiles(output_dir, label)
     predictions = read_table(files.predictions)
     written = []

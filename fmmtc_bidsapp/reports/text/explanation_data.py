@@ -106,25 +106,9 @@ class Explained:
 
 
 def read_explained(files: GroupFiles, told: Mapping[str, Any]) -> Explained:
-    """Read the tables of what models go by.
+    """Read the explanation tables of a label.
 
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-    told
-        Sidecar of the maps.
-
-    Returns
-    -------
-    Explained
-        A map without a single value, as of a network that nothing moves, is left out and named. So
-        is an atlas that cannot be read.
-
-    Raises
-    ------
-    InputError
-        If a table or a sidecar cannot be read.
+    A map without values and an atlas that cannot be read are left out and named.
     """
     about = read_json(files.metrics.with_suffix(".json"))
     main = str(about.get("MainModel", MAIN_MODEL))

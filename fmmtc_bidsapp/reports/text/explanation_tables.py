@@ -29,17 +29,7 @@ _LEVELS = {"network": "network", "hemisphere": "hemisphere", "subnetwork": "subn
 def share_sentences(
     shares: pd.DataFrame, names: Mapping[str, str], titles: Mapping[str, str] = SOURCE_TITLES
 ) -> list[str]:
-    """Say of each model how much it takes from which stream.
-
-    Parameters
-    ----------
-    shares
-        Rows of ``_modality.tsv``.
-    names
-        Readable name of each model, in the order of the sentences.
-    titles
-        Readable name of each modality.
-    """
+    """Say how each model's attribution divides over its streams (``_modality.tsv``)."""
     sentences = []
     for model, name in names.items():
         rows = [row for row in shares.to_dict("records") if row["model"] == model]
@@ -123,18 +113,7 @@ def _null_of(row: Mapping[Any, Any], titles: Mapping[str, str]) -> str:
 def share_rows(
     shares: pd.DataFrame, names: Mapping[str, str], titles: Mapping[str, str] = SOURCE_TITLES
 ) -> list[dict[str, str]]:
-    """Spell the shares, a row per model and stream.
-
-    Parameters
-    ----------
-    shares, names, titles
-        As in `share_sentences`.
-
-    Returns
-    -------
-    list of dict
-        Text by column.
-    """
+    """Format the shares, a row per model and stream."""
     return [
         {
             "model": names[row["model"]],
@@ -159,13 +138,9 @@ def _percent(share: float | None) -> float | None:
 
 
 def z_sentences(tables: Mapping[str, tuple[pd.DataFrame, object]]) -> list[str]:
-    """Say of each map how many parcels stand out against maps of shuffled outcomes.
+    """Say how many parcels of each map exceed the limit of z.
 
-    Parameters
-    ----------
-    tables
-        By title of the map, its rows of level ``parcel`` and the number of null maps. Those without
-        z, or of fewer than two null maps, have no sentence.
+    None for a map without z or with fewer than two null maps.
     """
     sentences = []
     for title, (rows, n_null) in tables.items():
@@ -182,20 +157,7 @@ def z_sentences(tables: Mapping[str, tuple[pd.DataFrame, object]]) -> list[str]:
 
 
 def parcel_rows(rows: pd.DataFrame, limit: float) -> list[dict[str, str]]:
-    """Spell the parcels with the largest |attribution|.
-
-    Parameters
-    ----------
-    rows
-        Rows of level ``parcel`` of one map.
-    limit
-        Of |z|, see `fmmtc_bidsapp.reports.data.z_limit`.
-
-    Returns
-    -------
-    list of dict
-        Text by column, the largest first.
-    """
+    """Format the parcels with the largest |attribution|, as multiples of the mean parcel."""
     mean = rows["attribution"].mean()
     largest = rows.sort_values("attribution", ascending=False, kind="stable").head(_N_SHOWN)
     return [
@@ -210,20 +172,7 @@ def parcel_rows(rows: pd.DataFrame, limit: float) -> list[dict[str, str]]:
 
 
 def group_rows(tables: Iterable[pd.DataFrame], limit: float) -> list[dict[str, str]]:
-    """Spell networks, hemispheres and subnetworks, one row each.
-
-    Parameters
-    ----------
-    tables
-        Rows of one map, a level each.
-    limit
-        As in `parcel_rows`.
-
-    Returns
-    -------
-    list of dict
-        Text by column, in the order of the tables.
-    """
+    """Format networks, hemispheres and subnetworks, a row each, in the order of the tables."""
     return [
         {
             "level": _LEVELS.get(row["level"], str(row["level"])),
@@ -238,23 +187,7 @@ def group_rows(tables: Iterable[pd.DataFrame], limit: float) -> list[dict[str, s
 
 
 def edge_rows(edges: pd.DataFrame, places: Places | None, limit: float) -> list[dict[str, str]]:
-    """Spell the edges with the largest |attribution|.
-
-    Parameters
-    ----------
-    edges
-        Rows of level ``edge`` of one map, the largest first; ``index`` and ``other`` as in
-        `places`, NaN of a parcel that is not there.
-    places
-        Of the parcels, for their networks; None where they are not known.
-    limit
-        As in `parcel_rows`.
-
-    Returns
-    -------
-    list of dict
-        Text by column.
-    """
+    """Format the first rows of ``edges``, which are sorted by |attribution|."""
     network = (
         {} if places is None else dict(zip(places.index.tolist(), places.networks, strict=True))
     )

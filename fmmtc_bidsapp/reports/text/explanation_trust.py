@@ -24,22 +24,7 @@ _BASELINES = {
 def trust_rows(
     told: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], whole: Mapping[str, Any]
 ) -> list[dict[str, str]]:
-    """Spell every check of the maps, model by model.
-
-    Parameters
-    ----------
-    told
-        By model, what the sidecar of the maps says of it.
-    names
-        Readable name of each model.
-    whole
-        What it says of all models: which training and which repeat was explained.
-
-    Returns
-    -------
-    list of dict
-        ``model``, ``what``, ``value`` and ``words``; a check that was not made has no row.
-    """
+    """Format every check of the maps; a check that was not made has no row."""
     common = {key: whole[key] for key in ("Training", "Repeat") if key in whole}
     return [
         {"model": names[model], "what": what, "value": value, "words": words}

@@ -26,20 +26,7 @@ def _with_interval(cell: dict[str, str]) -> dict[str, str]:
 
 
 def comparison_tables(comparison: pd.DataFrame) -> list[dict[str, Any]]:
-    """Spell ``_comparison.tsv`` as tables: those of the paper, then the models in none of them.
-
-    Parameters
-    ----------
-    comparison
-        Rows of ``_comparison.tsv``.
-
-    Returns
-    -------
-    list of dict
-        ``name`` (empty for no table of the paper), ``metrics`` (`MetricColumn`), ``has_arms``, and
-        ``rows`` with ``row``, ``title``, ``arms``, ``cells`` (mean, SD over folds, interval),
-        ``note`` and ``difference`` of the AUROC.
-    """
+    """Format ``_comparison.tsv`` as the tables of the paper and one of all other rows."""
     if comparison.empty:
         return []
     line = ["table", "row", "model", "title", "selection", "train_on", "test_on"]
@@ -109,22 +96,7 @@ def _of_arms(
 
 
 def arm_sentences(arms: pd.DataFrame, main: str, about: Mapping[str, Any]) -> list[str]:
-    """Say arm by arm how well the main model did, and whether the arms differ.
-
-    Parameters
-    ----------
-    arms
-        Rows of ``_arms.tsv``.
-    main
-        Key of the main model.
-    about
-        Content of ``_metrics.json``.
-
-    Returns
-    -------
-    list of str
-        A sentence for every arm and pair of arms; empty where people are not divided.
-    """
+    """State the main model's AUROC in each arm and whether arms differ; empty without arms."""
     if arms.empty:
         return []
     column = about.get("Options", {}).get("subset_by") or "arm"

@@ -47,21 +47,7 @@ _BESIDE = ("balanced_accuracy", "f1_macro", "mcc", "brier")
 
 
 def model_rows(metrics: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Spell one row per model: the AUROC, whether it was tested, and the figures beside it.
-
-    Parameters
-    ----------
-    metrics
-        Rows of ``_metrics.tsv``.
-    names
-        Readable name of each model, in the order of the rows.
-
-    Returns
-    -------
-    list of dict
-        ``name``, ``cells`` (as the columns of `METRICS` named ``HEADLINE`` and ``_BESIDE``), ``p``,
-        ``p_adjusted``, ``n_permutations`` and ``verdict``.
-    """
+    """Format one row per model: AUROC, p values, verdict, and the metrics of ``_BESIDE``."""
     by_key = _by_key(metrics)
     rows = []
     for model, name in names.items():
@@ -87,13 +73,7 @@ def _of_floor(headline: Mapping[Any, Any]) -> str:
 
 
 def metric_table(metrics: pd.DataFrame, names: Mapping[str, str]) -> dict[str, Any]:
-    """Lay every metric out: a row per model, a column per metric that somebody has.
-
-    Returns
-    -------
-    dict
-        ``columns`` (`MetricColumn`) and ``rows`` with ``name`` and ``cells``.
-    """
+    """Format every metric: ``columns`` that a model has, and ``rows`` with their ``cells``."""
     by_key = _by_key(metrics)
     present = {metric for metric, _ in by_key}
     columns = [metric for metric in METRICS if metric.column in present]
@@ -135,19 +115,7 @@ def _if_calibrated(row: Mapping[Any, Any]) -> str:
 
 
 def eligibility_rows(eligibility: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give each step its share of the first, in percent, for the bars; and how people divide.
-
-    Parameters
-    ----------
-    eligibility
-        Rows of ``_eligibility.tsv``.
-
-    Returns
-    -------
-    list of dict
-        ``step``, ``n``, ``share``, and ``divided``: of everyone (``all``) and of each arm
-        (``arm: drug``), as positive and negative.
-    """
+    """Format each step: counts by outcome and arm, and its share of the first in percent."""
     rows = eligibility.to_dict("records")
     most = max((row["n"] for row in rows), default=0) or 1
     return [
@@ -192,20 +160,7 @@ def exclusion_counts(exclusions: pd.DataFrame) -> list[dict[Hashable, Any]]:
 
 
 def people_rows(people: pd.DataFrame, outcome_names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Spell one row per person for the table at the end of the report.
-
-    Parameters
-    ----------
-    people
-        What `per_person` gives.
-    outcome_names
-        Readable name of the outcomes ``0`` and ``1``.
-
-    Returns
-    -------
-    list of dict
-        Text by column.
-    """
+    """Format one row per participant for the last table of the report."""
     return [
         {
             "participant_id": row["participant_id"],
@@ -242,19 +197,7 @@ def spelled_apart(probability: float, threshold: float) -> str:
 
 
 def confusion(people: pd.DataFrame) -> dict[str, str]:
-    """Count right and wrong calls, each person once.
-
-    Parameters
-    ----------
-    people
-        What `per_person` gives.
-
-    Returns
-    -------
-    dict
-        ``tp``, ``fp``, ``fn``, ``tn``, and under ``tp_share`` and so on the part of the people of
-        that outcome, in percent.
-    """
+    """Count right and wrong calls, and their share of each outcome in percent."""
     known = people[people["y_true"].notna() & people["y_pred"].notna()]
     cells = {"tp": ("1", "1"), "fp": ("0", "1"), "fn": ("1", "0"), "tn": ("0", "0")}
     counts = {

@@ -58,20 +58,7 @@ _SHORT_SERIES = {
 
 
 def participant_methods(output_dir: Path, participant_id: str | None = None) -> str:
-    """Write how the parcel series and matrices were made.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    participant_id
-        Only this participant's runs (``sub-01``); everyone's by default.
-
-    Returns
-    -------
-    str
-        Markdown with citations as ``[@key]``; empty when no run is finished.
-    """
+    """Write the methods of a participant's runs, or of all, in Markdown with ``[@key]``."""
     people = participants(output_dir) if participant_id is None else [participant_id]
     runs = [run for person in people for run in finished_runs(output_dir, person)]
     if not runs:
@@ -93,20 +80,7 @@ def participant_methods(output_dir: Path, participant_id: str | None = None) -> 
 
 
 def group_methods(output_dir: Path, label: str) -> str:
-    """Write how the people of a label were analysed.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-    label
-        Of the analysis, as in ``group_desc-<label>_…``.
-
-    Returns
-    -------
-    str
-        Markdown with citations as ``[@key]``.
-    """
+    """Write how the participants of a label were analysed, in Markdown with ``[@key]``."""
     files = GroupFiles(output_dir, label)
     about = read_json(files.metrics.with_suffix(".json"))
     names: dict[str, str] = about.get("ModelNames", {})
@@ -155,18 +129,7 @@ def _origin(origin: Origin) -> dict[str, Any]:
 
 
 def methods_sections(output_dir: Path) -> dict[str, str]:
-    """Write the methods text of everything in the dataset: each section by its title.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-
-    Returns
-    -------
-    dict
-        Markdown with citations as ``[@key]``; empty where nothing is finished.
-    """
+    """Write every section of the methods text, by title; empty where nothing is finished."""
     labels = sorted(
         path.name.removeprefix("group_desc-").removesuffix("_predictions.tsv")
         for path in (output_dir / "group").glob("group_desc-*_predictions.tsv")
@@ -178,24 +141,9 @@ def methods_sections(output_dir: Path) -> dict[str, str]:
 
 
 def write_citation(output_dir: Path) -> None:
-    """Write the methods text of everything in the dataset into ``logs/CITATION.*``.
+    """Write the methods text into ``logs/CITATION.*``, again if another call finished a run.
 
-    Of runs that end at the same time the last one writes that of all.
-
-    Markdown and BibTeX always; HTML and LaTeX where pandoc is on the path, and a line of warning
-    where it fails.
-
-    Parameters
-    ----------
-    output_dir
-        Root of the derivative dataset.
-
-    Raises
-    ------
-    InputError
-        If a written file cannot be read.
-    OutputError
-        If a file cannot be written.
+    HTML and LaTeX need pandoc.
     """
     seen = _finished(output_dir)
     _write_citation(output_dir)

@@ -16,21 +16,7 @@ _MARKDOWN = "markdown-raw_html-raw_tex-raw_attribute"
 
 
 def converted(markdown: str, bibliography: Path) -> dict[str, str]:
-    """Convert a methods text with pandoc and its citation processor.
-
-    Parameters
-    ----------
-    markdown
-        With citations as ``[@key]``.
-    bibliography
-        BibTeX file that has every key.
-
-    Returns
-    -------
-    dict
-        Whole documents by file suffix; nothing where there is no pandoc, or where it fails, which
-        is told on standard error.
-    """
+    """Convert a methods text to documents by file suffix; none without pandoc."""
     program = shutil.which("pandoc")
     if program is None:
         return {}

@@ -57,18 +57,7 @@ REGRESSOR_KEYS = frozenset(family.key for family in _FAMILIES if family.key)
 
 
 def regressors_in_words(columns_of_runs: Sequence[Sequence[str]]) -> str:
-    """Sum regressors up: ``24 motion parameters, the mean CSF signal and 5 to 7 cosines …``.
-
-    Parameters
-    ----------
-    columns_of_runs
-        Names of the regressors of each run.
-
-    Returns
-    -------
-    str
-        Markdown with citations; empty where nothing was regressed out of any run.
-    """
+    """Summarise regressors: ``24 motion parameters, the mean CSF signal and 5 cosines``."""
     phrases = []
     for family in _FAMILIES:
         counts = [sum(_is_of(family, name) for name in names) for names in columns_of_runs]
@@ -89,18 +78,9 @@ def _is_of(family: _Family, name: str) -> bool:
 
 
 def parcellations(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
-    """Tell how runs were reduced to parcels: one entry per atlas, space and way of carrying it.
+    """Describe how runs were reduced to parcels, per atlas, space and transform.
 
-    Parameters
-    ----------
-    runs
-        Finished runs.
-
-    Returns
-    -------
-    list of dict
-        ``label title n_parcels atlas_space space transform resampling grayordinates
-        min_coverage n_runs``; text of users, such as the atlas's title, is escaped for Markdown.
+    User text is escaped for Markdown.
     """
     # Several cleanings of a run share its parcels.
     parcels = {run.uncleaned: run for run in runs}.values()
@@ -135,19 +115,9 @@ def _carried(sidecar: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cleanings(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
-    """Tell how runs were cleaned: one entry per ``desc-``.
+    """Describe how runs were cleaned, one entry per ``desc-``; ``title`` is None if they were not.
 
-    Parameters
-    ----------
-    runs
-        Finished runs.
-
-    Returns
-    -------
-    list of dict
-        ``name title keys dropped fd_threshold_mm std_dvars_threshold censored interpolated
-        unknown detrended band regressors signals dof``; ``title`` is None where nothing was
-        cleaned. Text of users, such as a strategy's title, is escaped for Markdown.
+    User text is escaped for Markdown.
     """
     by_desc: dict[str, list[RunFiles]] = {}
     for run in runs:
@@ -210,22 +180,7 @@ def averaged_as_z(measure: str) -> bool:
 
 
 def matrices(runs: Sequence[RunFiles], combined: Sequence[Combined] = ()) -> list[dict[str, Any]]:
-    """Tell how connectivity was measured: one entry per measure.
-
-    Parameters
-    ----------
-    runs
-        Finished runs.
-    combined
-        Matrices over the runs of a task.
-
-    Returns
-    -------
-    list of dict
-        ``measure fisher_z averaged_as_z cleanings combined_cleanings n_combined``; the cleanings
-        are the ``desc-`` it was applied to, and those whose runs were combined, ``n_combined`` how
-        many runs of a task that were.
-    """
+    """Describe the connectivity measures, and how many runs of a task were combined."""
     alone = [run for run in runs if run.relmat.exists()]
     ways = dict.fromkeys((run.measure, _is_z(run)) for run in alone)
     return [_matrices(*way, alone, combined) for way in ways]

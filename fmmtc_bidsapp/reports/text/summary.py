@@ -38,22 +38,7 @@ _NAME = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
 def answer_of_training(
     metrics: pd.DataFrame, main: str, name: str, about: Mapping[str, Any]
 ) -> str:
-    """Say in one sentence how well people nobody trained on were predicted, and what that proves.
-
-    Parameters
-    ----------
-    metrics
-        Rows of ``_metrics.tsv``.
-    main, name
-        Key and readable name of the main model.
-    about
-        Content of ``_metrics.json``.
-
-    Returns
-    -------
-    str
-        The verdict that was written, and the headline AUROC with its interval.
-    """
+    """State the verdict and the main model's AUROC in held-out participants, in one sentence."""
     row = _metric(metrics, main, "auroc")
     if row is None or pd.isna(row["mean"]):
         return f"{name} could not be judged: there is no AUROC."
@@ -90,18 +75,7 @@ def people_of(about: Mapping[str, Any], model: str) -> str:
 def answer_of_validation(
     metrics: pd.DataFrame, main: str, name: str, about: Mapping[str, Any]
 ) -> str:
-    """Say in one sentence how well a finished model did on new people whose outcomes are known.
-
-    Parameters
-    ----------
-    metrics, main, name, about
-        As in `answer_of_training`; one model predicts everyone, so the figures are pooled.
-
-    Returns
-    -------
-    str
-        The AUROC with its bootstrap interval.
-    """
+    """State the pooled AUROC of a trained model in participants whose outcomes are known."""
     row = _metric(metrics, main, "auroc")
     if row is None or pd.isna(row["pooled"]):
         return f"{name} could not be judged on these people: there is no AUROC."
@@ -169,22 +143,7 @@ def answer_of_application(people: pd.DataFrame, name: str, positive: str) -> str
 
 
 def notices(about: Mapping[str, Any], kind: str, main: str) -> list[tuple[str, str]]:
-    """List what a reader must know before the answer.
-
-    Parameters
-    ----------
-    about
-        Content of ``_metrics.json``, or of ``_predictions.json`` where nothing was judged.
-    kind
-        ``train``, ``compare`` or ``apply``.
-    main
-        Readable name of the main model.
-
-    Returns
-    -------
-    list of tuple
-        Heading and sentence.
-    """
+    """List what must be known before the result, as heading and sentence."""
     told: list[tuple[str, str]] = []
     if about.get("Warning"):
         told.append(
@@ -238,24 +197,7 @@ def meaning(
     names: Mapping[str, str],
     about: Mapping[str, Any],
 ) -> list[str]:
-    """Say in plain words what the result is worth at this sample size.
-
-    Parameters
-    ----------
-    metrics, comparison
-        Rows of ``_metrics.tsv`` and ``_comparison.tsv``.
-    main
-        Key of the main model.
-    names
-        Readable name of each model.
-    about
-        Content of ``_metrics.json``.
-
-    Returns
-    -------
-    list of str
-        Sentences; those whose figures are not there are left out.
-    """
+    """Say what the result means at this sample size; a sentence without its figures is left out."""
     auroc, skill = (_metric(metrics, main, each) for each in ("auroc", "brier_skill"))
     return [
         *_size(about),
