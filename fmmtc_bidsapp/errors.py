@@ -28,7 +28,7 @@ class AppError(Exception):
 
 
 class UsageError(AppError):
-    """Wrong use that is knowable before any image or series is opened."""
+    """Wrong use that is known before any image or series is opened."""
 
     exit_code = 2
 
@@ -68,18 +68,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def system_limit(error: BaseException) -> SystemLimitError | None:
-    """Say in a sentence that the system refused memory, a process or a thread.
-
-    Parameters
-    ----------
-    error
-        What Python raised.
-
-    Returns
-    -------
-    SystemLimitError or None
-        None for any other error.
-    """
+    """Return the error for memory, a process or a thread that was refused; None for others."""
     is_thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
     is_process = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)
     if not (is_thread or is_process or isinstance(error, MemoryError)):
@@ -88,5 +77,5 @@ def system_limit(error: BaseException) -> SystemLimitError | None:
     return SystemLimitError(
         f"The system refused {what} ({error or 'no more is allowed'}). Use fewer --nprocs, or "
         "raise the limit (ulimit -v, ulimit -u, or what the job asks for of memory), then "
-        "run again; what is finished is kept."
+        "run again; completed steps are reused."
     )

@@ -18,10 +18,10 @@ _noted: list[BaseException] = []
 
 @contextmanager
 def noting_interrupts() -> Iterator[None]:
-    """End with what Ctrl-C or another signal raised, whatever a library made of it.
+    """Raise the interrupt of Ctrl-C or another signal again if a library swallowed it.
 
-    After a Ctrl-C another one is ignored, so that it cannot disturb the end. Where interrupts are
-    ignored, as in the background of a script, they stay ignored.
+    After a Ctrl-C further ones are ignored while the run ends. Where interrupts are ignored, as in
+    the background of a script, they stay ignored.
     """
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
@@ -41,13 +41,13 @@ def noting_interrupts() -> Iterator[None]:
 
 
 def note(end: End) -> End:
-    """Note, before it is raised, what a signal ends the run with."""
+    """Note the exception of a signal before it is raised."""
     _noted.append(end)
     return end
 
 
 def raise_if_interrupted() -> None:
-    """Raise again what a signal raised, if there was one; for loops that run through libraries."""
+    """Raise a noted exception again; for loops that run through libraries."""
     if _noted:
         raise _noted[0]
 

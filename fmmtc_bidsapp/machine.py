@@ -11,23 +11,14 @@ __all__ = ["cores", "memory_bytes", "whole_cores"]
 
 _PROC, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 _MEMORY = ("memory.max", "memory.high", "memory.limit_in_bytes")
-"""What ends a process, what slows it down to a crawl, and the first of the older version."""
+"""Limits that end a process and that slow it down, and the limit of cgroups version 1."""
 
 
 def cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float:
-    """Count the processors this process may use: its affinity, and the quota of its groups.
+    """Return the processors that this process may use, by its affinity and control groups.
 
-    Parameters
-    ----------
-    proc
-        The kernel's list of the process's control groups.
-    cgroups
-        Where the groups are mounted, of either version.
-
-    Returns
-    -------
-    float
-        A quota may be a part of a processor.
+    A quota may be part of a processor. `proc` lists the control groups of the process, which are
+    mounted at `cgroups`, of either version.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quotas = [_quota(text) for text in _limits(proc, cgroups, "cpu", "cpu.max")]
@@ -43,12 +34,12 @@ def cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float:
 
 
 def whole_cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
-    """Count the processes that are worth running at once: 1 or more."""
+    """Return the number of processes to run at once: 1 or more."""
     return max(1, math.floor(cores(proc, cgroups)))
 
 
 def _quota(text: str) -> float:
-    """Read microseconds of work a period: ``max`` and -1 are no limit."""
+    """Read microseconds of work in a period; ``max`` and -1 are no limit."""
     quota, _, period = text.partition(" ")
     if quota in ("max", "-1") or not (quota.isdigit() and period.isdigit() and int(period)):
         return math.inf
@@ -56,14 +47,8 @@ def _quota(text: str) -> float:
 
 
 def memory_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
-    """Return the memory this process may take: the machine's, or the limit of its groups.
-
-    Parameters
-    ----------
-    proc, cgroups
-        As of `cores`.
-    """
-    # Here, because the command line needs the processors alone, and --help is instant.
+    """Return the memory that this process may take: the machine's, or the limit of its groups."""
+    # Here, because --help must be instant and does not need it.
     import psutil
 
     limits = [
@@ -76,12 +61,12 @@ def memory_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
 
 
 def _limits(proc: Path, cgroups: Path, controller: str, name: str) -> Iterator[str]:
-    """Read a limit of this process's group and of all groups above it, of either version."""
+    """Read a limit of the group of this process and of all groups above it, of either version."""
     for folder in _groups(proc, cgroups, controller):
         try:
             yield (folder / name).read_text(encoding="ascii").strip()
         except OSError:
-            # Of the other version, or out of sight in a container.
+            # Of the other version, or not visible in a container.
             continue
 
 

@@ -1,4 +1,4 @@
-"""What a NIfTI file may promise, told before a library makes room for it."""
+"""Problems of a NIfTI header, found before a library allocates memory for its data."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MAX_DEFLATE_RATIO = 1032
 """deflate cannot expand a byte to more than this, so a header that promises more is wrong."""
 LONGEST_HEADER_BYTES = 540
 _MOST_BEFORE_DATA = 64 * 2**20
-"""Bytes of a header with its extensions; nibabel would read whatever a file says."""
+"""Largest header with its extensions, in bytes; nibabel reads any length."""
 _OFFSETS = ((348, 108, "f"), (540, 168, "q"))
-"""Of NIfTI-1 and -2: size of the header, which it begins with; place and type of the offset."""
+"""For NIfTI-1 and -2: size of the header, its first number; place and type of the offset."""
 _CODES = range(1, 6)
-"""What the standard knows as the space of an affine; 0 says that there is none."""
+"""Codes of the space of an affine; 0 means that there is no affine."""
 _HANDEDNESS = (-1, 0, 1)
 """First number of ``pixdim``; the standard reads 0 as 1."""
 _CIFTI_INTENTS = range(3000, 3100)
-"""A CIFTI file is NIfTI-2 by its header, but that header places no voxel."""
+"""A CIFTI file has a header of NIfTI-2, which places no voxel."""
 
 
 class _Fields(NamedTuple):
-    """Place and type of what places voxels."""
+    """Place and type of the numbers that place voxels."""
 
     size: int
     codes: tuple[int, str]
@@ -45,18 +45,9 @@ _FIELDS = (
 
 
 def data_offset_problem(start: bytes) -> str | None:
-    """Say what is wrong with the place where the data begin, if more stands before than one writes.
+    """Return what is wrong with the byte at which the data begin, None if nothing is.
 
-    Parameters
-    ----------
-    start
-        The first `LONGEST_HEADER_BYTES` of a file, uncompressed; of either NIfTI in either byte
-        order, else nothing is said.
-
-    Returns
-    -------
-    str or None
-        A sentence without its end ("its header says that data begin at byte 1000000000").
+    `start` is the first `LONGEST_HEADER_BYTES` of an uncompressed file, NIfTI-1 or -2.
     """
     for size, place, kind in _OFFSETS:
         for order in "<>":
@@ -68,18 +59,9 @@ def data_offset_problem(start: bytes) -> str | None:
 
 
 def placement_problem(start: bytes) -> str | None:
-    """Say what a header lacks to place its voxels, which a library would make up.
+    """Return what a header lacks to place its voxels, None for a CIFTI file or if nothing is.
 
-    Parameters
-    ----------
-    start
-        As for `data_offset_problem`; of a CIFTI file nothing is said.
-
-    Returns
-    -------
-    str or None
-        A sentence without its end ("its header does not say where voxels lie (qform_code 0,
-        sform_code 0)").
+    A library would make up the missing numbers. `start` is as in `data_offset_problem`.
     """
     for fields in _FIELDS:
         for order in "<>":
@@ -92,7 +74,7 @@ def placement_problem(start: bytes) -> str | None:
 
 
 def _unplaced(start: bytes, order: str, fields: _Fields) -> str | None:
-    """Judge a header of known size and byte order."""
+    """Return the problem of a header of known size and byte order."""
 
     def read(field: tuple[int, str]) -> tuple[Any, ...]:
         return struct.unpack_from(order + field[1], start, field[0])

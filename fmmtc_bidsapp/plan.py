@@ -45,19 +45,19 @@ _PLACE = frozenset({"device"})
 """Options that choose where to compute, not what is computed."""
 
 _MORE = frozenset({"combine_runs", "file_format"})
-"""Options that add files and change none: grayordinates have names of their own."""
+"""Options that add files and change none: grayordinates have other names."""
 
 _SPELLED_OUT = frozenset({"network", "features", "permutations"})
-"""Options whose meaning has defaults that only the group level knows; it gives the models and the
-shuffles they stand for as digests, since fewer of them would replace a result by a smaller one."""
+"""Options with defaults that only the group level knows; it adds the models and shuffles to the
+digests, since fewer of them would replace a result by a smaller one."""
 
 _ANY_ORDER = frozenset({"where", "participants", "sessions", "tasks", "runs"})
-"""Options that select the same in whatever order they are given."""
+"""Options whose order does not matter."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of the dataset; labels without their prefix, empty for all."""
+    """The part of the dataset to process; labels without prefix, empty for all."""
 
     participants: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
@@ -67,12 +67,12 @@ class Selection:
     atlas: str | None = None
     """Label of the atlas whose series the group level reads; None for the only one there is."""
     bids_filter_file: Path | None = None
-    """BIDS filter file of the participant level; it narrows down what the labels leave."""
+    """BIDS filter file of the participant level; it is combined with the labels."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What the machine may be asked for."""
+    """Processes, memory and folders of a run."""
 
     work_dir: Path
     n_procs: int = 1
@@ -114,11 +114,13 @@ class ParticipantPlan:
     """Name the files are written under; None for the strategy's own."""
     mode: str = "run"
     """``run``; ``dry-run`` says what would be done; ``reports-only`` and ``boilerplate-only`` write
-    reports and methods text anew from what is there."""
+    reports and methods text again from existing results."""
 
     def __post_init__(self) -> None:
         if self.desc is not None and not re.fullmatch("[0-9A-Za-z]+", self.desc):
-            raise UsageError(f"--desc is {self.desc!r}; it stands in names: letters and digits.")
+            raise UsageError(
+                f"--desc is {self.desc!r}; it is part of file names: use letters and digits."
+            )
         _require_short("--desc", self.desc or "")
         taken = {"confounds"} | ({"none"} if self.denoise.denoise_strategy != "none" else set())
         if self.desc is not None and self.desc.casefold() in taken:
@@ -128,26 +130,20 @@ class ParticipantPlan:
             )
         if self.connectivity.combine_runs and self.selection.runs:
             raise UsageError(
-                "--combine-runs is over all runs of a task; leave --run-id out, or combine later."
+                "--combine-runs needs all runs of a task; leave --run-id out, or combine later."
             )
 
     @property
     def workspace(self) -> Path:
-        """Where the nodes of this dataset and output compute."""
+        """Folder in which the nodes of this dataset and output compute."""
         return _workspace(self)
 
     def configuration_hash(self, digests: Mapping[str, str]) -> str:
-        """Hash of what decides the numbers in the series and matrices.
-
-        Parameters
-        ----------
-        digests
-            Of the atlas, and of the cleaning strategy in full.
-        """
+        """Hash all that decides series and matrices; `digests` are of atlas and strategy."""
         return configuration_hash(self.parcel, self.denoise, self.connectivity, digests=digests)
 
     def means_hash(self, *, atlas_digest: str) -> str:
-        """Hash of what decides the uncleaned series, which all cleanings of a dataset share."""
+        """Hash all that decides the uncleaned series, which all strategies of a dataset share."""
         return configuration_hash(self.parcel, digests={"atlas": atlas_digest})
 
 
@@ -185,7 +181,9 @@ class GroupPlan:
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9A-Za-z]+", self.label):
-            raise UsageError(f"--label is {self.label!r}; it stands in names: letters and digits.")
+            raise UsageError(
+                f"--label is {self.label!r}; it is part of file names: use letters and digits."
+            )
         _require_short("--label", self.label)
         if self.random_seed < 0:
             raise UsageError(f"--random-seed is {self.random_seed}; it must be 0 or more.")
@@ -210,12 +208,12 @@ class GroupPlan:
 
     @property
     def workspace(self) -> Path:
-        """Where the nodes of this dataset and output compute."""
+        """Folder in which the nodes of this dataset and output compute."""
         return _workspace(self)
 
     @property
     def series_dir(self) -> Path:
-        """Where the parcel series are: another program's folder, or our own output."""
+        """Folder of the parcel series: of another program, or the output."""
         return self.derivatives.get("parcels", self.output_dir)
 
     @property
@@ -224,14 +222,10 @@ class GroupPlan:
         return self.participants or self.bids_dir / "participants.tsv"
 
     def configuration_hash(self, digests: Mapping[str, str]) -> str:
-        """Hash of what decides the numbers in the tables of a label.
+        """Hash all that decides the numbers in the tables of a label.
 
-        What explains a model changes no fit, so it may be asked for anew under the same label.
-
-        Parameters
-        ----------
-        digests
-            Of the atlas and weights, and of the models and shuffles that are asked for.
+        Explanations change no fit, so another one may be asked for under the same label. `digests`
+        are those of atlas and weights, and the models and shuffles.
         """
         return configuration_hash(
             self.cohort,
@@ -249,15 +243,7 @@ class GroupPlan:
 
 
 def configuration_hash(*options: Any, digests: Mapping[str, str]) -> str:
-    """Sixteen hexadecimal digits that differ when the computation does.
-
-    Parameters
-    ----------
-    *options
-        Options dataclasses.
-    digests
-        sha256 of every file the options name, by a name of the caller's.
-    """
+    """Return 16 hexadecimal digits of options, digests and the minor version of this program."""
     values: dict[str, Any] = {}
     for each in options:
         values |= asdict(each)
@@ -270,7 +256,7 @@ def configuration_hash(*options: Any, digests: Mapping[str, str]) -> str:
 
 
 _LONGEST_LABEL = 100
-"""Names of files end at 255 bytes, and a label is a part of them."""
+"""File names have at most 255 bytes, and a label is a part of them."""
 
 
 def _require_short(flag: str, label: str) -> None:
@@ -281,10 +267,10 @@ def _require_short(flag: str, label: str) -> None:
 
 
 def _workspace(plan: ParticipantPlan | GroupPlan) -> Path:
-    """Name a folder that no other version, dataset or output shares.
+    """Return a folder that no other version, dataset or output shares.
 
-    nipype's cache hashes the inputs of a node, not our code; and two datasets with one work
-    directory would otherwise have nodes, and so folders, of the same name.
+    The cache of nipype hashes the inputs of a node, not this program, and two datasets with one
+    work directory would have nodes, and so folders, of the same name.
     """
     places = [plan.bids_dir, plan.output_dir, *sorted(plan.derivatives.values())]
     text = "\n".join(str(path.resolve()) for path in places)

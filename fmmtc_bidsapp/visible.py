@@ -10,11 +10,11 @@ __all__ = ["is_blank", "visible", "visible_json"]
 _UNSEEN = (
     # Control characters, all but tab and the end of a line.
     "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
-    # What turns the direction of a text, joins, separates or fills without being seen.
+    # Characters that turn the direction of a text, or join, separate or fill invisibly.
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-    # Bytes that were no UTF-8, and halves of characters.
+    # Bytes that were not UTF-8, and halves of characters.
     "\ud800-\udfff"
 )
 _SPELLED = re.compile(rf"[{_UNSEEN}]|\r(?!\n)")
@@ -22,33 +22,23 @@ _NOTHING_TO_SEE = re.compile(rf"[{_UNSEEN}\s\ufe00-\ufe0f]*")
 
 
 def visible(text: str) -> str:
-    r"""Spell out what a terminal or a page would act on, or not show.
+    r"""Escape control and invisible characters, such as ``\u001b``, ``\u202e`` or ``\xff``.
 
-    Parameters
-    ----------
-    text
-        Any text, such as a name from a table of others.
-
-    Returns
-    -------
-    str
-        The same with ``\u001b`` in place of the escape character, ``\u202e`` in place of what turns
-        a text around, ``\xff`` in place of a byte that is no UTF-8; line ends and tabs stay.
-        UTF-8 can hold it, and doing it twice changes nothing.
+    Line ends and tabs stay. The result is valid UTF-8, and escaping it again changes nothing.
     """
     return text if _is_plain(text) else _SPELLED.sub(_spell, text)
 
 
 def visible_json(text: str) -> str:
-    """Do the same in JSON's own escapes, so that it reads back as it was.
+    """Escape the same characters in a text of JSON, so that it is read back unchanged.
 
-    A byte that is no UTF-8, for which JSON has no escape, reads back as `visible` spells it.
+    A byte that is not UTF-8, for which JSON has no escape, is read back as `visible` writes it.
     """
     return text if _is_plain(text) else _SPELLED.sub(_escape, text)
 
 
 def _is_plain(text: str) -> bool:
-    """Tell in most cases, and many times faster than the pattern, that nothing is to be done."""
+    """Return whether a text surely needs no escape; much faster than the pattern."""
     return text.isascii() and text.isprintable()
 
 
@@ -64,5 +54,5 @@ def _spell(match: re.Match[str]) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Say whether nothing of a text would be seen."""
+    """Return whether a text has no visible character."""
     return _NOTHING_TO_SEE.fullmatch(text) is not None

@@ -50,7 +50,7 @@ def _tree(folder: Path) -> list[Path]:
 
 
 NO_RUN = "holds no BOLD run"
-NO_NAME = "it stands in names: letters and digits"
+NO_NAME = "it is part of file names: use letters and digits"
 
 
 def _ends(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

@@ -15,7 +15,7 @@ __all__ = ["descriptor", "render_descriptor"]
 
 _SCHEMA_VERSION = "0.5"
 _TO_BE_MADE = ("output_dir", "work_dir", "bids_database_dir")
-"""Paths that need not be there, which a Boutiques File must be."""
+"""Paths that need not exist, as a File of Boutiques must."""
 _NOT_A_RUN = ("help", "version")
 _MODES = "mode"
 _NUMBERS: Mapping[Any, Mapping[str, Any]] = {
@@ -25,11 +25,11 @@ _NUMBERS: Mapping[Any, Mapping[str, Any]] = {
 
 
 def descriptor() -> dict[str, Any]:
-    """Describe the command: its inputs in the order of its help, its output, its exit codes."""
+    """Return the descriptor: inputs in the order of the help, output, exit codes."""
     parser = build_parser()
     actions = [each for each in parser._actions if each.dest not in _NOT_A_RUN]
     inputs = [_input(each) for each in actions]
-    # Boutiques fills in the places in this order, and a list ends where the next flag begins.
+    # Boutiques fills in the values in this order, and a list ends at the next flag.
     places = " ".join(each["value-key"] for each in inputs)
     modes = [_identifier(each) for each in actions if each.dest == _MODES]
     return {
@@ -63,7 +63,7 @@ def descriptor() -> dict[str, Any]:
 
 
 def render_descriptor() -> str:
-    """Write the descriptor as JSON, as ``fmmtc.json`` holds it."""
+    """Return the descriptor as the text of ``fmmtc.json``."""
     return json.dumps(descriptor(), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -73,7 +73,7 @@ def _identifier(action: argparse.Action) -> str:
 
 
 def _flag(action: argparse.Action) -> str:
-    """Take the first long flag; empty for what has a place of its own."""
+    """Return the first long flag; empty for a positional argument."""
     return next((each for each in action.option_strings if each.startswith("--")), "")
 
 
@@ -82,7 +82,7 @@ def _input(action: argparse.Action) -> dict[str, Any]:
     described: dict[str, Any] = {
         "id": name,
         "name": name.replace("_", " "),
-        # Written for %-formatting.
+        # The help of argparse is %-formatted.
         "description": (action.help or "").replace("%%", "%"),
         "value-key": f"[{name.upper()}]",
         "optional": not action.required,

@@ -1,7 +1,7 @@
-"""A TOML file of flags: what would be typed every time, written down once.
+"""A TOML file of flags that need not be typed.
 
-Keys are the flags' names, with hyphens or underscores. At the top they hold for both levels, in a
-table ``[participant]`` or ``[group]`` for that one. The command line wins, also over lists.
+Keys are the names of flags, with hyphens or underscores. At the top they hold for both levels, in a
+table ``[participant]`` or ``[group]`` for one. The command line wins, also over lists.
 """
 
 from __future__ import annotations
@@ -26,32 +26,10 @@ _POSITIONALS = ("bids_dir", "output_dir", "level")
 def read_config_file(
     path: Path, level: str, parser: argparse.ArgumentParser, removed: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read the flags that a file gives.
+    """Read the flags of a level in a file; return the values, and their keys, by parser name.
 
-    Parameters
-    ----------
-    path
-        The file; paths in it are relative to the current folder, as on the command line.
-    level
-        Whose table is read beside the top.
-    parser
-        Checks and converts every value; it must raise `UsageError` and know no defaults.
-    removed
-        Flags of earlier versions, and what is said of each: the file may name them, and they are
-        ignored.
-
-    Returns
-    -------
-    dict
-        Values by the parser's own names.
-    dict
-        By the same names, the key that gave them.
-
-    Raises
-    ------
-    UsageError
-        For a file that is not TOML, an unknown key, a value of another type, or a flag that has no
-        place in a file; the message names key and file.
+    The parser, which must raise `UsageError` and know no defaults, checks and converts the values.
+    Flags in `removed`, with their message, are ignored. Paths are relative to the current folder.
     """
     content = _load(path)
     values: dict[str, Any] = {}
@@ -79,7 +57,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _table(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
-    """Return the keys of one table; of the top for the empty name."""
+    """Return the values of one table by key; of the top for the empty name."""
     if name:
         table = content.get(name, {})
         if not isinstance(table, dict):
@@ -94,9 +72,9 @@ def _table(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
 
 
 def _parse(key: str, value: Any, parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
-    """Have the parser read one key as if it had been typed."""
+    """Parse one key as if it had been typed."""
     if key in _NOT_IN_A_FILE:
-        raise UsageError(f"{key} in {path} has no place in a file; take it out.")
+        raise UsageError(f"{key} in {path} is for the command line only; take it out.")
     try:
         found = parser.parse_args(["-", "-", LEVELS[0], *_words(key, value)])
     except UsageError as error:
@@ -106,10 +84,10 @@ def _parse(key: str, value: Any, parser: argparse.ArgumentParser, path: Path) ->
 
 
 def _words(key: str, value: Any) -> list[str]:
-    """Spell a key and its value as words of a command line."""
+    """Return a key and its value as words of a command line."""
     flag = f"--{key}"
     if isinstance(value, bool):
-        # A flag that takes a value refuses to stand alone, whichever it is.
+        # A flag that takes a value is refused without one.
         return [flag]
     if key in _COUNTED and isinstance(value, int):
         return [flag] * value

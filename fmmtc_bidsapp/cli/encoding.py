@@ -1,4 +1,4 @@
-"""UTF-8 for everything that Python reads, writes and starts, whatever the locale."""
+"""UTF-8 for all that Python reads, writes and starts, whatever the locale."""
 
 from __future__ import annotations
 
@@ -14,30 +14,24 @@ __all__ = ["require_utf8", "restart_in_utf8"]
 
 
 def restart_in_utf8() -> None:
-    """Start this command anew in Python's UTF-8 mode where the locale has another encoding."""
+    """Restart this command in the UTF-8 mode of Python if the locale has another encoding."""
     encodings = (sys.getfilesystemencoding(), locale.getpreferredencoding(do_setlocale=False))
     if sys.flags.utf8_mode or {each.lower() for each in encodings} == {"utf-8"}:
         return
-    # For the processes that we start in turn.
+    # For child processes.
     os.environ["PYTHONUTF8"] = "1"
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
 
 
 def require_utf8(words: Sequence[str]) -> None:
-    """Refuse a command line, or a current folder, with bytes that are no UTF-8.
-
-    Raises
-    ------
-    UsageError
-        With the word.
-    """
+    """Refuse a command line, or a current folder, with bytes that are not UTF-8."""
     for word in (*words, _current_folder()):
         try:
             word.encode()
         except UnicodeEncodeError as error:
             raise UsageError(
-                f"{word} holds bytes that are no UTF-8, which no file of BIDS can name. Rename the "
-                "file or folder, or give it through a link with another name."
+                f"{word} contains bytes that are not UTF-8, which BIDS names may not. Rename "
+                "the file or folder, or use a link with another name."
             ) from error
 
 
@@ -45,4 +39,4 @@ def _current_folder() -> str:
     try:
         return str(Path.cwd())
     except FileNotFoundError as error:
-        raise UsageError("The current folder is gone. Change into one that is there.") from error
+        raise UsageError("The current folder no longer exists. Change into another one.") from error

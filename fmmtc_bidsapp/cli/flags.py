@@ -37,12 +37,12 @@ PARTICIPANT_OPTIONS = {
     "participant level: connectivity": ConnectivityOptions,
 }
 GROUP_OPTIONS = {
-    "group level: who": CohortOptions,
-    "group level: what is fitted and tested": ProtocolOptions,
+    "group level: participants": CohortOptions,
+    "group level: models and tests": ProtocolOptions,
     "group level: network": ModelOptions,
     "group level: training": TrainOptions,
-    "group level: judging": EvaluationOptions,
-    "group level: explaining": ExplainOptions,
+    "group level: evaluation": EvaluationOptions,
+    "group level: explanation": ExplainOptions,
 }
 LABELS = {"train": "fmmtc", "compare": "comparison", "apply": "applied", "qc": "qc"}
 _UNSET: dict[type, str] = {DenoiseOptions: "the strategy's own"}
@@ -51,13 +51,13 @@ _ALIASES = {
     "low_pass": ("--upper-bpf",),
     "high_pass": ("--lower-bpf",),
 }
-"""What users of XCP-D type for the same thing."""
+"""Flags of XCP-D for the same options."""
 EXIT_CODES = {
     0: "done",
     1: "some failed",
     2: "wrong use",
     65: "unusable input",
-    69: "something must be fetched first",
+    69: "a file must be fetched first",
     70: "an internal error",
     73: "cannot write",
     130: "interrupted",
@@ -66,13 +66,12 @@ REMOVED = {
     "smoothgrad": "SmoothGrad was removed. Maps are integrated gradients, with z against maps of "
     "shuffled outcomes (--null-maps) and their stability over folds, or Haufe patterns",
 }
-"""By flag, why it is gone and what remains; files of earlier versions may still name it."""
+"""By flag, why it was removed and what replaces it; older files may still contain it."""
 _DERIVATIVES = ("fmriprep", "parcels", "aroma")
 _MODES = {
-    "dry-run": "say what would run, on whom and in how much memory, refuse what would be refused, "
-    "and end; nothing is written",
-    "reports-only": "write reports anew from what is there; at the group level that of --label",
-    "boilerplate-only": "write the methods text (logs/CITATION.*) anew from what is there",
+    "dry-run": "check the input, print the steps and their memory, and end; nothing is written",
+    "reports-only": "write reports again from existing results; at the group level that of --label",
+    "boilerplate-only": "write the methods text (logs/CITATION.*) again from existing results",
 }
 
 
@@ -101,7 +100,7 @@ def build_parser() -> Parser:
 
 
 def _add_choosing(parser: argparse.ArgumentParser) -> None:
-    choose = parser.add_argument_group("choose")
+    choose = parser.add_argument_group("selection")
     for flags, prefix, what in (
         (("--participant-label",), "sub", "participants"),
         (("--session-id", "--session-label"), "ses", "sessions"),
@@ -130,7 +129,7 @@ def _add_choosing(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         default=_ABSENT,
         help='JSON such as {"bold": {"session": "1", "acquisition": null, "run": "*"}}; null is '
-        "absent, * any value; the labels above must hold as well (participant level)",
+        "absent, * any value; it is combined with the labels above (participant level)",
     )
     choose.add_argument(
         "-d",
@@ -141,8 +140,8 @@ def _add_choosing(parser: argparse.ArgumentParser) -> None:
         type=_name_and_path,
         metavar="NAME=PATH",
         default=_ABSENT,
-        help="where derivatives are: fmriprep=PATH; aroma=PATH for fMRIPost-AROMA's; parcels=PATH "
-        "for series that XCP-D, giga_connectome or another program wrote",
+        help="folders of derivatives: fmriprep=PATH; aroma=PATH of fMRIPost-AROMA; parcels=PATH "
+        "for series of XCP-D, giga_connectome or another program",
     )
 
 
@@ -162,7 +161,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
             ("--nprocs", "--nthreads", "--n-cpus"),
             int,
             "N",
-            "processes at once (default: as many as this process may use processors)",
+            "processes at once (default: the number of processors this process may use)",
         ),
         (("--omp-nthreads",), int, "N", "threads of one process (default: 1)"),
         (
@@ -208,16 +207,16 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     ):
         run.add_argument(*flags, type=kind, metavar=metavar, default=_ABSENT, help=text)
     for flag, text in (
-        ("--clean-workdir", "remove what nodes left in the work directory once all is done"),
+        ("--clean-workdir", "remove this run's files from the work directory once all is done"),
         ("--stop-on-first-crash", "end at the first failure instead of finishing the others"),
-        ("--resource-monitor", "sample what nodes take, into the work directory (needs psutil)"),
+        ("--resource-monitor", "record memory and processors of nodes in the work directory"),
         ("--write-graph", "draw the graph of nodes into the work directory"),
-        ("--skip-bids-validation", "accepted; nothing is ever validated"),
-        ("--notrack", "accepted; nothing is ever tracked"),
+        ("--skip-bids-validation", "accepted without effect: nothing is validated"),
+        ("--notrack", "accepted without effect: nothing is tracked"),
     ):
         run.add_argument(flag, action="store_true", default=_ABSENT, help=text)
     run.add_argument(
-        "-v", "--verbose", action="count", default=_ABSENT, help="say more; repeatable"
+        "-v", "--verbose", action="count", default=_ABSENT, help="print more; repeatable"
     )
     modes = parser.add_argument_group("instead of a run")
     one_of = modes.add_mutually_exclusive_group()
@@ -232,19 +231,19 @@ def _megabytes(text: str) -> float:
     match = re.fullmatch(r"([0-9.]+)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
     value = float(match[1]) * units[match[2].upper()] if match and match[1] != "." else 0.0
     if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give MB, such as 8000, or 8G")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give MB, such as 8000, or 8G")
     return value
 
 
 def _add_group_inputs(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("group level: what")
+    group = parser.add_argument_group("group level: analysis")
     group.add_argument(
         "--analysis",
         choices=tuple(LABELS),
         default=_ABSENT,
-        help="train a model, judge it and keep it; compare models as the paper's tables do; apply "
-        "a kept model to new people; or only sum up the quality of the runs, which needs no target "
-        "(default: train)",
+        help="train and evaluate a model; compare models as in the tables of the paper; apply a "
+        "trained model to new participants; or qc, only the quality of the runs, which needs no "
+        "target (default: train)",
     )
     for flag, kind, text in (
         ("--model", Path, "the bundle to apply: a models/<label> folder"),

@@ -51,7 +51,7 @@ __all__ = ["build_parser", "main", "plan_from", "run_guarded"]
 _GROUP_ONLY = ("analysis", "model", "label", "participants", "phenotype", "random_seed")
 _PARTICIPANT_ONLY = ("bids_filter_file", "bids_database_dir")
 _BOTH_LEVELS = ("atlas", "desc")
-"""Options of one level that choose among, or name, the files of the other."""
+"""Options of one level that select or name files of the other level."""
 _FITTING = ("train", "compare")
 _ON_PEOPLE = (*_FITTING, "apply")
 
@@ -74,22 +74,14 @@ _MEANT_FOR: Mapping[str, Sequence[str]] = {
     "bootstrap": _ON_PEOPLE,
     **_of(ExplainOptions, _FITTING),
 }
-"""By flag, the analyses that do not ignore it; any for a flag that is not named."""
+"""By flag, the analyses that use it; all analyses for a flag that is not listed."""
 _EXIT_INTERRUPTED = 130
 _EXIT_OUR_FAULT = 70
 _PATIENCE_S = 1.0
 
 
 def plan_from(argv: Sequence[str] | None = None) -> ParticipantPlan | GroupPlan:
-    """Read a command line, and the configuration file it names.
-
-    Raises
-    ------
-    UsageError
-        An unknown flag, a flag of the other level, or a value out of its range.
-    SystemExit
-        argparse's own, with status 0, for ``--help`` and ``--version``.
-    """
+    """Read a command line, and the configuration file it names."""
     words = sys.argv[1:] if argv is None else argv
     require_utf8(words)
     values = _values(hyphenated(words))
@@ -106,7 +98,7 @@ def plan_from(argv: Sequence[str] | None = None) -> ParticipantPlan | GroupPlan:
 
 
 def _values(argv: Sequence[str]) -> dict[str, Any]:
-    """Read what was typed, over what a configuration file gives."""
+    """Return the values of the command line, which win over those of a configuration file."""
     _refuse_removed(argv)
     parser = build_parser()
     typed = vars(parser.parse_args(argv))
@@ -121,13 +113,13 @@ def _values(argv: Sequence[str]) -> dict[str, Any]:
     _refuse_other_level(
         level, written, f"take it out of {path} or move it to a table [{other}]", keys
     )
-    # A file may serve several analyses: what is typed is meant for this one.
+    # A file may serve several analyses, so only typed flags are refused.
     _refuse_other_analysis(typed, written | typed)
     return written | typed
 
 
 def _refuse_removed(argv: Sequence[str]) -> None:
-    """Refuse a flag of an earlier version, and say what remains."""
+    """Refuse a flag of an earlier version, with what replaces it."""
     for word in argv:
         flag = word.partition("=")[0].removeprefix("--")
         if word.startswith("--") and flag in REMOVED:
@@ -135,7 +127,7 @@ def _refuse_removed(argv: Sequence[str]) -> None:
 
 
 def _refuse_other_analysis(typed: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Refuse a typed flag that the chosen analysis would silently ignore."""
+    """Refuse a typed flag that the chosen analysis would ignore."""
     if values["level"] != "group":
         return
     analysis = values.get("analysis", "train")
@@ -186,14 +178,14 @@ def _derivatives(pairs: Sequence[tuple[str, Path]]) -> dict[str, Path]:
 
 
 def _absolute(path: Path | None) -> Path | None:
-    """Spell a path so that it means the same in the folder of a node."""
+    """Return an absolute path, which is the same in the folder of a node."""
     return None if path is None else path.absolute()
 
 
 def _refuse_other_level(
     level: str, values: dict[str, Any], way_out: str, keys: dict[str, str] | None = None
 ) -> None:
-    """Refuse a flag that the chosen level would silently ignore."""
+    """Refuse a flag that the chosen level would ignore."""
     tables = GROUP_OPTIONS if level == "participant" else PARTICIPANT_OPTIONS
     foreign = [name for options in tables.values() for name in given(options, values)]
     foreign = [name for name in foreign if name not in _BOTH_LEVELS]
@@ -237,10 +229,10 @@ def _selection(values: dict[str, Any]) -> Selection:
 
 def _run(argv: Sequence[str] | None) -> int:
     plan = plan_from(argv)
-    # Read by the numerical libraries when they are imported, and inherited by every worker.
+    # Numerical libraries read these when they are imported; workers inherit them.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(plan.resources.omp_nthreads)
-    # Without it CUDA's matrix products are not the same twice.
+    # Without it matrix products on CUDA differ from run to run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     require_system()
     from fmmtc_bidsapp.engine import check_resources, release_workers
@@ -263,8 +255,8 @@ def _run_level(plan: ParticipantPlan | GroupPlan) -> int:
 
 
 def run_guarded(program: str, run: Callable[[], int]) -> int:
-    """Run a command and turn what goes wrong into a message and the documented exit code."""
-    # Both would otherwise look for newer versions on the network at import.
+    """Run a command; print an error as a message and return its documented exit code."""
+    # Otherwise these libraries look for newer versions on the network.
     os.environ.setdefault("NIPYPE_NO_ET", "1")
     os.environ.setdefault("TEMPLATEFLOW_AUTOUPDATE", "off")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -273,7 +265,7 @@ def run_guarded(program: str, run: Callable[[], int]) -> int:
         try:
             return finish_streams(_exit_code(program, run))
         except SystemExit as end:
-            # What argparse printed, for --help and --version.
+            # Of argparse, after --help or --version.
             end.code = finish_streams(0 if end.code is None else int(end.code))
             raise
 
@@ -293,7 +285,7 @@ def _exit_code(program: str, run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: interrupted; run the same command to go on.", file=sys.stderr)
         return _EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last stop: what is left is a fault of ours
+    except Exception as error:  # noqa: BLE001 - every other error is an internal one
         limit = system_limit(error)
         if limit is not None:
             print(f"{program}: {limit}", file=sys.stderr)
@@ -304,22 +296,22 @@ def _exit_code(program: str, run: Callable[[], int]) -> int:
 
 
 def _end_workers() -> None:
-    """End the processes that compute for us: a signal to this one has not reached them."""
+    """End the worker processes, which a signal to this process does not reach."""
     workers = multiprocessing.active_children()
     for each in workers:
         each.terminate()
     for each in workers:
         each.join(_PATIENCE_S)
-        # A process that was just being forked has lost the signal.
+        # A process that was being forked did not get the signal.
         each.kill()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``fmmtc``; returns the exit code."""
+    """Run ``fmmtc``; return the exit code."""
     if argv is None:
         restart_in_utf8()
     code = run_guarded("fmmtc", lambda: _run(argv))
     if argv is None:
-        # The process ends, and there is nothing left to interrupt.
+        # The process ends: nothing is left to interrupt.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code

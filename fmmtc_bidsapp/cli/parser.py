@@ -1,7 +1,6 @@
-"""Make flags from the fields of the options classes.
+"""Flags made from the fields of the options classes.
 
-A flag that was not given is
-absent from the namespace, so that only the options classes know the defaults.
+A flag that was not given is absent from the namespace: the options classes alone know defaults.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ __all__ = ["Parser", "add_options", "given", "hyphenated", "label"]
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, whose errors are ours: one line instead of pages of usage."""
+    """The parser of argparse, with errors of one line instead of pages of usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would have printed."""
+        """Raise the error that argparse would print."""
         raise UsageError(f"{message}. All flags: {self.prog} --help")
 
 
 def hyphenated(argv: Sequence[str]) -> list[str]:
-    """Spell every flag with hyphens, so that ``--work_dir`` and ``--work-dir`` are one flag."""
+    """Write every flag with hyphens, so that ``--work_dir`` and ``--work-dir`` are one flag."""
     words = []
     for word in argv:
         flag, equals, value = word.partition("=")
@@ -72,20 +71,9 @@ def add_options(
     unset: str = "",
     aliases: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Add a group of flags, one for each field of an options class.
+    """Add a group of flags to a parser, one for each field of an options class.
 
-    Parameters
-    ----------
-    parser
-        Gets the flags.
-    title
-        Of the group in the help.
-    options
-        The class.
-    unset
-        What a default of None stands for, where the fields' own texts leave it to this.
-    aliases
-        Further flags by field: what users of other programs type.
+    `unset` says what a default of None means; `aliases` are further flags by field.
     """
     group = parser.add_argument_group(title)
     types = get_type_hints(options)
@@ -97,20 +85,20 @@ def add_options(
 
 
 def _outside(each: Field[Any]) -> str:
-    """List what other packages add to the values of a field."""
+    """Return which values of a field other packages add, for the help."""
     group = each.metadata.get("extensions")
     found = [] if group is None else [f"{own.name} ({own.distribution})" for own in outside(group)]
     return f" Of other packages: {', '.join(found)}." if found else ""
 
 
 def _without_none(kind: Any) -> Any:
-    """Take ``float`` out of ``float | None``."""
+    """Return ``float`` of ``float | None``."""
     members = get_args(kind)
     return members[0] if NoneType in members else kind
 
 
 def _settings(each: Field[Any], kind: Any, text: str, unset: str) -> dict[str, Any]:
-    """Say in argparse's terms what a field is."""
+    """Return the arguments of argparse for a field."""
     if kind is bool:
         return {"action": "store_true", "help": text}
     if kind == tuple[str, ...]:
@@ -119,7 +107,7 @@ def _settings(each: Field[Any], kind: Any, text: str, unset: str) -> dict[str, A
     shown = f" (default: {default})" if default != "" else ""
     settings: dict[str, Any] = {"help": text + shown, "type": kind}
     if each.metadata.get("group"):
-        # Other packages may add to it; the options check it.
+        # Other packages may add values, so the options check them.
         settings["metavar"] = f"{{{','.join(each.metadata['choices'])},…}}"
     elif each.metadata.get("choices"):
         settings["choices"] = each.metadata["choices"]
@@ -129,7 +117,7 @@ def _settings(each: Field[Any], kind: Any, text: str, unset: str) -> dict[str, A
 
 
 def given(options: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Fields of an options class that the user set, ready for its constructor."""
+    """Return the fields of an options class that the user set, for its constructor."""
     names: Sequence[str] = [each.name for each in fields(options)]
     found = {name: values[name] for name in names if name in values}
     return {

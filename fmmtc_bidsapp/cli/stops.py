@@ -17,15 +17,7 @@ _SIGNALS = {signal.SIGTERM: "ended by the system (SIGTERM)", signal.SIGHUP: "the
 
 
 class Stopped(KeyboardInterrupt):
-    """Ends a run as Ctrl-C does, with a code of its own.
-
-    Parameters
-    ----------
-    exit_code
-        What the command ends with.
-    reason
-        What is told; nothing where it is empty.
-    """
+    """Ends a run as Ctrl-C does, with another exit code; `reason` is printed unless empty."""
 
     def __init__(self, exit_code: int, reason: str) -> None:
         super().__init__(reason)
@@ -35,18 +27,18 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Raise `Stopped` where SIGTERM or SIGHUP would end the process without a word."""
+    """Raise `Stopped` at SIGTERM or SIGHUP, which would end the process silently."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # Whoever starts us with nohup wants SIGHUP ignored.
+    # Under nohup SIGHUP stays ignored.
     meant = [each for each in _SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
     owner = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
         if os.getpid() != owner:
-            # A worker, which was forked with this handler, ends as any process does.
+            # A forked worker inherits this handler and must end as any process does.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         raise note(Stopped(128 + number, _SIGNALS[signal.Signals(number)]))

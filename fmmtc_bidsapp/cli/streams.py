@@ -16,18 +16,13 @@ from fmmtc_bidsapp.visible import visible
 __all__ = ["VisibleStream", "finish_streams", "guarded_streams"]
 
 _READER_GONE = 141
-"""128 and SIGPIPE, as of any program whose reader has closed the pipe."""
+"""128 and SIGPIPE, as for any program whose reader has closed the pipe."""
 
 
 class VisibleStream:
-    """A stream on which text is `visible`, and which says why it cannot be written.
+    """A stream that makes text `visible`, and ends the run if it is `needed` and cannot be written.
 
-    Parameters
-    ----------
-    beneath
-        The stream itself; what draws on a terminal writes there.
-    needed
-        Whether a run ends where the stream cannot be written; else its text is lost.
+    `beneath` is the stream itself, to which terminal drawings are written.
     """
 
     def __init__(self, beneath: TextIO, *, needed: bool) -> None:
@@ -35,24 +30,24 @@ class VisibleStream:
         self._needed = needed
 
     def write(self, text: str) -> int:
-        """Write text, `visible`."""
-        with self._told():
+        """Write text, made `visible`."""
+        with self._errors():
             self.beneath.write(visible(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write lines, `visible`."""
+        """Write lines, made `visible`."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Hand on what was written."""
-        with self._told():
+        """Flush the stream."""
+        with self._errors():
             self.beneath.flush()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn an error of the stream into one that ends the run with its documented code."""
+    def _errors(self) -> Iterator[None]:
+        """Turn an error of the stream into one with a documented exit code."""
         try:
             yield
         except OSError as error:
@@ -74,7 +69,7 @@ def guarded_streams() -> Iterator[None]:
     """Put guarded streams in place of standard output and standard error."""
     _open_missing()
     before = sys.stdout, sys.stderr
-    # Whoever reads no errors any more cannot be told so either.
+    # An error of standard error cannot be printed anywhere.
     sys.stdout, sys.stderr = _guarded(sys.stdout, needed=True), _guarded(sys.stderr, needed=False)
     try:
         yield
@@ -83,7 +78,7 @@ def guarded_streams() -> Iterator[None]:
 
 
 def _open_missing() -> None:
-    """Take the numbers of closed streams, or the next file that is opened would be printed into."""
+    """Open closed streams: else the next opened file gets their number, and all that is printed."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
@@ -96,7 +91,7 @@ def _guarded(stream: TextIO, *, needed: bool) -> TextIO:
 
 
 def finish_streams(code: int) -> int:
-    """Hand on what is still held back; returns the exit code, another one where that fails."""
+    """Flush standard output; return the exit code, another one if that fails."""
     try:
         sys.stdout.flush()
     except Stopped as error:
@@ -106,7 +101,7 @@ def finish_streams(code: int) -> int:
         print(error, file=sys.stderr)
     else:
         return code
-    # Python would try once more when it ends, and complain.
+    # Python would flush again at exit and print an error.
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code

@@ -1,4 +1,4 @@
-"""Check what libraries expect of the machine: a home folder, ``/proc``, shared memory."""
+"""What libraries need of the machine: a home folder, ``/proc``, shared memory."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ _OF_THIS_PROCESS = Path("/proc/self/stat")
 
 
 def give_home() -> None:
-    """Let a folder for temporary files stand in for the home of a user without one.
-
-    Such are users of containers whose number no list of users names.
-    """
+    """Give a user without a home folder a temporary one, as in containers with unknown users."""
     if os.environ.get("HOME") is not None or _named_home():
         return
     home = _private_folder()
@@ -29,8 +26,8 @@ def give_home() -> None:
     os.environ["HOME"] = str(home)
     os.environ.setdefault("LOGNAME", f"uid{os.getuid()}")
     print(
-        f"Note: this user has no home folder; {home} stands in for one. Set HOME, or "
-        "FMMTC_CACHE_DIR and TEMPLATEFLOW_HOME, to keep what is fetched elsewhere.",
+        f"Note: this user has no home folder; {home} is used instead. Set HOME, or "
+        "FMMTC_CACHE_DIR and TEMPLATEFLOW_HOME, to keep fetched files elsewhere.",
         file=sys.stderr,
     )
 
@@ -44,7 +41,7 @@ def _named_home() -> bool:
 
 
 def _private_folder() -> Path | None:
-    """Make the same folder every time, unless somebody else got there first."""
+    """Return the same private folder every time, or a new one if another user owns it."""
     try:
         folder = Path(tempfile.gettempdir(), f"fmmtc-home-{os.getuid()}")
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -52,46 +49,38 @@ def _private_folder() -> Path | None:
         is_ours = folder.is_dir() and not folder.is_symlink() and found.st_uid == os.getuid()
         return folder if is_ours else Path(tempfile.mkdtemp(prefix="fmmtc-home-"))
     except OSError:
-        # `require_system` tells that there is no folder for temporary files.
+        # `require_system` reports that there is no folder for temporary files.
         return None
 
 
 def require_system() -> None:
-    """Refuse a machine on which libraries would fail without saying why.
-
-    Raises
-    ------
-    OutputError
-        If there is no folder for temporary files, or no place for what processes share.
-    MissingResourceError
-        If the system does not tell of itself.
-    """
+    """Refuse a machine without temporary files, ``/proc`` or shared memory."""
     _require_temporary_folder()
     if sys.platform == "linux" and not _OF_THIS_PROCESS.exists():
         raise MissingResourceError(
-            "There is no /proc here, which tells of memory and processes. Mount it "
-            "(mount -t proc proc /proc; containers do so unless they are told not to)."
+            "/proc is not mounted; it is needed to read memory and processes. Mount it "
+            "(mount -t proc proc /proc; containers do so by default)."
         )
     _require_shared_memory()
 
 
 def _require_temporary_folder() -> None:
-    """Refuse a root that is wholly read-only before a library meets it."""
+    """Refuse a machine on which no temporary file can be written."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise OutputError(
-            f"{error.strerror}. Libraries need one: name a folder that is there with TMPDIR, or "
-            "give the container one (docker run --tmpfs /tmp)."
+            f"{error.strerror}. Libraries need one: set TMPDIR to a folder that exists, or "
+            "add one to the container (docker run --tmpfs /tmp)."
         ) from error
 
 
 def _require_shared_memory() -> None:
-    """Refuse a machine whose processes cannot tell each other anything."""
+    """Refuse a machine without shared memory between processes."""
     try:
         multiprocessing.Lock()
     except OSError as error:
         raise OutputError(
-            f"/dev/shm, which processes share, cannot be written ({error.strerror or error}). Make "  # noqa: S108
+            f"/dev/shm (shared memory) cannot be written ({error.strerror or error}). Make "  # noqa: S108
             "it writable (docker run --shm-size 1g, or mount -t tmpfs tmpfs /dev/shm)."
         ) from error

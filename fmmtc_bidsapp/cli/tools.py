@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``fmmtc-tools``."""
     parser = argparse.ArgumentParser(
         prog="fmmtc-tools",
-        description="What fmmtc needs around it.",
+        description="Fetch files for fmmtc, check this machine, simulate a dataset.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fmmtc-tools {__version__}")
@@ -31,8 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
         dest="tool", required=True, metavar="{simulate,fetch,check,boutiques}"
     )
     _add_simulate(tools.add_parser("simulate", help="write a dataset with a known ground truth"))
-    _add_fetch(tools.add_parser("fetch", help="download files that are not ours to ship"))
-    _add_check(tools.add_parser("check", help="say whether a run could start here"))
+    _add_fetch(tools.add_parser("fetch", help="download files that this package may not include"))
+    _add_check(tools.add_parser("check", help="check whether a run can start here"))
     tools.add_parser("boutiques", help="print the Boutiques descriptor of fmmtc")
     return parser
 
@@ -43,19 +43,27 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
         "--atlas",
         default="auto",
         help="A424, a path, demo (a parcellation made for demonstration), or auto: A424 where it "
-        "can be had, else demo (default: auto)",
+        "is available, else demo (default: auto)",
     )
     parser.add_argument(
-        "--parcels", type=int, default=424, metavar="N", help="of demo, even (default: 424)"
+        "--parcels",
+        type=int,
+        default=424,
+        metavar="N",
+        help="number of parcels of demo, even (default: 424)",
     )
     parser.add_argument(
-        "--voxel-size-mm", type=float, default=4.0, metavar="MM", help="edge (default: 4.0)"
+        "--voxel-size-mm",
+        type=float,
+        default=4.0,
+        metavar="MM",
+        help="edge of a voxel (default: 4.0)",
     )
     parser.add_argument(
         "--dtype",
         choices=("int16", "float32"),
         default="int16",
-        help="of the images (default: int16)",
+        help="data type of the images (default: int16)",
     )
     add_options(parser, "the study", SimulationOptions)
 
@@ -71,18 +79,18 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--revision",
         metavar="COMMIT",
-        help="brainlm: the commit of its hub, 40 digits; what it brings is recorded, and every "
-        "later copy must be the same (default: that of the record)",
+        help="brainlm: a commit of its repository, 40 digits; the sha256 of its files is kept, and "
+        "every later copy must match (default: the recorded commit)",
     )
     parser.add_argument(
         "--accept-license",
         action="store_true",
-        help="accept the licence, which is shown; brainlm asks for it",
+        help="accept the printed licence; needed for brainlm",
     )
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="where results would go")
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="folder of the results")
     parser.add_argument(
         "-w",
         "--work-dir",
@@ -144,7 +152,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``fmmtc-tools``; returns the exit code."""
+    """Run ``fmmtc-tools``; return the exit code."""
     if argv is None:
         restart_in_utf8()
     return run_guarded("fmmtc-tools", lambda: _run(sys.argv[1:] if argv is None else argv))

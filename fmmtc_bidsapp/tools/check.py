@@ -1,6 +1,6 @@
-"""``fmmtc-tools check``: whether a run could start here, and what is missing.
+"""``fmmtc-tools check``: whether a run can start here, and what is missing.
 
-Nothing is fetched and nothing is left behind.
+Nothing is fetched, and no file stays.
 """
 
 from __future__ import annotations
@@ -36,34 +36,26 @@ _DISTRIBUTION = "fmmtc-bidsapp"
 _LEAST_GB = 2.0
 """Memory, and space on a disk, below which a run is likely to fail."""
 _CACHE = "cache folder"
-_WAYS_OUT = {_CACHE: "only matters for fetching: let FMMTC_CACHE_DIR name another"}
+_WAYS_OUT = {_CACHE: "needed for fetching only: set FMMTC_CACHE_DIR to another"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     what: str
     found: str
     to_do: str = ""
-    """Empty where all is well."""
+    """Empty if all is well."""
     exit_code: int = 0
-    """What a run would end with; 0 where it could start all the same."""
+    """Exit code of a run; 0 if it could start all the same."""
 
 
 def check(folders: Mapping[str, Path]) -> int:
-    """Print a table of what a run needs, and what to do about what is missing.
+    """Print what a run needs and what is missing; return the exit code.
 
-    Parameters
-    ----------
-    folders
-        Where a run would write, by what it is called.
-
-    Returns
-    -------
-    int
-        0 when a participant run could start, 69 when something must be fetched or installed
-        first, 73 when a folder cannot be written.
+    It is 0 if a participant run can start, 69 if something must be fetched or installed first, 73
+    if one of the folders, given by their title, cannot be written.
     """
     found = findings(folders)
     _print(found)
@@ -71,7 +63,7 @@ def check(folders: Mapping[str, Path]) -> int:
 
 
 def findings(folders: Mapping[str, Path]) -> list[Finding]:
-    """Look at everything, in the order of the table."""
+    """Return all findings, in the order of the table."""
     return [
         Finding("fmmtc_bidsapp", __version__),
         _python(),
@@ -88,7 +80,7 @@ def findings(folders: Mapping[str, Path]) -> list[Finding]:
 
 
 def _print(found: list[Finding]) -> None:
-    # Here, because only this needs it.
+    # Here, because it takes long to import.
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -96,9 +88,9 @@ def _print(found: list[Finding]) -> None:
     table = Table("what", "found", "", box=None, padding=(0, 2, 0, 0))
     for each in found:
         state = Text(f"missing: {each.to_do}" if each.exit_code else each.to_do or "ok")
-        # Text, so that brackets in a path are not taken for markup.
+        # Text, so that brackets in a path are not read as markup.
         table.add_row(Text(each.what), Text(visible(each.found), overflow="fold"), state)
-    # Colours are what guarded streams spell out.
+    # Colours are control characters, which guarded streams escape.
     Console(file=getattr(sys.stdout, "beneath", sys.stdout), soft_wrap=False).print(table)
 
 
@@ -110,17 +102,17 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    """Compare what is installed with what this version asks for."""
+    """Compare installed versions with those that this version needs."""
     try:
         asked = [Requirement(each) for each in metadata.requires(_DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
-        yield Finding("packages", "not installed as a package", "versions were not compared")
+        yield Finding("packages", "not installed as a package", "versions not compared")
         return
     needed = [each for each in asked if each.marker is None or each.marker.evaluate({"extra": ""})]
     problems = [problem for each in needed if (problem := _package_problem(each)) is not None]
     yield from problems
     if not problems:
-        yield Finding("packages", f"{len(needed)}, all in the versions that are asked for")
+        yield Finding("packages", f"{len(needed)}, all in the needed versions")
 
 
 def _package_problem(needed: Requirement) -> Finding | None:
@@ -140,7 +132,7 @@ def _cores() -> Finding:
 
 def _memory() -> Finding:
     limit_gb = memory_bytes() / 1e9
-    to_do = "" if limit_gb >= _LEAST_GB else f"a run wants {_LEAST_GB:g} GB"
+    to_do = "" if limit_gb >= _LEAST_GB else f"a run needs {_LEAST_GB:g} GB"
     return Finding("memory", f"{limit_gb:.1f} GB", to_do)
 
 
@@ -148,7 +140,7 @@ def _gpu() -> Finding:
     try:
         import torch
     except (ImportError, OSError) as error:
-        # Its absence is a finding of its own; libraries it cannot load are one here.
+        # Its absence is reported with the packages, libraries that it cannot load are here.
         return Finding("GPU", f"torch cannot be imported ({type(error).__name__})", "install torch")
     driver = _driver()
     if not torch.cuda.is_available():
@@ -159,7 +151,7 @@ def _gpu() -> Finding:
 
 
 def _driver() -> str:
-    """Read the version of NVIDIA's driver; empty where there is none."""
+    """Return the version of the NVIDIA driver; empty without one."""
     path = Path("/proc/driver/nvidia/version")
     if not path.is_file():
         return ""
@@ -205,12 +197,12 @@ def _weights() -> Finding:
         record = check_received(folder)
     except AppError as error:
         return Finding(what, str(error), to_do)
-    revision = "put there by hand" if record is None else f"revision {record.revision[:12]}"
+    revision = "copied by hand" if record is None else f"revision {record.revision[:12]}"
     return Finding(what, f"{folder}, {revision}")
 
 
 def _folder(what: str, path: Path, code: int) -> Finding:
-    """Try to write where a run would; a folder that is not there yet would be made."""
+    """Try to write into a folder, or into the one in which it would be made."""
     path = path.absolute()
     try:
         there = next(each for each in (path, *path.parents) if each.exists())
@@ -222,5 +214,5 @@ def _folder(what: str, path: Path, code: int) -> Finding:
             what, f"{path}: {error.strerror}", _WAYS_OUT.get(what, "choose another"), code
         )
     to_do = "" if free_gb >= _LEAST_GB else f"nearly full; make room for {_LEAST_GB:g} GB"
-    state = "" if there == path else ", to be made"
+    state = "" if there == path else ", will be made"
     return Finding(what, f"{path} ({free_gb:.0f} GB free{state})", to_do)

@@ -29,27 +29,27 @@ __all__ = ["RESOURCES", "Resource", "fetch", "templates_record"]
 
 @dataclass(frozen=True)
 class Resource:
-    """Something that is fetched, and on which terms."""
+    """Files to fetch, and their terms."""
 
     title: str
     licence: str
     terms: str
-    """What the licence asks for or forbids, in a sentence."""
+    """The terms of the licence, in a sentence."""
     source: str
     fetch: Callable[[str | None], list[Path]]
-    """Takes the revision; returns where everything is."""
+    """Takes the revision; returns the paths."""
     asks_first: bool = False
     """Whether its licence must be accepted."""
     at_revision: bool = False
-    """Whether the user names a revision; else it is pinned here, or there is none."""
+    """Whether the user chooses a revision."""
 
     def notice(self) -> str:
-        """Say whose it is and on which terms."""
+        """Return the source and the licence, to be printed."""
         return f"{self.title}, {self.source}\nLicence: {self.licence}. {self.terms}"
 
 
 def templates_record() -> Path:
-    """Name the folder of the record of what TemplateFlow sent: its own folder may be others'."""
+    """Return the folder of the record of TemplateFlow's files, whose folder others may share."""
     return cache_dir() / "templates"
 
 
@@ -58,7 +58,7 @@ def _atlas(revision: str | None) -> list[Path]:
 
 
 def _templates(revision: str | None) -> list[Path]:
-    """Fetch, and hold to what was fetched first: TemplateFlow publishes no digests."""
+    """Fetch, and compare with the first fetch: TemplateFlow publishes no digests."""
     files, home, folder = fetch_templates(), templateflow_home(), templates_record()
     known = check_received(folder, home)
     if known is None:
@@ -74,14 +74,14 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
         "atlas": Resource(
             "The A424 atlas",
             "GPL-3.0",
-            "Whoever passes it on does so under the same licence.",
+            "Copies must be passed on under the same licence.",
             a424.SOURCE,
             _atlas,
         ),
         "templates": Resource(
             "Transforms and brain masks of MNI152NLin6Asym and MNI152NLin2009cAsym",
             "that of each template, in the file LICENSE of its folder",
-            "The notice in it goes with every copy.",
+            "Every copy must contain that notice.",
             templates.SOURCE,
             _templates,
         ),
@@ -99,29 +99,7 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
 
 
 def fetch(what: str, *, revision: str | None = None, accept_license: bool = False) -> int:
-    """Download a resource and say where it is.
-
-    Parameters
-    ----------
-    what
-        A key of `RESOURCES`.
-    revision
-        Commit to fetch, of those that have one to choose.
-    accept_license
-        Whether the user accepts its licence.
-
-    Returns
-    -------
-    int
-        Exit code 0.
-
-    Raises
-    ------
-    UsageError
-        When a licence that must be accepted is not, or a revision has no meaning.
-    MissingResourceError
-        When it cannot be downloaded, or its sha256 is not the pinned or recorded one.
-    """
+    """Download one of `RESOURCES`, print its paths, and return 0."""
     resource = RESOURCES[what]
     print(resource.notice(), file=sys.stderr)
     if revision is not None and not resource.at_revision:
@@ -129,7 +107,7 @@ def fetch(what: str, *, revision: str | None = None, accept_license: bool = Fals
     if resource.asks_first and not accept_license:
         raise UsageError(
             f"The licence of {what} is {resource.licence}. {resource.terms} Nothing was fetched; "
-            "if you accept it, add --accept-license."
+            "to accept the licence, add --accept-license."
         )
     for path in resource.fetch(revision):
         print(f"{what}: {path}")

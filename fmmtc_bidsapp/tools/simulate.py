@@ -33,37 +33,11 @@ def simulate(
     voxel_size_mm: float = 4.0,
     dtype: str = "int16",
 ) -> int:
-    """Write a simulated dataset and say where its parts are.
+    """Write a simulated dataset into an empty folder, print where its parts are, and return 0.
 
-    Parameters
-    ----------
-    out
-        Folder of the dataset; absent, empty, or the same dataset, which is then left as it is.
-    options
-        The study.
-    atlas
-        ``auto`` (A424, or where it cannot be had a parcellation made for demonstration), ``A424``,
-        ``demo`` (that parcellation in any case) or a path.
-    parcels
-        Of the parcellation made for demonstration.
-    voxel_size_mm
-        Edge of a voxel of the images.
-    dtype
-        ``int16`` or ``float32``.
-
-    Returns
-    -------
-    int
-        Exit code 0.
-
-    Raises
-    ------
-    UsageError
-        If ``out`` holds something else, or the options do not fit the atlas.
-    MissingResourceError
-        If A424 was asked for and cannot be had.
-    OutputError
-        If the dataset cannot be written.
+    The same dataset is left as it is. `atlas` is ``A424``, a path, ``demo`` (a parcellation of
+    `parcels` parcels made for demonstration) or ``auto`` (A424 if available, else demo); `dtype`
+    is ``int16`` or ``float32``.
     """
     with TemporaryDirectory() as scratch:
         chosen = _choose_atlas(atlas, parcels, Path(scratch))

@@ -1,7 +1,7 @@
 """Published weights of an encoder, from the Hugging Face hub at a commit that the user names.
 
-No digest of the publisher's files is written down in this program, so the first fetch is recorded
-beside the files with its sha256, and whatever is read or fetched later must be the same.
+This program has no digests of the publisher's files. The first fetch records their sha256 beside
+them, and all later copies must match.
 """
 
 from __future__ import annotations
@@ -27,49 +27,28 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def weights_dir(spec: EncoderSpec) -> Path:
-    """Name the folder where the group level looks for the weights."""
+    """Return the folder in which the group level looks for the weights."""
     return cache_dir() / spec.folder
 
 
 def fetch_weights(spec: EncoderSpec, revision: str | None) -> list[Path]:
-    """Fetch the files of an encoder into the cache.
+    """Fetch the files of an encoder into the cache; return them and the record of their digests.
 
-    Parameters
-    ----------
-    spec
-        With its repository on the hub.
-    revision
-        Commit of the hub, 40 digits; None for that of the record, if there is one.
-
-    Returns
-    -------
-    list of Path
-        The files, and the record of their digests.
-
-    Raises
-    ------
-    UsageError
-        Without a commit, or with another than that of the files that are there.
-    MissingResourceError
-        They cannot be fetched, or are not what was fetched first.
-    ModelFileError
-        The record cannot be read.
-    OutputError
-        The cache cannot be written.
+    `revision` is a commit of 40 digits; None for the one of the record.
     """
     folder = weights_dir(spec)
     # Before anything is written.
     _commit(spec, revision, read_received(folder))
     try:
-        # Which files are those of a commit is known by the record, which is written last.
+        # The record, which is written last, says which commit the files are of.
         with one_at_a_time(folder / ".fetch.lock"):
             return _fetch_missing(spec, folder, revision)
     except ConnectionError as error:
         raise MissingResourceError(f"Cannot fetch {spec.title} ({error}).") from None
     except OSError as error:
         raise OutputError(
-            f"Cannot write {folder}: {error.strerror or type(error).__name__}. Make room, or let "
-            "FMMTC_CACHE_DIR name a folder that can be written."
+            f"Cannot write {folder}: {error.strerror or type(error).__name__}. Make room, or set "
+            "FMMTC_CACHE_DIR to a folder that can be written."
         ) from None
 
 
@@ -78,12 +57,12 @@ def _commit(spec: EncoderSpec, revision: str | None, known: Received | None) -> 
     if not _COMMIT.fullmatch(wanted):
         raise UsageError(
             f"--revision is {revision!r}; it must be a commit of {spec.source}, 40 digits 0-9a-f, "
-            f"so that everyone gets the same files. {spec.source}/commits/main lists them."
+            f"so that all copies are the same. See {spec.source}/commits/main."
         )
     if known is not None and wanted != known.revision:
         raise UsageError(
-            f"{weights_dir(spec)} holds revision {known.revision}, asked for is {wanted}. Delete "
-            "that folder to fetch another, or leave --revision out."
+            f"{weights_dir(spec)} has revision {known.revision}, but --revision is {wanted}. "
+            "Delete that folder to fetch another, or leave --revision out."
         )
     return wanted
 
@@ -101,9 +80,9 @@ def _fetch_missing(spec: EncoderSpec, folder: Path, revision: str | None) -> lis
         if name in expected and (found := digest_of(fetched)) != expected[name]:
             shutil.rmtree(staging)
             raise MissingResourceError(
-                f"{spec.source} has another {name} at {commit} than was fetched first (sha256 "
-                f"mismatch: got {found}, expected {expected[name]}, recorded in {folder / RECORD})."
-                " Nothing was changed; ask the publisher."
+                f"{name} of {spec.source} at {commit} differs from the first fetch (sha256 "
+                f"mismatch: got {found}, expected {expected[name]}, recorded in "
+                f"{folder / RECORD}). No file was changed; ask the publisher."
             )
     for name in missing:
         (staging / spec.subfolder / name).replace(folder / name)
@@ -119,10 +98,10 @@ def _is_there(path: Path, expected: str | None) -> bool:
 
 
 def _snapshot(spec: EncoderSpec, commit: str, names: list[str], staging: Path) -> None:
-    """Download files of a commit; its errors are told without their texts, which hold addresses."""
+    """Download files of a commit; errors leave out texts of the library, with their addresses."""
     if not names:
         return
-    # Here: they take longer to import than a fetch of what is there.
+    # Here, because they take long to import.
     import httpx2
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -130,7 +109,7 @@ def _snapshot(spec: EncoderSpec, commit: str, names: list[str], staging: Path) -
 
     logging.set_verbosity_error()
     paths = [f"{spec.subfolder}/{name}" for name in names]
-    # Read here, since the library reads it once, when it is imported.
+    # Read here, since the library reads it only when it is imported.
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
     host = urlsplit(endpoint).hostname or endpoint
     try:
@@ -161,7 +140,7 @@ def _snapshot(spec: EncoderSpec, commit: str, names: list[str], staging: Path) -
 def _how_to_get(spec: EncoderSpec, commit: str, name: str, reason: str) -> str:
     return (
         f"Cannot fetch {name} of {spec.title} ({reason}). Run `fmmtc-tools fetch {spec.name} "
-        f"--revision {commit} --accept-license` where there is a network and bring its folder "
+        f"--revision {commit} --accept-license` on a machine with a network and copy its folder "
         f"{weights_dir(spec)} here, or put {' and '.join(spec.files)} of {spec.subfolder} from "
-        f"{spec.source} into a folder of your own and name it with --encoder-weights."
+        f"{spec.source} into a folder and give it with --encoder-weights."
     )

@@ -40,7 +40,7 @@ def test_every_flag_is_an_input_once() -> None:
 def test_nothing_in_it_depends_on_the_machine() -> None:
     text = render_descriptor()
     assert str(Path.home()) not in text
-    assert "(default: as many as this process may use processors)" in text
+    assert "(default: the number of processors this process may use)" in text
 
 
 @pytest.mark.skipif(not BOSH.exists(), reason="boutiques is not installed here")

@@ -161,7 +161,7 @@ def test_a_path_that_is_no_utf8_is_refused_at_the_start(place, tmp_path, capsys)
     words = [paths["bids_dir"], paths["output_dir"], "participant", "-w", paths["work_dir"]]
     assert main(words) == 2
     told = capsys.readouterr().err
-    assert f"{place}\\xe4 holds bytes that are no UTF-8" in told
+    assert f"{place}\\xe4 contains bytes that are not UTF-8" in told
 
 
 def test_a_stream_of_another_kind_is_written_to_as_it_is(monkeypatch):

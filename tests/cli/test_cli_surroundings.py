@@ -40,7 +40,7 @@ def test_a_user_without_name_and_home_gets_a_private_folder_and_is_told(
         del os.environ["HOME"]
     assert homes == [nameless / f"fmmtc-home-{os.getuid()}"] * 2
     assert stat.S_IMODE(homes[0].stat().st_mode) == 0o700
-    assert f"{homes[0]} stands in for one" in capsys.readouterr().err
+    assert f"{homes[0]} is used instead" in capsys.readouterr().err
 
 
 def test_a_folder_that_somebody_else_put_there_is_not_taken(nameless: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_without_proc_a_run_ends_with_69_and_says_how_to_mount_it(
 ) -> None:
     monkeypatch.setattr(surroundings, "_OF_THIS_PROCESS", tmp_path / "proc")
     assert main(_command(tmp_path)) == 69
-    assert "no /proc here" in capsys.readouterr().err
+    assert "/proc is not mounted" in capsys.readouterr().err
 
 
 def test_shared_memory_that_cannot_be_written_ends_a_run_with_73(

@@ -84,7 +84,7 @@ def test_templates_and_weights_that_are_there_are_well() -> None:
         path.write_text("content")
     assert _finding("templates").to_do == ""
     assert _finding("BrainLM weights").to_do == ""
-    assert "put there by hand" in _finding("BrainLM weights").found
+    assert "copied by hand" in _finding("BrainLM weights").found
 
 
 def test_a_folder_that_cannot_be_made_ends_with_73(atlas: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ _INHERITED = (
 """Variables of numerical libraries and look-ups that workers get from this process."""
 _GONE = (
     "The Dask scheduler is gone. Start it and its workers again, then run the same command again; "
-    "what is finished is kept."
+    "completed steps are reused."
 )
 _MEMORY = "worker-restart-memory"
 """Dask's topic of workers that took too much memory."""
