@@ -34,9 +34,9 @@ from sklearn.metrics import matthews_corrcoef
 from torch.nn import functional
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, fit_together
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.paper.best_on_test import fit_published, optimism_rows
+from fmmtc_bidsapp.learning.paper.best_on_test import optimism_rows, publish_together
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.encoders.brainlm.encoder import BrainLMEncoder
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
@@ -149,10 +149,9 @@ def run_cohort(seed: int) -> dict[str, Any]:
     cohort = make_cohort(seed, setup.model)
     examples = cohort.examples
     folds = outer_folds(examples.strata, setup.train.folds, 1, seed)
-    nested = [
-        fit_fold("fmmtc", examples, fold, setup, EvaluationOptions(), seed=seed) for fold in folds
-    ]
-    published = [fit_published("fmmtc", examples, fold, setup, seed=seed) for fold in folds]
+    analysis, names = Analysis(examples, setup, EvaluationOptions(), seed), ("fmmtc",)
+    nested = [fit_together(analysis, names, fold)[1][0] for fold in folds]
+    published = [publish_together(analysis, names, fold)[0] for fold in folds]
     row = next(
         each for each in optimism_rows(nested, published, examples.y) if each.metric == "mcc"
     )

@@ -27,7 +27,7 @@ import torch
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.evaluation.performance import evaluate
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, fit_together
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
@@ -121,10 +121,9 @@ def run_cohort(wanted: dict[str, Any], device_name: str, precision: str) -> dict
     examples = make_examples(truth, setup)
     folds = outer_folds(examples.strata, setup.train.folds, 1, wanted["seed"])
     judged = EvaluationOptions()
+    analysis = Analysis(examples, setup, judged, wanted["seed"])
     predictions = [
-        fit_fold(model, examples, fold, setup, judged, seed=wanted["seed"])
-        for fold in folds
-        for model in MODELS
+        fit_together(analysis, (model,), fold)[1][0] for fold in folds for model in MODELS
     ]
     rows = evaluate(predictions, examples.y, judged, wanted["seed"]).metrics
     return wanted | {

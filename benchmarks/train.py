@@ -33,7 +33,7 @@ from transformers import ResNetConfig, ResNetModel
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.learning.model_selection.splits import inner_folds, outer_folds
+from fmmtc_bidsapp.learning.model_selection.splits import outer_folds, split_rows
 from fmmtc_bidsapp.learning.preprocessing.encode_series import encode_series
 from fmmtc_bidsapp.models.device import resolve_device, resolve_precision
 from fmmtc_bidsapp.models.encoders.brainlm.encoder import BrainLMEncoder
@@ -149,7 +149,7 @@ def ours(precision: str, epochs: int) -> Callable[[], dict[str, float]]:
     """Time one scan's encoding and one epoch of each kind of training, in seconds."""
     examples, setup = make_examples(), make_setup("cpu", precision)
     fold = outer_folds(examples.strata, OPTIONS.folds, 1, 0)[0]
-    fit, held_out = inner_folds(
+    fit, held_out = split_rows(
         [examples.strata[row] for row in fold.train], OPTIONS.inner_folds, 0
     )[0]
     inner = fold.train[fit], fold.train[held_out]

@@ -17,7 +17,8 @@ from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.metrics.calibrate import apply_calibration
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_together
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, fit_together
+from fmmtc_bidsapp.learning.model_selection.splits import SplitPlan
 from fmmtc_bidsapp.learning.paper.tables import domains
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.records import Examples
@@ -76,12 +77,11 @@ def test_every_cell_of_table_4_has_the_figures_of_its_own_fits(
     examples = examples_of(study)
     train = TrainOptions(folds=2, inner_folds=2, epochs=2)
     setup = Setup(train, ModelOptions(encoder="none"), torch.device("cpu"), torch.float32)
-    for cell in domains(examples.arms, examples.strata, train, 0):
+    analysis = Analysis(examples, setup, EvaluationOptions(bootstrap=1), 0)
+    for cell in domains(examples.arms, SplitPlan(examples.strata, None, train, 0)):
         aurocs, accuracies = [], []
         for fold in cell.folds:
-            (fitted,) = fit_together(
-                ("ridge-fc",), examples, fold, setup, EvaluationOptions(bootstrap=1), seed=0
-            )
+            (fitted,) = fit_together(analysis, ("ridge-fc",), fold)[1]
             arms = {examples.arms[row] for row in fold.train}
             assert arms == {cell.train_on}
             truth = examples.y[fold.test]

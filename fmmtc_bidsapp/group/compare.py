@@ -19,6 +19,7 @@ from fmmtc_bidsapp.learning.estimators.models import (
     missing_needs,
 )
 from fmmtc_bidsapp.learning.evaluate import DomainFits
+from fmmtc_bidsapp.learning.model_selection.splits import SplitPlan
 from fmmtc_bidsapp.learning.paper.tables import (
     FEATURES,
     TABLE_4_MODELS,
@@ -115,14 +116,14 @@ def across_arms(
 def _cells(plan: GroupPlan, examples: Examples) -> tuple[Domain, ...]:
     if examples.arms is None:
         return ()
-    return domains(
-        examples.arms,
+    splits = SplitPlan(
         examples.strata,
+        examples.groups,
         plan.train,
         plan.random_seed,
-        examples.groups,
         plan.evaluation.calibration,
     )
+    return domains(examples.arms, splits)
 
 
 def _models(examples: Examples, compared: Sequence[str]) -> tuple[str, ...]:

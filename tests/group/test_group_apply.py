@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from learning_fits import fit_everyone
 
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
 from fmmtc_bidsapp.errors import ModelFileError, UsageError
@@ -15,7 +16,6 @@ from fmmtc_bidsapp.group.apply import apply
 from fmmtc_bidsapp.group.bundle.bundle import Bundle, save_bundle_model, write_bundle
 from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
 from fmmtc_bidsapp.options import CohortOptions, EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan, Resources
 from fmmtc_bidsapp.records import Examples
@@ -38,7 +38,7 @@ def plan(tmp_path: Path) -> GroupPlan:
         covariate_names=("age",),
     )
     setup = Setup(TrainOptions(inner_folds=2), ModelOptions(), torch.device("cpu"), torch.float32)
-    model = fit_final("covariates", examples, setup, EvaluationOptions(), seed=0)
+    model = fit_everyone("covariates", examples, setup, EvaluationOptions(), seed=0)
     node = tmp_path / "node"
     node.mkdir()
     save_bundle_model(node, model)

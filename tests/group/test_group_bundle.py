@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from learning_fits import fit_everyone
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
@@ -30,7 +31,6 @@ from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
 from fmmtc_bidsapp.learning.model_selection.ensemble import EnsembleModel
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.models.encoders.windows import Scale
@@ -153,7 +153,7 @@ def write(root: Path, models, **changes: object) -> Path:
 
 
 def fit(name: str, **changes: object):
-    return fit_final(name, examples(), replace(SETUP, **changes), EvaluationOptions(), seed=0)
+    return fit_everyone(name, examples(), replace(SETUP, **changes), EvaluationOptions(), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_a_model_of_any_kind_is_read_back_and_predicts_the_same_to_the_bit(
 
 def test_several_trainings_are_one_bundle(tmp_path: Path) -> None:
     fitted = [
-        fit_final("resnet-fc", examples(), SETUP, EvaluationOptions(), seed=0, training=k)
+        fit_everyone("resnet-fc", examples(), SETUP, EvaluationOptions(), seed=0, training=k)
         for k in range(3)
     ]
     folder = write(tmp_path, fitted)

@@ -25,7 +25,7 @@ from fmmtc_bidsapp.group.tasks.fit import fit_models
 from fmmtc_bidsapp.group.tasks.nodes import check_encoder
 from fmmtc_bidsapp.group.tasks.scaling import encode_folds
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_together
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, fit_together
 from fmmtc_bidsapp.options import (
     CohortOptions,
     EvaluationOptions,
@@ -210,7 +210,8 @@ def test_every_fold_is_fitted_on_what_its_own_scale_gives(plan, tmp_path):
     setup = Setup(plan.train, plan.model, torch.device("cpu"), torch.float32)
     for fold, found in zip(folds, fits.predictions, strict=True):
         examples = load_examples(encoded.of_fold[fold].examples_file)
-        (expected,) = fit_together(["ridge-ts"], examples, fold, setup, plan.evaluation, seed=0)
+        analysis = Analysis(examples, setup, plan.evaluation, 0)
+        (expected,) = fit_together(analysis, ["ridge-ts"], fold)[1]
         np.testing.assert_array_equal(found.logit, expected.logit)
 
 

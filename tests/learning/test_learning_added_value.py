@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from changed_examples import changed
+from learning_fits import fit_fold
 from sklearn.linear_model import LinearRegression
 
 from fmmtc_bidsapp.learning.evaluation.added_value import brain_scores, carry_back, gains
 from fmmtc_bidsapp.learning.evaluation.leakage import copies_together
 from fmmtc_bidsapp.learning.evaluation.reference_models import reference_columns
 from fmmtc_bidsapp.learning.evaluation.verdicts import added_values, judge_permutations
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis
 from fmmtc_bidsapp.learning.model_selection.permutations import (
     aurocs_of_shuffles,
     exchange_blocks,
@@ -73,7 +74,8 @@ def judged(examples, setup, seed, shuffles=SHUFFLES):
     both = np.vstack([examples.y[None], labels])
     outputs, aurocs = [], []
     for fold in folds:
-        own = permuted_outputs([MODEL], examples, fold, both, setup, EVALUATION, seed=seed)[0]
+        analysis = Analysis(examples, setup, EVALUATION, seed)
+        own = permuted_outputs(analysis, [MODEL], fold, both)[0]
         outputs.append(own)
         aurocs.append(aurocs_of_shuffles(own[None], fold, both)[0])
     rows = np.vstack([np.arange(N)[None], exchanged_rows(blocks, shuffles, seed)])
@@ -150,10 +152,8 @@ def test_exchanging_brains_is_shuffling_outcomes_and_references_together(setup):
     blocks = exchange_blocks(examples, folds)
     labels = permuted_labels(examples.y, blocks, 3, 2)
     rows = exchanged_rows(blocks, 3, 2)
-    outputs = [
-        permuted_outputs([MODEL], examples, fold, labels, setup, EVALUATION, seed=0)[0]
-        for fold in folds
-    ]
+    analysis = Analysis(examples, setup, EVALUATION, 0)
+    outputs = [permuted_outputs(analysis, [MODEL], fold, labels)[0] for fold in folds]
     found = carry_back(outputs, folds, rows)
     for shuffle in range(3):
         brains = np.empty_like(examples.cls)

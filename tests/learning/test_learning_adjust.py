@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from learning_fits import fit_everyone, fit_fold, permuted_aurocs
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.estimators.models import MODELS, refuse_adjusting
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, fit_fold, restore_model
-from fmmtc_bidsapp.learning.model_selection.permutations import permuted_aurocs
+from fmmtc_bidsapp.learning.model_selection.nested_cv import restore_model
 from fmmtc_bidsapp.learning.preprocessing.adjust import fit_adjustment
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Fold
@@ -164,7 +164,7 @@ def test_the_covariates_only_baseline_is_left_as_it_is(setup) -> None:
 
 def test_a_kept_model_carries_its_adjustment(setup, whole_cohort) -> None:
     examples, adjusting = whole_cohort(effect=1.0), replace(setup, adjust=True)
-    model = fit_final("ridge-fc", examples, adjusting, EvaluationOptions(), seed=0)
+    model = fit_everyone("ridge-fc", examples, adjusting, EvaluationOptions(), seed=0)
     again = restore_model(model.tensors(), model.description(), setup)
     np.testing.assert_array_equal(again.logits(examples), model.logits(examples))
     without = replace(examples, covariates=None, covariate_names=())
@@ -175,7 +175,7 @@ def test_a_kept_model_carries_its_adjustment(setup, whole_cohort) -> None:
 def test_a_kept_model_that_an_older_version_adjusted_is_refused(setup, whole_cohort) -> None:
     old = {"adjustment.mean": torch.zeros(2), "adjustment.fc.slopes": torch.zeros(2, 28)}
     for name in ("ridge-fc", "knn-fc"):
-        model = fit_final(name, whole_cohort(), setup, EvaluationOptions(), seed=0)
+        model = fit_everyone(name, whole_cohort(), setup, EvaluationOptions(), seed=0)
         with pytest.raises(InputError, match="by an older version"):
             restore_model(model.tensors() | old, model.description(), setup)
 

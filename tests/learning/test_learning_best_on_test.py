@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from learning_fits import fit_fold, fit_published
 from scipy.special import expit
 from scipy.stats import t
 from sklearn.metrics import matthews_corrcoef
@@ -14,9 +15,9 @@ from fmmtc_bidsapp.learning.estimators import models
 from fmmtc_bidsapp.learning.estimators.learner import ValidationPath, mean_cross_entropy
 from fmmtc_bidsapp.learning.estimators.models import Model
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold, refit_seed
+from fmmtc_bidsapp.learning.model_selection.nested_cv import refit_seed
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.paper.best_on_test import fit_published, optimism_rows
+from fmmtc_bidsapp.learning.paper.best_on_test import optimism_rows
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Examples
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from learning_fits import fit_everyone
 from scipy.special import expit
 
 from fmmtc_bidsapp.learning.metrics.predictions import before_calibration, prediction_rows
@@ -15,7 +16,6 @@ from fmmtc_bidsapp.learning.model_selection.ensemble import (
     merge_trainings,
     restore_trainings,
 )
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Fold, FoldPredictions
 
@@ -87,7 +87,7 @@ def test_the_spread_over_trainings_is_the_interval_of_a_person(whole_cohort):
 def test_trainings_that_are_kept_predict_the_same_when_they_are_read_back(setup, whole_cohort):
     examples = whole_cohort(effect=1.0)
     models = [
-        fit_final("bnt", examples, setup, EVALUATION, seed=1, training=each) for each in range(3)
+        fit_everyone("bnt", examples, setup, EVALUATION, seed=1, training=each) for each in range(3)
     ]
     kept = EnsembleModel(tuple(models))
     tensors = {name: each.clone() for name, each in kept.tensors().items()}
@@ -101,6 +101,6 @@ def test_trainings_that_are_kept_predict_the_same_when_they_are_read_back(setup,
 
 def test_a_single_training_is_kept_as_before(setup, whole_cohort):
     examples = whole_cohort()
-    model = fit_final("lstm", examples, setup, EVALUATION, seed=1)
+    model = fit_everyone("lstm", examples, setup, EVALUATION, seed=1)
     restored = restore_trainings(model.tensors(), model.description(), setup)
     np.testing.assert_array_equal(restored.logits(examples), model.logits(examples))

@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef
 
 from fmmtc_bidsapp.learning.evaluate import DomainFits, judge
 from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
-from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.model_selection.splits import SplitPlan, outer_folds
 from fmmtc_bidsapp.learning.paper.comparison_table import OPTIMISTIC
 from fmmtc_bidsapp.learning.paper.tables import PaperRow, domains, folds_to_fit
 from fmmtc_bidsapp.options import EvaluationOptions, TrainOptions
@@ -223,7 +223,7 @@ def test_the_published_protocol_stands_beside_the_honest_one_and_says_what_it_is
 
 def test_table_4_tests_the_fits_of_an_arm_within_it_and_on_everyone_of_the_other(logits):
     examples = replace(EXAMPLES, arms=ARMS)
-    cells = domains(ARMS, examples.strata, TRAIN, seed=0)
+    cells = domains(ARMS, SplitPlan(examples.strata, None, TRAIN, 0))
     folds = folds_to_fit(cells)
     models = ("fmmtc", "dummy")
     across = DomainFits(
@@ -255,7 +255,7 @@ def test_table_4_tests_the_fits_of_an_arm_within_it_and_on_everyone_of_the_other
 
 def test_a_single_training_keeps_its_ranks_where_calibration_found_no_slope(logits):
     examples = replace(EXAMPLES, arms=ARMS)
-    cells = domains(ARMS, examples.strata, TRAIN, seed=0)
+    cells = domains(ARMS, SplitPlan(examples.strata, None, TRAIN, 0))
     folds = folds_to_fit(cells)
     flat = [
         replace(each, calibration=Calibration("sigmoid", 0.0, 0.0, 0.5))

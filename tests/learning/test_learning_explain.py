@@ -11,8 +11,8 @@ from explained_cohort import SEED, as_encoder, encoded, fitted, fold_of
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.explanation.explain import explain_fold, explain_null
 from fmmtc_bidsapp.learning.explanation.map_values import strengths
-from fmmtc_bidsapp.learning.model_selection.nested_cv import refit_seed
-from fmmtc_bidsapp.options import ExplainOptions
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, refit_seed
+from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions
 
 FEATURES, PARCELS = ExplainOptions(), ExplainOptions(explain="parcels")
 
@@ -53,9 +53,8 @@ def shuffled(people, count=2):
 
 def test_null_maps_of_a_linear_model_are_patterns_of_shuffled_fits(people, setup):
     fold, labels = fold_of(people, 2), shuffled(people)
-    found = explain_null(
-        "ridge-fc", people, fold, labels, 1, setup, FEATURES, encoder=None, seed=SEED
-    )
+    analysis = Analysis(people, setup, EvaluationOptions(), SEED)
+    found = explain_null(analysis, "ridge-fc", fold, labels, 1, FEATURES, None)
     own = replace(people, y=labels[1])
     model = fitted("ridge-fc", own, fold, setup)
     alone = explain_fold(model, own, fold, FEATURES, encoder=None, seed=SEED)
@@ -65,7 +64,8 @@ def test_null_maps_of_a_linear_model_are_patterns_of_shuffled_fits(people, setup
 
 def test_null_maps_of_a_network_are_maps_of_shuffled_fits_of_as_many_epochs(people, setup):
     fold, labels = fold_of(people, 2), shuffled(people)
-    found = explain_null("bnt", people, fold, labels, 2, setup, PARCELS, encoder=None, seed=SEED)
+    analysis = Analysis(people, setup, EvaluationOptions(), SEED)
+    found = explain_null(analysis, "bnt", fold, labels, 2, PARCELS, None)
     own = replace(people, y=labels[1])
     learner = MODELS["bnt"].learner(setup)
     model = replace(
@@ -83,7 +83,9 @@ def test_real_outcomes_have_no_part_in_null_maps(people, setup):
     fold, labels = fold_of(people, 2), shuffled(people, 1)
     unknown = replace(people, y=np.full(24, -1))
     first, second = (
-        explain_null("bnt", each, fold, labels, 1, setup, PARCELS, encoder=None, seed=SEED)
+        explain_null(
+            Analysis(each, setup, EvaluationOptions(), SEED), "bnt", fold, labels, 1, PARCELS, None
+        )
         for each in (people, unknown)
     )
     np.testing.assert_array_equal(first.edges, second.edges)

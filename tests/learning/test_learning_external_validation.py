@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from learning_fits import fit_everyone
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
@@ -16,7 +17,6 @@ from fmmtc_bidsapp.learning.evaluation.external_validation import (
     predict_new,
 )
 from fmmtc_bidsapp.learning.model_selection.ensemble import EnsembleModel, log_odds
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Fold, FoldPredictions
 
@@ -140,7 +140,7 @@ def test_several_trainings_predict_new_people_as_they_did_within_the_folds(
 ) -> None:
     examples = whole_cohort()
     trainings = [
-        fit_final("ridge-fc", examples.take(np.arange(k, 24)), setup, OPTIONS, seed=0)
+        fit_everyone("ridge-fc", examples.take(np.arange(k, 24)), setup, OPTIONS, seed=0)
         for k in range(2)
     ]
     found = predict_new(EnsembleModel(tuple(trainings)), examples)

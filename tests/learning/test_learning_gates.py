@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from learning_fits import fit_fold, permuted_aurocs
 from scipy.stats import kstest
 
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.evaluation.performance import evaluate
 from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations
 from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.permutations import (
     exchange_blocks,
     headline,
-    permuted_aurocs,
     permuted_labels,
 )
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds

@@ -12,17 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from learning_fits import fit_fold, permuted_aurocs
 from scipy.stats import kstest, ttest_rel
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations
 from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.permutations import (
     exchange_blocks,
     headline,
-    permuted_aurocs,
     permuted_labels,
 )
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds

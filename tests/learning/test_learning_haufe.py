@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.learning.explanation.haufe import haufe_pattern, shuffled_patterns, slopes
 from fmmtc_bidsapp.learning.explanation.map_values import strengths
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis
+from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples
 from fmmtc_bidsapp.stats import LARGEST_SINGLE, fisher_z
 
@@ -79,7 +81,8 @@ def test_shuffles_in_one_go_are_fits_one_by_one(whole_cohort, setup):
     fold = fold_of(people)
     rng = np.random.default_rng(0)
     labels = np.stack([rng.permutation(people.y) for _ in range(2)])
-    at_once = list(shuffled_patterns("fc-logistic", people, fold, labels, setup, 3))
+    analysis = Analysis(people, setup, EvaluationOptions(), 3)
+    at_once = list(shuffled_patterns(analysis, "fc-logistic", fold, labels))
     for y, found in zip(labels, at_once, strict=True):
         own = replace(people, y=y)
         alone = haufe_pattern(fitted("fc-logistic", own, fold, setup), people, fold)

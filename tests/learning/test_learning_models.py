@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from changed_examples import changed
+from learning_fits import fit_everyone, fit_fold, fit_published
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
@@ -20,13 +21,7 @@ from fmmtc_bidsapp.learning.estimators.models import (
     missing_needs,
 )
 from fmmtc_bidsapp.learning.evaluation.external_validation import predict_new
-from fmmtc_bidsapp.learning.model_selection.nested_cv import (
-    fit_final,
-    fit_fold,
-    fit_together,
-    restore_model,
-)
-from fmmtc_bidsapp.learning.paper.best_on_test import fit_published
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, fit_together, restore_model
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Examples, Fold
 
@@ -115,7 +110,7 @@ def test_a_value_that_only_test_people_have_gains_nothing_though_it_is_the_outco
 @pytest.mark.parametrize("name", slow(NEW))
 def test_a_model_restored_from_its_tensors_and_json_predicts_the_same(name, setup, whole_cohort):
     examples = whole_cohort(effect=1.0)
-    model = fit_final(name, examples, setup, EVALUATION, seed=1)
+    model = fit_everyone(name, examples, setup, EVALUATION, seed=1)
     tensors = {key: value.clone() for key, value in model.tensors().items()}
     description = json.loads(json.dumps(model.description()))
     assert {key: list(value.shape) for key, value in tensors.items()} == description["tensors"]
@@ -162,8 +157,10 @@ def test_an_output_that_is_no_number_is_an_error_that_names_the_model(setup, who
         with pytest.raises(InputError, match="brainlm gave 1 of 8 people an output that is no num"):
             fit("brainlm", broken, fold_of(examples), setup, *given, seed=0)
     with pytest.raises(InputError, match="fmmtc gave 1 of 8"):
-        fit_together(("fmmtc", "ridge-fused"), broken, fold_of(examples), setup, EVALUATION, seed=0)
-    model = fit_final("brainlm", examples, setup, EVALUATION, seed=0)
+        fit_together(
+            Analysis(broken, setup, EVALUATION, 0), ("fmmtc", "ridge-fused"), fold_of(examples)
+        )
+    model = fit_everyone("brainlm", examples, setup, EVALUATION, seed=0)
     with pytest.raises(InputError, match="brainlm gave 1 of 24"):
         predict_new(model, broken)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from changed_examples import changed
+from learning_fits import fit_fold
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
@@ -16,7 +17,6 @@ from fmmtc_bidsapp.learning.estimators.inputs import Inputs
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
 from fmmtc_bidsapp.learning.evaluation.performance import evaluate
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.modalities.preparation import BareWindows, CentredSeries, FilledEdges
 from fmmtc_bidsapp.options import EvaluationOptions

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from learning_fits import fit_everyone, fit_fold, fit_published, permuted_aurocs
 
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, fit_fold
-from fmmtc_bidsapp.learning.model_selection.permutations import permuted_aurocs
-from fmmtc_bidsapp.learning.paper.best_on_test import fit_published
 from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Fold
 
@@ -43,7 +41,7 @@ def test_the_order_of_people_changes_no_prediction(name, listed, setup):
 def test_the_order_of_people_changes_neither_the_kept_model_nor_a_shuffle(listed, setup):
     people, mixed, place = listed
     one, other = (
-        fit_final("resnet-fc", each, setup, EVALUATION, seed=0) for each in (people, mixed)
+        fit_everyone("resnet-fc", each, setup, EVALUATION, seed=0) for each in (people, mixed)
     )
     np.testing.assert_allclose(other.logits(people), one.logits(people), rtol=1e-5, atol=1e-6)
     labels = np.random.default_rng(0).permutation(people.y)[None]

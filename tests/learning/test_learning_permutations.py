@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from learning_fits import fit_fold, permuted_aurocs
 from scipy.stats import kstest, norm
 from sklearn.metrics import roc_auc_score
 
@@ -17,12 +18,10 @@ from fmmtc_bidsapp.learning.evaluation.performance import evaluate
 from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations, verdict_sentence
 from fmmtc_bidsapp.learning.metrics.scores import shuffled_aurocs
 from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold
 from fmmtc_bidsapp.learning.model_selection.permutations import (
     exchange_blocks,
     exchanged_rows,
     headline,
-    permuted_aurocs,
     permuted_labels,
 )
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from learning_fits import fit_fold, fit_published
 
 from fmmtc_bidsapp.learning.estimators import shared_training as family
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_fold, fit_together, refit_seed
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, fit_together, refit_seed
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
-from fmmtc_bidsapp.learning.paper.best_on_test import fit_published, publish_together
+from fmmtc_bidsapp.learning.paper.best_on_test import publish_together
 from fmmtc_bidsapp.learning.seeds import derive_seed
 from fmmtc_bidsapp.options import EvaluationOptions
 
@@ -34,7 +35,7 @@ def test_a_family_is_trained_once_and_says_what_each_member_says_alone(
     monkeypatch.setattr(
         family, "Training", lambda *given: trained.append(given[-1]) or training(*given)
     )
-    together = fit_together(FAMILY, examples, fold, setup, EVALUATION, seed=3)
+    together = fit_together(Analysis(examples, setup, EVALUATION, 3), FAMILY, fold)[1]
     assert len(trained) == len(set(trained)) == setup.train.inner_folds + 1
     for name, found in zip(FAMILY, together, strict=True):
         alone = fit_fold(name, examples, fold, setup, EVALUATION, seed=3)
@@ -45,7 +46,7 @@ def test_a_family_is_trained_once_and_says_what_each_member_says_alone(
 
 
 def test_the_published_protocol_of_a_family_is_that_of_each_member(setup, examples, fold):
-    together = publish_together(FAMILY[:3], examples, fold, setup, seed=3)
+    together = publish_together(Analysis(examples, setup, EVALUATION, 3), FAMILY[:3], fold)
     for name, found in zip(FAMILY, together, strict=False):
         alone = fit_published(name, examples, fold, setup, seed=3)
         for selection, each in found.items():
@@ -55,7 +56,7 @@ def test_the_published_protocol_of_a_family_is_that_of_each_member(setup, exampl
 
 def test_models_of_two_trainings_are_not_fitted_together(setup, examples, fold):
     with pytest.raises(ValueError, match="fmmtc, bnt are not one family"):
-        fit_together(("fmmtc", "bnt"), examples, fold, setup, EVALUATION, seed=0)
+        fit_together(Analysis(examples, setup, EVALUATION, 0), ("fmmtc", "bnt"), fold)
 
 
 def test_the_first_training_has_the_seed_of_a_single_one_and_the_others_their_own(

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.model_selection.nested_cv import rehearse_splits
-from fmmtc_bidsapp.learning.model_selection.splits import check_strata, inner_folds, outer_folds
+from fmmtc_bidsapp.learning.model_selection.splits import (
+    SplitPlan,
+    check_strata,
+    outer_folds,
+    split_rows,
+)
 from fmmtc_bidsapp.options import TrainOptions
 
 STRATA = ("1|drug",) * 9 + ("0|drug",) * 10 + ("1|placebo",) * 17 + ("0|placebo",) * 20
@@ -37,8 +41,8 @@ def test_repeats_and_seeds_have_splits_of_their_own_and_a_seed_always_the_same()
     assert first != outer_folds(STRATA, 5, 2, seed=8)[0].test.tolist()
 
 
-def test_inner_folds_cover_the_training_people():
-    splits = inner_folds(STRATA, folds=3, seed=0)
+def test_split_rows_cover_the_training_people():
+    splits = split_rows(STRATA, folds=3, seed=0)
     assert sorted(np.concatenate([held_out for _, held_out in splits])) == list(range(len(STRATA)))
 
 
@@ -48,13 +52,13 @@ def test_a_stratum_smaller_than_the_folds_is_named():
 
 
 @pytest.mark.parametrize(("size", "passes"), [(3, False), (4, False), (5, True)])
-def test_a_stratum_must_last_for_the_inner_folds_of_the_worst_outer_fold(size, passes):
+def test_a_stratum_must_last_for_the_split_rows_of_the_worst_outer_fold(size, passes):
     # With 3 folds a test fold takes 2 of 4 or of 5 people: 2 or 3 are left for 3 inner folds.
     strata = ("0",) * 20 + ("1",) * size
     if passes:
         check_strata(strata, folds=3, inner=3)
         for fold in outer_folds(strata, 3, 1, seed=0):
-            inner_folds([strata[row] for row in fold.train], 3, seed=0)
+            split_rows([strata[row] for row in fold.train], 3, seed=0)
     else:
         with pytest.raises(InputError, match="need 5"):
             check_strata(strata, folds=3, inner=3)
@@ -76,7 +80,7 @@ def test_nobody_is_tested_by_a_model_that_saw_someone_of_their_group():
     for fold in folds:
         assert not {SITES[row] for row in fold.train} & {SITES[row] for row in fold.test}
         own = [SITES[row] for row in fold.train]
-        for fit, held_out in inner_folds([STRATA[r] for r in fold.train], 3, 0, own):
+        for fit, held_out in split_rows([STRATA[r] for r in fold.train], 3, 0, own):
             assert not {own[i] for i in fit} & {own[i] for i in held_out}
 
 
@@ -99,19 +103,19 @@ def test_a_group_that_has_an_outcome_to_itself_is_named():
         check_strata(strata, 3, 2, groups)
 
 
-def test_splits_that_only_fail_inside_are_found_in_a_rehearsal():
+def test_splits_that_only_fail_inside_are_found_before_fitting():
     train = TrainOptions(folds=2, inner_folds=2)
-    rehearse_splits(STRATA, SITES, train, "sigmoid", seed=0)
+    SplitPlan(STRATA, SITES, train, 0).check()
     # Two groups hold the positives: the training set of an outer fold may be left with one.
     strata = ("1",) * 12 + ("0",) * 24
     groups = ("a",) * 6 + ("b",) * 6 + tuple(f"site-{i // 4}" for i in range(24))
     check_strata(strata, 2, 2, groups)
     with pytest.raises(InputError, match=r"outcome 1 is in one group|cannot be split 2 ways"):
-        rehearse_splits(strata, groups, train, "sigmoid", seed=0)
+        SplitPlan(strata, groups, train, 0).check()
 
 
 def test_a_calibration_is_refused_for_the_people_it_would_be_fitted_on():
     strata, train = ["0", "1"] * 120, TrainOptions(folds=5)
     with pytest.raises(InputError, match="isotonic needs 200 people to train on, found 192"):
-        rehearse_splits(strata, None, train, "isotonic", seed=0)
-    rehearse_splits(strata * 2, None, train, "isotonic", seed=0)
+        SplitPlan(strata, None, train, 0, "isotonic").check()
+    SplitPlan(strata * 2, None, train, 0, "isotonic").check()

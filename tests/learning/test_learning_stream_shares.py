@@ -19,8 +19,8 @@ from fmmtc_bidsapp.learning.explanation.stream_shares import (
     stream_masses,
 )
 from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval
-from fmmtc_bidsapp.learning.model_selection.nested_cv import refit_seed
-from fmmtc_bidsapp.options import ExplainOptions
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, refit_seed
+from fmmtc_bidsapp.options import EvaluationOptions, ExplainOptions
 from fmmtc_bidsapp.records import Fold, FoldExplanation
 
 
@@ -262,15 +262,13 @@ def test_a_share_leaves_those_of_shuffled_outcomes_only_where_the_stream_carries
     model = fitted("fmmtc", people, fold, setup, epoch=epochs, seed=refit_seed(seed, fold))
     own = explanation(stream_masses(model, people, fold.test, fold.train), test=fold.test.tolist())
     shuffled = explain_null(
+        Analysis(people, setup, EvaluationOptions(), seed),
         "fmmtc",
-        people,
         fold,
         np.stack([rng.permutation(people.y) for _ in range(19)]),
         epochs,
-        setup,
         ExplainOptions(explain="features"),
-        encoder=None,
-        seed=seed,
+        None,
     )
     _, found = modality_shares([own], people.y, 0, 50, {"fmmtc": shuffled.share[:, 0]})
     assert found.n_null == 19

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.learning.model_selection.nested_cv import rehearse_fold
+from fmmtc_bidsapp.learning.model_selection.splits import SplitPlan
 from fmmtc_bidsapp.learning.paper.random_baseline import RANDOM
 from fmmtc_bidsapp.learning.paper.tables import (
     PAPER,
@@ -101,7 +101,7 @@ def a_trial(n=24):
 
 def test_each_arm_is_split_within_and_tested_on_the_other():
     arms, strata = a_trial()
-    cells = domains(arms, strata, OPTIONS, seed=0)
+    cells = domains(arms, SplitPlan(strata, None, OPTIONS, 0))
     assert [(each.train_on, each.test_on, len(each.folds)) for each in cells] == [
         ("drug", "drug", 6), ("drug", "placebo", 6), ("placebo", "placebo", 6),
         ("placebo", "drug", 6),
@@ -121,7 +121,7 @@ def test_each_arm_is_split_within_and_tested_on_the_other():
 
 def test_every_training_set_is_fitted_once_and_tested_on_everyone_that_any_cell_tests():
     arms, strata = a_trial()
-    cells = domains(arms, strata, OPTIONS, seed=0)
+    cells = domains(arms, SplitPlan(strata, None, OPTIONS, 0))
     fits = folds_to_fit(cells)
     assert len(fits) == 2 * 3 * 2
     for fit in fits:
@@ -133,7 +133,9 @@ def test_every_training_set_is_fitted_once_and_tested_on_everyone_that_any_cell_
 
 def test_no_two_fits_share_a_number_nor_one_of_the_whole_cohort():
     arms, strata = a_trial()
-    cells = domains([*arms, *["third"] * 12], [*strata, *["0|t", "1|t"] * 6], OPTIONS, seed=0)
+    cells = domains(
+        [*arms, *["third"] * 12], SplitPlan([*strata, *["0|t", "1|t"] * 6], None, OPTIONS, 0)
+    )
     numbers = [(fold.repeat, fold.fold) for fold in folds_to_fit(cells)]
     assert len(set(numbers)) == len(numbers) == 3 * 3 * 2
     assert min(number for _, number in numbers) == OPTIONS.folds
@@ -141,7 +143,9 @@ def test_no_two_fits_share_a_number_nor_one_of_the_whole_cohort():
 
 def test_an_arm_too_small_to_train_on_is_left_out_with_the_reason_but_still_tested():
     arms, strata = a_trial()
-    cells = domains([*arms, "rare", "rare"], [*strata, "0|rare", "1|rare"], OPTIONS, seed=0)
+    cells = domains(
+        [*arms, "rare", "rare"], SplitPlan([*strata, "0|rare", "1|rare"], None, OPTIONS, 0)
+    )
     rare = [each for each in cells if each.train_on == "rare"]
     assert [len(each.folds) for each in rare] == [0, 0, 0]
     assert all("too small to train on" in each.note for each in rare)
@@ -151,7 +155,7 @@ def test_an_arm_too_small_to_train_on_is_left_out_with_the_reason_but_still_test
 
 def test_people_of_no_arm_are_in_no_cell():
     arms, strata = a_trial()
-    cells = domains([*arms, "n/a"], [*strata, "0|n/a"], OPTIONS, seed=0)
+    cells = domains([*arms, "n/a"], SplitPlan([*strata, "0|n/a"], None, OPTIONS, 0))
     assert {each.train_on for each in cells} == {"drug", "placebo"}
     assert max(row for cell in cells for fold in cell.folds for row in fold.test) < len(arms)
 
@@ -160,7 +164,7 @@ def test_nobody_is_tested_across_arms_by_a_model_that_saw_one_of_their_own():
     arms, strata = a_trial()
     groups = [f"family{i}" for i in range(len(arms))]
     groups[2] = groups[0]  # one of the placebo arm with one of the drug arm
-    cells = domains(arms, strata, OPTIONS, seed=0, groups=groups)
+    cells = domains(arms, SplitPlan(strata, groups, OPTIONS, 0))
     cell = next(each for each in cells if (each.train_on, each.test_on) == ("drug", "placebo"))
     assert 2 not in cell.folds[0].test
     assert cell.note.startswith("1 of 12 people share")
@@ -168,7 +172,9 @@ def test_nobody_is_tested_across_arms_by_a_model_that_saw_one_of_their_own():
 
 def test_the_same_seed_gives_the_same_splits():
     arms, strata = a_trial()
-    first, again, other = (domains(arms, strata, OPTIONS, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        domains(arms, SplitPlan(strata, None, OPTIONS, seed)) for seed in (1, 1, 2)
+    )
     assert all(
         np.array_equal(a.test, b.test) for a, b in zip(first[0].folds, again[0].folds, strict=True)
     )
@@ -181,20 +187,21 @@ def test_a_cell_whose_inner_folds_are_impossible_says_so_before_anything_is_fitt
     sites = [f"{arm}{i % 5}" for i, arm in enumerate(arms)]
     y = [int(i % 5 < 2 and i % 2 == 0) for i in range(40)] + [i // 5 % 2 for i in range(40)]
     strata, train = [str(each) for each in y], TrainOptions()
-    cells = domains(arms, strata, train, 0, sites)
+    plan = SplitPlan(strata, sites, train, 0)
+    cells = domains(arms, plan)
     within = next(each for each in cells if (each.train_on, each.test_on) == ("a", "a"))
     assert within.folds == ()
     assert within.note.startswith("a is too small to train on:")
     for cell in cells:
         for fold in cell.folds:
-            rehearse_fold(fold, strata, sites, train, "sigmoid", 0)
+            plan.check_fold(fold)
     assert any(cell.folds for cell in cells)
 
 
 def test_an_arm_too_small_to_be_split_is_trained_on_whole_and_tested_on_the_others_once():
     arms = ["few"] * 8 + ["many"] * 40
     strata = [str(i % 2) for i in range(48)]
-    cells = domains(arms, strata, TrainOptions(folds=5, inner_folds=2), 0)
+    cells = domains(arms, SplitPlan(strata, None, TrainOptions(folds=5, inner_folds=2), 0))
     found = {(each.train_on, each.test_on): each for each in cells}
     assert found["few", "few"].folds == ()
     assert "too small to train on" in found["few", "few"].note
@@ -206,6 +213,6 @@ def test_an_arm_too_small_to_be_split_is_trained_on_whole_and_tested_on_the_othe
 def test_a_cell_too_small_for_the_calibration_says_so_and_a_larger_one_is_had():
     arms = ["drug" if i % 440 < 220 else "placebo" for i in range(440)]
     strata = [str(i % 2) for i in range(440)]
-    cells = domains(arms, strata, TrainOptions(), 0, calibration="isotonic")
+    cells = domains(arms, SplitPlan(strata, None, TrainOptions(), 0, "isotonic"))
     assert [len(each.folds) for each in cells] == [0, 1, 0, 1]
     assert "isotonic needs 200 people to train on, found 176" in cells[0].note

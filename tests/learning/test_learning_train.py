@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from learning_fits import fit_everyone, fit_fold
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
@@ -17,7 +18,7 @@ from fmmtc_bidsapp.learning.estimators.inputs import split_batches
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
 from fmmtc_bidsapp.learning.estimators.train import take_step
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, fit_fold, restore_model
+from fmmtc_bidsapp.learning.model_selection.nested_cv import restore_model
 from fmmtc_bidsapp.modalities.preparation import FilledEdges, ScaledFeatures
 from fmmtc_bidsapp.models.networks.resnet import ResNetSize
 from fmmtc_bidsapp.options import EvaluationOptions, ModelOptions, TrainOptions
@@ -201,7 +202,7 @@ def test_test_outcomes_are_never_read_and_test_inputs_change_no_training(name):
 @pytest.mark.parametrize("name", ["fmmtc", "fc-logistic", "dummy"])
 def test_a_model_restored_from_its_tensors_and_json_predicts_the_same(name):
     examples = cohort(in_fc=1.0)
-    model = fit_final(name, examples, SETUP, EVALUATION, seed=1)
+    model = fit_everyone(name, examples, SETUP, EVALUATION, seed=1)
     tensors = {key: value.clone() for key, value in model.tensors().items()}
     description = json.loads(json.dumps(model.description()))
     assert {key: list(value.shape) for key, value in tensors.items()} == description["tensors"]

@@ -36,8 +36,7 @@ from fmmtc_bidsapp.learning.estimators.models import (
 )
 from fmmtc_bidsapp.learning.evaluation.duplicate_scans import duplicates_line, refuse_twins
 from fmmtc_bidsapp.learning.evaluation.leakage import telling_acquisition
-from fmmtc_bidsapp.learning.model_selection.nested_cv import rehearse_adjustment, rehearse_splits
-from fmmtc_bidsapp.learning.model_selection.splits import check_strata, outer_folds
+from fmmtc_bidsapp.learning.model_selection.splits import SplitPlan, check_strata, outer_folds
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Fold, Person
 
@@ -254,10 +253,12 @@ def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:
     strata = [stratum(each) for each in people]
     groups = None if plan.cohort.group_by is None else [str(each.group) for each in people]
     check_strata(strata, plan.train.folds, plan.train.inner_folds, groups)
-    rehearse_splits(strata, groups, plan.train, plan.evaluation.calibration, plan.random_seed)
+    adjusted = None
     if plan.cohort.adjust:
-        covariates = covariate_columns([each.covariates for each in people], plan.cohort.covariates)
-        rehearse_adjustment(covariates.values, strata, groups, plan.train, plan.random_seed)
+        columns = covariate_columns([each.covariates for each in people], plan.cohort.covariates)
+        adjusted = columns.values
+    calibration = plan.evaluation.calibration
+    SplitPlan(strata, groups, plan.train, plan.random_seed, calibration).check(adjusted)
 
 
 def with_baselines(asked: Sequence[str], examples: Examples) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
 from fmmtc_bidsapp.learning.evaluation.external_validation import predict_new
 from fmmtc_bidsapp.learning.explanation.explain import explain_fold, explain_null
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_final, train_together
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, fit_final, fit_together
 from fmmtc_bidsapp.learning.model_selection.permutations import (
     aurocs_of_shuffles,
     permuted_labels,
@@ -160,6 +160,11 @@ def _setup(training: Training, weights: Path) -> Setup:
     )
 
 
+def _analysis(training: Training, examples: Path, weights: Path) -> Analysis:
+    setup = _setup(training, weights)
+    return Analysis(load_examples(examples), setup, training.evaluation, training.compute.seed)
+
+
 def _tuned_encoder(training: Training, weights: Path) -> BrainLM | None:
     """Build the encoder where a network starts from it, as the people were encoded."""
     networks = [NETWORKS[family] for name in training.models if (family := MODELS[name].family)]
@@ -239,15 +244,8 @@ def fit(
     keep: Sequence[str] = (),
 ) -> list[Path]:
     """Take models that are trained together through the whole procedure on one fold."""
-    models, predictions = train_together(
-        training.models,
-        load_examples(examples),
-        fold,
-        _setup(training, weights),
-        training.evaluation,
-        seed=training.compute.seed,
-        training=number,
-    )
+    analysis = _analysis(training, examples, weights)
+    models, predictions = fit_together(analysis, training.models, fold, number)
     written = [Path(save_record(folder / f"{each.model}.npz", each)) for each in predictions]
     # nipype removes from a node's folder what is no output of it.
     kept = [
@@ -274,12 +272,9 @@ def fit_shuffled(
     folder: Path,
 ) -> Path:
     """Fit models that are trained together on one fold, with shuffled outcomes."""
-    people, seed = load_examples(examples), training.compute.seed
-    setup = _setup(training, weights)
-    labels = shuffles.labels(people, seed)
-    outputs = permuted_outputs(
-        training.models, people, fold, labels, setup, training.evaluation, seed=seed
-    )
+    analysis = _analysis(training, examples, weights)
+    labels = shuffles.labels(analysis.examples, analysis.seed)
+    outputs = permuted_outputs(analysis, training.models, fold, labels)
     arrays = {"aurocs": aurocs_of_shuffles(outputs, fold, labels), "outputs": outputs}
     return Path(save_arrays(folder / "shuffles.npz", arrays, {"models": training.models}))
 
@@ -291,13 +286,7 @@ def fit_published(
 
     The test rows choose the epoch.
     """
-    published = publish_together(
-        training.models,
-        load_examples(examples),
-        fold,
-        _setup(training, weights),
-        seed=training.compute.seed,
-    )
+    published = publish_together(_analysis(training, examples, weights), training.models, fold)
     return [
         Path(save_record(folder / f"{each.model}_{selection}.npz", each))
         for one in published
@@ -310,14 +299,7 @@ def fit_everyone(
 ) -> tuple[Path, Path]:
     """Fit the model on everyone by the same procedure, which a bundle keeps."""
     (name,) = training.models
-    model = fit_final(
-        name,
-        load_examples(examples),
-        _setup(training, weights),
-        training.evaluation,
-        seed=training.compute.seed,
-        training=number,
-    )
+    model = fit_final(_analysis(training, examples, weights), name, number)
     return save_bundle_model(folder, model)
 
 
@@ -371,19 +353,11 @@ def explain_shuffled(
     folder: Path,
 ) -> Path:
     """Explain models that are fitted to shuffled outcomes."""
-    setup, people, seed = _setup(training, weights), load_examples(examples), training.compute.seed
+    analysis = _analysis(training, examples, weights)
     (name,) = training.models
-    maps = explain_null(
-        name,
-        people,
-        fold,
-        shuffles.labels(people, seed),
-        epoch,
-        setup,
-        options,
-        encoder=_explained_encoder(training, options, weights, setup.device),
-        seed=seed,
-    )
+    labels = shuffles.labels(analysis.examples, analysis.seed)
+    encoder = _explained_encoder(training, options, weights, analysis.setup.device)
+    maps = explain_null(analysis, name, fold, labels, epoch, options, encoder)
     return Path(save_arrays(folder / "maps.npz", maps.arrays(), {}))
 
 

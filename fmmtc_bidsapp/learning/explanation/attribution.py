@@ -22,7 +22,7 @@ from fmmtc_bidsapp.options import ExplainOptions
 from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation
 from fmmtc_bidsapp.stats import rank_correlation
 
-__all__ = ["attribute", "can_attribute"]
+__all__ = ["METHOD", "attribute", "can_attribute"]
 
 METHOD = "integrated gradients"
 

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.explanation.map_values import over_time
-from fmmtc_bidsapp.learning.model_selection.nested_cv import FittedModel, refit_seed
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, FittedModel, refit_seed
 from fmmtc_bidsapp.records import Examples, Floats, Fold, FoldExplanation, Ints
 from fmmtc_bidsapp.stats import LARGEST_SINGLE, fisher_z
 
@@ -40,28 +39,14 @@ def haufe_pattern(model: FittedModel, examples: Examples, fold: Fold) -> FoldExp
 
 
 def shuffled_patterns(
-    name: str, examples: Examples, fold: Fold, labels: Ints, setup: Setup, seed: int
+    analysis: Analysis, name: str, fold: Fold, labels: Ints
 ) -> Iterator[FoldExplanation]:
-    """Map a linear model once a shuffle of the outcomes, on features that are made once.
-
-    Parameters
-    ----------
-    name : str
-        A linear model.
-    examples, fold, setup, seed
-        As the real fit had them.
-    labels : array of int
-        (shuffle, person) outcomes of the cohort.
-
-    Yields
-    ------
-    FoldExplanation
-        As `haufe_pattern`, one a shuffle.
-    """
-    learner = MODELS[name].learner(setup)
+    """Map a linear model for each of (shuffle, person) outcomes, on features that are made once."""
+    examples, learner = analysis.examples, MODELS[name].learner(analysis.setup)
     if not isinstance(learner, ColumnsLearner):
         raise TypeError(f"{name} is no classifier of columns.")
-    logits = learner.shuffled(examples, fold.train, fold.train, labels, refit_seed(seed, fold))
+    seed = refit_seed(analysis.seed, fold)
+    logits = learner.shuffled(examples, fold.train, fold.train, labels, seed)
     yield from _patterns(name, examples.take(fold.train), fold, logits)
 
 

@@ -25,20 +25,10 @@ __all__ = [
 
 
 def merge_trainings(predictions: Sequence[FoldPredictions]) -> tuple[FoldPredictions, ...]:
-    """Merge the trainings of every model, repeat and fold.
+    """Merge the ``--seeds`` trainings of every model, repeat and fold, in order of appearance.
 
-    The mean of the calibrated log odds predicts. Epoch and learning curves are those of the first
-    training, as they have no common length.
-
-    Parameters
-    ----------
-    predictions : sequence of FoldPredictions
-        Of any number of models, folds and ``--seeds``.
-
-    Returns
-    -------
-    tuple of FoldPredictions
-        In the order in which model and fold first appear; one training stays as it is.
+    The mean of the calibrated log odds predicts. Epoch and learning curves are those of the
+    first training, as they have no common length.
     """
     groups: dict[tuple[str, str, int, int], list[FoldPredictions]] = {}
     for each in predictions:
@@ -62,7 +52,7 @@ def _merge(trainings: Sequence[FoldPredictions]) -> FoldPredictions:
 
 
 def _as_it_is(calibrations: Sequence[Calibration]) -> Calibration:
-    """Calibration of log odds that are calibrated already, with the mean threshold."""
+    """Return the identity on calibrated log odds, with the mean threshold."""
     threshold = float(np.mean([each.threshold for each in calibrations]))
     return Calibration(method="none", slope=1.0, intercept=0.0, threshold=threshold)
 
@@ -109,18 +99,7 @@ class EnsembleModel:
 
 
 def unite_tensors(trainings: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Put the tensors of several trainings side by side, without making models of them.
-
-    Parameters
-    ----------
-    trainings : sequence of mapping
-        Of `FittedModel.tensors`.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        ``training-0.`` and so on before the names of each training; one training keeps its own.
-    """
+    """Join the tensors of several trainings under ``training-0.`` and so on; one is unchanged."""
     if len(trainings) == 1:
         return dict(trainings[0])
     return {
@@ -135,15 +114,10 @@ def _of_training(i: int, name: str) -> str:
 
 
 def unite_descriptions(trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Make one description of those of several trainings.
+    """Join the descriptions of several trainings into one.
 
-    It has the entries that the description of a single training has, so that a reader of those
-    needs to know nothing of ensembles; epoch and curve are the first training's.
-
-    Parameters
-    ----------
-    trainings : sequence of mapping
-        Of `FittedModel.description`.
+    It has the entries of a single one as well, for readers that know no ensembles; epoch and
+    curve are the first training's.
     """
     first = dict(trainings[0])
     if len(trainings) == 1:
@@ -168,7 +142,7 @@ def restore_trainings(
     setup: Setup,
     lengths: Mapping[str, int] | None = None,
 ) -> FittedModel | EnsembleModel:
-    """Rebuild the model of one training or of several; parameters as in `restore_model`."""
+    """Rebuild the model of one training or of several, as `restore_model`."""
     if "trainings" not in description:
         return restore_model(tensors, description, setup, lengths)
     parts: dict[str, dict[str, torch.Tensor]] = {}

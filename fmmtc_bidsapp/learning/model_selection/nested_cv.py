@@ -12,7 +12,7 @@ import torch
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.inputs import n_batches
 from fmmtc_bidsapp.learning.estimators.learner import Fitted, Learner, Setup, ValidationPath, by_key
-from fmmtc_bidsapp.learning.estimators.models import MAIN_MODEL, MODELS, check_needs, families
+from fmmtc_bidsapp.learning.estimators.models import MODELS, check_needs, families
 from fmmtc_bidsapp.learning.estimators.shared_training import (
     OfNetwork,
     Reader,
@@ -21,49 +21,45 @@ from fmmtc_bidsapp.learning.estimators.shared_training import (
     predict,
 )
 from fmmtc_bidsapp.learning.metrics.calibrate import check_calibration, fit_calibration
-from fmmtc_bidsapp.learning.model_selection.splits import inner_folds, outer_folds
-from fmmtc_bidsapp.learning.preprocessing.adjust import ADJUSTMENT, OUTDATED, check_adjustment
+from fmmtc_bidsapp.learning.model_selection.splits import SplitPlan, fold_seed
+from fmmtc_bidsapp.learning.preprocessing.adjust import ADJUSTMENT, OUTDATED
 from fmmtc_bidsapp.learning.seeds import derive_seed
 from fmmtc_bidsapp.models.declared import check_tensors_declared
-from fmmtc_bidsapp.options import EvaluationOptions, TrainOptions
+from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldPredictions, Ints
 
 __all__ = [
-    "MAIN_MODEL",
-    "MODELS",
+    "Analysis",
     "FittedModel",
     "family_paths",
     "fit_final",
-    "fit_fold",
     "fit_together",
     "refit_seed",
-    "rehearse_adjustment",
-    "rehearse_fold",
-    "rehearse_splits",
     "restore_model",
-    "train_together",
 ]
 
 
-_SPLIT, _INNER, _REFIT, _TRAINING = range(4)
+_INNER, _REFIT, _TRAINING = range(1, 4)
 
 _ADJUSTMENT = "adjustment."
 """Before the names of the tensors of an adjustment to covariates."""
 
 
-def refit_seed(seed: int, fold: Fold, training: int = 0) -> int:
-    """Seed with which `fit_fold` trains on all training rows of a fold."""
-    return derive_seed(_own(derive_seed(seed, fold.repeat, fold.fold), training), _REFIT)
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """A cohort, and how all of its models are trained and calibrated."""
 
-
-def _own(seed: int, training: int) -> int:
-    """Seed of one of several trainings; the first has that of a single one."""
-    return derive_seed(seed, _TRAINING, training) if training else seed
+    examples: Examples
+    setup: Setup
+    evaluation: EvaluationOptions
+    """Calibration and threshold."""
+    seed: int
+    """Of the run; each fold has a part of it."""
 
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A calibrated model with how it came about."""
+    """A calibrated model, with the epochs it was trained for."""
 
     name: str
     fitted: Fitted
@@ -104,27 +100,8 @@ def restore_model(
 ) -> FittedModel:
     """Rebuild a model from `FittedModel.tensors` and `FittedModel.description`.
 
-    Parameters
-    ----------
-    tensors : mapping of str to torch.Tensor
-        With the names and shapes of ``description["tensors"]``.
-    description : mapping
-        As read from JSON.
-    setup : Setup
-        Where and in which arithmetic to compute.
-    lengths : mapping, optional
-        Of axes that are known, such as ``parcel``.
-
-    Returns
-    -------
-    FittedModel
-
-    Raises
-    ------
-    ModelFileError
-        When the tensors are not those of such a model.
-    InputError
-        For a model that was trained with ``--adjust`` by a version that adjusted any model.
+    `lengths` are of known axes, such as ``parcel``. ModelFileError for tensors that are not those
+    of the model, InputError for ``--adjust`` of a version that adjusted any model.
     """
     name = description["model"]
     adjusted = {each.removeprefix(_ADJUSTMENT) for each in tensors if each.startswith(_ADJUSTMENT)}
@@ -143,97 +120,24 @@ def restore_model(
     )
 
 
-def fit_fold(
-    name: str,
-    examples: Examples,
-    fold: Fold,
-    setup: Setup,
-    evaluation: EvaluationOptions,
-    *,
-    seed: int,
-    training: int = 0,
-) -> FoldPredictions:
-    """Run the whole procedure on the training rows of a fold and predict its test rows.
-
-    Parameters
-    ----------
-    name : str
-        A key of `MODELS`.
-    examples : Examples
-        The cohort; outcomes of test rows are not read.
-    fold : Fold
-        Rows to train on and rows to predict.
-    setup : Setup
-        How to train.
-    evaluation : EvaluationOptions
-        Calibration and threshold.
-    seed : int
-        Seed of the run; the fold draws its own from it.
-    training : int, optional
-        Which of the ``--seeds`` trainings; all of them have the same inner folds.
-
-    Returns
-    -------
-    FoldPredictions
-    """
-    return fit_together((name,), examples, fold, setup, evaluation, seed=seed, training=training)[0]
-
-
 def fit_together(
-    names: Sequence[str],
-    examples: Examples,
-    fold: Fold,
-    setup: Setup,
-    evaluation: EvaluationOptions,
-    *,
-    seed: int,
-    training: int = 0,
-) -> tuple[FoldPredictions, ...]:
-    """Run `fit_fold` for the models of one family, with one training for all of them.
-
-    Parameters
-    ----------
-    names : sequence of str
-        One group of `fmmtc_bidsapp.learning.estimators.models.families`.
-    examples, fold, setup, evaluation, seed, training
-        As in `fit_fold`.
-
-    Returns
-    -------
-    tuple of FoldPredictions
-        In the order of `names`, each as `fit_fold` alone would return it.
-    """
-    return train_together(names, examples, fold, setup, evaluation, seed=seed, training=training)[1]
-
-
-def train_together(
-    names: Sequence[str],
-    examples: Examples,
-    fold: Fold,
-    setup: Setup,
-    evaluation: EvaluationOptions,
-    *,
-    seed: int,
-    training: int = 0,
+    analysis: Analysis, names: Sequence[str], fold: Fold, training: int = 0
 ) -> tuple[tuple[FittedModel, ...], tuple[FoldPredictions, ...]]:
-    """Run `fit_together`, and give the models back as well as what they predict.
+    """Fit models of one training (of `families`) to the training rows of a fold, and predict.
 
-    Parameters
-    ----------
-    names, examples, fold, setup, evaluation, seed, training
-        As in `fit_together`.
-
-    Returns
-    -------
-    models : tuple of FittedModel
-        In the order of `names`.
-    predictions : tuple of FoldPredictions
-        Of `fit_together`.
+    Outcomes of test rows are not read. `training` is the number of the ``--seeds`` training; all
+    of them have the same inner folds. Each model is as if it were fitted alone.
     """
-    own_seed = derive_seed(seed, fold.repeat, fold.fold)
-    models = _fit_nested(names, examples, fold.train, setup, evaluation, own_seed, training)
+    examples = analysis.examples
+    own_seed = fold_seed(analysis.seed, fold)
+    models = _fit_nested(analysis, names, fold.train, own_seed, training)
+    people, readers = examples.take(fold.test), [each.fitted for each in models]
+    outputs = (
+        (readers[0].logits(people),)
+        if len(readers) == 1
+        else predict(cast("Sequence[Reader]", readers), people)
+    )
     notes = _imputed(names[0], examples, fold)
-    outputs = _predict(models, examples.take(fold.test))
     predictions = tuple(
         FoldPredictions(
             model=model.name,
@@ -249,53 +153,37 @@ def train_together(
         )
         for model, logit in zip(models, outputs, strict=True)
     )
-    return tuple(models), predictions
+    return models, predictions
 
 
-def fit_final(
-    name: str,
-    examples: Examples,
-    setup: Setup,
-    evaluation: EvaluationOptions,
-    *,
-    seed: int,
-    training: int = 0,
-) -> FittedModel:
-    """Run the same procedure on everyone: the model to keep.
+def fit_final(analysis: Analysis, name: str, training: int = 0) -> FittedModel:
+    """Fit the model of a bundle: the procedure of `fit_together` on the whole cohort."""
+    everyone = np.arange(len(analysis.examples.keys))
+    return _fit_nested(analysis, (name,), everyone, derive_seed(analysis.seed), training)[0]
 
-    Parameters
-    ----------
-    name, examples, setup, evaluation, seed, training
-        As in `fit_fold`.
 
-    Returns
-    -------
-    FittedModel
-    """
-    everyone = np.arange(len(examples.keys))
-    own_seed = derive_seed(seed)
-    return _fit_nested((name,), examples, everyone, setup, evaluation, own_seed, training)[0]
+def refit_seed(seed: int, fold: Fold, training: int = 0) -> int:
+    """Return the seed with which `fit_together` trains on all training rows of a fold."""
+    return derive_seed(_training_seed(fold_seed(seed, fold), training), _REFIT)
+
+
+def _training_seed(seed: int, training: int) -> int:
+    """Return the seed of one of the ``--seeds`` trainings; the first has that of a single one."""
+    return derive_seed(seed, _TRAINING, training) if training else seed
 
 
 def _fit_nested(
-    names: Sequence[str],
-    examples: Examples,
-    rows: Ints,
-    setup: Setup,
-    evaluation: EvaluationOptions,
-    seed: int,
-    training: int,
-) -> list[FittedModel]:
-    """Inner folds choose the epoch and fit the calibration; one training on all rows follows."""
+    analysis: Analysis, names: Sequence[str], rows: Ints, seed: int, training: int
+) -> tuple[FittedModel, ...]:
+    """Choose the epoch and fit the calibration on inner folds, then train on all rows."""
+    examples, setup, evaluation = analysis.examples, analysis.setup, analysis.evaluation
     check_needs(names, examples)
     check_calibration(evaluation.calibration, len(rows))
     rows = by_key(examples, rows)
-    own_seed = _own(seed, training)
-    splits = _inner(examples.strata, examples.groups, rows, setup.train.inner_folds, seed)
+    own_seed = _training_seed(seed, training)
+    splits = SplitPlan(examples.strata, examples.groups, setup.train, seed).inner(rows, seed)
     paths = [
-        family_paths(
-            names, examples, rows[fit], rows[held_out], setup, derive_seed(own_seed, _INNER, i)
-        )
+        family_paths(analysis, names, rows[fit], rows[held_out], derive_seed(own_seed, _INNER, i))
         for i, (fit, held_out) in enumerate(splits)
     ]
     # Models of one family have one loss, that of their network.
@@ -314,15 +202,20 @@ def _fit_nested(
         )
         for i in range(len(names))
     ]
-    fits = _fits(_learners(names, setup), examples, rows, epoch, derive_seed(own_seed, _REFIT))
-    return [
+    learners, refit = _learners(names, setup), derive_seed(own_seed, _REFIT)
+    fits: Sequence[Fitted] = (
+        (learners[0].fit(examples, rows, epoch, refit),)
+        if len(learners) == 1
+        else finish(cast("Sequence[OfNetwork]", learners), examples, rows, epoch, refit)
+    )
+    return tuple(
         FittedModel(name, fitted, calibration, prevalence, epoch, validation_loss)
         for name, fitted, calibration in zip(names, fits, calibrations, strict=True)
-    ]
+    )
 
 
 def _same_steps(epoch: int, n_inner: Sequence[int], n_all: int, name: str, setup: Setup) -> int:
-    """Turn epochs of the inner folds into the epochs on all rows that take as many steps.
+    """Convert epochs of the inner folds to the epochs on all rows that take as many steps.
 
     An epoch on more people has more steps of the optimiser, so the same number of epochs would
     train longer than the inner folds found best.
@@ -335,38 +228,18 @@ def _same_steps(epoch: int, n_inner: Sequence[int], n_all: int, name: str, setup
 
 
 def family_paths(
-    names: Sequence[str],
-    examples: Examples,
-    train: Ints,
-    validation: Ints,
-    setup: Setup,
-    seed: int,
+    analysis: Analysis, names: Sequence[str], train: Ints, validation: Ints, seed: int
 ) -> tuple[ValidationPath, ...]:
-    """Train a family once and predict other rows after every epoch.
+    """Train a family once and predict the validation rows after every epoch, in order of `names`.
 
-    Parameters
-    ----------
-    names : sequence of str
-        One group of `fmmtc_bidsapp.learning.estimators.models.families`.
-    examples : Examples
-        The cohort.
-    train, validation : array of int
-        Rows to train on, and rows to predict, whose outcomes only the loss reads.
-    setup : Setup
-        How to train.
-    seed : int
-        Of the training.
-
-    Returns
-    -------
-    tuple of ValidationPath
-        In the order of `names`.
+    Only the loss reads outcomes of the validation rows.
     """
-    learners = _learners(names, setup)
-    # Networks alone come in families of several.
+    learners = _learners(names, analysis.setup)
+    # Families of several models are of one network.
     if len(learners) == 1:
-        return (learners[0].path(examples, train, validation, seed),)
-    return follow(cast("Sequence[OfNetwork]", learners), examples, train, validation, seed)
+        return (learners[0].path(analysis.examples, train, validation, seed),)
+    networks = cast("Sequence[OfNetwork]", learners)
+    return follow(networks, analysis.examples, train, validation, seed)
 
 
 def _learners(names: Sequence[str], setup: Setup) -> list[Learner]:
@@ -375,104 +248,8 @@ def _learners(names: Sequence[str], setup: Setup) -> list[Learner]:
     return [MODELS[name].learner(setup) for name in names]
 
 
-def _fits(
-    learners: Sequence[Learner], examples: Examples, rows: Ints, epoch: int, seed: int
-) -> tuple[Fitted, ...]:
-    if len(learners) == 1:
-        return (learners[0].fit(examples, rows, epoch, seed),)
-    return finish(cast("Sequence[OfNetwork]", learners), examples, rows, epoch, seed)
-
-
-def _predict(models: Sequence[FittedModel], people: Examples) -> tuple[Floats, ...]:
-    """Predict people, -> (person,) of each model."""
-    if len(models) == 1:
-        return (models[0].fitted.logits(people),)
-    return predict(cast("Sequence[Reader]", [each.fitted for each in models]), people)
-
-
-def rehearse_splits(
-    strata: Sequence[str],
-    groups: Sequence[str] | None,
-    train: TrainOptions,
-    calibration: str,
-    seed: int,
-) -> None:
-    """Make every split that a run will make, and throw them away.
-
-    Groups can be too few or too lopsided for an inner fold in ways that no count foretells; found
-    here, that costs nobody a night of encoding.
-
-    Parameters
-    ----------
-    strata, groups
-        (person,) as in `fmmtc_bidsapp.records.Examples`.
-    train : TrainOptions
-        Outer folds, repeats and inner folds.
-    calibration : str
-        ``EvaluationOptions.calibration``, which may need more people than a fold trains on.
-    seed : int
-        Seed of the run.
-
-    Raises
-    ------
-    InputError
-        With the split that fails, and what to do.
-    """
-    for fold in outer_folds(strata, train.folds, train.repeats, seed, groups):
-        rehearse_fold(fold, strata, groups, train, calibration, seed)
-    _inner(strata, groups, np.arange(len(strata)), train.inner_folds, derive_seed(seed))
-
-
-def rehearse_adjustment(
-    covariates: Floats,
-    strata: Sequence[str],
-    groups: Sequence[str] | None,
-    train: TrainOptions,
-    seed: int,
-) -> None:
-    """Refuse covariates that are too many for the people of one of the trainings to come.
-
-    Parameters
-    ----------
-    covariates : array
-        (person, covariate) that will be regressed out.
-    strata, groups, train, seed
-        As in `rehearse_splits`.
-
-    Raises
-    ------
-    InputError
-        With the smallest training that cannot bear them.
-    """
-    for fold in outer_folds(strata, train.folds, train.repeats, seed, groups):
-        own_seed = derive_seed(seed, fold.repeat, fold.fold)
-        for fit, _ in _inner(strata, groups, fold.train, train.inner_folds, own_seed):
-            check_adjustment(covariates, fold.train[fit])
-
-
-def rehearse_fold(
-    fold: Fold,
-    strata: Sequence[str],
-    groups: Sequence[str] | None,
-    train: TrainOptions,
-    calibration: str,
-    seed: int,
-) -> None:
-    """Make the inner splits of one fold, and throw them away; as in `rehearse_splits`."""
-    check_calibration(calibration, len(fold.train))
-    own_seed = derive_seed(seed, fold.repeat, fold.fold)
-    _inner(strata, groups, fold.train, train.inner_folds, own_seed)
-
-
-def _inner(
-    strata: Sequence[str], groups: Sequence[str] | None, rows: Ints, folds: int, seed: int
-) -> list[tuple[Ints, Ints]]:
-    own = None if groups is None else [groups[row] for row in rows]
-    return inner_folds([strata[row] for row in rows], folds, derive_seed(seed, _SPLIT), own)
-
-
 def _imputed(name: str, examples: Examples, fold: Fold) -> dict[str, float]:
-    """Count what a model lacks of what it reads, and has to fill in."""
+    """Count the missing values of a model's inputs, which its preparation fills in."""
     parts = (("train", fold.train), ("test", fold.test))
     needs = MODELS[name].needs
     return {
@@ -489,7 +266,7 @@ def _imputed(name: str, examples: Examples, fold: Fold) -> dict[str, float]:
 
 
 def _missing_edges(seen: Examples, row: int) -> int:
-    """Edges that a person lacks; each is counted once, not per triangle."""
+    """Count the missing edges of a person, each once, not per triangle."""
     return int(np.isnan(seen.fc[row][np.triu_indices(seen.fc.shape[1], k=1)]).sum())
 
 

@@ -10,14 +10,12 @@ from dataclasses import replace
 import numpy as np
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.metrics.scores import shuffled_aurocs
 from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
-from fmmtc_bidsapp.learning.model_selection.nested_cv import fit_together, refit_seed
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, fit_together, refit_seed
 from fmmtc_bidsapp.learning.seeds import SHUFFLES, derive_seed
-from fmmtc_bidsapp.options import EvaluationOptions
 from fmmtc_bidsapp.records import Blocks, Examples, Floats, Fold, Ints
 from fmmtc_bidsapp.records.verdict import LEVEL
 
@@ -27,7 +25,6 @@ __all__ = [
     "exchanged_rows",
     "headline",
     "p_of",
-    "permuted_aurocs",
     "permuted_labels",
     "permuted_outputs",
 ]
@@ -37,37 +34,22 @@ _SAME = 1e-9
 
 
 def exchange_blocks(examples: Examples, folds: Sequence[Fold]) -> Blocks:
-    """List who may exchange outcomes with whom.
+    """Return the units of people within which outcomes are exchanged.
 
-    These are people of the same ``--stratify-by`` stratum who are tested in the same fold of the
-    first repeat. So shuffled outcomes are spread over the folds as evenly as the real ones were
-    when the folds were drawn, and with one repeat the test is exact; were folds kept and outcomes
-    shuffled across them, folds of lopsided outcomes would widen what is taken for chance.
+    People of the same ``--stratify-by`` stratum who are tested in the same fold of the first
+    repeat: shuffled outcomes are spread over the folds as evenly as the real ones, and with one
+    repeat the test is exact; shuffled across folds, folds of unequal outcomes would widen the
+    null distribution.
 
-    Of groups (``--group-by``, copies of a scan) those whose members all have one outcome are
-    exchanged whole, with groups of the same size and strata [1]_, and single people among
-    themselves. In a group of both outcomes its own members exchange them. Which group is of which
-    kind is the same after every exchange, as an exact test needs.
-
-    Parameters
-    ----------
-    examples : Examples
-        The cohort.
-    folds : sequence of Fold
-        All outer folds.
-
-    Returns
-    -------
-    tuple of tuple of tuple of int
-        (block, unit, member) rows; every person is in one unit.
-
-    References
-    ----------
-    .. [1] Winkler et al. (2015), NeuroImage 123, doi:10.1016/j.neuroimage.2015.05.092.
+    Groups (``--group-by``, copies of a scan) whose members all have one outcome are exchanged
+    whole, with groups of the same size and strata (Winkler et al. 2015,
+    doi:10.1016/j.neuroimage.2015.05.092), and single people with single people. A group of both
+    outcomes exchanges them among its members. Which group is of which kind is the same after
+    every exchange, as an exact test needs.
     """
     first = min(each.repeat for each in folds)
     fold_of = {int(row): each.fold for each in folds if each.repeat == first for row in each.test}
-    strata = [_beside_outcome(stratum) for stratum in examples.strata]
+    strata = [stratum.partition("|")[2] for stratum in examples.strata]
     groups = examples.groups or examples.keys
     families: dict[tuple[str, int], list[int]] = {}
     for row in sorted(fold_of, key=lambda row: (strata[row], row)):
@@ -84,21 +66,9 @@ def exchange_blocks(examples: Examples, folds: Sequence[Fold]) -> Blocks:
 
 
 def exchanged_rows(blocks: Blocks, permutations: int, seed: int) -> Ints:
-    """Draw whose outcome each person is given.
+    """Draw whose outcome each person gets, (permutation, person) rows, each once a permutation.
 
-    Parameters
-    ----------
-    blocks : sequence of sequence of sequence of int
-        Of `exchange_blocks`.
-    permutations : int
-        How often.
-    seed : int
-        Of the run. The first shuffles of a longer run are those of a shorter one.
-
-    Returns
-    -------
-    array of int
-        (permutation, person) rows of the cohort, each once a permutation.
+    The first shuffles of a longer run are those of a shorter one.
     """
     units = [np.asarray(block, dtype=np.int64) for block in blocks]
     rng = np.random.default_rng(derive_seed(seed, SHUFFLES))
@@ -110,24 +80,9 @@ def exchanged_rows(blocks: Blocks, permutations: int, seed: int) -> Ints:
 
 
 def permuted_labels(y: Ints, blocks: Blocks, permutations: int, seed: int) -> Ints:
-    """Shuffle outcomes within blocks.
+    """Shuffle (person,) outcomes within blocks, -> (permutation, person).
 
-    Parameters
-    ----------
-    y : array of int
-        (person,) outcomes.
-    blocks, permutations, seed
-        As in `exchanged_rows`.
-
-    Returns
-    -------
-    array of int
-        (permutation, person)
-
-    Raises
-    ------
-    InputError
-        When fewer different arrangements exist than a p of 0.05 needs.
+    InputError with fewer arrangements than a p of 0.05 needs.
     """
     arrangements = sum(
         math.log(math.comb(len(block), sum(int(y[unit[0]]) for unit in block))) for block in blocks
@@ -142,110 +97,48 @@ def permuted_labels(y: Ints, blocks: Blocks, permutations: int, seed: int) -> In
     return shuffled
 
 
-def permuted_aurocs(
-    names: Sequence[str],
-    examples: Examples,
-    fold: Fold,
-    labels: Ints,
-    setup: Setup,
-    evaluation: EvaluationOptions,
-    *,
-    seed: int,
-) -> Floats:
-    """Run models on one fold once a shuffle of the outcomes, as `permuted_outputs`.
-
-    Returns
-    -------
-    array
-        (model, permutation) AUROC of the test rows; NaN where they have one outcome.
-    """
-    outputs = permuted_outputs(names, examples, fold, labels, setup, evaluation, seed=seed)
-    return aurocs_of_shuffles(outputs, fold, labels)
-
-
 def aurocs_of_shuffles(outputs: Floats, fold: Fold, labels: Ints) -> Floats:
     """(model, permutation, test person) outputs -> (model, permutation) AUROCs."""
     return np.array([shuffled_aurocs(each, labels[:, fold.test]) for each in outputs])
 
 
-def permuted_outputs(
-    names: Sequence[str],
-    examples: Examples,
-    fold: Fold,
-    labels: Ints,
-    setup: Setup,
-    evaluation: EvaluationOptions,
-    *,
-    seed: int,
-) -> Floats:
-    """Run models on one fold once a shuffle of the outcomes.
+def permuted_outputs(analysis: Analysis, names: Sequence[str], fold: Fold, labels: Ints) -> Floats:
+    """Fit models of one training to each of (permutation, person) outcomes of `permuted_labels`.
 
-    Networks go through everything anew, inner folds and every training included. A model without
-    epochs has nothing that its inner folds choose but the calibration, which changes no rank; so it
-    is only trained, on features that are made once where they know no outcome.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Keys of `MODELS` that are trained together (`families`).
-    examples : Examples
-        The cohort.
-    fold : Fold
-        Rows to train on and rows to predict.
-    labels : array of int
-        (permutation, person) of `permuted_labels`.
-    setup, evaluation, seed
-        As in `fit_together`: every shuffle trains with the seed of the real run.
-
-    Returns
-    -------
-    array
-        (model, permutation, test person) outputs before calibration.
+    Returns (model, permutation, test person) outputs before calibration, with the seed of the real
+    run. Networks repeat everything, inner folds and every training included. The inner folds of a
+    model without epochs choose the calibration only, which changes no rank; so it is only trained,
+    on features that are made once where they read no outcome.
     """
     is_network = any(MODELS[name].is_network for name in names)
     run = _whole if is_network else _without_epochs
-    return run(names, examples, fold, labels, setup, evaluation, seed)
+    return run(analysis, names, fold, labels)
 
 
-def _whole(
-    names: Sequence[str],
-    examples: Examples,
-    fold: Fold,
-    labels: Ints,
-    setup: Setup,
-    evaluation: EvaluationOptions,
-    seed: int,
-) -> Floats:
+def _whole(analysis: Analysis, names: Sequence[str], fold: Fold, labels: Ints) -> Floats:
     """(model, permutation, test person) logits of the whole procedure."""
+    train = analysis.setup.train
     logits = np.empty((len(names), len(labels), len(fold.test)))
     for i, y in enumerate(labels):
-        shuffled = _splittable(_with_outcomes(examples, y), fold.train, setup.train.inner_folds)
+        shuffled = _splittable(_with_outcomes(analysis.examples, y), fold.train, train.inner_folds)
+        own = replace(analysis, examples=shuffled)
         trainings = [
             each
-            for training in range(setup.train.seeds)
-            for each in fit_together(
-                names, shuffled, fold, setup, evaluation, seed=seed, training=training
-            )
+            for number in range(train.seeds)
+            for each in fit_together(own, names, fold, number)[1]
         ]
         merged = {each.model: each for each in merge_trainings(trainings)}
         logits[:, i] = [merged[name].output for name in names]
     return logits
 
 
-def _without_epochs(
-    names: Sequence[str],
-    examples: Examples,
-    fold: Fold,
-    labels: Ints,
-    setup: Setup,
-    evaluation: EvaluationOptions,
-    seed: int,
-) -> Floats:
+def _without_epochs(analysis: Analysis, names: Sequence[str], fold: Fold, labels: Ints) -> Floats:
     """(model, permutation, test person) logits of models that are only trained."""
+    examples = analysis.examples
     logits = np.empty((len(names), len(labels), len(fold.test)))
-    own_seed = refit_seed(seed, fold)
+    own_seed = refit_seed(analysis.seed, fold)
     for i, name in enumerate(names):
-        learner = MODELS[name].learner(setup)
+        learner = MODELS[name].learner(analysis.setup)
         if isinstance(learner, ColumnsLearner):
             logits[i] = learner.shuffled(examples, fold.train, fold.test, labels, own_seed)
             continue
@@ -265,14 +158,10 @@ def headline(aurocs: Floats) -> Floats:
 
 
 def p_of(observed: float, permuted: Floats) -> float:
-    """(b + 1) / (m + 1); a shuffle without a value counts as one that does as well."""
+    """Return (b + 1) / (m + 1); a shuffle without a value counts as at least as good."""
     # What has no value is not below anything.
     below = (permuted < observed - _SAME).sum()
     return float((1 + len(permuted) - below) / (1 + len(permuted)))
-
-
-def _beside_outcome(stratum: str) -> str:
-    return stratum.partition("|")[2]
 
 
 def _with_outcomes(examples: Examples, y: Ints) -> Examples:
@@ -284,10 +173,10 @@ def _with_outcomes(examples: Examples, y: Ints) -> Examples:
 
 
 def _splittable(shuffled: Examples, rows: Ints, inner_folds: int) -> Examples:
-    """Balance inner folds on the outcome alone where a shuffled stratum has too few people.
+    """Balance inner folds on the outcome alone if a shuffled stratum has too few people.
 
-    In the second repeat and on, outcomes are not shuffled within its folds, so what the strata of
-    the real outcomes are enough for, these may not be.
+    From the second repeat on, outcomes are not shuffled within its folds, so shuffled strata
+    may be smaller than those of the real outcomes.
     """
     smallest = min(Counter(shuffled.strata[row] for row in rows).values())
     if shuffled.groups is not None or smallest >= inner_folds:

@@ -5,16 +5,68 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.learning.metrics.calibrate import check_calibration
+from fmmtc_bidsapp.learning.preprocessing.adjust import check_adjustment
 from fmmtc_bidsapp.learning.seeds import derive_seed
-from fmmtc_bidsapp.records import Fold, Ints
+from fmmtc_bidsapp.options import TrainOptions
+from fmmtc_bidsapp.records import Floats, Fold, Ints
 
-__all__ = ["check_strata", "inner_folds", "outer_folds"]
+__all__ = ["SplitPlan", "check_strata", "fold_seed", "outer_folds", "split_rows"]
+
+_SPLIT = 0
+"""Part of the seed of a training set that its inner folds are drawn with."""
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """What all splits of an analysis depend on."""
+
+    strata: Sequence[str]
+    """(person,) labels that every fold should hold in equal shares, the outcome first."""
+    groups: Sequence[str] | None
+    """(person,) site or family that no split separates."""
+    train: TrainOptions
+    """Outer folds, repeats and inner folds."""
+    seed: int
+    calibration: str = "sigmoid"
+    """``EvaluationOptions.calibration``, which may need more people than a fold trains on."""
+
+    def inner(self, rows: Ints, seed: int) -> list[tuple[Ints, Ints]]:
+        """Split training rows into (fit, validation) positions within `rows`."""
+        strata = [self.strata[row] for row in rows]
+        groups = None if self.groups is None else [self.groups[row] for row in rows]
+        return split_rows(strata, self.train.inner_folds, derive_seed(seed, _SPLIT), groups)
+
+    def check(self, covariates: Floats | None = None) -> None:
+        """Make every split of a run and discard it; InputError with the first that fails.
+
+        Groups can be too few or too unequal for an inner fold in ways that no count predicts. With
+        `covariates`, (person, column), each training set must have enough people to regress them
+        out.
+        """
+        train = self.train
+        for fold in outer_folds(self.strata, train.folds, train.repeats, self.seed, self.groups):
+            self.check_fold(fold, covariates)
+        self.inner(np.arange(len(self.strata)), derive_seed(self.seed))
+
+    def check_fold(self, fold: Fold, covariates: Floats | None = None) -> None:
+        """Make the inner splits of one fold and discard them, as in `check`."""
+        check_calibration(self.calibration, len(fold.train))
+        for fit, _ in self.inner(fold.train, fold_seed(self.seed, fold)):
+            if covariates is not None:
+                check_adjustment(covariates, fold.train[fit])
+
+
+def fold_seed(seed: int, fold: Fold) -> int:
+    """Return the seed of one fold of the run with `seed`."""
+    return derive_seed(seed, fold.repeat, fold.fold)
 
 
 def outer_folds(
@@ -26,84 +78,40 @@ def outer_folds(
 ) -> list[Fold]:
     """Split people into test folds of equal strata, once per repeat.
 
-    Parameters
-    ----------
-    strata : sequence of str
-        (person,) label that every fold should hold in equal shares.
-    folds, repeats : int
-        Test folds per repeat, and repeats with a split of their own.
-    seed : int
-        Every repeat is shuffled with a seed derived from this one.
-    groups : sequence of str, optional
-        (person,) site or family; nobody is tested by a model that saw one of their own. Strata
-        are then as equal as the groups allow.
-
-    Returns
-    -------
-    list of Fold
-        In each repeat every person is tested exactly once.
-
-    Raises
-    ------
-    InputError
-        When a stratum has fewer people than there are folds, or groups cannot be split.
+    In each repeat every person is tested once, by a model that was trained on nobody of the same
+    group; strata are then as equal as the groups allow. InputError as in `split_rows`.
     """
     return [
         Fold(repeat=repeat, fold=fold, train=train, test=test)
         for repeat in range(repeats)
         for fold, (train, test) in enumerate(
-            _split(strata, folds, derive_seed(seed, repeat), groups)
+            split_rows(strata, folds, derive_seed(seed, repeat), groups)
         )
     ]
 
 
-def inner_folds(
+def split_rows(
     strata: Sequence[str], folds: int, seed: int, groups: Sequence[str] | None = None
 ) -> list[tuple[Ints, Ints]]:
-    """Split training people into (fit, validation) positions.
+    """Split people into (train, test) positions, so that every fold has equal shares of strata.
 
-    Parameters
-    ----------
-    strata : sequence of str
-        (training person,) label that every fold should hold in equal shares.
-    folds, seed : int
-        Number of folds, and the seed of the shuffle.
-    groups : sequence of str, optional
-        (training person,) site or family that is never split.
-
-    Returns
-    -------
-    list of (fit, validation)
-        Positions within `strata`, not rows of the cohort.
-
-    Raises
-    ------
-    InputError
-        When a stratum has fewer people than there are folds, or groups cannot be split.
+    InputError for a stratum with fewer people than folds, or groups that cannot be split.
     """
-    return _split(strata, folds, seed, groups)
+    check_strata(strata, folds, inner=1, groups=groups)
+    labels = np.asarray(strata)
+    if groups is not None:
+        return _split_groups(labels, folds, seed, groups)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(len(labels)), labels))
 
 
 def check_strata(
     strata: Sequence[str], folds: int, inner: int, groups: Sequence[str] | None = None
 ) -> None:
-    """Refuse strata that the outer or the inner folds would run out of.
+    """InputError for a (person,) stratum that is too small for the outer or inner folds.
 
-    Parameters
-    ----------
-    strata : sequence of str
-        (person,) labels.
-    folds, inner : int
-        Outer and inner folds. The training rows of an outer fold must still hold `inner`
-        people of every stratum.
-    groups : sequence of str, optional
-        (person,) site or family. With groups the strata are a wish, so only the groups and the
-        outcomes are counted.
-
-    Raises
-    ------
-    InputError
-        With the stratum that is too small, and what to do.
+    The training rows of an outer fold need `inner` people of every stratum. With groups, strata
+    need not be equal, so only groups and outcomes are counted.
     """
     sizes = Counter(strata)
     if len({label.partition("|")[0] for label in sizes}) < 2:
@@ -148,26 +156,15 @@ def _smallest_with(inner: int, folds: int) -> int:
     return size
 
 
-def _split(
-    strata: Sequence[str], folds: int, seed: int, groups: Sequence[str] | None
-) -> list[tuple[Ints, Ints]]:
-    check_strata(strata, folds, inner=1, groups=groups)
-    labels = np.asarray(strata)
-    if groups is None:
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        return list(splitter.split(np.zeros(len(labels)), labels))
-    return _split_groups(labels, folds, seed, groups)
-
-
 def _split_groups(
     labels: NDArray[np.str_], folds: int, seed: int, groups: Sequence[str]
 ) -> list[tuple[Ints, Ints]]:
-    """Split whole groups; every training part must have both outcomes, every test part someone."""
+    """Split whole groups; every training part has both outcomes, and no test part is empty."""
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     outcomes = np.array([label.partition("|")[0] for label in labels])
     balanced = labels if max(Counter(labels.tolist()).values()) >= folds else outcomes
     with warnings.catch_warnings():
-        # Of strata smaller than the folds, which groups make a matter of course.
+        # Of strata smaller than the folds, which are common with groups.
         warnings.simplefilter("ignore", UserWarning)
         splits = list(splitter.split(np.zeros(len(labels)), balanced, groups))
     for train, test in splits:

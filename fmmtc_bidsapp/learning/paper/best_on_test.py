@@ -8,21 +8,20 @@ from dataclasses import replace
 import numpy as np
 from sklearn.metrics import matthews_corrcoef
 
-from fmmtc_bidsapp.learning.estimators.learner import Setup, ValidationPath
+from fmmtc_bidsapp.learning.estimators.learner import ValidationPath
 from fmmtc_bidsapp.learning.estimators.models import check_needs
 from fmmtc_bidsapp.learning.metrics.predictions import fold_values
 from fmmtc_bidsapp.learning.metrics.scores import METRICS
-from fmmtc_bidsapp.learning.model_selection.nested_cv import family_paths, refit_seed
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, family_paths, refit_seed
 from fmmtc_bidsapp.records import (
     Calibration,
-    Examples,
     Fold,
     FoldPredictions,
     Ints,
     OptimismRow,
 )
 
-__all__ = ["BEST_ON_TEST", "LAST_EPOCH", "fit_published", "optimism_rows", "publish_together"]
+__all__ = ["BEST_ON_TEST", "LAST_EPOCH", "optimism_rows", "publish_together"]
 
 BEST_ON_TEST = "best-on-test"
 LAST_EPOCH = "last-epoch"
@@ -31,68 +30,34 @@ _COMPARED = ("mcc", "auroc", "balanced_accuracy", "f1_macro")
 _AS_IT_IS = Calibration(method="none", slope=1.0, intercept=0.0, threshold=0.5)
 
 
-def fit_published(
-    name: str, examples: Examples, fold: Fold, setup: Setup, *, seed: int, training: int = 0
-) -> dict[str, FoldPredictions]:
-    """Train once on the training rows, and look at the test rows after every epoch.
-
-    This is the protocol of the authors' code, kept to show what it adds: nothing it returns says
-    how a model would do on new people, but for the last epoch, which nobody chose.
-
-    Parameters
-    ----------
-    name : str
-        A key of `MODELS`.
-    examples : Examples
-        The cohort. **The outcomes of the test rows are read.**
-    fold : Fold
-        Rows to train on, and rows to choose on and predict.
-    setup : Setup
-        How to train.
-    seed : int
-        Seed of the run, as in `fit_fold`.
-    training : int, optional
-        Which of the ``--seeds`` trainings.
-
-    Returns
-    -------
-    dict of str to FoldPredictions
-        ``best-on-test``, the epoch with the highest MCC of the test rows, and ``last-epoch``, both
-        without calibration, decided at a probability of 0.5.
-    """
-    return publish_together((name,), examples, fold, setup, seed=seed, training=training)[0]
-
-
 def publish_together(
-    names: Sequence[str],
-    examples: Examples,
-    fold: Fold,
-    setup: Setup,
-    *,
-    seed: int,
-    training: int = 0,
+    analysis: Analysis, names: Sequence[str], fold: Fold, training: int = 0
 ) -> tuple[dict[str, FoldPredictions], ...]:
-    """Run `fit_published` for the models of one family, with one training for all of them.
+    """Train models of one training once, and predict the test rows after every epoch.
 
-    Parameters
-    ----------
-    names : sequence of str
-        One group of `fmmtc_bidsapp.learning.estimators.models.families`.
-    examples, fold, setup, seed, training
-        As in `fit_published`.
-
-    Returns
-    -------
-    tuple of dict
-        In the order of `names`.
+    The protocol of the authors' code, kept to show its optimism: **outcomes of test rows are
+    read.** By model, ``best-on-test`` is the epoch with the highest MCC of the test rows, and
+    ``last-epoch`` is not chosen; both are without calibration, decided at a probability of 0.5.
     """
+    examples = analysis.examples
     check_needs(names, examples)
-    # The networks that `fit_together` trains in the end, judged otherwise.
-    own_seed = refit_seed(seed, fold, training)
-    paths = family_paths(names, examples, fold.train, fold.test, setup, own_seed)
+    # The networks that `fit_together` trains in the end, evaluated otherwise.
+    own_seed = refit_seed(analysis.seed, fold, training)
+    paths = family_paths(analysis, names, fold.train, fold.test, own_seed)
     return tuple(
         {
-            selection: _at(name, examples, fold, path, epoch, selection, training)
+            selection: FoldPredictions(
+                model=name,
+                fold=fold,
+                logit=path.logits[epoch],
+                calibration=_AS_IT_IS,
+                prevalence=float(examples.y[fold.train].mean()),
+                epoch=epoch + 1,
+                validation_loss=path.loss,
+                train_loss=np.zeros(0),
+                seed=training,
+                selection=selection,
+            )
             for selection, epoch in _epochs(path, examples.y[fold.test]).items()
         }
         for name, path in zip(names, paths, strict=True)
@@ -102,29 +67,6 @@ def publish_together(
 def _epochs(path: ValidationPath, y: Ints) -> dict[str, int]:
     mcc = [matthews_corrcoef(y, logits >= 0) for logits in path.logits]
     return {BEST_ON_TEST: int(np.argmax(mcc)), LAST_EPOCH: len(mcc) - 1}
-
-
-def _at(
-    name: str,
-    examples: Examples,
-    fold: Fold,
-    path: ValidationPath,
-    epoch: int,
-    selection: str,
-    training: int,
-) -> FoldPredictions:
-    return FoldPredictions(
-        model=name,
-        fold=fold,
-        logit=path.logits[epoch],
-        calibration=_AS_IT_IS,
-        prevalence=float(examples.y[fold.train].mean()),
-        epoch=epoch + 1,
-        validation_loss=path.loss,
-        train_loss=np.zeros(0),
-        seed=training,
-        selection=selection,
-    )
 
 
 def optimism_rows(

@@ -9,11 +9,10 @@ import numpy as np
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.evaluation.subgroups import UNKNOWN_ARM
-from fmmtc_bidsapp.learning.model_selection.nested_cv import rehearse_fold
-from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
+from fmmtc_bidsapp.learning.model_selection.splits import SplitPlan, outer_folds
 from fmmtc_bidsapp.learning.paper.random_baseline import RANDOM
 from fmmtc_bidsapp.models.encoders.registry import encoder_title
-from fmmtc_bidsapp.options import ModelOptions, TrainOptions
+from fmmtc_bidsapp.options import ModelOptions
 from fmmtc_bidsapp.records import Fold, Ints
 
 __all__ = [
@@ -202,14 +201,7 @@ class Domain:
     """Why it cannot be had, or what to know of it."""
 
 
-def domains(
-    arms: Sequence[str],
-    strata: Sequence[str],
-    options: TrainOptions,
-    seed: int,
-    groups: Sequence[str] | None = None,
-    calibration: str = "sigmoid",
-) -> tuple[Domain, ...]:
+def domains(arms: Sequence[str], plan: SplitPlan) -> tuple[Domain, ...]:
     """Return Table 4: train on each arm; test within it by folds, and on every other arm.
 
     As printed in the paper, figures out of domain are means and SDs over fits: the model of
@@ -220,21 +212,13 @@ def domains(
     """
     levels = sorted(set(arms) - {UNKNOWN_ARM})
     members = {level: np.flatnonzero([each == level for each in arms]) for level in levels}
-
-    def rehearse(fold: Fold) -> None:
-        rehearse_fold(fold, strata, groups, options, calibration, seed)
-
     found: list[Domain] = []
     for i, level in enumerate(levels):
-        first = options.folds * (1 + i)
-        within = _within(level, members[level], strata, options, seed, groups, first, rehearse)
+        first = plan.train.folds * (1 + i)
+        within = _within(level, members[level], plan, first)
         found.append(within)
         fits = within.folds or (Fold(0, first, members[level], np.empty(0, dtype=np.int64)),)
-        found += [
-            _across(level, other, members, groups, fits, rehearse)
-            for other in levels
-            if other != level
-        ]
+        found += [_across(level, other, members, plan, fits) for other in levels if other != level]
     return tuple(found)
 
 
@@ -248,29 +232,21 @@ def folds_to_fit(cells: Sequence[Domain]) -> tuple[Fold, ...]:
     return tuple(shared.values())
 
 
-def _within(
-    level: str,
-    rows: Ints,
-    strata: Sequence[str],
-    options: TrainOptions,
-    seed: int,
-    groups: Sequence[str] | None,
-    first: int,
-    rehearse: Callable[[Fold], None],
-) -> Domain:
-    own = [strata[row] for row in rows]
-    own_groups = None if groups is None else [groups[row] for row in rows]
+def _within(level: str, rows: Ints, plan: SplitPlan, first: int) -> Domain:
+    """Split the rows of an arm into folds that are numbered from `first`."""
+    strata = [plan.strata[row] for row in rows]
+    groups = None if plan.groups is None else [plan.groups[row] for row in rows]
     try:
-        splits = outer_folds(own, options.folds, options.repeats, seed, own_groups)
-        folds = [
+        splits = outer_folds(strata, plan.train.folds, plan.train.repeats, plan.seed, groups)
+        folds = tuple(
             Fold(each.repeat, first + each.fold, rows[each.train], rows[each.test])
             for each in splits
-        ]
+        )
         for fold in folds:
-            rehearse(fold)
+            plan.check_fold(fold)
     except InputError as error:
         return Domain(level, level, (), _too_small(level, error))
-    return Domain(level, level, tuple(folds))
+    return Domain(level, level, folds)
 
 
 def _too_small(level: str, error: InputError) -> str:
@@ -278,14 +254,10 @@ def _too_small(level: str, error: InputError) -> str:
 
 
 def _across(
-    level: str,
-    other: str,
-    members: Mapping[str, Ints],
-    groups: Sequence[str] | None,
-    fits: Sequence[Fold],
-    rehearse: Callable[[Fold], None],
+    level: str, other: str, members: Mapping[str, Ints], plan: SplitPlan, fits: Sequence[Fold]
 ) -> Domain:
-    train, test = members[level], members[other]
+    """Test the fits of an arm on everyone of another arm who shares no group with it."""
+    train, test, groups = members[level], members[other], plan.groups
     seen = set() if groups is None else {groups[row] for row in train}
     kept = np.array([row for row in test if groups is None or groups[row] not in seen], dtype=int)
     lost = len(test) - len(kept)
@@ -295,7 +267,7 @@ def _across(
     folds = tuple(replace(fit, test=kept) for fit in fits)
     try:
         for fold in folds:
-            rehearse(fold)
+            plan.check_fold(fold)
     except InputError as error:
         return Domain(level, other, (), _too_small(level, error))
     return Domain(level, other, folds, note)
