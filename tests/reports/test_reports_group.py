@@ -11,9 +11,9 @@ import pytest
 from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_tsv
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, participant_report
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.reports.data.group_analysis import per_person
 from fmmtc_bidsapp.reports.data.number_format import p_value
 from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
-from fmmtc_bidsapp.reports.data.predictions import per_person
 from fmmtc_bidsapp.reports.pages.group import write_group_report
 from fmmtc_bidsapp.reports.text.group_comparison import comparison_tables
 from fmmtc_bidsapp.reports.text.group_tables import (

@@ -14,9 +14,9 @@ from fmmtc_bidsapp.bidsio.atlases.a424 import IMAGE, read_parcels
 from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_files
 from fmmtc_bidsapp.records.verdict import NO_EVIDENCE
-from fmmtc_bidsapp.reports.data.z_limit import z_limit
 from fmmtc_bidsapp.reports.pages.group_explanation import explanation_section
 from fmmtc_bidsapp.reports.pages.render import render_part
+from fmmtc_bidsapp.reports.text.explanation_data import z_limit
 from fmmtc_bidsapp.reports.text.explanation_tables import (
     edge_rows,
     parcel_rows,

@@ -21,8 +21,10 @@ from fmmtc_bidsapp.records.verdict import NO_EVIDENCE
 from fmmtc_bidsapp.reports.data.group_places import Places, drawing_places, paint
 from fmmtc_bidsapp.reports.figures.group_maps import (
     Glass,
+    Slices,
     glass_figure,
     largest_amount,
+    slices_figure,
     top_parcels,
 )
 from fmmtc_bidsapp.reports.figures.group_networks import (
@@ -31,7 +33,6 @@ from fmmtc_bidsapp.reports.figures.group_networks import (
     networks_figure,
     shares_figure,
 )
-from fmmtc_bidsapp.reports.figures.group_slices import Slices, slices_figure
 from fmmtc_bidsapp.reports.figures.style import inline_svg
 
 LEFT, BEHIND, ABOVE, RIGHT = range(4)

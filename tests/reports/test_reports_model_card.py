@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fmmtc_bidsapp.reports.pages.model_card import card_html
+from fmmtc_bidsapp.reports.pages.render import card_html
 
 CARD = """# A model
 

@@ -10,8 +10,12 @@ from scipy.stats import spearmanr
 from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, group_motion_connectivity, group_quality
 from fmmtc_bidsapp.reports.data.group_analysis import read_analysis
-from fmmtc_bidsapp.reports.pages.group_motion import mean_fd_mm, motion_section, rank_correlation
-from fmmtc_bidsapp.reports.pages.group_qcfc import qcfc_section
+from fmmtc_bidsapp.reports.pages.group_motion import (
+    mean_fd_mm,
+    motion_section,
+    qcfc_section,
+    rank_correlation,
+)
 
 RUN = {
     "participant_id": "sub-01", "session_id": np.nan, "task_id": "task-rest", "run_id": "run-1",

@@ -12,9 +12,8 @@ from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
-from fmmtc_bidsapp.reports.data.predictions import per_person
 
-__all__ = ["MAIN_MODEL", "MAIN_NAME", "Analysis", "read_analysis"]
+__all__ = ["MAIN_MODEL", "MAIN_NAME", "Analysis", "per_person", "read_analysis"]
 
 MAIN_MODEL, MAIN_NAME = "fmmtc", "FMM_TC"
 
@@ -110,3 +109,26 @@ def read_analysis(files: GroupFiles) -> Analysis:
         read_table(files.comparison),
         read_table(files.arms),
     )
+
+
+_PERSON = ["participant_id", "session_id"]
+_ROUNDING = 1e-12
+
+
+def per_person(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Reduce ``_predictions.tsv`` to one row per participant.
+
+    Probability and threshold are means over repeats; ``y_pred`` is positive where the mean
+    probability reaches the mean threshold, None without a probability.
+    """
+    means = ("probability", "probability_low", "probability_high", "threshold")
+    how = {
+        column: "mean" if column in means else "first"
+        for column in predictions.columns
+        if column not in _PERSON
+    }
+    people = predictions.groupby(_PERSON, sort=False, dropna=False).agg(how).reset_index()
+    # As near as a mean of equal numbers can miss them.
+    reached = people["probability"] >= people["threshold"] - _ROUNDING
+    called = reached.map({True: "1", False: "0"})
+    return people.assign(y_pred=called.where(people["probability"].notna(), None))

@@ -31,8 +31,10 @@ from fmmtc_bidsapp.reports.figures.style import (
 __all__ = [
     "learning_curves",
     "mean_curves",
+    "motion_scatter",
     "precision_recall",
     "probabilities",
+    "qcfc_by_distance",
     "reliability",
     "roc",
 ]
@@ -206,3 +208,63 @@ def _beeswarm(x: np.ndarray, width: float = 0.016, rise: float = 0.11) -> np.nda
         lane = next(free, min(lanes, key=lambda each: last[each]))
         offsets[i], last[lane] = lane, value
     return offsets
+
+
+@themed
+def motion_scatter(known: pd.DataFrame, names: Mapping[str, str]) -> Markup:
+    """Draw predicted probability against mean framewise displacement, a mark per participant."""
+    figure = Figure(figsize=(9.4, 3.6))
+    axes = figure.subplots()
+    groups = (
+        ("1", names["1"], POSITIVE, "o"),
+        ("0", names["0"], NEGATIVE, "s"),
+        ("n/a", "Outcome unknown", ACCENT, "D"),
+    )
+    outcome = known["y_true"].fillna("n/a")
+    for key, name, colour, marker in groups:
+        own = known[outcome == key]
+        if len(own):
+            x, y = own["mean_fd_mm"], own["probability"]
+            axes.scatter(x, y, s=26, color=colour, marker=marker, alpha=0.75, lw=0, label=name)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(left=0)
+    axes.grid(color=LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    plain_axes(axes, "Mean framewise displacement (mm)", "Predicted probability")
+    figure.legend(loc="outside upper right", ncols=3)
+    told = "Predicted probability of each participant against mean framewise displacement."
+    return inline_svg(figure, "motion", told)
+
+
+_MOST_KINDS = 4
+
+
+@themed
+def qcfc_by_distance(kinds: pd.DataFrame) -> Markup | str:
+    """Draw QC-FC by the distance of the parcels: its size, and its direction."""
+    if kinds.empty:
+        return ""
+    bins = kinds[(kinds["bin"] != "all") & kinds["distance_low_mm"].notna()]
+    if bins.empty:
+        return ""
+    figure = Figure(figsize=(9.4, 3.0))
+    size, direction = figure.subplots(1, 2)
+    colours = (ACCENT, *CATEGORICAL[1:])
+    shown = list(bins.groupby(["desc", "atlas", "space", "measure"], sort=False))[:_MOST_KINDS]
+    for (key, own), colour in zip(shown, colours, strict=False):
+        middle = (own["distance_low_mm"] + own["distance_high_mm"]) / 2
+        label = f"{key[0]}, {key[3]}"
+        size.plot(middle, own["median_abs_r"], "o-", color=colour, markersize=4, label=label)
+        direction.plot(middle, own["median_r"], "o-", color=colour, markersize=4)
+    chance = kinds["chance_median_abs_r"].dropna()
+    if len(chance):
+        size.axhline(chance.iloc[0], color=MUTED, linewidth=1, linestyle=DASHED)
+    direction.axhline(0, color=MUTED, linewidth=1, linestyle=DASHED)
+    size.set_ylim(bottom=0)
+    for axes, name in ((size, "Median |r|"), (direction, "Median r")):
+        axes.grid(color=LINE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        plain_axes(axes, "Distance of the parcels (mm)", name)
+    figure.legend(loc="outside upper right", ncols=2)
+    told = "Correlation of head motion with connectivity over people, by distance of the parcels."
+    return inline_svg(figure, "qcfc", told)

@@ -27,11 +27,9 @@ from fmmtc_bidsapp.reports.figures import group_forests as forests
 from fmmtc_bidsapp.reports.figures.group_bands import BAND_DRAWS, curve_bands
 from fmmtc_bidsapp.reports.pages.group_about import about_section
 from fmmtc_bidsapp.reports.pages.group_explanation import explanation_section
-from fmmtc_bidsapp.reports.pages.group_motion import motion_section
-from fmmtc_bidsapp.reports.pages.group_qcfc import qcfc_section
+from fmmtc_bidsapp.reports.pages.group_motion import motion_section, qcfc_section
 from fmmtc_bidsapp.reports.pages.heading import group_heading
-from fmmtc_bidsapp.reports.pages.model_card import card_html
-from fmmtc_bidsapp.reports.pages.render import methods_html, render_page
+from fmmtc_bidsapp.reports.pages.render import card_html, methods_html, render_page
 from fmmtc_bidsapp.reports.text import group_comparison as comparisons
 from fmmtc_bidsapp.reports.text import group_tables as tables
 from fmmtc_bidsapp.reports.text.methods import group_methods

@@ -13,8 +13,13 @@ from fmmtc_bidsapp.records.verdict import NO_EVIDENCE, NOT_TESTED, predicts
 from fmmtc_bidsapp.reports.data.group_places import Places, paint
 from fmmtc_bidsapp.reports.data.outputs import read_json
 from fmmtc_bidsapp.reports.figures import group_networks as networks
-from fmmtc_bidsapp.reports.figures.group_maps import Glass, glass_figure, largest_amount
-from fmmtc_bidsapp.reports.figures.group_slices import Slices, slices_figure
+from fmmtc_bidsapp.reports.figures.group_maps import (
+    Glass,
+    Slices,
+    glass_figure,
+    largest_amount,
+    slices_figure,
+)
 from fmmtc_bidsapp.reports.figures.style import inline_svg
 from fmmtc_bidsapp.reports.text.explanation_data import Explained, read_explained
 from fmmtc_bidsapp.reports.text.explanation_tables import (

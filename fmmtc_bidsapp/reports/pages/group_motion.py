@@ -1,35 +1,32 @@
-"""Head motion section of the group report: motion and predictions."""
+"""Head motion section of the group report: motion and predictions, motion and connectivity."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp import stats
-from fmmtc_bidsapp.bidsio.files.names import group_quality
+from fmmtc_bidsapp.bidsio.files.names import group_motion_connectivity, group_quality
 from fmmtc_bidsapp.reports.data.group_analysis import Analysis
 from fmmtc_bidsapp.reports.data.metric_columns import HEADLINE
 from fmmtc_bidsapp.reports.data.number_format import interval, number
 from fmmtc_bidsapp.reports.data.outputs import read_table
-from fmmtc_bidsapp.reports.figures.style import (
-    ACCENT,
-    LINE,
-    NEGATIVE,
-    POSITIVE,
-    inline_svg,
-    plain_axes,
-    themed,
-)
-from fmmtc_bidsapp.reports.pages.group_qcfc import not_checked
+from fmmtc_bidsapp.reports.figures.group_figures import motion_scatter, qcfc_by_distance
 
-__all__ = ["RankCorrelation", "mean_fd_mm", "motion_section", "rank_correlation"]
+__all__ = [
+    "RankCorrelation",
+    "mean_fd_mm",
+    "motion_section",
+    "not_checked",
+    "qcfc_section",
+    "rank_correlation",
+]
 
 _DRAWS, _SEED = 2000, 20250303
 _FEWEST = 5
@@ -112,7 +109,7 @@ def _of_predictions(analysis: Analysis, quality: pd.DataFrame) -> dict[str, Any]
         absent = "No run of the people predicted is in the table of the runs’ quality, or their "
         return nothing | {"motion_absent": f"{absent}head motion is not known."}
     return nothing | {
-        "motion": _scatter(known, analysis.outcome_names),
+        "motion": motion_scatter(known, analysis.outcome_names),
         "motion_told": [
             *_told(analysis, known),
             *_lacking(len(people) - len(known)),
@@ -171,26 +168,51 @@ def _baseline(analysis: Analysis) -> list[str]:
     return [f"{words}({limits}); {analysis.main_name} with {ours}."]
 
 
-@themed
-def _scatter(known: pd.DataFrame, names: Mapping[str, str]) -> Markup:
-    figure = Figure(figsize=(9.4, 3.6))
-    axes = figure.subplots()
-    groups = (
-        ("1", names["1"], POSITIVE, "o"),
-        ("0", names["0"], NEGATIVE, "s"),
-        ("n/a", "Outcome unknown", ACCENT, "D"),
+def qcfc_section(output_dir: Path) -> dict[str, Any]:
+    """Return the figure and rows of head motion against connectivity, or the reason for neither."""
+    kinds = read_table(group_motion_connectivity(output_dir))
+    checked = group_quality(output_dir).exists()
+    return {
+        "motion_edges": qcfc_by_distance(kinds),
+        "motion_kinds": _kind_rows(kinds),
+        "motion_kinds_absent": _why_no_kinds(kinds, checked=checked),
+    }
+
+
+def not_checked(what: str) -> str:
+    """Say what to run where nobody looked at the quality of the runs."""
+    return (
+        f"There is no table of the runs’ quality, so {what}. Run fmmtc BIDS_DIR OUTPUT_DIR group "
+        "--analysis qc on the folder of the participant level, then this label again with "
+        "--reports-only."
     )
-    outcome = known["y_true"].fillna("n/a")
-    for key, name, colour, marker in groups:
-        own = known[outcome == key]
-        if len(own):
-            x, y = own["mean_fd_mm"], own["probability"]
-            axes.scatter(x, y, s=26, color=colour, marker=marker, alpha=0.75, lw=0, label=name)
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_xlim(left=0)
-    axes.grid(color=LINE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    plain_axes(axes, "Mean framewise displacement (mm)", "Predicted probability")
-    figure.legend(loc="outside upper right", ncols=3)
-    told = "Predicted probability of each participant against mean framewise displacement."
-    return inline_svg(figure, "motion", told)
+
+
+def _kind_rows(kinds: pd.DataFrame) -> list[dict[str, str]]:
+    """Spell QC-FC over all edges, a row for every kind of matrix."""
+    if kinds.empty:
+        return []
+    figures = {
+        "n_participants": 0, "n_edges": 0, "median_abs_r": 2, "chance_median_abs_r": 2,
+        "share_p_below_05": 3, "share_q_below_05": 3, "distance_spearman": 2,
+    }  # fmt: skip
+    return [
+        {
+            "name": _kind_name(row),
+            "note": "" if pd.isna(row["note"]) else str(row["note"]),
+            **{column: number(row[column], digits) for column, digits in figures.items()},
+        }
+        for row in kinds[kinds["bin"] == "all"].to_dict("records")
+    ]
+
+
+def _kind_name(row: Mapping[Any, Any]) -> str:
+    return f"{row['desc']}, {row['measure']} ({row['atlas']}, {row['space']})"
+
+
+def _why_no_kinds(kinds: pd.DataFrame, *, checked: bool) -> str:
+    if not kinds.empty:
+        return ""
+    if checked:
+        return "The usable runs have no connectivity matrices, so QC-FC was not computed."
+    return not_checked("QC-FC was not computed")

@@ -24,13 +24,16 @@ from fmmtc_bidsapp.reports.data.outputs import (
     program_version,
     read_json,
 )
-from fmmtc_bidsapp.reports.data.versions import package_versions
 from fmmtc_bidsapp.reports.pages.assemble import assemble
-from fmmtc_bidsapp.reports.pages.combined_section import combined_section
 from fmmtc_bidsapp.reports.pages.heading import participant_heading
 from fmmtc_bidsapp.reports.pages.render import methods_html, render_part
-from fmmtc_bidsapp.reports.pages.run_section import RunSection, Section, run_section
-from fmmtc_bidsapp.reports.text.methods import participant_methods
+from fmmtc_bidsapp.reports.pages.run_section import (
+    RunSection,
+    Section,
+    combined_section,
+    run_section,
+)
+from fmmtc_bidsapp.reports.text.methods import package_versions, participant_methods
 
 __all__ = ["write_participant_report"]
 

@@ -1,14 +1,16 @@
-"""Render a self-contained page from a template."""
+"""Render pages, methods texts and model cards as HTML."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from fmmtc_bidsapp.reports.data.bibliography import (
@@ -20,7 +22,7 @@ from fmmtc_bidsapp.reports.data.bibliography import (
 from fmmtc_bidsapp.reports.data.number_format import interval, number
 from fmmtc_bidsapp.reports.figures.style import PAPER_COLOURS
 
-__all__ = ["methods_html", "render_page", "render_part"]
+__all__ = ["card_html", "methods_html", "render_page", "render_part"]
 
 _SCRIPTS = ("sort.js", "filter.js", "download.js", "print.js")
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -85,3 +87,46 @@ def _environment() -> Environment:
 
 def _asset(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704
+
+
+_DEEPER = 2
+"""Levels by which its headings lie below the page's own title."""
+_DEEPEST = 6
+
+
+def card_html(text: str) -> Markup:
+    """Convert a model card to HTML, headings two levels deeper.
+
+    HTML in it is shown as text, and pictures are not loaded.
+    """
+    reader = _reader()
+    tokens = reader.parse(text)
+    n_tables = 0
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(int(token.tag[1:]) + _DEEPER, _DEEPEST)}"
+        elif token.type == "th_open":
+            token.attrSet("scope", "col")
+        elif token.type == "table_open":
+            n_tables += 1
+            token.attrSet("data-name", f"model-card-{n_tables}")
+    return Markup(reader.renderer.render(tokens, reader.options, {}))  # noqa: S704
+
+
+@cache
+def _reader() -> MarkdownIt:
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    reader.add_render_rule("table_open", _open_table)
+    reader.add_render_rule("table_close", _close_table)
+    return reader
+
+
+def _open_table(renderer: object, tokens: Sequence[Token], at: int, *_: object) -> str:
+    name = str(tokens[at].attrs["data-name"])
+    label = f"Table {name.rpartition('-')[2]} of the model card"
+    region = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+    return f'{region}<table data-name="{name}">\n'
+
+
+def _close_table(*_: object) -> str:
+    return "</table></div>\n"

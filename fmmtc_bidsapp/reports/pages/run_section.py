@@ -1,4 +1,4 @@
-"""Report section of one run."""
+"""Report sections of one run and of a matrix over several runs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from markupsafe import Markup
 from fmmtc_bidsapp.bidsio.files.names import RunFiles
 from fmmtc_bidsapp.records import RunQuality
 from fmmtc_bidsapp.reports.data.number_format import number, percent
-from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
+from fmmtc_bidsapp.reports.data.outputs import Combined, read_json, read_table
 from fmmtc_bidsapp.reports.data.run_tables import Series, read_coverage, read_series
-from fmmtc_bidsapp.reports.figures.run_figures import KINDS, why_not_drawn
+from fmmtc_bidsapp.reports.figures.run_figures import COMBINED_KIND, KINDS, why_not_drawn
 from fmmtc_bidsapp.reports.figures.style import inline_file
 from fmmtc_bidsapp.reports.pages.render import render_part
+from fmmtc_bidsapp.reports.text.processing_summary import averaged_as_z
 
-__all__ = ["RunSection", "Section", "picture_of", "run_section"]
+__all__ = ["RunSection", "Section", "combined_section", "picture_of", "run_section"]
 
 THIN_COVERAGE = 0.9
 """Below this share of its volume a parcel is listed, though its series may be kept."""
@@ -174,4 +175,52 @@ def _lacking(series: Series, coverage: Any) -> dict[str, Sequence[Mapping[Hashab
     return {
         name: table[rows].sort_values("share", kind="stable").to_dict("records")
         for name, rows in (("missing", missing), ("thin", thin))
+    }
+
+
+def combined_section(
+    anchor: str,
+    name: str,
+    combined: Combined,
+    titles: Sequence[str],
+    shown: Mapping[str, RunSection],
+) -> Section:
+    """Return the section of a matrix over several runs: runs, weights, and the picture."""
+    files = combined.files
+    n_runs = len(combined.runs)
+    title = f"{name} ({n_runs} run{'' if n_runs == 1 else 's'} combined)"
+    told = read_json(files.relmat.with_suffix(".json"))
+    head = {
+        "anchor": anchor,
+        "title": title,
+        "measure": told.get("RelationshipMeasure", files.measure),
+        "averaged_as_z": averaged_as_z(files.measure),
+        "fisher_z": told.get("FisherZ") is True,
+        "runs": [
+            _run(run_title, run, shown.get(run_title))
+            for run_title, run in zip(titles, combined.runs, strict=True)
+        ],
+        "left_out": _left_out(told),
+    }
+    pieces = {
+        "head": render_part(_TEMPLATE, "combined_head", head),
+        COMBINED_KIND: render_part(_TEMPLATE, "picture", picture_of(anchor, files, COMBINED_KIND)),
+    }
+    return Section(anchor, title, pieces)
+
+
+def _left_out(told: Mapping[str, Any]) -> list[dict[str, str]]:
+    """List the runs that were not averaged, with their reasons."""
+    runs = told.get("RunsLeftOut")
+    found = runs.items() if isinstance(runs, dict) else ()
+    return [{"name": uri.rpartition("/")[2], "reasons": str(why)} for uri, why in found]
+
+
+def _run(title: str, run: RunFiles, section: RunSection | None) -> dict[str, Any]:
+    told = read_json(run.timeseries.with_suffix(".json"))
+    return {
+        "title": title,
+        "anchor": "" if section is None else section.anchor,
+        "result": "" if section is None else section.result,
+        "retained": number(told.get("NumberOfVolumesRetained"), 0),
     }

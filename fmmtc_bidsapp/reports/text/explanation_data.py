@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.errors import InputError
@@ -16,10 +18,9 @@ from fmmtc_bidsapp.reports.data.group_analysis import MAIN_MODEL, MAIN_NAME
 from fmmtc_bidsapp.reports.data.group_places import Places, drawing_places
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
-from fmmtc_bidsapp.reports.data.z_limit import z_limit
 from fmmtc_bidsapp.reports.text.explanation_trust import SOURCE_TITLES
 
-__all__ = ["STREAM_SOURCES", "Explained", "read_explained"]
+__all__ = ["STREAM_SOURCES", "Explained", "read_explained", "z_limit"]
 
 _REMOVED_SOURCES = ("rollout",)
 """Maps that earlier versions wrote: where an encoder's attention goes, whatever the outcome."""
@@ -200,3 +201,17 @@ def _places(
             "names, and are not drawn."
         )
     return places, "" if places.known else _NO_PLACES, notes
+
+
+_TWO_SIDED = 0.975
+
+
+def z_limit(n_null: object) -> float:
+    """Return the |z| that one parcel in twenty exceeds by chance.
+
+    Student's t with n - 1 degrees of freedom for n null maps, widened since the mean is estimated
+    too: 2.14 for 20; infinite for fewer than two or an unknown number.
+    """
+    if not isinstance(n_null, int | float) or pd.isna(n_null) or n_null < 2:
+        return math.inf
+    return float(t.ppf(_TWO_SIDED, n_null - 1) * math.sqrt(1 + 1 / n_null))

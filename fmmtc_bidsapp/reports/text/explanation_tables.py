@@ -10,7 +10,7 @@ import pandas as pd
 
 from fmmtc_bidsapp.reports.data.group_places import Places
 from fmmtc_bidsapp.reports.data.number_format import interval, number
-from fmmtc_bidsapp.reports.data.z_limit import z_limit
+from fmmtc_bidsapp.reports.text.explanation_data import z_limit
 from fmmtc_bidsapp.reports.text.explanation_trust import SOURCE_TITLES
 
 __all__ = [

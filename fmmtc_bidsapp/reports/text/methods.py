@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from fmmtc_bidsapp.reports.data.outputs import (
     read_json,
     read_table,
 )
-from fmmtc_bidsapp.reports.data.versions import package_versions
 from fmmtc_bidsapp.reports.text.pandoc import converted
 from fmmtc_bidsapp.reports.text.processing_summary import cleanings, matrices, parcellations
 
@@ -39,6 +39,7 @@ __all__ = [
     "flat_options",
     "group_methods",
     "methods_sections",
+    "package_versions",
     "participant_methods",
     "write_citation",
 ]
@@ -222,3 +223,21 @@ def _models(files: GroupFiles) -> list[str]:
 def _n_people(predictions: Any) -> int:
     columns = ["participant_id", "session_id"]
     return 0 if predictions.empty else len(predictions[columns].drop_duplicates())
+
+
+_PACKAGES = (
+    *("nibabel", "nilearn", "nipype", "nireports", "numpy", "pandas", "pybids"),
+    *("scikit-learn", "scipy", "templateflow"),
+)
+
+
+def package_versions() -> dict[str, str]:
+    """List the versions of the packages the participant level uses, as far as installed."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            # A dependency that this installation does without.
+            continue
+    return found
