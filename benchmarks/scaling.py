@@ -79,7 +79,7 @@ def make_study(folder: Path, n_runs: int) -> Path:
     import nibabel as nib
 
     from fmmtc_bidsapp.bidsio.atlases.atlas import resolve_atlas
-    from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
+    from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
     from fmmtc_bidsapp.simulate.dataset import write_dataset
     from fmmtc_bidsapp.simulate.options import SimulationOptions
 

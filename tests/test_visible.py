@@ -6,7 +6,8 @@ import unicodedata
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_text, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_text
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.visible import is_blank, visible, visible_json
 
 HOSTILE = "\x1b]0;owned\x07 a\rb \x9b31m \u202etxt.exe\u2066 \u200bz \U000e0041 \udcff"

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from fmmtc_bidsapp.bidsio.derivatives.dataset import require_written, run_id_after
-from fmmtc_bidsapp.bidsio.derivatives.write import (
+from fmmtc_bidsapp.bidsio.derivatives.dataset import (
     check_output_dir,
     check_work_dir,
-    write_json,
-    write_tsv,
+    require_written,
+    run_id_after,
 )
-from fmmtc_bidsapp.bidsio.files.atomic import noting_written
+from fmmtc_bidsapp.bidsio.files.atomic import noting_written, write_json
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, citation, outcomes_log
 from fmmtc_bidsapp.bidsio.files.run_lock import holding
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.bidsio.tables.quality import has_quality
 from fmmtc_bidsapp.engine import (
     Outcome,

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.atlases.atlas import require_dlabel, resolve_atlas
 from fmmtc_bidsapp.bidsio.atlases.templates import find_template_mask, find_transform
-from fmmtc_bidsapp.bidsio.derivatives.write import check_output_dir, check_work_dir
+from fmmtc_bidsapp.bidsio.derivatives.dataset import check_output_dir, check_work_dir
 from fmmtc_bidsapp.bidsio.files.names import LONGEST_NAME, RunFiles, bids_uri
 from fmmtc_bidsapp.bidsio.files.origin import join_origins, read_origin
 from fmmtc_bidsapp.bidsio.files.strays import Stray
-from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs, find_fmriprep
+from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
+from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs
 from fmmtc_bidsapp.bidsio.tables.strategy import read_strategy
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import AppError, InputError, UsageError

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.derivatives.dataset import (
+    PARCEL_MEANS,
     check_configuration,
+    prepare_output,
     require_joined,
     run_id_after,
 )
-from fmmtc_bidsapp.bidsio.derivatives.write import PARCEL_MEANS, prepare_output
 from fmmtc_bidsapp.bidsio.files.names import citation, run_log_dir
 from fmmtc_bidsapp.bidsio.files.run_lock import holding
 from fmmtc_bidsapp.engine import clean_workspace

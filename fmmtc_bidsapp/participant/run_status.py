@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tomli_w
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.bidsio.files.names import (
     dataset_description,
     outcomes_log,
@@ -16,6 +16,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
     strays_log,
 )
 from fmmtc_bidsapp.bidsio.files.strays import Stray
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.engine import Outcome, exit_code, outcome_columns, print_outcomes
 from fmmtc_bidsapp.errors import InputError, OutputError
 from fmmtc_bidsapp.plan import ParticipantPlan, plan_table

@@ -23,11 +23,11 @@ from fmmtc_bidsapp.signals.connectivity import connect, fisher_z
 from fmmtc_bidsapp.signals.denoising.confounds import relative_rms_mm
 from fmmtc_bidsapp.signals.denoising.denoise import clean
 from fmmtc_bidsapp.signals.parcellation.cifti import cifti_parcel_means
+from fmmtc_bidsapp.signals.parcellation.grid import Grid
 from fmmtc_bidsapp.signals.parcellation.means import ParcelMeans
 from fmmtc_bidsapp.signals.parcellation.parcellate import parcel_means
 from fmmtc_bidsapp.signals.parcellation.placement import placed_once
 from fmmtc_bidsapp.signals.parcellation.space import (
-    Grid,
     header_remarks,
     mask_overlap,
     read_grid,

@@ -4,7 +4,7 @@ A record holds arrays in the axis order its docstring names. Missing data is NaN
 """
 
 from fmmtc_bidsapp.records.arrays import Floats, Ints
-from fmmtc_bidsapp.records.atlas import MOST_PARCELS, Atlas
+from fmmtc_bidsapp.records.atlas import MOST_PARCELS, Atlas, ParcelTable
 from fmmtc_bidsapp.records.eligibility import ArmCount, EligibilityStep, Exclusion
 from fmmtc_bidsapp.records.evaluation import (
     AddedValue,
@@ -64,6 +64,7 @@ __all__ = [
     "OptimismRow",
     "Origin",
     "ParcelSeries",
+    "ParcelTable",
     "PermutationTest",
     "Person",
     "Regressor",

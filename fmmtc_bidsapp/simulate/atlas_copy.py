@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.atlases import a424
-from fmmtc_bidsapp.bidsio.derivatives.write import write_bytes
+from fmmtc_bidsapp.bidsio.files.atomic import write_bytes
 from fmmtc_bidsapp.records import Atlas
 
 __all__ = ["copy_atlas"]

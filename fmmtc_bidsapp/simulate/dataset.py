@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from fmmtc_bidsapp._version import __version__
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_text, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_text
 from fmmtc_bidsapp.bidsio.files.names import build_name, dataset_description
 from fmmtc_bidsapp.bidsio.files.origin import SIMULATOR
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.records import Atlas
 from fmmtc_bidsapp.simulate.atlas_copy import copy_atlas

@@ -14,10 +14,11 @@ from nilearn.datasets import load_mni152_brain_mask
 from nilearn.image import resample_img
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.derivatives.write import atomic_path
+from fmmtc_bidsapp.bidsio.files.atomic import atomic_path
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.records import Atlas
-from fmmtc_bidsapp.signals.parcellation.space import Grid, labels_on_grid
+from fmmtc_bidsapp.signals.parcellation.grid import Grid
+from fmmtc_bidsapp.signals.parcellation.space import labels_on_grid
 from fmmtc_bidsapp.simulate.options import SimulationOptions
 
 __all__ = ["SPACE", "Canvas", "make_canvas", "mni_grid", "paint", "write_image"]

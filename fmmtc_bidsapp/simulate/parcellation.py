@@ -11,8 +11,9 @@ import numpy as np
 from nilearn.datasets import load_mni152_gm_mask
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_bytes, write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_bytes, write_json
 from fmmtc_bidsapp.bidsio.files.names import build_name
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.simulate.images import SPACE
 

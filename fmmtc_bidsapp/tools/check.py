@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 
 from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.atlases import a424
-from fmmtc_bidsapp.bidsio.atlases.atlas import cache_dir
+from fmmtc_bidsapp.bidsio.atlases.a424 import cache_dir
 from fmmtc_bidsapp.bidsio.atlases.templates import links_of_templates, templateflow_home
 from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.errors import AppError, MissingResourceError, OutputError

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fmmtc_bidsapp.bidsio.atlases import a424, templates
-from fmmtc_bidsapp.bidsio.atlases.atlas import cache_dir, fetch_atlas
+from fmmtc_bidsapp.bidsio.atlases.a424 import cache_dir, fetch_atlas
 from fmmtc_bidsapp.bidsio.atlases.templates import fetch_templates, templateflow_home
 from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.digest import digest_of

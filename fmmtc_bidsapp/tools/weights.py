@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fmmtc_bidsapp.bidsio.atlases.atlas import cache_dir
+from fmmtc_bidsapp.bidsio.atlases.a424 import cache_dir
 from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.bidsio.files.fetch_file import one_at_a_time
 from fmmtc_bidsapp.digest import digest_of

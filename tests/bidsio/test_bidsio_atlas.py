@@ -11,7 +11,8 @@ import pytest
 from nibabel.cifti2 import BrainModelAxis, LabelAxis, SeriesAxis
 
 from fmmtc_bidsapp.bidsio.atlases import a424
-from fmmtc_bidsapp.bidsio.atlases.atlas import cache_dir, fetch_atlas, require_dlabel, resolve_atlas
+from fmmtc_bidsapp.bidsio.atlases.a424 import cache_dir, fetch_atlas
+from fmmtc_bidsapp.bidsio.atlases.atlas import require_dlabel, resolve_atlas
 from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
 
 
@@ -101,11 +102,11 @@ def test_background_in_the_table_is_no_parcel(personal):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("index\tlabel\n1\ta\n3\tc\n", "lacks the column name"),
-        ("index\tname\n1\ta\n1\tc\n", "each once"),
+        ("index\ttitle\n1\ta\n3\tc\n", "has no column name"),
+        ("index\tname\n1\ta\n1\tc\n", "unique whole numbers"),
         ("index\tname\n1.5\ta\n3\tc\n", "whole numbers"),
-        ("index\tname\n1\ta\n18446744073709551616\tc\n", "whole numbers up to 2147483647"),
-        ("index\tname\n1\ta\n-9e18\tc\n", "whole numbers up to 2147483647"),
+        ("index\tname\n1\ta\n18446744073709551616\tc\n", "unique whole numbers"),
+        ("index\tname\n1\ta\n-9e18\tc\n", "unique whole numbers"),
         ("index\tname\n1\ta\n3\t Node\n", "names a parcel Node"),
         ("index\tname\n1\ta\n3\ta\n", "names a parcel twice"),
         ("", "empty"),
@@ -484,7 +485,7 @@ def test_a_reference_to_a_file_names_its_template_alone(personal):
 def test_a_table_of_more_parcels_than_a_matrix_can_relate_is_refused_with_the_limit(personal):
     rows = "".join(f"{number}\tp{number}\n" for number in range(1, 10_002))
     image = personal(table=f"index\tname\n{rows}")
-    with pytest.raises(InputError, match="lists 10001 parcels; at most 10000 can be related"):
+    with pytest.raises(InputError, match="has 10001 parcels; at most 10000 are possible"):
         resolve_atlas(str(image))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from bids.layout import BIDSLayoutIndexer
 
-from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs, find_fmriprep
+from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
+from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs
 from fmmtc_bidsapp.errors import InputError, OutputError, UsageError
 
 SPACE, OTHER = "MNI152NLin6Asym", "MNI152NLin2009cAsym"

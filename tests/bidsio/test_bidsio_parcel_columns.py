@@ -55,7 +55,7 @@ NO_PARCELS = {
         "column 4 of 4 has no name",
     ),
     "a name of blanks": (with_first("  ", 0.5), "column 1 of 4 has no name"),
-    "a name twice": (text_of(noise(columns=("a", "b", "a")), index=False), "twice"),
+    "a name twice": (text_of(noise(columns=("a", "b", "a")), index=False), "two columns"),
     "a run that is the same for all volumes": (with_first("run", 1), "'run', which is no parcel"),
     "volumes that were censored": (
         with_first("Censored", [0, 1] * 30),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.cohort.parcel_table import label_image, paint, read_places
+from fmmtc_bidsapp.bidsio.atlases.parcel_table import label_image, paint, read_atlas_table
 from fmmtc_bidsapp.bidsio.files.names import atlas_files
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import SeriesFile
@@ -40,10 +40,9 @@ def write_table(folder: Path, **columns: list) -> None:
 
 def test_groups_follow_the_names_and_a_level_that_the_table_does_not_tell_is_absent(tmp_path):
     write_table(tmp_path)
-    places = read_places(tmp_path, series(tmp_path), ["a", "b", "c"])
+    places = read_atlas_table(tmp_path, "Tiny").of(["a", "b", "c"])
     assert places.index.tolist() == [2, 7, 4]
-    assert places.is_of_table
-    assert places.table.name.endswith("_dseg.tsv")
+    assert places.path.name.endswith("_dseg.tsv")
     assert places.groups == {
         "network": ("Y", "X", "X"),
         "hemisphere": ("n/a", "right", "left"),
@@ -52,23 +51,36 @@ def test_groups_follow_the_names_and_a_level_that_the_table_does_not_tell_is_abs
 
 def test_a_column_of_hemispheres_comes_before_the_coordinates(tmp_path):
     write_table(tmp_path, hemisphere=["R", "LH", "both"])
-    places = read_places(tmp_path, series(tmp_path), ["a", "b", "c"])
+    places = read_atlas_table(tmp_path, "Tiny").of(["a", "b", "c"])
     assert places.groups["hemisphere"] == ("left", "n/a", "right")
 
 
 @pytest.mark.parametrize("index", [["x", 1, 2], [1, 1, 2], [0.5, 1, 2]])
-def test_labels_that_are_none_leave_the_order_of_the_series(tmp_path, index):
+def test_labels_that_are_no_unique_whole_numbers_are_unknown(tmp_path, index):
     write_table(tmp_path, index=index)
-    places = read_places(tmp_path, series(tmp_path), ["a", "b", "c"])
-    assert (places.index.tolist(), places.is_of_table) == ([1, 2, 3], False)
+    places = read_atlas_table(tmp_path, "Tiny").of(["a", "b", "c"])
+    assert places.index is None
     assert places.groups["network"] == ("Y", "X", "X")
 
 
 def test_series_of_an_unknown_atlas_are_in_no_group(tmp_path):
-    places = read_places(tmp_path, series(tmp_path), ["a", "b"])
-    assert (places.index.tolist(), dict(places.groups)) == ([1, 2], {})
+    assert read_atlas_table(tmp_path, "Tiny") is None
     write_table(tmp_path)
-    assert read_places(tmp_path, series(tmp_path), ["a", "other"]).groups == {}
+    places = read_atlas_table(tmp_path, "Tiny").of(["a", "other"])
+    assert (places.names, places.index, places.groups) == (("a", "other"), None, {})
+
+
+def test_coordinates_of_some_parcels_are_kept_and_count_where_all_are_known(tmp_path):
+    write_table(tmp_path, x=[-3.0, "n/a", 8.0])
+    table = read_atlas_table(tmp_path, "Tiny")
+    assert table.hemispheres == ("left", "n/a", "right")
+    assert table.complete_coordinates_mm is None
+    np.testing.assert_array_equal(table.of(["b", "c"]).complete_coordinates_mm[:, 0], [8, -3])
+
+
+def test_names_of_networks_that_are_numbers_stay_as_they_are_spelled(tmp_path):
+    write_table(tmp_path, network=["01", "n/a", "1"])
+    assert read_atlas_table(tmp_path, "Tiny").networks == ("01", "n/a", "1")
 
 
 def test_values_are_drawn_where_their_labels_are_and_what_has_none_is_no_zero(tmp_path):

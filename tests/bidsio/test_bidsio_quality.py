@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmmtc_bidsapp.bidsio.files.atomic import write_tsv
 from fmmtc_bidsapp.bidsio.files.names import RunFiles
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.bidsio.tables.quality import (
     find_quality,
     has_quality,
@@ -148,14 +148,14 @@ def test_the_same_tables_give_the_same_bytes_and_leave_the_file_alone(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\t158\t", "\t", f"rows of {N_CELLS}, {N_CELLS - 1} cells"),
+        ("\t158\t", "\t", f"{N_CELLS - 1} cells in line 2"),
         ("\t158\t", "\tmany\t", "dof is 'many', which is no int"),
         ("\ttrue\t", "\tperhaps\t", "usable is 'perhaps', which is no bool"),
         ("\t475.0\t", "\tlong\t", "retained_s is 'long', which is no float"),
         ("\tusable\t", "\tused\t", "no column usable"),
-        ("\tdof\t", "\tmean_fd\t", "two have the same"),
-        ("\tdof\t", "\t\t", "a column has no name"),
-        ("\tdof\t", "\t", f"rows of {N_CELLS - 1}, {N_CELLS} cells"),
+        ("\tdof\t", "\tmean_fd\t", "two columns"),
+        ("\tdof\t", "\t\t", "a name for every column"),
+        ("\tdof\t", "\t", f"{N_CELLS} cells in line 2"),
     ],
 )
 def test_a_damaged_table_is_an_error_that_names_it(tmp_path, old, new, message):
@@ -173,9 +173,9 @@ def test_a_damaged_table_is_an_error_that_names_it(tmp_path, old, new, message):
     ("content", "message"),
     [
         (b"", "empty"),
-        (b"\xff\xfe\x00\x01" * 200, "no table of text"),
+        (b"\xff\xfe\x00\x01" * 200, "not a text table"),
         (b"/annex/objects/MD5E-s9--0.tsv", "datalad get"),
-        (b"n_volumes\n", "rows of 1 cells"),
+        (b"n_volumes\n", "no rows"),
     ],
 )
 def test_a_table_without_content_is_an_error_that_names_it(tmp_path, content, message):

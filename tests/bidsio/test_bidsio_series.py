@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fmmtc_bidsapp.bidsio.atlases.parcel_table import read_atlas_table
 from fmmtc_bidsapp.bidsio.cohort.matrices import find_matrices
-from fmmtc_bidsapp.bidsio.cohort.series import find_series, read_atlas_table, read_parcel_table
+from fmmtc_bidsapp.bidsio.cohort.series import find_series
 from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.errors import InputError, UsageError
 
@@ -199,7 +200,7 @@ def test_the_table_of_an_atlas_is_found_where_we_and_others_put_it(tmp_path, pla
     root = add(tmp_path, f"{XCPD}_timeseries.tsv", place)
     (root / place).write_text(DSEG)
     (series,), _ = find(root)
-    table = read_parcel_table(root, series)
+    table = read_atlas_table(root, series.atlas_label)
     assert (table.names, table.networks) == (("a", "b"), ("Visual", "n/a"))
     np.testing.assert_array_equal(table.coordinates_mm, [[1, 2, 3], [4, 5, 6.5]])
 
@@ -207,7 +208,7 @@ def test_the_table_of_an_atlas_is_found_where_we_and_others_put_it(tmp_path, pla
 def test_an_atlas_without_a_table_is_none(tmp_path):
     root = add(tmp_path, f"{XCPD}_timeseries.tsv")
     (series,), _ = find(root)
-    assert read_parcel_table(root, series) is None
+    assert read_atlas_table(root, series.atlas_label) is None
 
 
 def test_a_series_whose_header_is_damaged_is_an_exclusion(tmp_path):
@@ -216,13 +217,16 @@ def test_a_series_whose_header_is_damaged_is_an_exclusion(tmp_path):
     (tmp_path / names[0]).write_bytes(b"\x1f\x8b\xff\n")
     found, excluded = find(tmp_path)
     assert [each.participant_id for each in excluded] == ["sub-01"]
-    assert "no table of text" in excluded[0].reason
+    assert "not a text table" in excluded[0].reason
     assert len(found) == 1
 
 
 @pytest.mark.parametrize(
     ("cells", "words"),
-    [(b"\t\t", "no numbers"), (b"a\t0\t0", "no numbers"), (b"\xe9\t0\t0", "not a table")],
+    [
+        (b"a\t0\t0", "not numbers"),
+        (b"\xe9\t0\t0", "read as a table"),
+    ],
 )
 def test_coordinates_that_are_no_numbers_are_refused_with_their_file(tmp_path, cells, words):
     path = tmp_path / "atlas-X_dseg.tsv"

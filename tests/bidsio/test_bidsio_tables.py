@@ -88,7 +88,7 @@ def test_tabs_at_the_end_of_lines_and_tables_shift_nothing(tmp_path):
     [
         ("participant_id\tage\nsub-1\t30\t7\n", "3 cells in line 2 but 2 columns"),
         ("participant_id\tage\nsub-1\t30\n\t40\n", "no participant_id in line 3"),
-        ("participant_id\tage\tage\nsub-1\t30\t40\n", "names a column twice"),
+        ("participant_id\tage\tage\nsub-1\t30\t40\n", "two columns"),
         ('participant_id\tage\nsub-1\t"30\n', "not a table"),
         ("\t\n", "it is empty"),
     ],

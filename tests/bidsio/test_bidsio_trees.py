@@ -13,7 +13,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs, find_fmriprep
+from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
+from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs
 
 N6, N9 = "MNI152NLin6Asym", "MNI152NLin2009cAsym"
 UNFETCHED = "image not fetched: run `datalad get "

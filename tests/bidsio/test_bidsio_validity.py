@@ -5,13 +5,10 @@ import pytest
 from bids_schema import validate
 
 from fmmtc_bidsapp.bidsio.atlases.write_atlas import label_bytes, write_atlas
-from fmmtc_bidsapp.bidsio.derivatives.write import (
-    prepare_output,
-    write_json,
-    write_text,
-    write_tsv,
-)
+from fmmtc_bidsapp.bidsio.derivatives.dataset import prepare_output
+from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, participant_report, run_log_dir
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.records import Atlas
 
 

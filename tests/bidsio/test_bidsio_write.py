@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 
 from fmmtc_bidsapp.bidsio.atlases.write_atlas import label_bytes, write_atlas
-from fmmtc_bidsapp.bidsio.derivatives.write import (
+from fmmtc_bidsapp.bidsio.derivatives.write import write_run
+from fmmtc_bidsapp.bidsio.files.atomic import (
+    _machine,
     atomic_path,
     write_bytes,
     write_json,
-    write_run,
     write_text,
-    write_tsv,
 )
-from fmmtc_bidsapp.bidsio.files.atomic import _machine
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.records import Atlas, CleanedSeries, Connectome, ParcelSeries, Strategy
 

@@ -25,7 +25,7 @@ from survival import (
     without_privilege,
 )
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.errors import OutputError
 
 PARCEL_MEANS = "fmmtc_bidsapp.participant.tasks:parcel_means"

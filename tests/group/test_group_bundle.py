@@ -113,7 +113,6 @@ def cohort(**changes: object) -> Cohort:
         atlas_label="Twelve",
         atlas_digest="d1",
         coordinates_mm=None,
-        networks=None,
         tr_s=(2.0,),
     )
     return replace(whole, **changes)

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from parcel_study import N_PARCELS, group_command, write_parcel_study
 
-from fmmtc_bidsapp.bidsio.derivatives.write import prepare_output, write_text
+from fmmtc_bidsapp.bidsio.derivatives.dataset import prepare_output
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.group.encode.encoder_config import refuse_surrogates

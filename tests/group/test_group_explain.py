@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_files
 from fmmtc_bidsapp.engine import load_record, save_arrays, save_record
 from fmmtc_bidsapp.group import train

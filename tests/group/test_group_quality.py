@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.run import run_group
 from fmmtc_bidsapp.group.tasks.quality import write_quality

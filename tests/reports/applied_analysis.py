@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_text, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, dataset_description
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 
 EVIDENCE: Mapping[str, Any] = {
     "verdict": "no evidence of prediction",

@@ -16,13 +16,14 @@ from explained_analysis import write_demo_labels, write_explanation
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.eligibility import Divisions
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import (
     GroupFiles,
     dataset_description,
     group_motion_connectivity,
     group_quality,
 )
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.evaluate import judge, model_titles
@@ -181,7 +182,6 @@ def _cohort(persons: Sequence[Person]) -> Cohort:
         atlas_label="Demo",
         atlas_digest=None,
         coordinates_mm=None,
-        networks=None,
         tr_s=(2.0,),
         divisions=Divisions(),
     )

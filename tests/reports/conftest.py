@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import (
     GroupFiles,
     RunFiles,
@@ -21,6 +21,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
     bids_uri,
     dataset_description,
 )
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.reports.data.outputs import read_json
 from fmmtc_bidsapp.reports.figures.run_figures import draw_combined, draw_run
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_files
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.records import MapRow, ModalityShare
 from fmmtc_bidsapp.simulate.parcellation import demo_atlas
 

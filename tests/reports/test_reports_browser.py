@@ -10,7 +10,7 @@ from applied_analysis import EVIDENCE, write_applied
 from axe import fetch_axe, violations
 from big_analysis import write_big_analysis
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.reports.figures.run_figures import KINDS
 from fmmtc_bidsapp.reports.pages.group import write_group_report
 from fmmtc_bidsapp.reports.pages.participant import write_participant_report

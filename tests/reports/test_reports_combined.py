@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import STATISTICS, bids_uri
 from fmmtc_bidsapp.reports.data.outputs import combined_matrices, finished_runs, read_json
 from fmmtc_bidsapp.reports.pages.participant import write_participant_report

@@ -8,8 +8,9 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, participant_report
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.data.group_analysis import per_person
 from fmmtc_bidsapp.reports.data.number_format import p_value

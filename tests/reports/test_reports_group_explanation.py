@@ -11,8 +11,8 @@ import pytest
 from explained_analysis import NAMES, TOLD, write_demo_labels, write_explanation
 
 from fmmtc_bidsapp.bidsio.atlases.a424 import IMAGE, read_parcels
-from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_files
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.records.verdict import NO_EVIDENCE
 from fmmtc_bidsapp.reports.pages.group_explanation import explanation_section
 from fmmtc_bidsapp.reports.pages.render import render_part

@@ -50,7 +50,12 @@ def places(tmp_path_factory) -> Places:
 
 def four_places() -> Places:
     names = ("FL", "BL", "FR", "BR")
-    return Places(np.arange(1, 5), names, ("Front", "Back") * 2, CORNERS_MM, None)
+    return Places(
+        names=names,
+        index=np.arange(1, 5),
+        networks=("Front", "Back") * 2,
+        coordinates_mm=CORNERS_MM,
+    )
 
 
 def a_map(

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, atlas_description
 from fmmtc_bidsapp.reports.data.bibliography import (
     boilerplate_dir,

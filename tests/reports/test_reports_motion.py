@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, group_motion_connectivity, group_quality
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.reports.data.group_analysis import read_analysis
 from fmmtc_bidsapp.reports.pages.group_motion import (
     mean_fd_mm,

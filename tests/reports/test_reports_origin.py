@@ -7,7 +7,7 @@ import re
 import pytest
 from applied_analysis import EVIDENCE, write_applied
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.reports.data.outputs import RESULTS_KEY, RESULTS_NOTE, read_json, results_digest
 from fmmtc_bidsapp.reports.pages.group import write_group_report

@@ -7,7 +7,7 @@ import re
 import pytest
 from applied_analysis import write_applied
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.reports.data.outcome_words import outcome_words
 from fmmtc_bidsapp.reports.data.outputs import read_json

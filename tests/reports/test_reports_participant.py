@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.data.outputs import finished_runs, read_table
 from fmmtc_bidsapp.reports.figures.run_figures import KINDS

@@ -165,9 +165,11 @@ def places() -> Places:
     """Eight parcels of two networks on the corners of a box."""
     corners = [[x, y, z] for x in (-40, 40) for y in (-70, 40) for z in (-10, 50)]
     return Places(
-        np.arange(1, 9), tuple(f"P{i}" for i in range(1, 9)), ("Front", "Back") * 4,
-        np.array(corners, dtype=float), None,
-    )  # fmt: skip
+        names=tuple(f"P{i}" for i in range(1, 9)),
+        index=np.arange(1, 9),
+        networks=("Front", "Back") * 4,
+        coordinates_mm=np.array(corners, dtype=float),
+    )
 
 
 @picture

@@ -11,8 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_tsv
 from fmmtc_bidsapp.bidsio.files.names import atlas_files
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.reports.data.label_volume import read_labels
 from fmmtc_bidsapp.reports.data.outputs import read_table

@@ -12,8 +12,9 @@ import SimpleITK as sitk
 
 from fmmtc_bidsapp.errors import InputError, OutputError
 from fmmtc_bidsapp.signals.parcellation import placement
+from fmmtc_bidsapp.signals.parcellation.grid import Grid
 from fmmtc_bidsapp.signals.parcellation.placement import place_parcels, placed_once
-from fmmtc_bidsapp.signals.parcellation.space import Grid, read_grid, read_labels
+from fmmtc_bidsapp.signals.parcellation.space import read_grid, read_labels
 
 SHAPE = (10, 12, 9)
 AFFINE = np.array([[-2.0, 0, 0, 18], [0, 2, 0, -24], [0, 0, 2, -16], [0, 0, 0, 1]])

@@ -10,8 +10,8 @@ from scipy.spatial.distance import dice
 from scipy.stats import pearsonr
 
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.signals.parcellation.grid import Grid
 from fmmtc_bidsapp.signals.parcellation.space import (
-    Grid,
     labels_on_grid,
     mask_overlap,
     read_grid,

@@ -11,21 +11,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.files.fetch_file import fetch_file, without_secrets
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
+from fmmtc_bidsapp.records import ParcelTable
 
 __all__ = [
     "DLABEL",
     "IMAGE",
     "TABLE",
-    "Parcels",
     "a424_dir",
     "cache_dir",
     "check_dlabel",
@@ -57,18 +55,6 @@ _RAW = (
 )
 _FOLDER_VARIABLE = "FMMTC_ATLAS_DIR"
 _N_PARCELS = 424
-
-
-class Parcels(NamedTuple):
-    """Table and coordinates of A424, one entry per parcel 1 to 424."""
-
-    names: tuple[str, ...]
-    networks: tuple[str, ...]
-    """AA-7"""
-    subnetworks: tuple[str, ...]
-    """AA-24"""
-    coordinates_mm: NDArray[np.float64]
-    """(424, 3) as BrainLM was trained with."""
 
 
 def cache_dir() -> Path:
@@ -156,7 +142,7 @@ def how_to_get() -> str:
     )
 
 
-def read_parcels(folder: Path) -> Parcels:
+def read_parcels(folder: Path) -> ParcelTable:
     """Read names, networks and coordinates of the 424 parcels.
 
     The table has a byte-order mark, may repeat its header between rows, and has a damaged long name
@@ -171,8 +157,9 @@ def read_parcels(folder: Path) -> Parcels:
     if absent:
         raise InputError(f"{folder} names no parcel {absent} of A424. Fetch the files anew.")
     columns = list(zip(*(rows[number] for number in numbers), strict=True))
-    return Parcels(
+    return ParcelTable(
         names=_stripped(columns[1]),
+        index=np.array(numbers),
         networks=_stripped(columns[5]),
         subnetworks=_stripped(columns[8]),
         coordinates_mm=np.array([xyz[number] for number in numbers], dtype=np.float64),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
 
 import numpy as np
-import pandas as pd
 from nibabel.cifti2.cifti2 import Cifti2HeaderError, Cifti2Image
 from nibabel.cifti2.cifti2_axes import BrainModelAxis, LabelAxis
 from nibabel.filebasedimages import ImageFileError
@@ -18,16 +18,16 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.atlases import a424
-from fmmtc_bidsapp.bidsio.atlases.a424 import cache_dir, fetch_atlas
+from fmmtc_bidsapp.bidsio.atlases.parcel_table import read_parcel_table
 from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.images import open_image
 from fmmtc_bidsapp.bidsio.files.names import ATLAS_IMAGE_PATTERNS, parse_name, space_of
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
 from fmmtc_bidsapp.errors import InputError, MissingResourceError, UsageError
-from fmmtc_bidsapp.records import MOST_PARCELS, Atlas
+from fmmtc_bidsapp.records import MOST_PARCELS, Atlas, ParcelTable
 from fmmtc_bidsapp.visible import is_blank, visible
 
-__all__ = ["cache_dir", "fetch_atlas", "require_dlabel", "resolve_atlas"]
+__all__ = ["require_dlabel", "resolve_atlas"]
 
 _LABEL = "A424"
 # nibabel takes what a header says as it is, so a damaged one ends in errors of Python's own: a size
@@ -38,7 +38,6 @@ _UNREADABLE = (
     *(ValueError, ArithmeticError, LookupError, TypeError, AttributeError),
 )
 
-_LARGEST_LABEL = np.iinfo(np.int32).max
 _ROWS = "Node"
 _SPACE = re.compile(r"(MNI[0-9A-Za-z]+)(?:[:_+]cohort-([0-9A-Za-z]+))?")
 
@@ -108,17 +107,12 @@ def _beside(image: Path, ending: str) -> Path:
 
 
 def _read_a424(folder: Path) -> Atlas:
-    parcels = a424.read_parcels(folder)
     image, table = folder / a424.IMAGE, folder / a424.TABLE
     return Atlas(
+        **vars(a424.read_parcels(folder)),
         label=_LABEL,
         title="A424",
         image=image,
-        index=np.arange(1, len(parcels.names) + 1),
-        names=parcels.names,
-        networks=parcels.networks,
-        subnetworks=parcels.subnetworks,
-        coordinates_mm=parcels.coordinates_mm,
         space="MNI152NLin6Asym",
         # The grayordinates are pinned too, so with or without them it is the same atlas.
         digest=_sha256(image.read_bytes() + table.read_bytes()),
@@ -156,10 +150,9 @@ def _read_personal(image: Path) -> Atlas:
         raise UsageError(
             f"{image} is not A424, so it cannot be called that. Give it another label."
         )
-    table = _read_table(table_path)
-    index = table["index"].to_numpy(np.int64)
+    index, table = _read_table(table_path)
     _refuse_unnamed(image, _labels_in(image), index)
-    names = _column(table, "name")
+    names = table.names
     blank = [number for number, name in zip(index.tolist(), names, strict=True) if is_blank(name)]
     if blank:
         raise InputError(
@@ -172,18 +165,19 @@ def _read_personal(image: Path) -> Atlas:
             "of its rows. Give the parcel another name."
         )
     dlabel = _read_dlabel(_beside(image, ".dlabel.nii"), index, names)
-    names = _spelled(names)
     files = [image, table_path, *([] if dlabel is None else [dlabel])]
     sidecar = read_json(sidecar_path) if sidecar_path.is_file() else {}
+    spelled = replace(
+        table,
+        names=_spelled(names),
+        networks=_spelled(table.networks),
+        subnetworks=_spelled(table.subnetworks),
+    )
     return Atlas(
+        **vars(spelled),
         label=label,
         title=str(sidecar.get("Name", label)),
         image=image,
-        index=index,
-        names=names,
-        networks=_spelled(_column(table, "network")),
-        subnetworks=_spelled(_column(table, "subnetwork")),
-        coordinates_mm=_coordinates(table, table_path),
         space=_space(dict(entities), sidecar, image),
         digest=_sha256(b"".join(path.read_bytes() for path in files)),
         dlabel=dlabel,
@@ -193,52 +187,35 @@ def _read_personal(image: Path) -> Atlas:
     )
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> tuple[NDArray[np.int64], ParcelTable]:
+    """Read the labels of the parcels and their table, without background."""
     problem = content_problem(path)
     if problem is not None:
         raise InputError(f"The atlas table is {problem}; it needs the columns index and name.")
-    try:
-        table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["n/a", ""])
-    except ValueError as error:
-        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
-    absent = [column for column in ("index", "name") if column not in table]
-    if absent:
-        raise InputError(f"{path} lacks the column {', '.join(absent)}.")
-    if len(table) > MOST_PARCELS:
+    table = read_parcel_table(path)
+    if len(table.names) > MOST_PARCELS:
         raise InputError(
-            f"{path} lists {len(table)} parcels; at most {MOST_PARCELS} can be related to each "
-            "other. Use an atlas of fewer parcels."
+            f"{path} has {len(table.names)} parcels; at most {MOST_PARCELS} are possible, as every "
+            "pair is correlated. Use an atlas of fewer parcels."
         )
-    index = pd.to_numeric(table["index"], errors="coerce").astype(np.float64)
-    whole = (index % 1 == 0) & (index.abs() <= _LARGEST_LABEL)
-    if not whole.all() or index.duplicated().any():
+    if table.index is None:
         raise InputError(
-            f"{path}: index must hold whole numbers up to {_LARGEST_LABEL}, each once. Repair it."
+            f"{path} needs a column index of unique whole numbers, the labels of the image, in "
+            "32 bits. Correct it."
         )
-    # Background is no parcel, though some tables list it.
-    return table.assign(index=index.astype(np.int64))[index != 0]
-
-
-def _column(table: pd.DataFrame, name: str) -> tuple[str, ...]:
-    if name not in table:
-        return ("n/a",) * len(table)
     # One space between words, as in every file that is written.
-    return tuple("n/a" if pd.isna(value) else " ".join(str(value).split()) for value in table[name])
+    joined: dict[str, Any] = {
+        what: tuple(" ".join(text.split()) for text in getattr(table, what))
+        for what in ("names", "networks", "subnetworks")
+    }
+    # Background is no parcel, though some tables list it.
+    parcels = replace(table, **joined).rows(np.flatnonzero(table.index).tolist())
+    return table.index[table.index != 0], parcels
 
 
 def _spelled(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return names as they are written to files; invisible ones are ``n/a``."""
     return tuple("n/a" if is_blank(text) else visible(text) for text in texts)
-
-
-def _coordinates(table: pd.DataFrame, path: Path) -> NDArray[np.float64] | None:
-    if not {"x", "y", "z"} <= set(table):
-        return None
-    try:
-        xyz_mm: NDArray[np.float64] = table[["x", "y", "z"]].to_numpy(np.float64)
-    except ValueError as error:
-        raise InputError(f"{path}: x, y and z must be millimetres ({error}).") from error
-    return None if np.isnan(xyz_mm).any() else xyz_mm
 
 
 def _space(entities: dict[str, str], sidecar: dict[str, Any], image: Path) -> str:

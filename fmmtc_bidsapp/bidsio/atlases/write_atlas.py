@@ -10,8 +10,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.files.atomic import MISSING, write_bytes, write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_bytes, write_json
 from fmmtc_bidsapp.bidsio.files.names import atlas_description, atlas_files
+from fmmtc_bidsapp.bidsio.files.tsv import MISSING, write_tsv
 from fmmtc_bidsapp.records import Atlas
 
 __all__ = ["label_bytes", "map_bytes", "told_density", "told_resolution", "write_atlas"]

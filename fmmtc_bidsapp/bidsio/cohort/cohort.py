@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.bidsio.atlases.parcel_table import read_atlas_table
 from fmmtc_bidsapp.bidsio.cohort.eligibility import (
     Divisions,
     Eligible,
@@ -20,7 +21,7 @@ from fmmtc_bidsapp.bidsio.cohort.eligibility import (
     listed_steps,
 )
 from fmmtc_bidsapp.bidsio.cohort.matrices import find_matrices, holds_matrices
-from fmmtc_bidsapp.bidsio.cohort.series import find_series, holds_series, read_parcel_table
+from fmmtc_bidsapp.bidsio.cohort.series import find_series, holds_series
 from fmmtc_bidsapp.bidsio.files.origin import join_origins, read_origin
 from fmmtc_bidsapp.bidsio.layout.query import Query, identity
 from fmmtc_bidsapp.bidsio.tables.person_ids import unmatched
@@ -53,9 +54,7 @@ class Cohort:
     atlas_label: str | None
     atlas_digest: str | None
     coordinates_mm: NDArray[np.float64] | None
-    """(parcel, 3), None where the atlas's table is absent or gives none."""
-    networks: tuple[str, ...] | None
-    """(parcel,) None where the atlas's table is absent or gives none."""
+    """(parcel, 3), None unless the atlas's table has those of all parcels."""
     tr_s: tuple[float, ...]
     """Distinct repetition times, rising."""
     divisions: Divisions = field(default_factory=Divisions)
@@ -120,7 +119,7 @@ def read_cohort(
     _require_people(people, steps, options.target, smallest_class, why)
     scans = [scan for person in people for scan in person.runs]
     parcels = _shared_parcels(scans)
-    networks, coordinates_mm = _parcel_facts(folder, scans[0], parcels)
+    table = read_atlas_table(folder, scans[0].atlas_label)
     return Cohort(
         people=tuple(people),
         exclusions=exclusions,
@@ -128,8 +127,7 @@ def read_cohort(
         parcels=parcels,
         atlas_label=scans[0].atlas_label,
         atlas_digest=scans[0].atlas_digest,
-        coordinates_mm=coordinates_mm,
-        networks=networks,
+        coordinates_mm=None if table is None else table.of(parcels).complete_coordinates_mm,
         tr_s=tuple(sorted({scan.tr_s for scan in scans if scan.tr_s is not None})),
         divisions=eligible.divisions,
         covariate_names=options.covariates,
@@ -330,16 +328,3 @@ def _shared_parcels(scans: Sequence[SeriesFile]) -> tuple[str, ...]:
                 "Make all files of a cohort with one atlas."
             )
     return parcels
-
-
-def _parcel_facts(
-    folder: Path, series: SeriesFile, parcels: Sequence[str]
-) -> tuple[tuple[str, ...] | None, NDArray[np.float64] | None]:
-    """Return networks and coordinates of the atlas's table, matched by parcel name."""
-    table = read_parcel_table(folder, series)
-    if table is None or not set(parcels) <= set(table.names):
-        return None, None
-    order = [table.names.index(name) for name in parcels]
-    networks = None if table.networks is None else tuple(table.networks[row] for row in order)
-    xyz_mm = None if table.coordinates_mm is None else table.coordinates_mm[order]
-    return networks, xyz_mm

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.cohort.derivative_files import (
     Candidate,
@@ -28,7 +21,6 @@ from fmmtc_bidsapp.bidsio.files.names import (
     SERIES_PATTERNS,
     UNCLEANED,
     ParsedName,
-    parcel_table_patterns,
 )
 from fmmtc_bidsapp.bidsio.files.sidecar import Listing
 from fmmtc_bidsapp.bidsio.layout.query import Query, absent_participants, identity
@@ -36,30 +28,7 @@ from fmmtc_bidsapp.bidsio.tables.read_series import check_series
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Exclusion, SeriesFile
 
-__all__ = [
-    "ParcelTable",
-    "find_series",
-    "holds_series",
-    "read_atlas_table",
-    "read_parcel_table",
-]
-
-
-@dataclass(frozen=True, eq=False)
-class ParcelTable:
-    """What a dseg table says of an atlas, in its own order."""
-
-    names: tuple[str, ...]
-    networks: tuple[str, ...] | None
-    coordinates_mm: NDArray[np.float64] | None
-    """(parcel, 3)"""
-    index: NDArray[np.int64] | None = None
-    """(parcel,) values of the label image"""
-    subnetworks: tuple[str, ...] | None = None
-    hemispheres: tuple[str, ...] | None = None
-    """(parcel,) as the table spells them"""
-    path: Path | None = None
-    """Of the table itself"""
+__all__ = ["find_series", "holds_series"]
 
 
 def find_series(
@@ -144,90 +113,3 @@ def _describe_series(candidate: Candidate, root: Path, listed: Listing) -> Serie
             "level again, for uncleaned series with --denoise-strategy none"
         )
     return series
-
-
-_NAME_COLUMNS = ("name", "label")
-_NETWORK_COLUMNS = ("network", "network_label", "network_id")
-_HEMISPHERE_COLUMNS = ("hemisphere", "hemi")
-
-
-def read_parcel_table(folder: Path, series: SeriesFile) -> ParcelTable | None:
-    """Read the table of the atlas that a series was made with, where the folder has one.
-
-    Parameters
-    ----------
-    folder
-        Root of the derivative dataset that holds the series.
-    series
-        One of its series.
-
-    Returns
-    -------
-    ParcelTable or None
-        Names, and networks, coordinates, labels, subnetworks and hemispheres where the table has
-        them.
-
-    Raises
-    ------
-    InputError
-        If the table is there but is damaged or names no parcels.
-    """
-    return None if series.atlas_label is None else read_atlas_table(folder, series.atlas_label)
-
-
-def read_atlas_table(folder: Path, label: str) -> ParcelTable | None:
-    """Read the table of an atlas by its label, as `read_parcel_table` does."""
-    path = next(
-        (path for glob in parcel_table_patterns(label) for path in sorted(folder.glob(glob))), None
-    )
-    if path is None:
-        return None
-    try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
-    name = _first(_NAME_COLUMNS, table)
-    if name is None:
-        raise InputError(f"{path} has no column name. Add one with the names of the parcels.")
-    xyz_mm = _coordinates_mm(table, path)
-    return ParcelTable(
-        names=_texts(table[name]),
-        networks=_column(_NETWORK_COLUMNS, table),
-        coordinates_mm=None if xyz_mm is None or np.isnan(xyz_mm).any() else xyz_mm,
-        index=_index(table),
-        subnetworks=_column(("subnetwork",), table),
-        hemispheres=_column(_HEMISPHERE_COLUMNS, table),
-        path=path,
-    )
-
-
-def _index(table: pd.DataFrame) -> NDArray[np.int64] | None:
-    """Read the values of the label image; only drawing needs them, so damaged ones are none."""
-    values = pd.to_numeric(table.get("index", pd.Series(dtype=float)), errors="coerce")
-    sound = len(values) == len(table) and bool((values % 1 == 0).all() and values.is_unique)
-    return values.to_numpy(np.int64) if sound else None
-
-
-def _column(names: Iterable[str], table: pd.DataFrame) -> tuple[str, ...] | None:
-    name = _first(names, table)
-    return None if name is None else _texts(table[name])
-
-
-def _coordinates_mm(table: pd.DataFrame, path: Path) -> NDArray[np.float64] | None:
-    if not {"x", "y", "z"} <= set(table):
-        return None
-    try:
-        return table[["x", "y", "z"]].to_numpy(float)
-    except ValueError as error:
-        raise InputError(
-            f"{path} holds coordinates that are no numbers ({error}). Columns x, y and z hold mm, "
-            "or n/a where they are unknown."
-        ) from error
-
-
-def _first(names: Iterable[str], table: pd.DataFrame) -> str | None:
-    return next((name for name in names if name in table), None)
-
-
-def _texts(column: Any) -> tuple[str, ...]:
-    return tuple("n/a" if pd.isna(value) else str(value) for value in column)

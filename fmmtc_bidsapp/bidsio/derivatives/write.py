@@ -18,18 +18,11 @@ from fmmtc_bidsapp.bidsio.derivatives.dataset import (
     check_work_dir,
     prepare_output,
 )
-from fmmtc_bidsapp.bidsio.files.atomic import (
-    MISSING,
-    atomic_path,
-    tsv_bytes,
-    write_bytes,
-    write_json,
-    write_text,
-    write_tsv,
-)
+from fmmtc_bidsapp.bidsio.files.atomic import atomic_path, write_bytes, write_json, write_text
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files, bids_uri
 from fmmtc_bidsapp.bidsio.files.origin import join_origins, origin_of, told_origin
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
+from fmmtc_bidsapp.bidsio.files.tsv import MISSING, tsv_bytes, write_tsv
 from fmmtc_bidsapp.records import (
     CleanedSeries,
     Connectome,

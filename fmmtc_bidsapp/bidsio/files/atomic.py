@@ -6,21 +6,17 @@ import errno
 import filecmp
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import OutputError
 from fmmtc_bidsapp.visible import visible, visible_json
@@ -31,10 +27,7 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_text",
-    "write_tsv",
 ]
-
-MISSING = "n/a"
 
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-([0-9]{1,9})_[0-9a-f]{8}_")
 """How a temporary name begins: the machine and the process that writes it."""
@@ -152,39 +145,3 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping of plain values as JSON, in its order; NaN is an error."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, visible_json(text) + "\n")
-
-
-def write_tsv(path: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
-    """Write columns of equal length as a BIDS table.
-
-    Floats read back as the same numbers; NaN, None and empty text become ``n/a``; booleans become
-    ``true`` and ``false``.
-    """
-    write_bytes(path, tsv_bytes(columns))
-
-
-def tsv_bytes(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> bytes:
-    """Return the bytes that `write_tsv` writes."""
-    cells = [_cells(values) for values in columns.values()]
-    lines = [
-        "\t".join(map(visible, columns)),
-        *("\t".join(row) for row in zip(*cells, strict=True)),
-    ]
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _cells(values: Sequence[Any] | NDArray[Any]) -> Iterable[str]:
-    if isinstance(values, np.ndarray) and values.dtype == np.float64:
-        # A whole series at once: the general path is several times slower.
-        return [MISSING if value != value else repr(value) for value in values.tolist()]
-    return [_cell(value) for value in values]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return MISSING
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value)).lower()
-    if isinstance(value, float | np.floating):
-        return MISSING if math.isnan(value) else str(value)
-    return visible(" ".join(str(value).split())) or MISSING

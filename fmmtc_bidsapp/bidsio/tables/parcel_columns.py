@@ -56,9 +56,7 @@ def check_names(path: Path, names: Sequence[str]) -> None:
             )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(
-            f"{path} names a column twice ({twice!r}). Give every column its own name."
-        )
+        raise InputError(f"{path} has two columns called {twice!r}. Make the names unique.")
 
 
 def _number(name: str) -> float | None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from fmmtc_bidsapp.bidsio.files.annex import content_problem
-from fmmtc_bidsapp.bidsio.files.atomic import MISSING, write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import (
     ENTITY_ORDER,
     QUALITY_PATTERN,
@@ -23,6 +22,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
     space_of,
 )
 from fmmtc_bidsapp.bidsio.files.strays import Stray, sort_out
+from fmmtc_bidsapp.bidsio.files.tsv import MISSING, read_cells, write_tsv
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import RunQuality
 
@@ -111,25 +111,13 @@ def _quality_of(path: Path, row: Mapping[str, str]) -> RunQuality:
 
 
 def _read_row(path: Path) -> dict[str, str]:
-    problem = content_problem(path)
-    if problem is not None:
-        raise InputError(f"Quality table {problem}")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no table of text ({error}). Write it anew.") from error
-    cells = [line.split("\t") for line in lines]
-    if len(cells) != 2 or len(cells[0]) != len(cells[1]):
+    header, rows = read_cells(path)
+    if len(rows) != 1 or "" in header:
         raise InputError(
-            f"{path} is damaged: it has rows of {', '.join(str(len(each)) for each in cells)} "
-            "cells; due are a header and one row of equal length. Run the participant level again"
+            f"{path} is damaged: it has {len(rows)} rows and columns {', '.join(header)}; one row "
+            "and a name for every column are needed. Run the participant level again."
         )
-    if len(set(cells[0])) != len(cells[0]) or "" in cells[0]:
-        raise InputError(
-            f"{path} is damaged: a column has no name, or two have the same. Run the participant "
-            "level again"
-        )
-    return dict(zip(*cells, strict=True))
+    return dict(zip(header, rows[0].split("\t"), strict=True))
 
 
 def _truth(text: str) -> bool:

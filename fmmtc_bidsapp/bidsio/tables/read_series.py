@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.names import STATISTICS, parse_name
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
+from fmmtc_bidsapp.bidsio.files.tsv import MISSING_CELLS, read_cells
 from fmmtc_bidsapp.bidsio.tables.parcel_columns import check_names, counter, refuse_counters
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Connectome, ParcelSeries
@@ -33,7 +33,6 @@ Floats = NDArray[np.float64]
 
 # Nothing that is measured; and squares of larger numbers could not be held.
 _LARGEST = 1e100
-_MISSING = frozenset({"n/a", "", "NaN", "nan", "NA"})
 _MEASURES = {
     **{statistic: measure for measure, statistic in STATISTICS.items()},
     "PearsonCorrelation": "correlation",
@@ -46,7 +45,7 @@ def read_confounds(path: Path, n_volumes: int) -> dict[str, Floats]:
     NaN for ``n/a``; infinite for text and impossible numbers, which only users of the column need
     to refuse. InputError for another number of rows.
     """
-    header, rows = _split(path)
+    header, rows = read_cells(path)
     if len(rows) != n_volumes:
         raise InputError(
             f"{path} has {len(rows)} rows but its image has {n_volumes} volumes; they do not "
@@ -66,7 +65,7 @@ def _plain_float(cell: str) -> float:
 
 def _measured(cell: str) -> float:
     """Return a cell's number: NaN for ``n/a``, infinite if it is no possible measurement."""
-    if cell in _MISSING:
+    if cell in MISSING_CELLS:
         return math.nan
     try:
         value = _plain_float(cell)
@@ -111,7 +110,7 @@ def read_series(path: Path, *, tr_s: float | None = None) -> ParcelSeries:
     A column of ``n/a`` is a missing parcel. InputError without header, for unnamed or counting
     columns, text in cells and rows of unequal length.
     """
-    header, rows = _split(path)
+    header, rows = read_cells(path)
     check_names(path, header)
     values = _numbers(path, rows, header)
     refuse_counters(path, header, values)
@@ -131,7 +130,7 @@ def check_series(path: Path) -> None:
     check_names(path, names)
     if any(row.count("\t") + 1 != len(names) for row in rows):
         # Which line it is, the whole table tells.
-        _split(path)
+        read_cells(path)
     values = _numbers(path, rows, names)
     if counter(values) is not None:
         # A smooth signal can rise for some volumes, so the whole table decides.
@@ -143,7 +142,7 @@ def _first_lines(path: Path, n: int) -> list[str]:
         with path.open(encoding="utf-8-sig") as stream:
             lines = [line.rstrip("\r\n") for line in islice(stream, n)]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no table of text ({error}). Write it anew.") from error
+        raise InputError(f"{path} is not a text table ({error}). Write it again.") from error
     if len(lines) < 2:
         raise InputError(f"{path} has a header but no rows. Write it anew.")
     return lines
@@ -159,7 +158,7 @@ def read_parcel_names(path: Path) -> tuple[str, ...]:
 
 def read_matrix_names(path: Path) -> tuple[str, ...]:
     """Read the parcel names of a matrix in the order of its columns."""
-    header, rows = _split(path)
+    header, rows = read_cells(path)
     names, has_nodes = _matrix_names(path, header, [row.partition("\t")[0] for row in rows])
     # Only the values tell whether columns may name the rows.
     return names if has_nodes else read_relmat(path).parcels
@@ -171,7 +170,7 @@ def read_relmat(path: Path) -> Connectome:
     The first column holds the names of the rows; without it (giga_connectome) the matrix must be
     symmetric. Coefficients unless the sidecar says Fisher's z.
     """
-    header, rows = _split(path)
+    header, rows = read_cells(path)
     nodes = [row.partition("\t")[0] for row in rows]
     names, has_nodes = _matrix_names(path, header, nodes)
     if has_nodes:
@@ -228,35 +227,11 @@ def matrix_measure(path: Path) -> str:
     return _MEASURES.get(statistic, statistic)
 
 
-def _split(path: Path) -> tuple[tuple[str, ...], list[str]]:
-    """Read a table as its header and its rows, all of the same width."""
-    problem = content_problem(path)
-    if problem is not None:
-        raise InputError(f"Table {problem}")
-    try:
-        first, *rows = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"{path} is no table of text ({error}). Write it anew.") from error
-    header = tuple(first.split("\t"))
-    if len(set(header)) != len(header):
-        raise InputError(f"{path} names a column twice. Give every column its own name.")
-    if not rows:
-        raise InputError(f"{path} has a header but no rows. Write it anew.")
-    for number, row in enumerate(rows, start=2):
-        width = row.count("\t") + 1
-        if width != len(header):
-            raise InputError(
-                f"{path} has {width} cells in line {number} but {len(header)} columns; it is cut "
-                "or damaged. Write it anew."
-            )
-    return header, rows
-
-
 def _numbers(path: Path, rows: Sequence[str], names: Sequence[str]) -> Floats:
     """Parse rows of equal width: (row, column), NaN for ``n/a`` and empty cells."""
     cells = (cell for row in rows for cell in row.split("\t"))
     try:
-        flat = [math.nan if cell in _MISSING else _plain_float(cell) for cell in cells]
+        flat = [math.nan if cell in MISSING_CELLS else _plain_float(cell) for cell in cells]
     except ValueError as error:
         raise InputError(
             f"{path} holds text where a number is due ({error}, in column "
@@ -277,7 +252,7 @@ def _column_of_text(rows: Sequence[str], names: Sequence[str]) -> str:
     for row in rows:
         for name, cell in zip(names, row.split("\t"), strict=True):
             try:
-                _ = cell in _MISSING or _plain_float(cell)
+                _ = cell in MISSING_CELLS or _plain_float(cell)
             except ValueError:
                 return name
     return ""

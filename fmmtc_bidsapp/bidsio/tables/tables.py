@@ -129,7 +129,7 @@ def _read(path: Path, sessions: Sequence[str]) -> _Table:
     if _ID not in columns:
         raise UsageError(f"{path} has no column {_ID}; it has {', '.join(columns)}.")
     if len(set(columns)) < len(columns):
-        raise InputError(f"{path} names a column twice. Give every column its own name.")
+        raise InputError(f"{path} has two columns of one name. Make the names unique.")
     rows: dict[str, list[Row]] = {}
     for number, cells in lines:
         if len(cells) > len(columns):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.names import ParsedName, parse_name, space_of
+from fmmtc_bidsapp.bidsio.files.tsv import read_table
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = ["XcpdQuality", "read_xcpd_quality"]
@@ -20,7 +20,6 @@ _NOT_OF_RUN = frozenset(
 )
 _QC = ("*_desc-linc_qc.tsv", "*_desc-linc_qc.csv")
 _MOTION = ("*_motion.tsv",)
-_SEPARATORS = {".tsv": "\t", ".csv": ","}
 _MEAN_FD = ("mean_fd", "meanFD")
 """Of today, and of versions before 0.5."""
 
@@ -36,7 +35,7 @@ class XcpdQuality:
 def read_xcpd_quality(series: Path, entities: Mapping[str, str]) -> XcpdQuality:
     """Read XCP-D's quality of the run of a series, from ``desc-linc_qc`` or ``motion``."""
     for path in _beside(series, entities, _QC):
-        row = _read(path)
+        row = read_table(path)
         mean_fd = next((name for name in _MEAN_FD if name in row), None)
         if mean_fd is not None:
             retained = _number(path, row, "num_retained_volumes")
@@ -44,7 +43,7 @@ def read_xcpd_quality(series: Path, entities: Mapping[str, str]) -> XcpdQuality:
                 _number(path, row, mean_fd), None if retained is None else int(retained)
             )
     for path in _beside(series, entities, _MOTION):
-        table = _read(path)
+        table = read_table(path)
         if "framewise_displacement" in table:
             return XcpdQuality(_number(path, table, "framewise_displacement"))
     return XcpdQuality()
@@ -71,16 +70,6 @@ def _parsed(path: Path) -> ParsedName | None:
 
 def _run(entities: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in entities.items() if key not in _NOT_OF_RUN}
-
-
-def _read(path: Path) -> pd.DataFrame:
-    problem = content_problem(path)
-    if problem is not None:
-        raise InputError(f"Quality table {problem}")
-    try:
-        return pd.read_csv(path, sep=_SEPARATORS[path.suffix], na_values=["n/a"])
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a table ({error}). Write it anew.") from error
 
 
 def _number(path: Path, table: pd.DataFrame, column: str) -> float | None:

@@ -22,7 +22,7 @@ from fmmtc_bidsapp._version import __version__
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
-from fmmtc_bidsapp.bidsio.derivatives.write import atomic_path, write_text
+from fmmtc_bidsapp.bidsio.files.atomic import atomic_path, write_text
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError, MissingResourceError, ModelFileError, UsageError
 from fmmtc_bidsapp.extensions import outside

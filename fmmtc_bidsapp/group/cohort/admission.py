@@ -11,7 +11,7 @@ import numpy as np
 import tomli_w
 
 from fmmtc_bidsapp._version import __version__
-from fmmtc_bidsapp.bidsio.atlases.atlas import cache_dir
+from fmmtc_bidsapp.bidsio.atlases.a424 import cache_dir
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort, counted_reasons, read_cohort
 from fmmtc_bidsapp.bidsio.cohort.covariates import (
     CovariateColumns,
@@ -21,8 +21,8 @@ from fmmtc_bidsapp.bidsio.cohort.covariates import (
 from fmmtc_bidsapp.bidsio.cohort.distinct_runs import averaged_runs, unlike_runs
 from fmmtc_bidsapp.bidsio.cohort.eligibility import Eligible, LabelRow, read_eligible
 from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
-from fmmtc_bidsapp.bidsio.derivatives.dataset import check_configuration
-from fmmtc_bidsapp.bidsio.derivatives.write import prepare_output, write_text
+from fmmtc_bidsapp.bidsio.derivatives.dataset import check_configuration, prepare_output
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.bidsio.tables.cells import is_missing, sizes

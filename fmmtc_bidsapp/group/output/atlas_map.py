@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fmmtc_bidsapp.bidsio.cohort.parcel_table import label_image, paint, read_places
+from fmmtc_bidsapp.bidsio.atlases.parcel_table import label_image, paint, read_atlas_table
 from fmmtc_bidsapp.bidsio.files.names import bids_uri
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.errors import AppError
 from fmmtc_bidsapp.group.cohort.dataset import Study
 from fmmtc_bidsapp.learning.explanation.map_tables import Places
-from fmmtc_bidsapp.records import MapRow, ModalityShare
+from fmmtc_bidsapp.records import MapRow, ModalityShare, ParcelTable
 
 __all__ = ["DrawnMap", "StudyAtlas", "draw_map", "read_study_atlas"]
 
@@ -71,17 +71,20 @@ def read_study_atlas(study: Study) -> StudyAtlas:
     """
     folder, series = study.plan.series_dir, study.cohort.people[0].runs[0]
     parcels = study.cohort.parcels
-    found = read_places(folder, series, parcels)
-    labels = label_image(folder, series) if found.is_of_table else None
+    table = read_atlas_table(folder, series.atlas_label) or ParcelTable(())
+    found = table.of(parcels)
+    labels = None if found.index is None else label_image(folder, series)
     no_image = (
         f"{folder.name} holds no label image of the series' atlas"
-        if found.is_of_table
+        if found.index is not None
         else f"{folder.name} holds no table that gives the parcels of the series their numbers in "
         "a label image"
     )
-    places = Places(parcels, found.index.tolist(), found.groups)
+    in_order = range(1, len(parcels) + 1)
+    index = in_order if found.index is None else found.index.tolist()
+    places = Places(parcels, index, found.groups)
     dataset = "" if folder == study.plan.output_dir else "parcels"
-    return StudyAtlas(places, folder, dataset, found.table, labels, no_image)
+    return StudyAtlas(places, folder, dataset, found.path, labels, no_image)
 
 
 def draw_map(

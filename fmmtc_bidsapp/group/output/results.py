@@ -11,9 +11,10 @@ import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.eligibility import eligibility_columns
-from fmmtc_bidsapp.bidsio.derivatives.write import write_bytes, write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_bytes, write_json
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.output.column_descriptions import describe

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fmmtc_bidsapp.bidsio.atlases.parcel_table import read_atlas_table
 from fmmtc_bidsapp.bidsio.cohort.distinct_runs import merged_runs
-from fmmtc_bidsapp.bidsio.cohort.series import read_atlas_table
-from fmmtc_bidsapp.bidsio.derivatives.write import write_json, write_tsv
+from fmmtc_bidsapp.bidsio.files.atomic import write_json
 from fmmtc_bidsapp.bidsio.files.names import group_motion_connectivity
+from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.bidsio.tables.quality import (
     RatedRun,
     absent_columns,
@@ -187,11 +188,9 @@ def _coefficients(path: Path, parcels: tuple[str, ...]) -> Floats:
 
 
 def _coordinates_mm(output_dir: Path, atlas: str, parcels: Sequence[str]) -> Floats | None:
-    """Take coordinates from the atlas's table, matched by parcel name."""
+    """Return the coordinates of the atlas's table, matched by parcel name."""
     table = read_atlas_table(output_dir, atlas)
-    if table is None or table.coordinates_mm is None or not set(parcels) <= set(table.names):
-        return None
-    return table.coordinates_mm[[table.names.index(name) for name in parcels]]
+    return None if table is None else table.of(parcels).complete_coordinates_mm
 
 
 def _rows(kind: _Kind, found: MotionConnectivity, note: str) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.group.tasks.quality import write_quality
 from fmmtc_bidsapp.reports.pages.group import group_answer, write_group_report
 

@@ -9,42 +9,35 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.files.names import linked_file, parcel_table_patterns
+from fmmtc_bidsapp.bidsio.atlases.parcel_table import find_parcel_table, read_parcel_table
+from fmmtc_bidsapp.bidsio.files.names import linked_file
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records import Floats, Ints, ParcelTable
 from fmmtc_bidsapp.reports.data.label_volume import LabelVolume, read_labels
-from fmmtc_bidsapp.reports.data.outputs import read_table
 
 __all__ = ["Places", "drawing_places", "paint"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
-_NAMES = ("name", "label")
-_NETWORKS = ("network", "network_label", "network_id")
-"""Columns by the usage of this program and of others, the first of them that there is."""
-
-
-@dataclass(frozen=True, eq=False)
-class Places:
-    """The parcels of an atlas: who they are, and where."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Places(ParcelTable):
+    """The parcels of an atlas for figures; with a label image, coordinates are its centres."""
 
     index: Ints
-    names: tuple[str, ...]
-    networks: tuple[str, ...]
-    """``n/a`` where unknown."""
-    xyz_mm: Floats
-    """(parcel, 3) of their middle; NaN where it is not known."""
-    volume: LabelVolume | None
-    """The labels as used; None where their image is not in the output."""
+    volume: LabelVolume | None = None
+    """The labels as used; None if their image is not in the output."""
     note: str = ""
     """What could not be read, in a sentence."""
 
     @property
+    def xyz_mm(self) -> Floats:
+        """(parcel, 3) of the centre; NaN if unknown."""
+        unknown = np.full((len(self.names), 3), np.nan)
+        return unknown if self.coordinates_mm is None else self.coordinates_mm
+
+    @property
     def known(self) -> bool:
-        """Whether there is any place to draw at."""
+        """Whether any parcel has coordinates."""
         return bool(np.isfinite(self.xyz_mm).all(axis=1).any())
 
     @property
@@ -54,33 +47,26 @@ class Places:
 
 
 def drawing_places(output_dir: Path, label: str, told: Mapping[str, Any]) -> Places | None:
-    """Read the parcels in the order of the atlas's table, None where no table names them.
+    """Read the parcels of an atlas, in the order of its table; None without a table.
 
-    Of several tables the one that the sidecar names counts. Centres come from the labels as used
-    where they are there, since A424's own coordinates lie 3 mm off.
+    The table and image are the ``Table`` and ``Labels`` of the maps' sidecar, else the first of the
+    atlas's label. Centres are those of the label image if it exists: A424's coordinates, with which
+    BrainLM was trained, are 3 mm off. InputError if the table cannot be read; an image that cannot
+    be read is a ``note``.
     """
-    path = _told_file(output_dir, told.get("Table")) or next(
-        (path for glob in parcel_table_patterns(label) for path in sorted(output_dir.glob(glob))),
-        None,
-    )
+    path = _told_file(output_dir, told.get("Table")) or find_parcel_table(output_dir, label)
     if path is None:
         return None
-    table = read_table(path)
-    names = _first(_NAMES, table)
-    if names is None:
-        return None
-    index = _index(table)
+    table = read_parcel_table(path)
     image = _told_file(output_dir, told.get("Labels")) or path.with_suffix(".nii.gz")
-    volume, note = (None, "") if index is None else _volume(image, index)
-    networks = _first(_NETWORKS, table)
-    return Places(
-        np.arange(1, len(table) + 1) if index is None else index,
-        tuple(names.astype(str)),
-        tuple(["n/a"] * len(table) if networks is None else networks.fillna("n/a").astype(str)),
-        _written_places(table) if volume is None else _middles(volume, len(table)),
-        volume,
-        note,
-    )
+    index, volume, note = np.arange(1, len(table.names) + 1), None, ""
+    if table.index is not None and (table.index > 0).all():
+        index = table.index
+        volume, note = _volume(image, index)
+    found = vars(table) | {"index": index}
+    if volume is not None:
+        found["coordinates_mm"] = _middles(volume, len(table.names))
+    return Places(**found, volume=volume, note=note)
 
 
 def _told_file(root: Path, uri: object) -> Path | None:
@@ -89,17 +75,6 @@ def _told_file(root: Path, uri: object) -> Path | None:
         return None
     path = linked_file(uri, root)
     return path if path.is_file() else None
-
-
-def _first(columns: tuple[str, ...], table: pd.DataFrame) -> pd.Series | None:
-    return next((table[each] for each in columns if each in table), None)
-
-
-def _index(table: pd.DataFrame) -> Ints | None:
-    """(parcel,) values in the label image; None where the table does not give them."""
-    values = pd.to_numeric(table.get("index", pd.Series(dtype=float)), errors="coerce")
-    sound = len(values) == len(table) and bool((values % 1 == 0).all() and (values > 0).all())
-    return values.to_numpy(dtype=np.int64) if sound else None
 
 
 def _volume(image: Path, index: Ints) -> tuple[LabelVolume | None, str]:
@@ -113,14 +88,6 @@ def _volume(image: Path, index: Ints) -> tuple[LabelVolume | None, str]:
     if not volume.labels.any():
         return None, f"There are no slices: {image.name} holds none of the parcels in its table."
     return volume, ""
-
-
-def _written_places(table: pd.DataFrame) -> Floats:
-    axes = ["x", "y", "z"]
-    if not set(axes) <= set(table):
-        return np.full((len(table), 3), np.nan)
-    xyz_mm: Floats = table[axes].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    return xyz_mm
 
 
 def _middles(volume: LabelVolume, n_parcels: int) -> Floats:

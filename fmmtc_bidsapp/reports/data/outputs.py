@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from fmmtc_bidsapp.bidsio.files import sidecar
+from fmmtc_bidsapp.bidsio.files import sidecar, tsv
 from fmmtc_bidsapp.bidsio.files.names import (
     STATISTICS,
     GroupFiles,
@@ -77,28 +77,12 @@ class Combined:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a BIDS table, labels as text and ``n/a`` as NaN.
-
-    An absent file is an empty table, an unreadable one an InputError.
-    """
-    if not path.exists():
-        return pd.DataFrame()
-    try:
-        return pd.read_csv(
-            path,
-            sep="\t",
-            na_values=["n/a"],
-            keep_default_na=False,
-            dtype=dict.fromkeys(_LABELS, str),
-        )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(
-            f"{path} cannot be read as a table ({error}). Delete it and run again."
-        ) from error
+    """Read a TSV table, labels as text; an absent file is an empty table."""
+    return tsv.read_table(path, text=_LABELS) if path.exists() else pd.DataFrame()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a sidecar; an absent file is an empty mapping, one that is not JSON an InputError."""
+    """Read a JSON file; an absent file is an empty mapping."""
     return sidecar.read_json(path) if path.exists() else {}
 
 

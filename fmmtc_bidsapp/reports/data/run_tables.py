@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fmmtc_bidsapp.bidsio.atlases.parcel_table import read_parcel_table
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
 from fmmtc_bidsapp.errors import InputError
+from fmmtc_bidsapp.records import ParcelTable
 from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
 
 __all__ = ["Motion", "Series", "read_coverage", "read_matrix", "read_motion", "read_series"]
@@ -92,7 +94,7 @@ def read_series(files: RunFiles) -> Series:
     parcels = tuple(raw.columns)
     return Series(
         parcels,
-        read_networks(files, parcels),
+        read_parcels(files, parcels).networks,
         raw.to_numpy(dtype=float),
         None if raw is cleaned else _spread(files, cleaned, motion.retained, len(raw)),
         motion.dummy,
@@ -113,15 +115,13 @@ def _spread(files: RunFiles, cleaned: pd.DataFrame, retained: Flags, n_volumes: 
     return whole
 
 
-def read_networks(files: RunFiles, parcels: tuple[str, ...]) -> tuple[str, ...]:
-    """Look up the network of each parcel, ``n/a`` where it is not known."""
-    table = read_table(
-        atlas_files(files.output_dir, files.space, files.atlas, files.res, files.den)[1]
-    )
-    if "network" not in table:
-        return ("n/a",) * len(parcels)
-    of_parcel = table.set_index("name")["network"].fillna("n/a")
-    return tuple(of_parcel.reindex(list(parcels), fill_value="n/a"))
+def read_parcels(files: RunFiles, parcels: tuple[str, ...] = ()) -> ParcelTable:
+    """Read the atlas's table of a run: these parcels, or all; only their names without a table."""
+    path = atlas_files(files.output_dir, files.space, files.atlas, files.res, files.den)[1]
+    if not path.exists():
+        return ParcelTable(parcels)
+    table = read_parcel_table(path)
+    return table.of(parcels) if parcels else table
 
 
 def read_coverage(files: RunFiles, parcels: tuple[str, ...]) -> Floats:

@@ -11,14 +11,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
-from fmmtc_bidsapp.errors import OutputError
+from fmmtc_bidsapp.errors import InputError, OutputError
 from fmmtc_bidsapp.reports.data.label_volume import LabelVolume, read_labels
 from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
 from fmmtc_bidsapp.reports.data.run_tables import (
     read_coverage,
     read_matrix,
     read_motion,
-    read_networks,
+    read_parcels,
     read_series,
 )
 from fmmtc_bidsapp.reports.figures.run_brain import coverage_figure, outline_figure
@@ -101,9 +101,8 @@ def _carpet(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
 
 
 def _outline(files: RunFiles, boldref: Path | None) -> tuple[Figure, str]:
-    table = read_table(_atlas(files)[1])
-    networks = read_networks(files, tuple(table["name"]))
-    return outline_figure(_labels(files, tuple(table["name"])), networks, boldref)
+    table = read_parcels(files)
+    return outline_figure(_labels(files, table.names), table.networks, boldref)
 
 
 def _no_image(files: RunFiles) -> str | None:
@@ -140,7 +139,8 @@ def _connectivity(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
     transformed = told.get("FisherZ") is True
     plain = files.measure == "correlation" and not transformed
     name = f"{measure} (Fisher z)" if transformed else measure
-    return connectivity_figure(matrix, read_networks(files, parcels), name, 1.0 if plain else None)
+    networks = read_parcels(files, parcels).networks
+    return connectivity_figure(matrix, networks, name, 1.0 if plain else None)
 
 
 def _no_matrix(files: RunFiles) -> str | None:
@@ -156,9 +156,12 @@ def _atlas(files: RunFiles) -> tuple[Path, Path, Path]:
 
 
 def _labels(files: RunFiles, parcels: tuple[str, ...]) -> LabelVolume:
-    image, table, _ = _atlas(files)
-    index = read_table(table).set_index("name")["index"].reindex(list(parcels))
-    return read_labels(image, index.to_numpy(dtype=np.int64))
+    index = read_parcels(files, parcels).index
+    if index is None:
+        raise InputError(
+            f"{_atlas(files)[1]} does not number these parcels. Run the participant level again."
+        )
+    return read_labels(_atlas(files)[0], index)
 
 
 _KINDS: Mapping[str, _Kind] = MappingProxyType(

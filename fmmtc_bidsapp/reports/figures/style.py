@@ -23,7 +23,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.errors import InputError
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.bidsio.files.names import (
     RunFiles,
     atlas_description,

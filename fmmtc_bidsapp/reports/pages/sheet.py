@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles, sheet_path
 from fmmtc_bidsapp.records.verdict import EVIDENCE, NOT_TESTED, meaning_of_verdict
 from fmmtc_bidsapp.reports.data.number_format import interval, number, p_value, percent

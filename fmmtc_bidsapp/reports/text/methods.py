@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fmmtc_bidsapp.bidsio.derivatives.write import write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_text
 from fmmtc_bidsapp.bidsio.files.names import QUALITY_PATTERN, GroupFiles, citation
 from fmmtc_bidsapp.bidsio.files.origin import NOT_STATED, origin_of
 from fmmtc_bidsapp.records import Origin
