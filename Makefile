@@ -111,7 +111,7 @@ format: $(STAMP)  ## apply ruff's formatting and fixes
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)  ## measure speed and memory, into docs/performance.md
-	$(BIN)/python benchmarks/performance.py parcellate participant find_runs cluster encode train_step train report
+	$(BIN)/python benchmarks/performance.py parcellate participant find_runs genotypes cluster encode train_step train report
 
 scaling: $(STAMP)  ## a thousand tiny runs (half an hour), into docs/performance.md
 	$(BIN)/python benchmarks/performance.py scaling

@@ -18,6 +18,7 @@ COMMANDS: dict[str, list[str]] = {
     "parcellate": ["parcellate.py"],
     "participant": ["participant.py"],
     "find_runs": ["find_runs.py"],
+    "genotypes": ["genotypes.py"],
     "scaling": ["scaling.py"],
     "cluster": ["cluster.py"],
     "encode": ["encode.py"],

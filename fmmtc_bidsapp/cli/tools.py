@@ -28,11 +28,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fmmtc-tools {__version__}")
     tools = parser.add_subparsers(
-        dest="tool", required=True, metavar="{simulate,fetch,check,boutiques}"
+        dest="tool", required=True, metavar="{simulate,fetch,check,genotypes,boutiques}"
     )
     _add_simulate(tools.add_parser("simulate", help="write a dataset with a known ground truth"))
     _add_fetch(tools.add_parser("fetch", help="download files that this package may not include"))
     _add_check(tools.add_parser("check", help="check whether a run can start here"))
+    _add_genotypes(tools.add_parser("genotypes", help="write quality tables of a genotype file"))
     tools.add_parser("boutiques", help="print the Boutiques descriptor of fmmtc")
     return parser
 
@@ -101,6 +102,16 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_genotypes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        type=Path,
+        help=".bed or .pgen set (or its prefix), .vcf, .vcf.gz, .bcf, PLINK's .raw or .traw, or a "
+        ".tsv of allele counts",
+    )
+    parser.add_argument("out", type=Path, help="folder of the tables")
+
+
 def _simulate(values: dict[str, object]) -> int:
     from fmmtc_bidsapp.tools.simulate import simulate
 
@@ -134,6 +145,12 @@ def _check(values: dict[str, object]) -> int:
     return check({name: Path(str(each)) for name, each in folders.items() if each is not None})
 
 
+def _genotypes(values: dict[str, object]) -> int:
+    from fmmtc_bidsapp.tools.genotypes import describe_genotypes
+
+    return describe_genotypes(Path(str(values["file"])), Path(str(values["out"])))
+
+
 def _boutiques(values: dict[str, object]) -> int:
     from fmmtc_bidsapp.cli.boutiques import render_descriptor
 
@@ -141,7 +158,13 @@ def _boutiques(values: dict[str, object]) -> int:
     return 0
 
 
-_TOOLS = {"simulate": _simulate, "fetch": _fetch, "check": _check, "boutiques": _boutiques}
+_TOOLS = {
+    "simulate": _simulate,
+    "fetch": _fetch,
+    "check": _check,
+    "genotypes": _genotypes,
+    "boutiques": _boutiques,
+}
 
 
 def _run(argv: Sequence[str]) -> int:

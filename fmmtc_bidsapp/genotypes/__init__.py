@@ -1,0 +1,1 @@
+"""Genotype files -> dosages, their quality, and polygenic scores."""
