@@ -195,6 +195,24 @@ def test_an_unknown_network_is_refused_with_the_names_of_both(place):
     assert "fc-with-genes" in done.stderr
 
 
+def test_who_lacks_a_modality_that_is_filled_stays_and_is_counted(tmp_path):
+    site = install_outside_package(tmp_path / "site")
+    source = site / "lab_fmri" / "genes.py"
+    source.write_text(source.read_text().replace('missing="leave out"', 'missing="fill"'))
+    study_with_genes(tmp_path / "study", 12, seed=0)
+    (tmp_path / "plugin.yml").write_text("plugin: Linear\n")
+    words = training(tmp_path, "--explain", "features", "--null-maps", "0")
+    done = command(*words, site=site)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 12 people lack gene expression; they are kept, with values filled" in done.stdout
+    files = GroupFiles(tmp_path / "out", "fmmtc")
+    predicted = read(files.predictions)
+    assert list(predicted["participant_id"]).count("sub-12") == 1
+    assert predicted["probability"].between(0, 1).all()
+    about = json.loads(files.metrics.with_suffix(".json").read_text())
+    assert about["PeopleWithout"] == {"genes": 1}
+
+
 def test_a_strategy_is_one_data_file_of_the_package(tmp_path, monkeypatch):
     from fmmtc_bidsapp.bidsio.tables.strategy import read_strategy
 

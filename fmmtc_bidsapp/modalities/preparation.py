@@ -33,6 +33,9 @@ class Preparation(ABC):
 
     declared: ClassVar[Mapping[str, Declared]] = {}
     """What `arrays` holds."""
+    keeps_missing: ClassVar[bool] = False
+    """Whether `apply` leaves NaN, for a network that leaves these values out; else it is an error.
+    """
 
     @classmethod
     @abstractmethod
@@ -178,6 +181,8 @@ class CentredSeries(Preparation):
 @dataclass(frozen=True, eq=False)
 class BareWindows(Preparation):
     """Windows of series as they are; the network leaves out what is NaN."""
+
+    keeps_missing: ClassVar[bool] = True
 
     @classmethod
     def fit(cls, values: NDArray[Any], rows: Ints) -> Self:

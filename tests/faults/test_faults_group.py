@@ -16,7 +16,7 @@ PAUSES = {
     "training": ("pause", "fmmtc_bidsapp.learning.estimators.train:Training._epoch", ""),
     "another training": (
         "pause",
-        "fmmtc_bidsapp.group.tasks.nodes:train_together",
+        "fmmtc_bidsapp.group.tasks.nodes:fit_together",
         "'training': 1",
     ),
     "the bundle": ("pause", "fmmtc_bidsapp.group.bundle.bundle:save_tensors", "models/fmmtc"),

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from fmmtc_bidsapp.errors import InputError, MissingResourceError
 from fmmtc_bidsapp.learning.estimators import inputs as inputs_module
 from fmmtc_bidsapp.learning.estimators.inputs import Inputs
-from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
+from fmmtc_bidsapp.learning.estimators.networks import NETWORKS, Stream
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
 from fmmtc_bidsapp.learning.evaluation.performance import evaluate
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
@@ -148,12 +148,12 @@ def test_training_series_without_variation_are_refused(value):
 
 def test_people_who_do_not_fit_into_memory_are_prepared_batch_by_batch(monkeypatch, whole_cohort):
     examples = whole_cohort()
-    sources = (examples.fc, examples.series)
+    streams = (Stream("fc", FilledEdges), Stream("series", BareWindows))
     kinds = [FilledEdges.fit(examples.fc, TRAIN), BareWindows.fit(examples.series, TRAIN)]
     order = np.random.default_rng(0).permutation(16)
-    held = Inputs(sources, kinds, TRAIN + 4, torch.device("cpu"))
+    held = Inputs(examples, streams, kinds, torch.device("cpu"), TRAIN + 4)
     monkeypatch.setattr(inputs_module, "_MOST_BYTES", 100)
-    streamed = Inputs(sources, kinds, TRAIN + 4, torch.device("cpu"))
+    streamed = Inputs(examples, streams, kinds, torch.device("cpu"), TRAIN + 4)
     assert streamed.held is None
     for batches in zip(held.batches(5, order), streamed.batches(5, order), strict=True):
         for one, other in zip(*batches, strict=True):

@@ -245,7 +245,7 @@ def fit(
 ) -> list[Path]:
     """Take models that are trained together through the whole procedure on one fold."""
     analysis = _analysis(training, examples, weights)
-    models, predictions = fit_together(analysis, training.models, fold, number)
+    models, predictions = fit_together(analysis, training.models, fold, training=number)
     written = [Path(save_record(folder / f"{each.model}.npz", each)) for each in predictions]
     # nipype removes from a node's folder what is no output of it.
     kept = [

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.modalities.preparation import Preparation
-from fmmtc_bidsapp.records import Ints
+from fmmtc_bidsapp.records import Examples, Ints
+
+if TYPE_CHECKING:
+    from fmmtc_bidsapp.learning.estimators.networks import Stream
 
 __all__ = ["Batch", "Inputs", "n_batches", "split_batches"]
 
@@ -23,20 +26,23 @@ _MOST_BYTES = 2**29
 class Inputs:
     """The inputs of a network for some people, prepared once where they fit into memory.
 
-    `sources` are (person, ...) as `Examples` holds them, one for each preparation.
+    InputError with the participant if a prepared value is NaN that the network does not leave out.
     """
 
     def __init__(
         self,
-        sources: Sequence[NDArray[Any]],
+        people: Examples,
+        streams: Sequence[Stream],
         preparations: Sequence[Preparation],
-        rows: Ints,
         device: torch.device,
+        rows: Ints | None = None,
     ) -> None:
-        self.sources = sources
+        self.people = people
+        self.streams = streams
         self.preparations = preparations
-        self.rows = rows
         self.device = device
+        self.rows = rows = np.arange(len(people.keys)) if rows is None else rows
+        sources = [each.values(people) for each in streams]
         n_values = sum(int(np.prod(each.shape[1:])) for each in sources) * len(rows)
         self.held = self._prepared(rows) if 4 * n_values <= _MOST_BYTES else None
 
@@ -56,9 +62,22 @@ class Inputs:
 
     def _prepared(self, rows: Ints) -> Batch:
         return tuple(
-            torch.as_tensor(preparation.apply(source[rows]), device=self.device)
-            for source, preparation in zip(self.sources, self.preparations, strict=True)
+            self._prepare(stream, preparation, rows)
+            for stream, preparation in zip(self.streams, self.preparations, strict=True)
         )
+
+    def _prepare(self, stream: Stream, preparation: Preparation, rows: Ints) -> torch.Tensor:
+        prepared = preparation.apply(stream.values(self.people)[rows])
+        if not preparation.keeps_missing:
+            lacking = np.isnan(prepared).reshape(len(rows), -1).any(axis=1)
+            if lacking.any():
+                key = self.people.keys[rows[lacking.argmax()]]
+                raise InputError(
+                    f"{stream.modality} of {key} has NaN after {type(preparation).__name__} "
+                    f"({int(lacking.sum())} of {len(rows)} participants). Check the values of "
+                    f"{stream.modality}; a preparation must fill in what is missing."
+                )
+        return torch.as_tensor(prepared, device=self.device)
 
 
 def split_batches(rows: Ints, size: int) -> list[Ints]:

@@ -200,7 +200,7 @@ def _build_bnt(sizes: Sizes, seed: int) -> nn.Module:
 
 
 def _tuned_sizes(examples: Examples, setup: Setup) -> dict[str, Any]:
-    return _brainlm_sizes(examples, _encoder(setup).config.size)
+    return _brainlm_sizes(examples, _encoder(setup).size)
 
 
 def _brainlm_sizes(examples: Examples, size: BrainLMSize) -> dict[str, Any]:

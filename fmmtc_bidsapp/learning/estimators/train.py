@@ -77,7 +77,7 @@ class FittedNetwork:
 
     def prepare(self, people: Examples) -> Inputs:
         """Prepare people with the preparation of the training rows."""
-        return _inputs(self.kind, people, self.preparations, _everyone(people), self.setup)
+        return Inputs(people, self.kind.streams, self.preparations, self.setup.device)
 
     @torch.no_grad()
     def outputs(self, inputs: Inputs) -> Outputs:
@@ -126,7 +126,7 @@ class Training:
         self.preparations = [
             each.preparation.fit(each.values(examples), rows) for each in kind.streams
         ]
-        self.inputs = _inputs(kind, examples, self.preparations, rows, setup)
+        self.inputs = Inputs(examples, kind.streams, self.preparations, setup.device, rows)
         self.outcomes = examples.y[rows]
         self.sizes = kind.sizes(examples, setup)
         network = kind.build(self.sizes, derive_seed(seed, _WEIGHTS))
@@ -137,7 +137,7 @@ class Training:
 
     def prepare(self, people: Examples) -> Inputs:
         """Prepare other people as the training rows are."""
-        return _inputs(self.kind, people, self.preparations, _everyone(people), self.setup)
+        return Inputs(people, self.kind.streams, self.preparations, self.setup.device)
 
     def trained(self) -> Iterator[FittedNetwork]:
         """Train to the last epoch; yields the network after each, valid until the next."""
@@ -224,21 +224,6 @@ def take_step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach()
-
-
-def _inputs(
-    kind: NetworkKind,
-    examples: Examples,
-    preparations: Sequence[Preparation],
-    rows: Ints,
-    setup: Setup,
-) -> Inputs:
-    sources = [each.values(examples) for each in kind.streams]
-    return Inputs(sources, preparations, rows, setup.device)
-
-
-def _everyone(people: Examples) -> Ints:
-    return np.arange(len(people.keys))
 
 
 @contextmanager

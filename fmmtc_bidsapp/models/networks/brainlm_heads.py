@@ -44,8 +44,8 @@ class TunedBrainLM(SingleStream):
         self, encoder: BrainLM, head: nn.Module, xyz: torch.Tensor, order: torch.Tensor
     ) -> None:
         super().__init__(encoder.requires_grad_(True), head)
-        hidden = encoder.config.hidden_size
-        self.patch = encoder.config.timepoint_patching_size
+        hidden = encoder.size.hidden_size
+        self.patch = encoder.size.timepoint_patching_size
         self.register_buffer("xyz", xyz.float().clone())
         self.register_buffer("order", order.clone())
         self.register_buffer("cls_mean", torch.zeros(hidden))
@@ -95,5 +95,5 @@ def build_tuned_brainlm(
 ) -> TunedBrainLM:
     """Build a trainable copy of an encoder with a head of random weights."""
     with seeded(seed):
-        head = nn.Linear(encoder.config.hidden_size, 1)
+        head = nn.Linear(encoder.size.hidden_size, 1)
     return TunedBrainLM(copy.deepcopy(encoder), head, xyz, order)

@@ -52,8 +52,8 @@ class BrainLMEncoder(Encoder):
         self.network = network
         self.spec = spec  # type: ignore[misc]
         self.origin = origin
-        self.patch = network.config.timepoint_patching_size
-        longest = network.config.num_timepoints_per_voxel
+        self.patch = network.size.timepoint_patching_size
+        longest = network.size.num_timepoints_per_voxel
         if options.window % self.patch or options.window > longest:
             raise UsageError(
                 f"--window is {options.window}; this encoder takes multiples of {self.patch} up to "
@@ -93,9 +93,9 @@ class BrainLMEncoder(Encoder):
 
     def details(self) -> str:
         """Return revision or seed, width and layers."""
-        config = self.network.config
-        size = f"width {config.hidden_size}, {config.num_hidden_layers} layers"
-        return f"{self.origin}, {size}" if self.origin else size
+        size = self.network.size
+        told = f"width {size.hidden_size}, {size.num_hidden_layers} layers"
+        return f"{self.origin}, {told}" if self.origin else told
 
     def _orders(self, there: NDArray[np.bool_], n_orders: int) -> torch.Tensor:
         """(parcel, time) -> (order, kept): orders of a full window, without what is not there.

@@ -14,7 +14,7 @@ import math
 import re
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -33,29 +33,17 @@ _N_POSITIONS = 5000
 
 
 class BrainLMConfig(PreTrainedConfig):
-    """``config.json`` of a BrainLM encoder; defaults are the published model's.
-
-    Examples
-    --------
-    >>> from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLMConfig
-    >>> BrainLMConfig(hidden_size=512).size.hidden_size
-    512
-    """
+    """``config.json`` of a BrainLM encoder: the fields of `BrainLMSize`, with its defaults."""
 
     model_type = "brainlm_mae"
-    hidden_size: int = 256
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 4
-    intermediate_size: int = 1024
-    conv_kernel_size: int = 65
-    timepoint_patching_size: int = 20
-    num_timepoints_per_voxel: int = 200
-    layer_norm_eps: float = 1e-12
-    initializer_range: float = 0.02
-    # With these values the published code computes what is computed here.
-    hidden_act: str = "gelu"
-    num_landmarks: int = 64
-    segment_means_seq_len: int = 64
+
+    def __init__(self, **values: Any) -> None:
+        sizes = {each.name: values.pop(each.name, each.default) for each in fields(BrainLMSize)}
+        super().__init__(**values)
+        # With these values the published code computes what is computed here.
+        fixed = {"hidden_act": "gelu", "num_landmarks": 64, "segment_means_seq_len": 64}
+        for name, value in {**fixed, **sizes}.items():
+            setattr(self, name, values.get(name, value))
 
     @property
     def size(self) -> BrainLMSize:
@@ -104,20 +92,6 @@ class BrainLM(PreTrainedModel):
 
     It has no dropout at inference, so training and evaluation mode are the same. Its parameters
     take no gradient, its inputs do.
-
-    Parameters
-    ----------
-    config
-        Sizes of the network; its weights are left unset.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
-    >>> from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
-    >>> network = BrainLM.from_size(BrainLMSize(), torch.Generator().manual_seed(0))
-    >>> network(torch.zeros(1, 424, 20), torch.zeros(1, 424, 3)).shape
-    torch.Size([1, 256])
     """
 
     config_class = BrainLMConfig
@@ -128,7 +102,7 @@ class BrainLM(PreTrainedModel):
 
     def __init__(self, config: BrainLMConfig) -> None:
         super().__init__(config)
-        size = config.size
+        self.size = size = config.size
         hidden = size.hidden_size
         self.cls_token = nn.Parameter(torch.empty(1, 1, hidden))
         self.register_buffer("positions", torch.empty(_N_POSITIONS, hidden))
@@ -144,14 +118,8 @@ class BrainLM(PreTrainedModel):
         """Build the encoder with random weights, the paper's "without pre-training".
 
         As published: weights, convolution taps and the CLS token are normal with SD
-        ``initializer_range``, biases 0, normalisations the identity.
-
-        Parameters
-        ----------
-        size
-            Of the network.
-        generator
-            On the CPU; the only source of randomness.
+        ``initializer_range``, biases 0, normalisations the identity. `generator` (on the
+        CPU) is the only source of randomness.
         """
         network = cls._without_weights(size).to_empty(device="cpu")
         for parameter in network.parameters():
@@ -174,28 +142,13 @@ class BrainLM(PreTrainedModel):
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> BrainLM:
-        """Load the encoder from a folder, or from the Hugging Face hub.
+        """Load the encoder from a folder, or from ``owner/name`` on the Hugging Face hub.
 
-        Takes the published files (``config.json`` and ``pytorch_model.bin``, of which the decoder
-        is left out) and what `save_pretrained` writes. No tensor is ever initialised in place of a
-        missing one, nothing in the files is executed, and no code is taken from the hub.
-
-        Parameters
-        ----------
-        source
-            A folder, or ``owner/name`` on the hub.
-        subfolder
-            Of the source.
-        revision
-            Commit, branch or tag of the hub.
-        local_files_only
-            Whether to look in the hub's cache alone.
-
-        Raises
-        ------
-        ModelFileError
-            Where a file is missing or damaged, or the tensors are not exactly those of the encoder
-            that ``config.json`` describes.
+        Takes the published files (``config.json`` and ``pytorch_model.bin``, without its
+        decoder) and what `save_pretrained` writes. ModelFileError if a file is missing or
+        damaged, or the tensors are not exactly those that ``config.json`` describes: no
+        tensor is ever initialised in place of a missing one, nothing in the files is
+        executed, and no code is taken from the hub.
         """
         folder = Path(source)
         if not folder.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
@@ -229,22 +182,11 @@ class BrainLM(PreTrainedModel):
     def forward(
         self, signal: torch.Tensor, xyz: torch.Tensor, order: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Encode windows of parcel series.
+        """Encode windows, (batch, parcel, time), (batch, parcel, 3) in mm -> (batch, hidden).
 
-        Parameters
-        ----------
-        signal
-            (batch, parcel, time); time is a multiple of the patch size, up to the window.
-        xyz
-            (batch, parcel, 3) parcel coordinates in mm.
-        order
-            (batch, kept) tokens to show, in this order; token ``parcel * n_patches + patch`` is
-            that patch of that parcel. All tokens, parcel by parcel, by default.
-
-        Returns
-        -------
-        torch.Tensor
-            (batch, hidden) the CLS token after the last normalisation, in float32.
+        Returns the CLS token after the last normalisation, in float32; time is a multiple
+        of the patch size. `order` (batch, kept) lists the tokens to use, ``parcel *
+        n_patches + patch``; by default all of them, parcel by parcel.
         """
         tokens = self._embed(signal, xyz)
         if order is not None:
@@ -258,7 +200,7 @@ class BrainLM(PreTrainedModel):
 
     def _embed(self, signal: torch.Tensor, xyz: torch.Tensor) -> torch.Tensor:
         """(batch, parcel, time), (batch, parcel, 3) -> (batch, parcel * patch, hidden)."""
-        patch, window = self.config.timepoint_patching_size, self.config.num_timepoints_per_voxel
+        patch, window = self.size.timepoint_patching_size, self.size.num_timepoints_per_voxel
         n_volumes = signal.shape[2]
         if n_volumes % patch or not 0 < n_volumes <= window:
             raise ValueError(

@@ -53,13 +53,9 @@ class BrainLMSize:
 
     @classmethod
     def from_json(cls, path: Path) -> BrainLMSize:
-        """Read the published ``config.json``.
+        """Read ``config.json``; ModelFileError if it is not of the published network.
 
-        Raises
-        ------
-        ModelFileError
-            Where it is no JSON object, lacks a size, or describes an encoder that computes
-            something else than the published one.
+        That is no JSON object, lacks a size, or describes other arithmetic.
         """
         content = _read_object(path)
         problems = [*_wrong_values(content), *_other_arithmetic(content)]
