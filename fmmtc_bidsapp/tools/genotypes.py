@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fmmtc_bidsapp.bidsio.files.atomic import MISSING, atomic_path, write_json
+from fmmtc_bidsapp.bidsio.files.atomic import atomic_path, write_json
+from fmmtc_bidsapp.bidsio.files.tsv import MISSING
 from fmmtc_bidsapp.genotypes.genotypes import read_genotypes
 from fmmtc_bidsapp.genotypes.limits import QC_LIMITS, below_limits
 from fmmtc_bidsapp.genotypes.quality import GenotypeQuality
