@@ -95,7 +95,7 @@ def start_s(base: Path) -> float:
         workers = DaskWorkers(
             cluster.scheduler_address, threads=1, folder=plan.resources.work_dir, verbose=0
         )
-        workers.prepare({FitStamp.__module__, "fmmtc_bidsapp.group.tasks.nodes"})
+        workers.prepare({FitStamp.__module__, "fmmtc_bidsapp.group.tasks.fit_tasks"})
         while workers.demand_of(node, print) is None:
             time.sleep(0.05)
         handed_over_s = time.time()

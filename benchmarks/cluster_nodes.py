@@ -33,6 +33,6 @@ class FitStamp(Stamp):
     """Note the time once everything is imported that a fit is made of."""
 
     def _run_interface(self, runtime: Any) -> Any:
-        import fmmtc_bidsapp.group.tasks.nodes  # noqa: F401
+        import fmmtc_bidsapp.group.tasks.fit_tasks  # noqa: F401
 
         return super()._run_interface(runtime)

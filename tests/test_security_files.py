@@ -27,7 +27,7 @@ from fmmtc_bidsapp.engine import make_folder, workspace
 from fmmtc_bidsapp.engine.arrays import load_arrays, load_shared
 from fmmtc_bidsapp.engine.plugins import read_plugin
 from fmmtc_bidsapp.errors import InputError, ModelFileError, OutputError, UsageError
-from fmmtc_bidsapp.group.bundle.bundle import read_bundle
+from fmmtc_bidsapp.group.bundle.read import read_bundle
 from fmmtc_bidsapp.models.checkpoint import check_tensors, load_tensors
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize

@@ -48,7 +48,7 @@ def test_no_library_that_a_level_imports_connects_to_anything(tmp_path: Path) ->
         "from fmmtc_bidsapp.cli.main import run_guarded\n"
         "def imports():\n"
         "    import fmmtc_bidsapp.participant.run, fmmtc_bidsapp.group.run\n"
-        "    import fmmtc_bidsapp.participant.tasks, fmmtc_bidsapp.group.tasks.nodes\n"
+        "    import fmmtc_bidsapp.participant.tasks, fmmtc_bidsapp.group.tasks.fit_tasks\n"
         "    import captum.attr\n"
         "    from nipype.interfaces.utility import IdentityInterface\n"
         "    IdentityInterface(fields=['x'])\n"

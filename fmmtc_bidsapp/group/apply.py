@@ -15,13 +15,10 @@ from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.files.origin import told_origin
 from fmmtc_bidsapp.engine import Outcome, load_record, node_file, raise_failure, run_workflow
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
-from fmmtc_bidsapp.group.bundle.bundle import (
-    Bundle,
-    check_fits,
-    load_connectivity_range,
-    read_bundle,
-)
+from fmmtc_bidsapp.group.bundle.bundle import Bundle
+from fmmtc_bidsapp.group.bundle.compatibility import check_fits
 from fmmtc_bidsapp.group.bundle.known_people import dataset_name
+from fmmtc_bidsapp.group.bundle.read import load_connectivity_range, read_bundle
 from fmmtc_bidsapp.group.cohort.admission import announce, prepare, read_people, with_weights_folder
 from fmmtc_bidsapp.group.encode.encoder_config import (
     NO_ENCODER,
@@ -32,8 +29,8 @@ from fmmtc_bidsapp.group.encode.encoder_config import (
 from fmmtc_bidsapp.group.encode.other_modalities import others_told, with_other_modalities
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.out_of_distribution import out_of_distribution, positions
+from fmmtc_bidsapp.group.tasks.compute import check_device, check_encoder
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode, keep_scale
-from fmmtc_bidsapp.group.tasks.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.tasks.workflow import predict_workflow
 from fmmtc_bidsapp.learning.estimators.models import check_needs
 from fmmtc_bidsapp.learning.evaluation.distance import ConnectivityRange

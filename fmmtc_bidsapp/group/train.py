@@ -10,7 +10,7 @@ from fmmtc_bidsapp.bidsio.cohort.distinct_runs import averaged_runs, unlike_runs
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.files.origin import told_origin
 from fmmtc_bidsapp.engine import Outcome
-from fmmtc_bidsapp.group.bundle.bundle import withdraw_bundle
+from fmmtc_bidsapp.group.bundle.write import withdraw_bundle
 from fmmtc_bidsapp.group.cohort.dataset import (
     Study,
     begin,
@@ -24,8 +24,8 @@ from fmmtc_bidsapp.group.encode.other_modalities import others_told
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.output.save_bundle import keep_bundle, missing_covariates
+from fmmtc_bidsapp.group.tasks.compute import training_precision
 from fmmtc_bidsapp.group.tasks.fit import Fits, fit_models
-from fmmtc_bidsapp.group.tasks.nodes import training_precision
 from fmmtc_bidsapp.learning.estimators.models import MAIN_MODEL, expand_models
 from fmmtc_bidsapp.learning.evaluate import DomainFits, judge, model_titles
 from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows

@@ -16,10 +16,10 @@ PAUSES = {
     "training": ("pause", "fmmtc_bidsapp.learning.estimators.train:Training._epoch", ""),
     "another training": (
         "pause",
-        "fmmtc_bidsapp.group.tasks.nodes:fit_together",
+        "fmmtc_bidsapp.group.tasks.fit_tasks:fit_together",
         "'training': 1",
     ),
-    "the bundle": ("pause", "fmmtc_bidsapp.group.bundle.bundle:save_tensors", "models/fmmtc"),
+    "the bundle": ("pause", "fmmtc_bidsapp.group.bundle.write:save_tensors", "models/fmmtc"),
     "the bundle's seal": ("half", "config.json"),
     "the metrics": ("half", "_metrics.tsv"),
     "the report": ("half", "_report.html"),

@@ -15,8 +15,8 @@ from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.group.cohort.admission import announce, read_people
 from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice, coordinates
+from fmmtc_bidsapp.group.tasks.compute import check_encoder
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode
-from fmmtc_bidsapp.group.tasks.nodes import check_encoder
 from fmmtc_bidsapp.models.encoders.windows import normalise
 from fmmtc_bidsapp.options import CohortOptions, ModelOptions, ProtocolOptions
 from fmmtc_bidsapp.plan import GroupPlan, Resources

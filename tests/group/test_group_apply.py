@@ -13,8 +13,10 @@ from learning_fits import fit_everyone
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
 from fmmtc_bidsapp.errors import ModelFileError, UsageError
 from fmmtc_bidsapp.group.apply import apply
-from fmmtc_bidsapp.group.bundle.bundle import Bundle, save_bundle_model, write_bundle
+from fmmtc_bidsapp.group.bundle.bundle import Bundle
+from fmmtc_bidsapp.group.bundle.fitted import save_bundle_model
 from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange
+from fmmtc_bidsapp.group.bundle.write import write_bundle
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.options import CohortOptions, EvaluationOptions, ModelOptions, TrainOptions
 from fmmtc_bidsapp.plan import GroupPlan, Resources

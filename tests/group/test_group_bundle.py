@@ -15,18 +15,13 @@ from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
-from fmmtc_bidsapp.group.bundle.bundle import (
-    Bundle,
-    check_fits,
-    load_bundle_model,
-    load_connectivity_range,
-    read_bundle,
-    save_bundle_model,
-    withdraw_bundle,
-    write_bundle,
-)
+from fmmtc_bidsapp.group.bundle.bundle import Bundle
+from fmmtc_bidsapp.group.bundle.compatibility import check_fits
+from fmmtc_bidsapp.group.bundle.fitted import save_bundle_model
 from fmmtc_bidsapp.group.bundle.known_people import KnownPeople
+from fmmtc_bidsapp.group.bundle.read import load_bundle_model, load_connectivity_range, read_bundle
 from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange
+from fmmtc_bidsapp.group.bundle.write import withdraw_bundle, write_bundle
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range

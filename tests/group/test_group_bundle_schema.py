@@ -17,11 +17,7 @@ from safetensors.torch import load_file, save_file
 from test_group_bundle import LEVELS, PLAIN, examples, fit, write
 
 from fmmtc_bidsapp.errors import ModelFileError
-from fmmtc_bidsapp.group.bundle.bundle import (
-    load_bundle_model,
-    load_connectivity_range,
-    read_bundle,
-)
+from fmmtc_bidsapp.group.bundle.read import load_bundle_model, load_connectivity_range, read_bundle
 from fmmtc_bidsapp.group.bundle.validation_summary import Evidence
 from fmmtc_bidsapp.learning.evaluation.external_validation import predict_new
 

@@ -138,16 +138,16 @@ def test_what_was_fitted_comes_back_and_a_broken_step_takes_its_model_alone(
     people = examples()
     folds = outer_folds(people.strata, 2, 1, 0)
     # Before the workers are forked, so that they break as well: on every shuffle of one model.
-    from fmmtc_bidsapp.group.tasks import nodes
+    from fmmtc_bidsapp.group.tasks import fit_tasks
 
-    whole = nodes.permuted_outputs
+    whole = fit_tasks.permuted_outputs
 
     def breaks(names, *given, **named):
         if names == ("knn-fc",):
             raise InputError("this one breaks")
         return whole(names, *given, **named)
 
-    monkeypatch.setattr(nodes, "permuted_outputs", breaks)
+    monkeypatch.setattr(fit_tasks, "permuted_outputs", breaks)
     fits = fit_models(
         plan,
         encoded(tmp_path, people),

@@ -17,12 +17,12 @@ from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.bundle.bundle import load_bundle_model, read_bundle
+from fmmtc_bidsapp.group.bundle.read import load_bundle_model, read_bundle
 from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
 from fmmtc_bidsapp.group.encode.serialization import load_examples, load_scale
+from fmmtc_bidsapp.group.tasks.compute import check_encoder
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode
 from fmmtc_bidsapp.group.tasks.fit import fit_models
-from fmmtc_bidsapp.group.tasks.nodes import check_encoder
 from fmmtc_bidsapp.group.tasks.scaling import encode_folds
 from fmmtc_bidsapp.learning.estimators.learner import Setup
 from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, fit_together

@@ -229,7 +229,7 @@ def test_either_published_width_loads(tmp_path: Path, width: int) -> None:
 
 def test_a_program_that_does_not_encode_does_not_import_transformers() -> None:
     code = (
-        "import sys, fmmtc_bidsapp.group.run, fmmtc_bidsapp.group.tasks.nodes\n"
+        "import sys, fmmtc_bidsapp.group.run, fmmtc_bidsapp.group.tasks.fit_tasks\n"
         "print({'transformers', 'huggingface_hub', 'pooch'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -23,9 +23,9 @@ from fmmtc_bidsapp.group.encode.encoder_config import (
     require_repetition_times,
 )
 from fmmtc_bidsapp.group.encode.other_modalities import packages_of, with_other_modalities
+from fmmtc_bidsapp.group.tasks.compute import check_device, check_encoder
 from fmmtc_bidsapp.group.tasks.encoding import Encoded, encode, stratum
 from fmmtc_bidsapp.group.tasks.fit import Fits
-from fmmtc_bidsapp.group.tasks.nodes import check_device, check_encoder
 from fmmtc_bidsapp.group.tasks.scaling import encode_folds
 from fmmtc_bidsapp.learning.estimators.models import (
     MODELS,

@@ -12,17 +12,19 @@ import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
-from fmmtc_bidsapp.group.bundle.bundle import Bundle, Package, fitted_files, write_bundle
+from fmmtc_bidsapp.group.bundle.bundle import Bundle, Package
 from fmmtc_bidsapp.group.bundle.card import CardFacts, model_card
+from fmmtc_bidsapp.group.bundle.fitted import fitted_files
 from fmmtc_bidsapp.group.bundle.known_people import dataset_name, known_people
 from fmmtc_bidsapp.group.bundle.training_ranges import TrainingRange, training_range
 from fmmtc_bidsapp.group.bundle.validation_summary import evidence_of
+from fmmtc_bidsapp.group.bundle.write import write_bundle
 from fmmtc_bidsapp.group.cohort.dataset import Study
 from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER, learns_scale
 from fmmtc_bidsapp.group.encode.other_modalities import packages_of
 from fmmtc_bidsapp.group.encode.serialization import load_scale
+from fmmtc_bidsapp.group.tasks.compute import check_encoder
 from fmmtc_bidsapp.group.tasks.fit import Fits
-from fmmtc_bidsapp.group.tasks.nodes import check_encoder
 from fmmtc_bidsapp.learning.estimators.models import MODELS, title_of
 from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
 from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows

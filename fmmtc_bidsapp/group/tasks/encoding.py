@@ -32,7 +32,7 @@ from fmmtc_bidsapp.engine import (
 from fmmtc_bidsapp.group.encode.acquisition import acquisition_columns
 from fmmtc_bidsapp.group.encode.encoder_config import NO_ENCODER, EncoderChoice
 from fmmtc_bidsapp.group.encode.serialization import load_examples, save_examples, save_scale
-from fmmtc_bidsapp.group.tasks.nodes import check_encoder
+from fmmtc_bidsapp.group.tasks.compute import check_encoder
 from fmmtc_bidsapp.group.tasks.workflow import encode_name, encode_workflow, merge_workflow
 from fmmtc_bidsapp.learning.evaluation.leakage import copies_together, find_duplicates
 from fmmtc_bidsapp.models.encoders.windows import Scale

@@ -158,7 +158,7 @@ class Kept:
     model: str
     fold: Fold
     folder: Path
-    """Which `fmmtc_bidsapp.group.bundle.bundle.save_bundle_model` wrote to."""
+    """Folder that `fmmtc_bidsapp.group.bundle.fitted.save_bundle_model` wrote to."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,11 @@ from typing import Any
 
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.engine import Task, new_workflow, node_name, task
-from fmmtc_bidsapp.group.bundle.bundle import Bundle, fitted_files, fitted_paths
+from fmmtc_bidsapp.group.bundle.bundle import Bundle
+from fmmtc_bidsapp.group.bundle.fitted import fitted_files, fitted_paths
 from fmmtc_bidsapp.group.encode.encoder_config import EncoderChoice
+from fmmtc_bidsapp.group.tasks.compute import Compute, Shuffles, Training
+from fmmtc_bidsapp.group.tasks.encode_tasks import encode, fit_scale, merge
 from fmmtc_bidsapp.group.tasks.fit_steps import (
     FINAL,
     FIT,
@@ -20,19 +23,13 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     ExplainStep,
     Step,
 )
-from fmmtc_bidsapp.group.tasks.nodes import (
-    Compute,
-    Shuffles,
-    Training,
-    encode,
+from fmmtc_bidsapp.group.tasks.fit_tasks import (
     explain,
     explain_shuffled,
     fit,
     fit_everyone,
     fit_published,
-    fit_scale,
     fit_shuffled,
-    merge,
     predict,
 )
 from fmmtc_bidsapp.group.tasks.report_tasks import report, summarise_quality
