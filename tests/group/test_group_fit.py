@@ -142,10 +142,10 @@ def test_what_was_fitted_comes_back_and_a_broken_step_takes_its_model_alone(
 
     whole = fit_tasks.permuted_outputs
 
-    def breaks(names, *given, **named):
+    def breaks(analysis, names, *given):
         if names == ("knn-fc",):
             raise InputError("this one breaks")
-        return whole(names, *given, **named)
+        return whole(analysis, names, *given)
 
     monkeypatch.setattr(fit_tasks, "permuted_outputs", breaks)
     fits = fit_models(
