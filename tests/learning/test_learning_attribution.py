@@ -14,11 +14,16 @@ from sklearn.metrics import roc_auc_score
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS
-from fmmtc_bidsapp.learning.explanation.attribution import _agreement, attribute, can_attribute
+from fmmtc_bidsapp.learning.explanation.attribution import (
+    ParcelMap,
+    TracedNetwork,
+    _agreement,
+    attribute,
+    can_attribute,
+)
 from fmmtc_bidsapp.learning.explanation.integrated_gradients import Integral
 from fmmtc_bidsapp.learning.explanation.map_values import strengths
 from fmmtc_bidsapp.learning.explanation.model_parts import branches_of
-from fmmtc_bidsapp.learning.explanation.person_map import ParcelMap, TracedNetwork
 from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 from fmmtc_bidsapp.models.encoders.brainlm.size import BrainLMSize
 from fmmtc_bidsapp.options import ExplainOptions
@@ -198,7 +203,7 @@ def test_ways_through_the_encoder_take_fewer_steps_at_most(people, setup, name, 
         branches_of(model.fitted), people, fold, as_encoder(setup.encoder, people), SEED
     )
     person = traced.starts.person(22)
-    assert [each.most_steps for each in traced._terms(22, person, person)] == most
+    assert [each.most_steps for each in traced._terms(person, person)] == most
 
 
 def test_the_network_that_predicts_is_left_as_it_was(people, setup):
