@@ -17,20 +17,19 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.genotypes.hardy_weinberg import exact_test
 from fmmtc_bidsapp.genotypes.packed import Calls, blocks, count, missing_by_person
 
-__all__ = ["GenotypeQuality", "chromosome_kinds", "genotype_quality"]
+__all__ = ["GenotypeQuality", "bare_chromosomes", "chromosome_kinds", "genotype_quality"]
 
 Mask = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 
 AUTOSOME, X, Y, MITOCHONDRIAL = "autosome", "X", "Y", "MT"
+_NAMES = {"23": "X", "24": "Y", "25": "XY", "26": "MT", "M": "MT"}
+"""What PLINK's numbers stand for."""
 _KINDS = {
     **{str(number): AUTOSOME for number in range(23)},
-    **dict.fromkeys(("23", "X"), X),
-    **dict.fromkeys(("24", "Y"), Y),
-    **dict.fromkeys(("25", "XY", "PAR", "PAR1", "PAR2"), AUTOSOME),
-    **dict.fromkeys(("26", "M", "MT"), MITOCHONDRIAL),
+    **dict.fromkeys(("XY", "PAR", "PAR1", "PAR2"), AUTOSOME),
+    **{kind: kind for kind in (X, Y, MITOCHONDRIAL)},
 }
-
 
 _SEEN = ("A1A1", "A1A2", "A2A2", "A1 of one", "A2 of one", "missing", "genotyped")
 """What is counted of a variant: founders with two alleles, founders with one, everyone."""
@@ -67,10 +66,14 @@ class _Groups(NamedTuple):
     """For Hardy-Weinberg proportions, among the diploid."""
 
 
+def bare_chromosomes(chromosomes: pd.Series) -> pd.Series:
+    """Name chromosomes (``chr1``, ``23``, ``M``) as 1 to 22, X, Y, XY and MT."""
+    return chromosomes.str.upper().str.removeprefix("CHR").replace(_NAMES)
+
+
 def chromosome_kinds(chromosomes: pd.Series) -> pd.Series:
-    """Sort chromosomes as written (``1``, ``chrX``, ``23``) into autosome, X, Y, MT, other."""
-    names = chromosomes.str.upper().str.removeprefix("CHR")
-    return names.map(_KINDS).fillna("other")
+    """Sort chromosomes into autosome, X, Y, MT and other."""
+    return bare_chromosomes(chromosomes).map(_KINDS).fillna("other")
 
 
 def genotype_quality(
