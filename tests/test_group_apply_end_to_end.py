@@ -265,7 +265,7 @@ def test_a_table_coded_in_another_way_is_refused_until_the_user_says_how(
     finally:
         path.write_text(before)
     said = capsys.readouterr().out
-    assert "Outcome response: 2 counts as positive, 1 as negative." in said
+    assert "Outcome response: 2 is positive, 1 is negative." in said
     found = GroupFiles(place / "recoded", "applied").metrics
     pd.testing.assert_frame_equal(read(found), read(files.metrics))
     about = json.loads(found.with_suffix(".json").read_text())

@@ -37,7 +37,7 @@ def test_no_label_can_carry_a_file_name_out_of_its_folder(label: str) -> None:
     "uri", ["bids::../../secret.tsv", "bids::/etc/passwd", "/etc/passwd", "bids::sub-01/../../a"]
 )
 def test_a_link_in_a_sidecar_cannot_leave_the_dataset(tmp_path: Path, uri: str) -> None:
-    with pytest.raises(InputError, match="out of the dataset"):
+    with pytest.raises(InputError, match="outside the dataset"):
         linked_file(uri, tmp_path)
 
 
@@ -49,7 +49,7 @@ def _tree(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if not path.is_relative_to(folder / "out"))
 
 
-NO_RUN = "holds no BOLD run"
+NO_RUN = "has no BOLD run"
 NO_NAME = "it is part of file names: use letters and digits"
 
 
@@ -121,7 +121,7 @@ def test_a_table_that_names_a_path_names_a_participant_that_nobody_is(tmp_path: 
 
 @pytest.mark.parametrize("key", ["sub-../../outside", "../outside", "/etc/outside", "sub-1/../x"])
 def test_a_table_of_predictions_cannot_put_a_sheet_elsewhere(tmp_path: Path, key: str) -> None:
-    with pytest.raises(InputError, match="leads out of its folder"):
+    with pytest.raises(InputError, match="which is not a file name"):
         sheet_path(GroupFiles(tmp_path, "new"), key)
     assert sheet_path(GroupFiles(tmp_path, "new"), "sub-01_ses-1").is_relative_to(tmp_path)
 

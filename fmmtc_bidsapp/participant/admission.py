@@ -174,9 +174,9 @@ def _without_long_names(start: Start) -> Start:
         Problem(
             run.participant_id,
             "find",
-            f"{run.bold.name}: names of its files, such as {name}, would have {len(name)} "
-            f"characters; {LONGEST_NAME} are the most. Give the atlas or the cleaning a shorter "
-            "label (--desc)",
+            f"{run.bold.name}: file names such as {name} would have {len(name)} characters; at "
+            f"most {LONGEST_NAME} are possible. Use a shorter label of the atlas or the cleaning "
+            "(--desc)",
             InputError.exit_code,
         )
         for run, name in named
@@ -217,9 +217,9 @@ def _spaces(plan: ParticipantPlan, atlas: Atlas) -> tuple[str, ...]:
         return tuple(reachable)
     if asked not in reachable:
         raise UsageError(
-            f"--space is {asked}, but the atlas {atlas.label} is drawn in {atlas.space}, from "
-            f"which no transform is known (only between {' and '.join(_TEMPLATES)}), and "
-            "resampling is not registration. Leave --space out, or name another --atlas."
+            f"--space is {asked}, but the atlas {atlas.label} is in {atlas.space}, and no "
+            f"transform connects them (only {' and '.join(_TEMPLATES)}). Resampling is not "
+            "registration. Run without --space, or choose another --atlas."
         )
     return (asked,)
 
@@ -257,7 +257,7 @@ def _transform(
         return {}
     if space == atlas.space:
         return {}
-    # Whatever is looked up where, pictures show the labels on the image: both ways are needed.
+    # Figures show the labels on the image whatever the target: both directions are needed.
     find_transform(atlas.space, space)
     ends = {"data": (atlas.space, space), "atlas": (space, atlas.space)}
     path = find_transform(*ends[plan.parcel.resampling_target])

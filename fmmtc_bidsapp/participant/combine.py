@@ -49,7 +49,7 @@ def combine_runs(runs: Sequence[RunFiles]) -> Path:
     files = runs[0].combined()
     runs = [each for each in runs if each.relmat not in left_out]
     if not runs:
-        raise InputError(f"No run behind {files.relmat.name} is usable, so there is no mean.")
+        raise InputError(f"{files.relmat.name} cannot be computed: none of its runs is usable.")
     found = [read_relmat(each.relmat) for each in runs]
     sidecars = [read_json(each.timeseries.with_suffix(".json")) for each in runs]
     first = found[0]

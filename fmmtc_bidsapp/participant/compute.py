@@ -86,7 +86,7 @@ def _runs_workflow(start: Start, runs: Sequence[BoldRun]) -> tuple[Any, list[Pro
         try:
             workflow.add_nodes([run_nodes(start, run)])
         except (AppError, OSError) as error:
-            # Nothing is written yet: what the system refuses here is an input.
+            # Nothing is written yet, so an error of the system is about an input.
             is_input = isinstance(error, OSError)
             code = InputError.exit_code if is_input else error_code(type(error).__name__)
             problems.append(Problem(run.participant_id, run_name(run), str(error), code))
@@ -143,7 +143,7 @@ def _with_a_usable_run(tasks: Sequence[tuple[RunFiles, ...]]) -> list[tuple[RunF
     for task in tasks:
         whole, left_out = task[0].combined(), unusable(task)
         for path, reasons in left_out.items():
-            print(f"Left out of {whole.relmat.name}: {path.name}, not usable ({reasons})")
+            print(f"Excluded from {whole.relmat.name}: {path.name}, not usable ({reasons})")
         if len(left_out) < len(task):
             kept.append(task)
             continue
@@ -248,5 +248,5 @@ def _broken(failure: NodeFailure, participant_id: str, what: str) -> Problem:
 
 
 def _not_started(run: BoldRun) -> Problem:
-    message = "not started, because another run failed first (--stop-on-first-crash)"
+    message = "not started, because another run failed (--stop-on-first-crash)"
     return Problem(run.participant_id, run_name(run), message, InputError.exit_code)

@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 PICTURES = "draw"
-"""The one node of a run without which its numbers are whole."""
+"""The node of a run that writes no numbers."""
 _METHODS = "methods"
 _LOST = (
-    "was deleted or changed while this run was working. Leave the output folder alone and run the "
-    "same command again; what is whole is kept."
+    "was deleted or changed during this run. Run the same command again without changing the "
+    "output folder; complete results are kept."
 )
 
 

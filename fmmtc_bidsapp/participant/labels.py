@@ -26,7 +26,7 @@ def write_labels(start: Start, runs: Sequence[BoldRun]) -> list[list[Path]]:
     Without ``res-`` runs may have different grids; the first one written represents all. Returns
     the files of each, without those of unreadable images.
     """
-    # Placements come into it before the first graph, which would make it private.
+    # Before the first graph, which would make the folder private.
     make_folder(start.plan.workspace)
     grids: dict[tuple[str, str | None, str | None], list[BoldRun]] = {}
     for run in runs:
@@ -48,8 +48,8 @@ def require_labels(start: Start, written: Sequence[Sequence[Path]]) -> None:
     for files in written:
         if not ledger.is_whole(_entry(files)):
             raise OutputError(
-                f"{files[0]}, or a file beside it, was deleted or changed while this run was "
-                "working. Leave the output folder alone and run the same command again."
+                f"{files[0]}, or its table or sidecar, was deleted or changed during this run. Run "
+                "the same command again without changing the output folder."
             )
 
 
@@ -75,7 +75,7 @@ def _write_first(start: Start, runs: Sequence[BoldRun]) -> bool:
         try:
             content = _CONTENT[run.file_format](start, run)
         except InputError:
-            # An image that cannot be read: its own node will say so.
+            # An unreadable image: its node will report the error.
             continue
         write_atlas(start.plan.output_dir, start.atlas, content, run.space, run.res, run.den)
         return True
@@ -83,7 +83,7 @@ def _write_first(start: Start, runs: Sequence[BoldRun]) -> bool:
 
 
 def _nifti(start: Start, run: BoldRun) -> bytes:
-    # Also where the image is looked up at the atlas's voxels: the labels are then for the eye.
+    # Also for resampling target atlas, where the labels are for figures only.
     transform = start.label_transform(run.space)
     placed = placed_once(
         start.placement_dir,

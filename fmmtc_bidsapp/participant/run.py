@@ -77,7 +77,7 @@ def _process(plan: ParticipantPlan) -> int:
     _announce(start, before, todo)
     labels = write_labels(start, start.runs)
     if todo:
-        # Whoever is killed before it is written anew must not leave that of other runs behind.
+        # A killed run must not leave the text of other runs.
         citation(plan.output_dir).unlink(missing_ok=True)
     done, broken = compute_runs(start, todo)
     there = [*before, *done]
@@ -94,7 +94,7 @@ def _process(plan: ParticipantPlan) -> int:
             _write_methods(plan)
             mark_methods(start)
     finally:
-        # How everyone ended is told also where there is no room for the text.
+        # The status is reported even if the text cannot be written.
         code = close(plan.output_dir, plan.run_id, people, problems)
     if disturbed:
         raise disturbed
@@ -109,7 +109,7 @@ def _report(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) 
     # Before the reports, which show them.
     keep_crash_files(plan.output_dir, plan.run_id, problems)
     unwritten = write_reports(start, runs, problems)
-    # Of a page that is not there: once it is, nothing is to be told of this.
+    # A report that exists later does not list its own crash.
     keep_crash_files(plan.output_dir, plan.run_id, unwritten, prefix="report-")
     return [*problems, *unwritten]
 
@@ -140,7 +140,7 @@ def _told_to_all(people: Collection[str], error: AppError | None) -> list[Proble
     """Return a problem for each participant if the output was disturbed."""
     if error is None:
         return []
-    what, why = "output", "it was disturbed while this run was working; see the last line"
+    what, why = "output", "it was changed during this run; see the last line"
     return [Problem(who, what, why, error.exit_code) for who in people]
 
 
@@ -175,16 +175,14 @@ def _announce(start: Start, before: Sequence[BoldRun], todo: Sequence[BoldRun]) 
         f"fmmtc {__version__}: {_count(start.runs, 'run')} of {_count(people, 'participant')} "
         f"from {start.fmriprep_dir}"
     )
-    print(
-        f"Made by {', '.join(start.origin.made_by) or 'a program that its dataset does not name'}"
-    )
+    print(f"Preprocessed by {', '.join(start.origin.made_by) or 'an unknown program'}")
     if start.origin.simulated:
-        print("SIMULATED DATA: nobody was scanned.")
+        print("SIMULATED DATA")
     spaces = ", ".join(sorted({run.space for run in start.runs}))
     print(f"Atlas {start.atlas.label}: {start.atlas.title}; images in {spaces}")
     print(f"Cleaning {start.desc}: {start.strategy.title}")
     if before:
-        print(f"{_count(before, 'run')} finished before and left as found.")
+        print(f"{_count(before, 'run')} already complete.")
     print(end="", flush=True)
 
 
@@ -206,10 +204,10 @@ def _rebuild_reports(plan: ParticipantPlan) -> int:
     there = [run for run in start.runs if start.files(run).qc.is_file()]
     if not there:
         raise InputError(
-            f"{plan.output_dir} holds no finished run under desc-{start.desc}; without "
-            "--reports-only the runs are computed first."
+            f"{plan.output_dir} has no complete run under desc-{start.desc}. Run without "
+            "--reports-only first."
         )
-    # Files of another configuration are not what these settings would describe.
+    # Files of another configuration do not match these settings.
     join_output(start)
     note_plan(plan, {run.participant_id for run in there})
     write_labels(start, there)
@@ -222,7 +220,7 @@ def _rebuild_reports(plan: ParticipantPlan) -> int:
 def _write_boilerplate(plan: ParticipantPlan) -> int:
     """Write the methods text again from the written files, and print it."""
     if not participant_methods(plan.output_dir):
-        raise InputError(f"{plan.output_dir} holds no finished run, so nothing to describe.")
+        raise InputError(f"{plan.output_dir} has no complete run. Run the participant level first.")
     write_citation(plan.output_dir)
     print(citation(plan.output_dir).read_text(encoding="utf-8"))
     return 0
@@ -237,15 +235,15 @@ def _rehearse(plan: ParticipantPlan) -> int:
     todo = [run for run in start.runs if run not in before]
     memory_gb = {run.bold: run_gb(run, warped=run.space in start.transforms) for run in todo}
     for run in start.runs:
-        state = f"to do ({memory_gb[run.bold]:.1f} GB)" if run in todo else "finished before"
+        state = f"to do ({memory_gb[run.bold]:.1f} GB)" if run in todo else "already complete"
         print(f"{state}: {run.bold.name} ({run.space})")
     for each in start.problems:
-        print(f"left out: {each.participant_id}, {each.message}")
+        print(f"excluded: {each.participant_id}, {each.message}")
     n_procs = plan.resources.n_procs
     at_once_gb = sum(sorted(memory_gb.values())[-n_procs:])
     print(
-        f"{_count(todo, 'run')} to do, {len(before)} finished before, {len(start.problems)} left "
-        f"out; {at_once_gb:.1f} GB of memory with --nprocs {n_procs}"
+        f"{_count(todo, 'run')} to do, {len(before)} already complete, {len(start.problems)} "
+        f"excluded; {at_once_gb:.1f} GB of memory with --nprocs {n_procs}"
     )
     return 0 if start.runs else max(each.code for each in start.problems)
 

@@ -80,9 +80,9 @@ def tell_strays(strays: Sequence[Stray], *, everyone: bool) -> None:
     """Print the files that belong to no run: the first ones, or all."""
     shown = strays if everyone else strays[:_MANY]
     for stray in shown:
-        print(f"no run of anybody: {stray}")
+        print(f"no valid run name: {stray}")
     if len(shown) < len(strays):
-        print(f"no run of anybody: {len(strays) - len(shown)} more files, listed in logs/")
+        print(f"no valid run name: {len(strays) - len(shown)} more files, listed in logs/")
 
 
 def list_strays(output_dir: Path, run_id: str, strays: Sequence[Stray]) -> None:
@@ -101,7 +101,7 @@ def close(output_dir: Path, run_id: str, done: Collection[str], problems: Sequen
     outcomes = [_outcome(who, [p for p in problems if p.participant_id == who]) for who in everyone]
     print_outcomes(outcomes, title=f"Participant level, {output_dir}")
     code = exit_code(outcomes)
-    # An output folder that is not ours yet stays as it is.
+    # A folder that is not our dataset is not changed.
     if dataset_description(output_dir).is_file():
         write_tsv(outcomes_log(output_dir, run_id), outcome_columns(outcomes))
     if not done:

@@ -69,7 +69,7 @@ def connect(signal: Floats, measure: str) -> Floats:
     if len(signal) < MIN_VOLUMES:
         raise InputError(
             f"A series of {len(signal)} volumes cannot be correlated; {MIN_VOLUMES} or more are "
-            f"needed. Leave this run out."
+            "needed. Exclude this run."
         )
     n_parcels = signal.shape[1]
     matrix = np.full((n_parcels, n_parcels), np.nan)
@@ -115,13 +115,13 @@ def combine(matrices: Sequence[Floats], weights: Sequence[float], measure: str) 
     shapes = sorted({matrix.shape for matrix in matrices})
     if len(shapes) != 1:
         raise InputError(
-            f"Matrices of shape {shapes} cannot be combined; at least one is needed, and all of "
-            "the same parcels. Make all runs with one atlas."
+            f"Matrices of shape {shapes} cannot be combined; one or more of the same shape are "
+            "needed. Use one atlas for all runs."
         )
     if not all(weight > 0 for weight in weights):
         raise InputError(
-            f"Weights of runs are {list(weights)}; each must be above 0. Leave runs without "
-            "retained volumes out."
+            f"Weights of runs are {list(weights)}; all must be above 0. Exclude runs without "
+            "retained volumes."
         )
     bounded = measure in COEFFICIENTS
     stack = np.stack([fisher_z(matrix) if bounded else matrix for matrix in matrices])

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 FEWEST_PEOPLE = 10
-"""An edge that fewer people have is left out."""
+"""Fewest participants of an edge."""
 
 N_BINS = 10
 
@@ -52,7 +52,7 @@ class MotionConnectivity:
     distance_spearman: float | None = None
     """Rank correlation of r with distance."""
     chance_median_abs_r: float | None = None
-    """Median of |r| that this many people give where motion has no part in connectivity."""
+    """Median of |r| expected for this number of participants without any effect of motion."""
     problem: str = ""
     """Why it was not computed."""
 
@@ -71,17 +71,19 @@ def relate_motion(
     """
     n_people = len(mean_fd_mm)
     if n_people < FEWEST_PEOPLE:
-        problem = f"{n_people} people have a matrix and known motion, {FEWEST_PEOPLE} are needed"
+        problem = (
+            f"{n_people} participants have a matrix and known motion, {FEWEST_PEOPLE} are needed"
+        )
         return MotionConnectivity(n_people, None, problem=problem)
     if np.ptp(mean_fd_mm) == 0:
-        return MotionConnectivity(n_people, None, problem="everyone has the same mean FD")
+        return MotionConnectivity(n_people, None, problem="all participants have the same mean FD")
     sums = _Sums()
     for matrix, fd_mm in zip(connectomes, mean_fd_mm.tolist(), strict=True):
         sums.add(matrix, fd_mm)
     (rows, columns), r, people = sums.edges, sums.correlation(), sums.n
     known = np.isfinite(r)
     if not known.any():
-        problem = f"no edge varies over {FEWEST_PEOPLE} people or more"
+        problem = f"no edge varies over {FEWEST_PEOPLE} or more participants"
         return MotionConnectivity(n_people, None, problem=problem)
     rows, columns, r, people = rows[known], columns[known], r[known], people[known]
     p = _p_values(r, people)

@@ -27,8 +27,8 @@ def resample(signal: Floats, tr_s: float | None, new_tr_s: float) -> Floats:
     """
     if tr_s is None:
         raise InputError(
-            "The repetition time is not known, so the series cannot be resampled. Add "
-            "RepetitionTime to its sidecar, or leave --resample-tr out."
+            "The repetition time is unknown, so the series cannot be resampled. Add "
+            "RepetitionTime to its sidecar, or run without --resample-tr."
         )
     ratio = Fraction(tr_s / new_tr_s).limit_denominator(_LARGEST_FACTOR)
     up, down = ratio.numerator, ratio.denominator
@@ -36,8 +36,8 @@ def resample(signal: Floats, tr_s: float | None, new_tr_s: float) -> Floats:
         return signal
     if up == 0:
         raise InputError(
-            f"Volumes every {tr_s} s cannot be brought to one in {new_tr_s} s; choose a "
-            "--resample-tr of seconds."
+            f"A repetition time of {tr_s} s cannot be resampled to {new_tr_s} s. Choose a "
+            "--resample-tr in seconds."
         )
     n_volumes = (len(signal) - 1) * up // down + 1
     # The filter's gain at frequency 0 is 1 to within a thousandth: too little for scanner units.

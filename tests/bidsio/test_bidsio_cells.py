@@ -42,12 +42,12 @@ def test_nothing_is_spelled_in_one_way(cell):
 def test_values_that_differ_in_case_blanks_or_zeros_only_are_told_with_their_number():
     cells = ["S1", "s1", "S01", "S01", "north  a", "North A", "10", "S10", "n/a", "N/A"]
     first, second = lookalikes("site", cells)
-    assert first.startswith("site holds 'S01' (2), 'S1' (1), 's1' (1), which differ in case")
-    assert "taken for 3 different values" in first
+    assert first.startswith("site has 'S01' (2), 'S1' (1), 's1' (1), which differ only in case")
+    assert "read as 3 different values" in first
     assert "'North A' (1), 'north  a' (1)" in second
     (zeros,) = lookalikes("site", ["1", "01", "1.0", "2"])
     assert "'01' (1), '1' (1)" in zeros
-    assert "taken for one value" in zeros
+    assert "read as one value" in zeros
 
 
 def test_numbers_of_other_values_are_no_lookalikes():
@@ -56,7 +56,7 @@ def test_numbers_of_other_values_are_no_lookalikes():
 
 def test_sizes_are_listed_from_the_largest():
     assert sizes(["a", "b", "b", "c", "c", "c"]) == "c: 3, b: 2, a: 1"
-    assert sizes(map(str, range(30))).endswith(", and 20 others of 1 to 1")
+    assert sizes(map(str, range(30))).endswith(", and 20 other values with 1 to 1")
 
 
 FLAGS = {

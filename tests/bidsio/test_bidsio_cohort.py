@@ -129,7 +129,7 @@ def test_two_sessions_of_a_person_need_a_choice(written, cohort):
 def test_different_parcel_lists_are_refused_naming_both_files(written, cohort):
     one = written(rest("01"))
     other = written(rest("02"), parcels=("R_V1", "L_V1", "R_MST"))
-    with pytest.raises(InputError, match=r"different atlases or parcel lists") as caught:
+    with pytest.raises(InputError, match=r"different atlases or parcels") as caught:
         cohort({"sub-01": 1, "sub-02": 0})
     assert str(one.timeseries) in str(caught.value)
     assert str(other.timeseries) in str(caught.value)
@@ -146,7 +146,7 @@ def test_two_versions_of_an_atlas_are_refused(written, cohort):
 def test_a_class_smaller_than_needed_is_refused_with_the_counts(written, cohort):
     for sub in ("01", "02", "03"):
         written(rest(sub))
-    with pytest.raises(InputError, match=r"1 positive and 2 negative.*each needs 2"):
+    with pytest.raises(InputError, match=r"1 positive and 2 negative.*each outcome needs 2"):
         cohort({"sub-01": 1, "sub-02": 0, "sub-03": 0}, smallest_class=2)
 
 
@@ -162,7 +162,7 @@ def test_nobody_left_is_refused_with_the_steps(written, cohort, heard):
 
 def test_a_folder_without_any_series_is_a_step_of_nobody_and_an_error(cohort, heard, tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match=r"with series: 0.*holds no parcel series") as caught:
+    with pytest.raises(InputError, match=r"with series: 0.*has no parcel series") as caught:
         cohort({"sub-08": 1, "sub-09": 0})
     assert caught.value.exit_code == 65
     assert heard[0] == EligibilityStep("with series", 0, 0, 0)
@@ -228,7 +228,7 @@ def test_matrices_are_not_read_where_there_are_series(written, cohort, tmp_path)
     matrices(tmp_path / "out", ("03",), ending=OURS)
     found = cohort({"sub-01": 1, "sub-02": 0, "sub-03": 0})
     assert found.has_series
-    assert reasons(found) == {"sub-03": "nothing of theirs is there (asked for: all)"}
+    assert reasons(found) == {"sub-03": "no files found (selected: all)"}
 
 
 def test_matrices_of_the_same_parcels_in_another_order_are_taken_and_others_refused(
@@ -239,7 +239,7 @@ def test_matrices_of_the_same_parcels_in_another_order_are_taken_and_others_refu
     matrices(root, ("02",), ending=OURS, columns=("c", "a", "b"))
     assert cohort({"sub-01": 1, "sub-02": 0}).parcels == ("a", "b", "c")
     matrices(root, ("02",), ending=OURS, columns=("c", "a", "d"))
-    with pytest.raises(InputError, match="different atlases or parcel lists"):
+    with pytest.raises(InputError, match="different atlases or parcels"):
         cohort({"sub-01": 1, "sub-02": 0})
 
 
@@ -247,7 +247,7 @@ def test_another_measure_than_correlation_is_refused_and_beside_it_left_out(coho
     root, table = tmp_path / "out", {"sub-01": 1, "sub-02": 0}
     other = OURS.replace("pearsoncorrelation", "partialcorrelation")
     matrices(root, ("01", "02"), ending=other)
-    with pytest.raises(InputError, match=r"hold partial-correlation; models are shown corr"):
+    with pytest.raises(InputError, match=r"are partial-correlation; models need corr"):
         cohort(table)
     matrices(root, ("01", "02"), ending=OURS)
     assert [len(person.runs) for person in cohort(table).people] == [1, 1]
@@ -261,7 +261,7 @@ def test_a_matrix_over_all_runs_is_left_out_where_the_runs_are_there(cohort, tmp
     matrices(root, ("01", "02"), ending=OURS)
     found = cohort({"sub-01": 1, "sub-02": 0})
     assert [len(person.runs) for person in found.people] == [2, 1]
-    assert "stands for several runs, and the runs are there" in reasons(found)["sub-01"]
+    assert "combines several runs that exist too" in reasons(found)["sub-01"]
 
 
 def test_without_a_table_everyone_with_series_is_read(written, cohort):
@@ -320,12 +320,12 @@ def test_the_real_trial_has_49_labelled_people_with_series(shared, tmp_path):
 def test_ids_whose_zeros_a_spreadsheet_ate_are_named_and_matched_with_nobody(written, cohort):
     for sub in ("001", "002", "003"):
         written(rest(sub))
-    with pytest.raises(InputError, match="Nobody is left") as caught:
+    with pytest.raises(InputError, match="No participant is left") as caught:
         cohort({"1": 1, "2": 0, "3": 1})
     said = str(caught.value)
-    assert "3 people of the table (sub-1, sub-2, sub-3) have no files" in said
-    assert "3 people with files (sub-001, sub-002, sub-003) are not in the table" in said
-    assert "leading zeros had not been lost, 1 in place of 001" in said
+    assert "3 participants of the table (sub-1, sub-2, sub-3) have no files" in said
+    assert "3 participants with files (sub-001, sub-002, sub-003) are not in the table" in said
+    assert "leading zeros were restored (001 for 1)" in said
     assert (
         "Left out: 3 (sub-001, …): not in the participants table; 3 (sub-1, …): no series." in said
     )
@@ -337,12 +337,12 @@ def test_ids_of_which_some_lost_their_zeros_are_warned_of(written, cohort):
     said = []
     found = cohort({"1": 1, "9": 0, "10": 1, "11": 0}, warn=said.append)
     assert [person.key for person in found.people] == ["sub-10", "sub-11"]
-    assert "2 of them would be the same people if leading zeros" in said[0]
+    assert "2 of them would match if leading zeros" in said[0]
 
 
 def test_a_session_that_nobody_has_is_refused_with_those_there_are(written, cohort):
     written(rest("01", ses="01"))
-    with pytest.raises(InputError, match=r"asked for: ses 1; there is ses-01\)"):
+    with pytest.raises(InputError, match=r"selected: ses 1; there is ses-01\)"):
         cohort({"sub-01": 1, "sub-02": 0}, sessions=["1"])
 
 
@@ -351,13 +351,13 @@ def test_someone_with_another_session_is_told_which(written, cohort):
     written(rest("02", ses="1"))
     written(rest("03", ses="01"))
     found = cohort({"sub-01": 1, "sub-02": 0, "sub-03": 1}, sessions=["1"])
-    assert reasons(found)["sub-03"].endswith("(asked for: ses 1; there is ses-01)")
+    assert reasons(found)["sub-03"].endswith("(selected: ses 1; there is ses-01)")
 
 
 def test_a_label_that_looks_like_one_that_is_there_is_answered_with_it(written, cohort):
     written(rest("001"))
     written(rest("002"))
-    with pytest.raises(InputError, match=r"asked for: sub 1; there is sub-001\)"):
+    with pytest.raises(InputError, match=r"selected: sub 1; there is sub-001\)"):
         cohort(None, participants=["1"])
     found = cohort(None, participants=["1", "002"])
     assert reasons(found)["sub-1"].endswith("; there is sub-001")

@@ -36,12 +36,12 @@ def test_a_level_that_the_training_had_not_is_missing_and_told():
     trained = covariate_columns(PEOPLE, NAMES).levels
     found = covariate_columns([("50", "ketamine")], NAMES, trained)
     np.testing.assert_array_equal(found.values, [[50, NAN, NAN]])
-    assert "drug is ketamine for 1, which the training had not: taken as n/a" in found.notes
+    assert "drug: ketamine (n = 1) was not in the training: read as n/a" in found.notes
 
 
 def test_text_where_the_training_had_numbers_is_refused():
     trained = covariate_columns(PEOPLE, NAMES).levels
-    with pytest.raises(InputError, match="age holds 'old'"):
+    with pytest.raises(InputError, match="age has 'old'"):
         covariate_columns([("old", "verum")], NAMES, trained)
 
 
@@ -54,14 +54,14 @@ def test_other_covariates_than_the_trainings_are_refused():
 @pytest.mark.parametrize(
     ("values", "note"),
     [
-        (["n/a", "", "nan"], "x is n/a for everyone"),
-        (["2", "2.0", "n/a"], "x is 2 for everyone who has it"),
-        (["a", "a", "a"], "x is a for everyone who has it"),
+        (["n/a", "", "nan"], "x is n/a for all participants"),
+        (["2", "2.0", "n/a"], "x is 2 for all participants with a value"),
+        (["a", "a", "a"], "x is a for all participants with a value"),
         (
             ["1", "1", "1", "2", "2", "many", "many"],
-            "x holds numbers, but also many: each of its 3",
+            "x has numbers, but also many: its 3 values",
         ),
-        (["a", "b", "c"], "x has a level of its own for 3 of 3 people"),
+        (["a", "b", "c"], "x has a unique level for 3 of 3 participants"),
     ],
 )
 def test_a_column_that_says_nothing_or_is_of_two_kinds_is_told(values, note):
@@ -102,7 +102,7 @@ def test_levels_are_compared_by_value():
 @pytest.mark.parametrize("values", [("1", "2"), ("2", "2"), ("0", "1", "2")])
 def test_two_codes_of_the_training_are_not_read_as_two_others(values):
     levels = trained("0", "1", "1", "0", "n/a")
-    with pytest.raises(InputError, match="training had 0 and 1 alone, so what 2 and the other"):
+    with pytest.raises(InputError, match="training had only 0 and 1, so the meaning of 2 and"):
         applied(levels, *values)
     np.testing.assert_array_equal(applied(levels, "1.0", "0").values, [[1], [0]])
 
@@ -110,14 +110,14 @@ def test_two_codes_of_the_training_are_not_read_as_two_others(values):
 def test_a_sex_of_letters_is_not_read_from_numbers_and_the_other_way_round():
     found = applied(trained("F", "M", "F"), "1", "2")
     assert np.isnan(found.values).all()
-    assert any("x is 1, 2 for 2, which the training had not" in note for note in found.notes)
-    with pytest.raises(InputError, match="x holds 'F'"):
+    assert any("x: 1, 2 (n = 2) was not in the training" in note for note in found.notes)
+    with pytest.raises(InputError, match="x has 'F'"):
         applied(trained("1", "2", "1"), "F", "M")
 
 
 def test_the_same_codes_with_another_meaning_are_refused():
     levels = trained("1", "2", "1", **{"1": "male", "2": "female"})
-    with pytest.raises(InputError, match=r"x = 1 means 'female' by the JSON .* 'male' in"):
+    with pytest.raises(InputError, match=r"x = 1 means 'female' in the JSON .* 'male' in"):
         applied(levels, "1", "2", **{"1": "female", "2": "male"})
     applied(levels, "1", "2", **{"1.0": "Male", "2": "female "})
     applied(levels, "1", "2")
@@ -130,7 +130,7 @@ AGES = [str(age) for age in range(20, 61)]
 def test_a_value_far_off_is_warned_of_and_no_part_of_the_range(code):
     found = covariate_columns([(age,) for age in [*AGES, code, code]], ("x",))
     (note,) = found.notes
-    assert f"x is {float(code):g} for 2 of 43 people, far off the others" in note
+    assert f"x is {float(code):g} for 2 of 43 participants, far from the other values" in note
     assert found.levels[0].range == (20, 60)
 
 
@@ -156,9 +156,11 @@ def test_a_new_value_outside_the_trainings_range_is_told():
     assert levels.outside("60.5") == "x 60.5, trained on 20 to 60"
     assert [levels.outside(each) for each in ("20", "60.0", "n/a", "")] == [None] * 4
     found = applied([levels], "30", "-999", "n/a")
-    assert any("x is -999 for 1 of 2 people, outside the 20 to 60" in each for each in found.notes)
+    assert any(
+        "x is -999 for 1 of 2 participants, outside the 20 to 60" in each for each in found.notes
+    )
     (text,) = trained("a", "b")
-    assert text.outside("c") == "x c, which no training person had"
+    assert text.outside("c") == "x c, not in the training"
 
 
 def test_a_bundle_without_ranges_says_nothing_of_them():

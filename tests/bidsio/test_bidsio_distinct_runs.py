@@ -56,7 +56,7 @@ def test_a_file_over_several_runs_that_are_there_is_left_out_and_said(found, who
     assert kept == [*parts, "sub-02_task-rest"]
     assert len(reasons) == 1
     assert reasons[0].startswith(whole)
-    assert "stands for several runs, and the runs are there" in reasons[0]
+    assert "combines several runs that exist too" in reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_merged_runs_are_those_that_a_search_of_all_pairs_finds():
 
 def test_several_tasks_are_refused_with_the_people_of_each_unless_asked_for(found):
     titles = ["sub-01_task-rest", "sub-01_task-imagery", "sub-02_task-rest"]
-    with pytest.raises(UsageError, match=r"imagery \(1 people\), rest \(2 people\).*--task-id"):
+    with pytest.raises(UsageError, match=r"imagery: 1, rest: 2.*--task-id"):
         found(*titles)
     assert found(*titles, tasks=["rest"])[0] == ["sub-01_task-rest", "sub-02_task-rest"]
     assert len(found(*titles, tasks=["rest", "imagery"])[0]) == 3
@@ -127,6 +127,6 @@ def test_what_is_averaged_is_said_and_scans_of_another_kind_are_warned_of():
     people = [person(*(each.format(i) for each in two)) for i in (1, 2)]
     people.append(person("sub-03_task-rest_dir-AP"))
     said = averaged_runs(people)
-    assert "2 people: task-rest_dir-AP + task-rest_dir-PA; 1 people: task-rest_dir-AP" in said
+    assert "participants: 2: task-rest_dir-AP + task-rest_dir-PA; 1: task-rest_dir-AP" in said
     (note,) = unlike_runs(people)
-    assert note == "runs with different dir- (AP, PA) are averaged in 2 of 3 people"
+    assert note == "runs with different dir- (AP, PA) are averaged in 2 of 3 participants"

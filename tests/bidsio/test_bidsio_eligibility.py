@@ -36,7 +36,7 @@ def test_zero_and_one_are_themselves_however_they_are_written(table, no, yes):
 
 def test_text_needs_a_positive_value_and_its_values_are_listed(table):
     path = table("sub-01 patient non", "sub-02 patient resp", "sub-03 patient resp")
-    with pytest.raises(UsageError, match="non: 1, resp: 2; say with --positive-value"):
+    with pytest.raises(UsageError, match="non: 1, resp: 2. Give the value"):
         outcomes(path)
     assert outcomes(path, positive_value="resp") == {"sub-01": 0, "sub-02": 1, "sub-03": 1}
 
@@ -147,13 +147,15 @@ def test_a_filter_by_number_takes_any_way_of_writing_it(table):
 
 def test_a_filter_that_selects_nobody_lists_the_values(table):
     path = table("sub-01 patient 1", "sub-02 control 0")
-    with pytest.raises(InputError, match="type=healthy selects nobody; type holds control, pat"):
+    with pytest.raises(
+        InputError, match="type=healthy matches no participant; type has control, pat"
+    ):
         outcomes(path, where=("type=healthy",))
 
 
 def test_a_second_filter_that_selects_nobody_lists_what_the_first_left(table):
     path = table("sub-1 a 1 x", "sub-2 b 0 y", columns="participant_id type Response Drug")
-    with pytest.raises(InputError, match="Drug=y selects nobody; Drug holds x"):
+    with pytest.raises(InputError, match="Drug=y matches no participant; Drug has x"):
         outcomes(path, where=("type=a", "Drug=y"))
 
 
@@ -255,7 +257,7 @@ def test_an_optional_outcome_without_its_column_is_unknown_for_all(table):
 @pytest.mark.parametrize("values", [("1", "2"), ("1", "0", "2"), ("2", "2"), ("yes", "no")])
 def test_a_table_with_a_value_that_the_training_had_not_is_refused(table, values):
     path = table(*(f"sub-{i} a {value}" for i, value in enumerate(values)))
-    with pytest.raises(UsageError, match=r"1 \(yes\) counts as positive, 0 \(no\)") as caught:
+    with pytest.raises(UsageError, match=r"1 \(yes\) is positive, 0 \(no\)") as caught:
         of_new_people(path)
     assert f"{values[-1]}: " in str(caught.value)
     assert "--positive-value" in str(caught.value)
@@ -280,7 +282,7 @@ def test_a_stated_positive_value_leaves_nothing_to_be_guessed(table, values):
 def test_values_that_mean_the_other_outcome_here_are_refused(table):
     path = table("sub-1 a 1", "sub-2 a 0")
     describe(path, **{"0": "Yes.", "1": "No."})
-    with pytest.raises(UsageError, match=r"means 'No\.', which was the other outcome"):
+    with pytest.raises(UsageError, match=r"means 'No\.', the other outcome"):
         of_new_people(path)
     assert of_new_people(path, positive_value="0") == [0, 1]
     with pytest.raises(UsageError, match="the other outcome"):
@@ -289,7 +291,7 @@ def test_values_that_mean_the_other_outcome_here_are_refused(table):
 
 def test_values_described_in_other_words_need_to_be_stated(table):
     path = describe(table("sub-1 a 1", "sub-2 a 0"), **{"0": "no", "1": "remission"})
-    with pytest.raises(UsageError, match=r"'remission' by the JSON .* 'yes' in the training"):
+    with pytest.raises(UsageError, match=r"'remission' in the JSON .* 'yes' in the training"):
         of_new_people(path)
     assert of_new_people(path, positive_value="1") == [1, 0]
     describe(path, **{"0": " NO", "1": "yes!"})
@@ -300,7 +302,7 @@ def test_the_coding_of_the_training_is_kept_with_its_meaning(table):
     path = describe(table("sub-1 a 1.0", "sub-2 a 0"), **{"0": "no", "1": "yes", "9": "lost"})
     coding = read_eligible(path, CohortOptions(target="Response")).divisions.coding
     assert coding == ZERO_ONE
-    assert str(coding) == "Response: 1 (yes) counts as positive, 0 (no) as negative"
+    assert str(coding) == "Response: 1 (yes) is positive, 0 (no) is negative"
     path = table("sub-1 a b", "sub-2 a c")
     path.with_suffix(".json").unlink()
     options = CohortOptions(target="Response", positive_value="c")

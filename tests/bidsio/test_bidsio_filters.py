@@ -50,7 +50,7 @@ def test_fmripreps_own_file_is_read_and_what_is_not_about_bold_passed_over_with_
     assert not query.admits({**run, "task": "faces"})
     assert not query.admits({**run, "part": "phase"})
     told = capsys.readouterr().err
-    assert "fmap, sbref, flair, t2w, t1w, roi passed over" in told
+    assert "fmap, sbref, flair, t2w, t1w, roi ignored" in told
 
 
 @pytest.mark.parametrize("part", [None, "mag", ["mag"], ["mag", None]])
@@ -63,7 +63,7 @@ def test_preprocessed_runs_are_of_the_magnitude_though_their_names_do_not_say_so
 def test_echoes_asked_for_stand_for_the_run_that_they_were_combined_to(tmp_path, capsys):
     query = Query((), (), (), (), read_filter(written(tmp_path, {"bold": {"echo": [1, 2, 3]}})))
     assert query.admits({"sub": "01", "task": "rest"})
-    assert "bold's echo passed over" in capsys.readouterr().err
+    assert "bold's echo ignored" in capsys.readouterr().err
     query = Query((), (), (), (), read_filter(written(tmp_path, {"bold": {"echo": None}})))
     assert not query.admits({"sub": "01", "task": "rest", "echo": "1"})
     assert capsys.readouterr().err == ""
@@ -72,7 +72,7 @@ def test_echoes_asked_for_stand_for_the_run_that_they_were_combined_to(tmp_path,
 def test_no_raw_run_has_a_space_so_its_absence_leaves_nobody_out(tmp_path, capsys):
     content = {"bold": {"space": None, "extension": [".nii", ".nii.gz"]}}
     assert read_filter(written(tmp_path, content)) == {}
-    assert "bold's extension passed over" in capsys.readouterr().err
+    assert "bold's extension ignored" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_no_raw_run_has_a_space_so_its_absence_leaves_nobody_out(tmp_path, capsy
     [
         ({"bolt": {}, "bold": {}}, "unknown key bolt; those allowed are bold, fmap"),
         ({"bold": {"ses": "1"}}, "unknown entity ses; .*subject, session, task, acquisition"),
-        ({"bold": {"space": "T1w"}}, "asks for a space, .* with --space"),
+        ({"bold": {"space": "T1w"}}, "filters by space, .* with --space"),
         ({"bold": {"inversion": 1, "desc": "x"}}, "unknown entity desc, inversion; those allowed"),
         ({"bold": {"": "rest"}}, 'unknown entity ""; those allowed'),
         ({"bold": "rest"}, "\"bold\" is 'rest'"),
@@ -88,8 +88,8 @@ def test_no_raw_run_has_a_space_so_its_absence_leaves_nobody_out(tmp_path, capsy
         ({"bold": {"task": []}}, r"task is \[\]"),
         ({"bold": {"run": True}}, "run is True"),
         ({"bold": {"session": ["1", ""]}}, "session is .* must be a label"),
-        ([], "no JSON object"),
-        ("{", "is not JSON"),
+        ([], "not a JSON object"),
+        ("{", "is not valid JSON"),
     ],
 )
 def test_a_file_that_is_no_filter_is_wrong_use(tmp_path, content, words):

@@ -122,7 +122,7 @@ def test_a_preferred_space_that_was_not_fetched_is_not_replaced_but_the_other_is
     runs, (exclusion,) = find(root, spaces=(SPACE, OTHER))
     assert runs == []
     assert exclusion.reason.endswith(
-        f"run `datalad get {root / bold}` (the one in {OTHER} is here: choose it with "
+        f"run `datalad get {root / bold}` (the image in {OTHER} exists: choose it with "
         f"--space {OTHER})"
     )
 
@@ -301,12 +301,12 @@ def test_an_image_or_mask_that_is_there_twice_excludes_its_run_and_names_both(fm
     double = names[which].removesuffix(".gz")
     runs, (exclusion,) = find(fmriprep(*names, double))
     assert runs == []
-    assert f"{Path(double).name} and {Path(names[which]).name} are both there" in exclusion.reason
+    assert f"{Path(double).name} and {Path(names[which]).name} both exist" in exclusion.reason
 
 
 def test_a_folder_of_aroma_that_is_not_there_is_wrong_use(fmriprep, tmp_path):
     root = fmriprep(*run_files("sub-01/func/sub-01_task-rest"))
-    with pytest.raises(UsageError, match=r"no folder .*fMRIPost-AROMA"):
+    with pytest.raises(UsageError, match=r"Folder of fMRIPost-AROMA not found"):
         find(root, aroma_dir=tmp_path / "absent")
 
 
@@ -353,7 +353,7 @@ def test_a_broken_sidecar_excludes_its_run_only(fmriprep):
     (root / names[0].replace(".nii.gz", ".json")).write_text("{")
     (run,), (exclusion,) = find(root)
     assert run.participant_id == "sub-02"
-    assert "is not JSON" in exclusion.reason
+    assert "is not valid JSON" in exclusion.reason
 
 
 def test_a_repetition_time_of_zero_excludes_its_run(fmriprep):
@@ -376,13 +376,13 @@ def test_a_repetition_time_that_can_be_none_excludes_its_run(fmriprep, told):
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        ({"VolumeTiming": [0, 2, 4, 8.5, 10.5]}, "2 to 4.5 s apart"),
+        ({"VolumeTiming": [0, 2, 4, 8.5, 10.5]}, "steps of 2 to 4.5 s"),
         ({"VolumeTiming": [0, 2, 4], "RepetitionTime": 2.5}, "remove the wrong one"),
         ({"VolumeTiming": [0, 2, 4, 8.5], "RepetitionTime": 2}, "not evenly spaced"),
-        ({"VolumeTiming": [0, 2, 1, 3]}, "in order"),
-        ({"VolumeTiming": [0, "2", 4]}, "in order"),
-        ({"VolumeTiming": [0]}, "in order"),
-        ({"VolumeTiming": 2}, "in order"),
+        ({"VolumeTiming": [0, 2, 1, 3]}, "ascending"),
+        ({"VolumeTiming": [0, "2", 4]}, "ascending"),
+        ({"VolumeTiming": [0]}, "ascending"),
+        ({"VolumeTiming": 2}, "ascending"),
     ],
 )
 def test_volumes_that_are_not_evenly_spaced_in_time_exclude_their_run(fmriprep, told, words):
@@ -531,7 +531,7 @@ def test_a_run_in_the_folder_of_another_session_is_not_taken(fmriprep):
     root = fmriprep(*own, *wrong)
     (run,), (exclusion,), _ = find_all(root)
     assert run.bold == root / own[0]
-    assert "its name says ses-1, its folder ses-2" in exclusion.reason
+    assert "the name has ses-1, the folder is ses-2" in exclusion.reason
 
 
 def test_a_stray_file_of_a_task_that_was_not_asked_for_is_not_told(fmriprep):
@@ -544,7 +544,7 @@ def test_a_stray_file_of_a_task_that_was_not_asked_for_is_not_told(fmriprep):
 def test_where_there_is_no_run_at_all_the_files_that_might_be_some_are_named(fmriprep):
     bad = "sub-01/func/sub-01_task-rest_run001_desc-preproc_bold.nii.gz"
     root = fmriprep(bad)
-    with pytest.raises(InputError, match="holds no BOLD run") as caught:
+    with pytest.raises(InputError, match="has no BOLD run") as caught:
         find(root)
     assert str(root / bad) in str(caught.value)
 
@@ -692,7 +692,7 @@ def test_a_broken_database_names_itself(fmriprep, tmp_path):
     find(root, database_dir=tmp_path / "db")
     (database,) = (tmp_path / "db").rglob("*.sqlite")
     database.write_text("broken")
-    with pytest.raises(OutputError, match=r"db.* cannot be made or read .*Delete it"):
+    with pytest.raises(OutputError, match=r"db.* cannot be written or read .*Delete it"):
         find(root, database_dir=tmp_path / "db")
 
 
@@ -775,7 +775,7 @@ def test_the_parent_given_by_mistake_names_the_right_folder(tmp_path, named):
 
 
 def test_a_folder_that_is_not_there_is_wrong_use(tmp_path):
-    with pytest.raises(UsageError, match="There is no folder"):
+    with pytest.raises(UsageError, match="Folder not found"):
         find_fmriprep(tmp_path / "absent", {})
 
 

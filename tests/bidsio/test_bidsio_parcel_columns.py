@@ -42,13 +42,13 @@ NO_PARCELS = {
         text_of(noise().rename_axis("Unnamed: 0")),
         "column 1 of 4 has no name",
     ),
-    "an index with a name": (with_first("n", range(60)), "'n' goes 0, 1, 2"),
-    "an index that goes down": (with_first("left", range(60, 0, -1)), "'left' goes 60, 59"),
-    "the time": (with_first("time", np.arange(60) * TR), "'time', which is no parcel"),
-    "the time, rounded": (with_first("seconds", np.round(np.arange(60) * TR, 2)), "'seconds' goes"),
+    "an index with a name": (with_first("n", range(60)), "'n' (0, 1, 2"),
+    "an index that goes down": (with_first("left", range(60, 0, -1)), "'left' (60, 59"),
+    "the time": (with_first("time", np.arange(60) * TR), "'time', which is not a parcel"),
+    "the time, rounded": (with_first("seconds", np.round(np.arange(60) * TR, 2)), "'seconds' ("),
     "the time of retained volumes": (
         with_first("seconds", np.delete(np.arange(63) * TR, [5, 6, 30])),
-        "'seconds' goes",
+        "'seconds' (",
     ),
     "a tab at the end of all lines": (
         text_of(noise(), index=False).replace("\n", "\t\n"),
@@ -56,14 +56,17 @@ NO_PARCELS = {
     ),
     "a name of blanks": (with_first("  ", 0.5), "column 1 of 4 has no name"),
     "a name twice": (text_of(noise(columns=("a", "b", "a")), index=False), "two columns"),
-    "a run that is the same for all volumes": (with_first("run", 1), "'run', which is no parcel"),
+    "a run that is the same for all volumes": (
+        with_first("run", 1),
+        "'run', which is not a parcel",
+    ),
     "volumes that were censored": (
         with_first("Censored", [0, 1] * 30),
-        "'Censored', which is no parcel",
+        "'Censored', which is not a parcel",
     ),
     "head motion": (
         with_first("framewise_displacement", 0.25),
-        "'framewise_displacement', which is no parcel",
+        "'framewise_displacement', which is not a parcel",
     ),
     "no header": (text_of(noise(), index=False, header=False), "no header"),
     "no header, whole numbers": (
@@ -72,7 +75,7 @@ NO_PARCELS = {
     ),
     "decimal commas": (text_of(noise(), index=False, decimal=","), "in column 'a'"),
     "thousands": (with_first("big", "1,024.5"), "in column 'big'"),
-    "python's underscores": (with_first("big", "1_024"), "text where a number is due"),
+    "python's underscores": (with_first("big", "1_024"), "text instead of a number"),
     "text": (with_first("kind", "rest"), "in column 'kind'"),
 }
 
@@ -143,7 +146,7 @@ def test_a_square_matrix_without_names_of_rows_that_is_not_symmetric_is_refused(
     shuffled = pd.DataFrame(symmetric()[[1, 0, 2, 3]], columns=list("abcd"))
     shuffled.to_csv(path, sep="\t", index=False)
     for read in (read_relmat, read_matrix_names):
-        with pytest.raises(InputError, match="no column Node, and is not symmetric"):
+        with pytest.raises(InputError, match="no column Node and is not symmetric"):
             read(path)
 
 
@@ -153,7 +156,7 @@ def test_a_matrix_with_an_index_beside_its_names_is_refused(tmp_path):
     table.insert(0, "Node", list("abcd"))
     table.to_csv(path, sep="\t")
     for read in (read_relmat, read_matrix_names):
-        with pytest.raises(InputError, match="the first column, '', holds '0'"):
+        with pytest.raises(InputError, match="the first column, '', has '0'"):
             read(path)
 
 
@@ -161,5 +164,7 @@ def test_a_matrix_without_a_header_is_refused(tmp_path):
     path = tmp_path / "sub-01_relmat.tsv"
     pd.DataFrame(symmetric()).to_csv(path, sep="\t", header=False, index=False)
     for read in (read_relmat, read_matrix_names):
-        with pytest.raises(InputError, match=r"the rows name other parcels|has no header"):
+        with pytest.raises(
+            InputError, match=r"rows and columns have different parcels|has no header"
+        ):
             read(path)

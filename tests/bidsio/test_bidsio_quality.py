@@ -149,9 +149,9 @@ def test_the_same_tables_give_the_same_bytes_and_leave_the_file_alone(tmp_path):
     ("old", "new", "message"),
     [
         ("\t158\t", "\t", f"{N_CELLS - 1} cells in line 2"),
-        ("\t158\t", "\tmany\t", "dof is 'many', which is no int"),
-        ("\ttrue\t", "\tperhaps\t", "usable is 'perhaps', which is no bool"),
-        ("\t475.0\t", "\tlong\t", "retained_s is 'long', which is no float"),
+        ("\t158\t", "\tmany\t", "dof is 'many', not int"),
+        ("\ttrue\t", "\tperhaps\t", "usable is 'perhaps', not bool"),
+        ("\t475.0\t", "\tlong\t", "retained_s is 'long', not float"),
         ("\tusable\t", "\tused\t", "no column usable"),
         ("\tdof\t", "\tmean_fd\t", "two columns"),
         ("\tdof\t", "\t\t", "a name for every column"),
@@ -230,10 +230,10 @@ def test_every_column_but_those_the_group_level_needs_admits_na():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("sub-01_task-rest_space-X_desc-linc_qc.tsv", "its name lacks atlas-"),
+        ("sub-01_task-rest_space-X_desc-linc_qc.tsv", "its name has no atlas-"),
         ("sub-01_task-rest_reg-x_space-X_atlas-A_desc-simple_qc.tsv", "BIDS has no entity reg-"),
         ("sub-01_task-rest_run001_qc.tsv", "'run001' is not key-value"),
-        ("sub-02_task-rest_space-X_atlas-A_desc-simple_qc.tsv", "its name says sub-02"),
+        ("sub-02_task-rest_space-X_atlas-A_desc-simple_qc.tsv", "the name has sub-02"),
         ("sub-01 copy_qc.tsv", "is not key-value"),
     ],
 )

@@ -37,7 +37,7 @@ def test_integer_headers_of_giga_connectome_are_names(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([["a", "b"], [1, "high"]], "holds text.*high"),
+        ([["a", "b"], [1, "high"]], "has text.*high"),
         ([["a", "b"], [1, 2], [1]], "1 cells in line 3 but 2 columns"),
         ([["a", "b"], [1, 2, 3]], "3 cells in line 2"),
         ([["a", "a"], [1, 2]], "two columns"),
@@ -109,7 +109,7 @@ def test_a_matrix_is_matched_by_name_not_by_position(tmp_path):
 
 def test_a_matrix_whose_rows_have_other_names_is_refused(tmp_path):
     path = table(tmp_path / "sub-01_relmat.tsv", ["Node", "a", "b"], ["a", 1, 0], ["c", 0, 1])
-    with pytest.raises(InputError, match="other parcels"):
+    with pytest.raises(InputError, match="different parcels"):
         read_relmat(path)
 
 
@@ -172,7 +172,7 @@ def test_sidecars_above_the_dataset_do_not_count(tmp_path):
 
 def test_a_sidecar_that_is_a_list_is_refused(tmp_path):
     (tmp_path / "bold.json").write_text("[1]")
-    with pytest.raises(InputError, match="no JSON object"):
+    with pytest.raises(InputError, match="not a JSON object"):
         read_sidecar(tmp_path / "sub-01_bold.nii.gz", tmp_path)
 
 
@@ -181,7 +181,7 @@ def test_a_sidecar_that_is_a_list_is_refused(tmp_path):
 )
 def test_json_that_nobody_could_write_again_is_refused(tmp_path, text):
     (tmp_path / "bold.json").write_text(text)
-    with pytest.raises(InputError, match="is not JSON"):
+    with pytest.raises(InputError, match="is not valid JSON"):
         read_sidecar(tmp_path / "sub-01_bold.nii.gz", tmp_path)
 
 

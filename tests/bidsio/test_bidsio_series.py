@@ -73,7 +73,7 @@ def test_confounds_and_other_statistics_are_no_parcel_series(tmp_path):
 def test_several_cleanings_need_a_choice(written):
     root = written({"sub": "01", "task": "rest"}).output_dir
     written({"sub": "01", "task": "rest"}, desc="simple")
-    with pytest.raises(UsageError, match="none, simple: choose --desc"):
+    with pytest.raises(UsageError, match="none, simple. Choose one with --desc"):
         find(root)
     (series,), _ = find(root, desc="simple")
     assert series.desc == "simple"
@@ -142,7 +142,7 @@ def test_files_without_desc_are_meant_when_none_is_named(tmp_path):
 
 def test_a_cleaning_that_is_not_there_lists_those_that_are(tmp_path):
     root = add(tmp_path, f"{XCPD}_timeseries.tsv")
-    with pytest.raises(UsageError, match=r"No file has desc simple; there is \(none\)"):
+    with pytest.raises(UsageError, match=r"No file has desc simple; existing: \(none\)"):
         find(root, desc="simple")
 
 
@@ -158,7 +158,7 @@ def test_several_atlases_need_a_choice(tmp_path):
 def test_a_run_in_two_spaces_is_not_counted_twice(tmp_path):
     other = XCPD.replace("MNI152NLin2009cAsym", "fsLR")
     root = add(tmp_path, f"{XCPD}_timeseries.tsv", f"{other}_timeseries.tsv")
-    with pytest.raises(UsageError, match=r"MNI152NLin2009cAsym, fsLR: choose --space"):
+    with pytest.raises(UsageError, match=r"MNI152NLin2009cAsym, fsLR. Choose one with --space"):
         find(root)
     (series,), _ = find(root, space="MNI152NLin2009cAsym")
     assert series.entities["space"] == "MNI152NLin2009cAsym"
@@ -182,7 +182,7 @@ def test_a_series_that_was_not_fetched_is_an_exclusion(tmp_path):
 
 
 def test_an_empty_folder_is_an_input_error_that_echoes_the_query(tmp_path):
-    with pytest.raises(InputError, match=r"no parcel series \(asked for: task faces"):
+    with pytest.raises(InputError, match=r"no parcel series \(selected: task faces"):
         find(add(tmp_path, f"{XCPD}_timeseries.tsv"), tasks=["faces"])
 
 
@@ -257,7 +257,7 @@ def test_a_file_whose_name_says_no_run_is_an_exclusion_with_its_path(tmp_path, n
 
 def test_where_no_series_is_left_the_files_that_might_be_some_are_named(tmp_path):
     root = add(tmp_path, "sub-01/func/sub-01_rest_atlas-A_timeseries.tsv")
-    with pytest.raises(InputError, match=r"sub-01_rest_atlas-A_timeseries\.tsv is left out"):
+    with pytest.raises(InputError, match=r"sub-01_rest_atlas-A_timeseries\.tsv is ignored"):
         find(root)
 
 

@@ -90,35 +90,35 @@ ENTRY = "name: mine\nconfounds:\n  a:\n    columns: [csf]\n    "
     ("text", "words"),
     [
         ("- a\n", r"the file is \['a'\]"),
-        ("name: [", "not YAML"),
-        ("[" * 3000, "not YAML"),
-        ("name: 2024-13-45", "not YAML"),
+        ("name: [", "not valid YAML"),
+        ("[" * 3000, "not valid YAML"),
+        ("name: 2024-13-45", "not valid YAML"),
         ("name: mine\nlow_pass: 1" + "0" * 400, "low_pass is 1000"),
         ("confounds: {}", "name is None"),
         ("name: 36P+", "letters and digits"),
         ("name: my__own", "letters and digits"),
         ("name: 36", "letters and digits"),
-        ("name: p36", "this program's own strategy"),
-        ("name: simple_gsr", "this program's own strategy"),
-        ("name: simplegsr", "this program's own strategy"),
+        ("name: p36", "a strategy of this program"),
+        ("name: simple_gsr", "a strategy of this program"),
+        ("name: simplegsr", "a strategy of this program"),
         ("name: mine\nlowpass: 1", "unknown key lowpass; those allowed are name"),
         ("name: mine\nlow_pass: high", "low_pass is 'high'"),
         ("name: mine\nlow_pass: -1", "low_pass is -1"),
         ("name: mine\nfd_threshold: .nan", "fd_threshold is nan"),
         ("name: mine\nfd_threshold: true", "fd_threshold is True"),
-        ("name: mine\nlow_pass: 0.01\nhigh_pass: 0.1", "nothing lies between"),
+        ("name: mine\nlow_pass: 0.01\nhigh_pass: 0.1", "must be below"),
         ("name: mine\ndetrend: 1", "detrend is 1"),
         ("name: mine\ndetrend: false", "cleans nothing"),
         ("name: mine\nconfounds: [a]", "entry 1 of confounds is"),
         ("name: mine\nconfounds: a", "confounds is"),
         ("name: mine\nconfounds: {a: {columns: []}}", "a: columns is"),
         ("name: mine\nconfounds: {a: {columns: [1]}}", "the column 1"),
-        ("name: mine\nconfounds: {a: {columns: ['^c(sf$']}}", "no regular expression"),
+        ("name: mine\nconfounds: {a: {columns: ['^c(sf$']}}", "not a valid regular expression"),
         (ENTRY + "dataset: rapidtide", "dataset is 'rapidtide'"),
         (ENTRY + "query: {suffix: bold}", "suffix 'bold'"),
         (ENTRY + "query: {desc: physio}", "desc 'physio'"),
-        (ENTRY + "query: {extension: .nii.gz}", "differ from voxel to voxel"),
-        ("name: mine\nconfounds: {a: {query: {desc: x}}}", "differ from voxel to voxel"),
+        (ENTRY + "query: {extension: .nii.gz}", "Voxelwise regressors"),
+        ("name: mine\nconfounds: {a: {query: {desc: x}}}", "Voxelwise regressors"),
         (ENTRY + "column: [a]", "unknown key column"),
     ],
 )
@@ -146,9 +146,9 @@ def test_a_name_that_is_none_lists_those_there_are(tmp_path):
     ],
 )
 def test_a_name_of_xcp_ds_is_an_error_that_names_ours(name, words):
-    with pytest.raises(UsageError, match=rf"XCP-D's name.*{words}.*") as caught:
+    with pytest.raises(UsageError, match=rf"name of XCP-D.*{words}.*") as caught:
         read_strategy(name)
-    assert f"XCP-D's own {name}.yml is read where it is given" in str(caught.value)
+    assert f"or the path of XCP-D's {name}.yml" in str(caught.value)
 
 
 XCPD = """name: {name}
@@ -194,7 +194,7 @@ def test_xcp_ds_own_files_load_under_a_name_that_can_stand_in_a_file_name(
 
 
 def test_nothing_in_the_file_is_run(tmp_path):
-    with pytest.raises(UsageError, match="not YAML"):
+    with pytest.raises(UsageError, match="not valid YAML"):
         read_strategy(written(tmp_path, "name: !!python/object/apply:os.getcwd []"))
 
 

@@ -110,8 +110,8 @@ def test_a_phenotype_table_says_whom_it_lacks_and_which_rows_match_nobody(table,
     pain = table("pain.tsv", "participant_id ache\nsub-3 7\n1 2\nsub-9 5")
     (said,) = heard_of(participants, pain)[1]
     assert said == (
-        "pain.tsv has 2 of the 3 people of participants.tsv; its columns are n/a for 1 (sub-2); 1 "
-        "of its rows match nobody (sub-9)."
+        "pain.tsv has 2 of the 3 participants of participants.tsv; its columns are n/a for 1 "
+        "(sub-2); 1 of its rows match no participant (sub-9)."
     )
     whole = table("whole.tsv", "participant_id ache\nsub-3 7\n1 2\nsub-2 5")
     assert heard_of(participants, whole)[1] == []
@@ -119,7 +119,9 @@ def test_a_phenotype_table_says_whom_it_lacks_and_which_rows_match_nobody(table,
 
 def test_a_phenotype_table_that_matches_nobody_is_refused_where_it_is_needed(table, participants):
     pain = table("pain.tsv", "participant_id ache\n001 7\n002 2")
-    with pytest.raises(InputError, match=r"0 of the 3 people.*leading zeros.*nobody has") as caught:
+    with pytest.raises(
+        InputError, match=r"0 of the 3 participants.*leading zeros.*no row matches"
+    ) as caught:
         heard_of(participants, pain, needed=("ache",))
     assert "sub-001" in str(caught.value)
     assert len(heard_of(participants, pain, needed=("age",))[1]) == 1
@@ -140,7 +142,9 @@ def test_of_a_table_with_a_row_a_session_those_of_the_session_asked_for_are_take
 @pytest.mark.parametrize("sessions", [(), ("1", "2")])
 def test_a_table_with_a_row_a_session_is_refused_without_a_choice(table, participants, sessions):
     visits = table("visits.tsv", VISITS)
-    with pytest.raises(UsageError, match=r"\(ses-1: 2, ses-2: 2\)\. Choose one with --session-id"):
+    with pytest.raises(
+        UsageError, match=r"\(ses-1: 2, ses-2: 2\)\. Choose one session with --session-id"
+    ):
         heard_of(participants, visits, sessions=sessions)
 
 
@@ -153,4 +157,4 @@ def test_a_table_of_another_session_with_one_row_a_person_is_told(table, partici
     first = table("first.tsv", "participant_id session_id ache\nsub-1 1 7\n2 1 3\n3 1 4")
     rows, (said,) = heard_of(participants, first, sessions=("2",))
     assert [row["ache"] for row in rows] == ["7", "3", "4"]
-    assert "another session than asked for (ses-1: 3)" in said
+    assert "another session than requested (ses-1: 3)" in said

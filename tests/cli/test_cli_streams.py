@@ -150,7 +150,7 @@ def test_a_locale_that_is_not_utf8_changes_nothing(tmp_path):
     ]
     assert done[0].returncode == done[1].returncode == 2
     assert done[0].stderr == done[1].stderr
-    assert "There is no folder" in done[1].stderr.decode()
+    assert "Folder not found" in done[1].stderr.decode()
     assert "Größe Ω" in done[1].stderr.decode()
 
 

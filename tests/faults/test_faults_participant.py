@@ -107,7 +107,7 @@ def test_a_run_killed_in_the_middle_of_parcellation_goes_on_where_it_was(
     try:
         os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
         kill_at(mark, spelled(place.words(), fault))
-        assert "1 run finished before" in complete(place, undisturbed)
+        assert "1 run already complete" in complete(place, undisturbed)
     finally:
         os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -138,7 +138,7 @@ def test_one_worker_killed_for_memory_costs_one_participant_and_is_told(
     ours, theirs = (results(each.out, each.work) for each in (place, undisturbed))
     assert all(ours[name] == theirs[name] for name in theirs if name.startswith("sub-01/"))
     assert not [name for name in ours if name.endswith("_qc.tsv") and "sub-02" in name]
-    assert "1 run finished before" in complete(place, undisturbed)
+    assert "1 run already complete" in complete(place, undisturbed)
 
 
 REPORT = "fmmtc_bidsapp.reports.pages.participant:write_participant_report"
@@ -280,10 +280,10 @@ def test_a_folder_of_the_output_that_becomes_a_link_out_of_it_is_told_and_then_r
     folder = place.out / "sub-01"
     done = place.run(fault=("lose", REPORT, "sub-02", folder, "a link", tmp_path / "outside"))
     assert done.code == 73, done.text
-    assert f"{folder} is a link that leads out of the output" in done.text
+    assert f"{folder} is a link to a place outside the output" in done.text
     again = place.run()
     assert again.code == 2, again.text
-    assert f"{folder} is a link that leads out of the output" in again.text
+    assert f"{folder} is a link to a place outside the output" in again.text
     assert not list((tmp_path / "outside" / "other").rglob("*"))
     folder.unlink()
     complete(place, undisturbed)
@@ -335,7 +335,7 @@ def test_a_file_without_permission_fails_its_participant_alone_and_is_told(
     assert locked.name in line
     assert "Permission denied" in line
     assert "Traceback" not in done.text
-    assert "1 run finished before" in complete(place, undisturbed)
+    assert "1 run already complete" in complete(place, undisturbed)
 
 
 @pytest.mark.slow
@@ -343,7 +343,7 @@ def test_a_folder_without_permission_ends_with_65_and_is_told(place: Place) -> N
     prefix, locked = without_privilege(), place.study.func("02")
     done = _locked(locked, lambda: place.run(prefix=prefix))
     assert done.code == 65, done.text
-    assert f"{locked} may not be looked into" in done.text
+    assert f"{locked} cannot be read" in done.text
     assert not place.out.exists()
     others = _locked(locked, lambda: place.run("--participant-label", "01", prefix=prefix))
     assert others.code == 0, others.text
@@ -401,7 +401,7 @@ def test_of_two_configurations_under_one_name_started_at_once_the_second_ends_wi
     hashes = results(place.out)["dataset_description.json"], results(undisturbed.out)
     if "--min-coverage" not in first.text and hashes[0] == hashes[1]["dataset_description.json"]:
         require_same(place.out, undisturbed.out)
-    assert "2 runs finished before" in place.run().text or place.run().code == 2
+    assert "2 runs already complete" in place.run().text or place.run().code == 2
 
 
 # The clock ----------------------------------------------------------------------------------------
@@ -422,10 +422,10 @@ def test_with_the_clock_set_back_nothing_is_wrongly_skipped_done_again_or_told(
         image.write_bytes(whole)
         os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
     kept = {path: path.stat().st_mtime_ns for path in place.out.rglob("sub-01*") if path.is_file()}
-    assert "1 run finished before" in complete(place, undisturbed)
+    assert "1 run already complete" in complete(place, undisturbed)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     # What an hour ago was the future is the past again: still nothing is to be done.
-    assert "2 runs finished before" in place.run(fault=("late", "-3600")).text
+    assert "2 runs already complete" in place.run(fault=("late", "-3600")).text
 
 
 # No locks -----------------------------------------------------------------------------------------

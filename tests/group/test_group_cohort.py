@@ -53,11 +53,13 @@ def test_number_and_sizes_of_groups_are_printed_and_spellings_that_look_alike(
     change(study, site=["1", "1.0", "2", "2", "S1", "s1"] * 2)
     _, said = say("--group-by", "site")
     assert "--group-by site: 4 groups (1: 4, 2: 4, S1: 2, s1: 2)" in said
-    assert "WARNING: site holds 'S1' (2), 's1' (2), which differ in case, blanks or zeros" in said
+    assert (
+        "WARNING: site has 'S1' (2), 's1' (2), which differ only in case, spaces or zeros" in said
+    )
 
 
 REFUSED_PHENOTYPES = {
-    "that matches nobody": ([f"0{i}" for i in range(10)], range(10), "nobody has"),
+    "that matches nobody": ([f"0{i}" for i in range(10)], range(10), "no row matches"),
     "in which nobody has a value": (
         [f"{i:02}" for i in range(1, 13)],
         ["n/a"] * 12,
@@ -92,10 +94,10 @@ def test_people_without_a_value_and_rows_of_nobody_are_counted_before_anything(
     table = write(tmp_path / "pain.tsv", participant_id=ids, score=[3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
     code, said = say("--phenotype", table, "--covariates", "score", "--adjust")
     assert code == 0
-    assert "WARNING: pain.tsv has 8 of the 12 people of participants.tsv" in said
-    assert "2 of its rows match nobody (sub-98, sub-99)" in said
-    assert "WARNING: score is n/a for 4 of 12 people." in said
-    assert said.index("match nobody") < said.index("People")
+    assert "WARNING: pain.tsv has 8 of the 12 participants of participants.tsv" in said
+    assert "2 of its rows match no participant (sub-98, sub-99)" in said
+    assert "WARNING: score is n/a for 4 of 12 participants." in said
+    assert said.index("match no participant") < said.index("People")
 
 
 def test_several_tasks_are_refused_until_one_is_chosen(say: Say, study: Path) -> None:
@@ -104,7 +106,7 @@ def test_several_tasks_are_refused_until_one_is_chosen(say: Say, study: Path) ->
         other.write_bytes(path.read_bytes())
     code, said = say()
     assert code == 2
-    assert "imagery (12 people), rest (12 people)" in said
+    assert "imagery: 12, rest: 12" in said
     assert say("--task-id", "rest")[0] == 0
     code, said = say("--task-id", "rest", "imagery")
     assert code == 0
@@ -117,7 +119,7 @@ def test_ids_that_lost_their_zeros_are_told_with_both_lists(say: Say, study: Pat
     # Of sub-01 to sub-12 the last three are the same either way.
     assert "(sub-1, sub-2, sub-3, …) have no files" in said
     assert "(sub-01, sub-02, sub-03, …) are not in the table" in said
-    assert "leading zeros had not been lost, 1 in place of 01" in said
+    assert "leading zeros were restored (01 for 1)" in said
     assert code == 65
 
 
@@ -162,7 +164,9 @@ def test_a_folder_of_others_cannot_be_written_and_that_is_found_without_writing(
 ) -> None:
     refuse_unwritable(tmp_path / "new" / "er", "output folder")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(OutputError, match=r"is read-only.*Choose another output folder") as caught:
+    with pytest.raises(
+        OutputError, match=r"no permission to write to.*Choose another output folder"
+    ) as caught:
         refuse_unwritable(tmp_path / "new" / "er", "output folder")
     assert str(tmp_path) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -216,7 +220,7 @@ def test_giga_connectomes_matrices_without_names_of_rows_are_analysed(
 def test_a_label_that_lost_its_zeros_is_answered_with_the_one_there_is(say: Say) -> None:
     code, said = say("--participant-label", "1")
     assert code == 65
-    assert "no row for sub-1. 1 of them would be the same people if leading zeros" in said
+    assert "no row for sub-1. 1 of them would match if leading zeros" in said
 
 
 def test_a_file_over_several_runs_is_left_out_in_a_line_that_counts_them(
@@ -229,7 +233,7 @@ def test_a_file_over_several_runs_is_left_out_in_a_line_that_counts_them(
     code, said = say()
     assert code == 0
     assert (
-        "Left out: 12 (sub-01, …): sub-01_task-rest_atlas-Tiny_stat-mean_timeseries.tsv st" in said
+        "Left out: 12 (sub-01, …): sub-01_task-rest_atlas-Tiny_stat-mean_timeseries.tsv co" in said
     )
     assert (
         "The runs of a person are averaged (12 people: task-rest_run-1 + task-rest_run-2)" in said

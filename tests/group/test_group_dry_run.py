@@ -188,13 +188,13 @@ def test_an_output_that_is_taken_is_refused_and_left_alone(
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     code, said = say("--network", "ridge")
     assert code == 2
-    assert "of another configuration: theirs is other" in said
+    assert "of another configuration: other" in said
     assert say("--network", "ridge", "--label", "mine")[0] == 0
     about = out / "dataset_description.json"
     about.write_text(about.read_text().replace("derivatives/parcels", "derivatives/others"))
     code, said = say("--network", "ridge", "--label", "mine")
     assert code == 2
-    assert "output folder of its own" in said
+    assert "another output folder" in said
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before | {
         about: about.stat().st_mtime_ns
     }

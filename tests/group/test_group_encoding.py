@@ -201,7 +201,7 @@ def test_resampling_changes_what_is_encoded_and_not_the_connectivity() -> None:
 def test_a_run_of_unknown_repetition_time_cannot_be_resampled_and_is_left_out() -> None:
     runs = [SeriesRun("a.tsv", noise(50), 2.0), SeriesRun("b.tsv", noise(50))]
     left_out = encode(runs, resample_tr=1.0).about["left_out"]
-    assert "repetition time is not known" in left_out["b.tsv"]
+    assert "repetition time is unknown" in left_out["b.tsv"]
 
 
 PARCELS = ("a", "b", "c")

@@ -189,8 +189,8 @@ def test_too_few_people_are_told_and_not_computed(dataset: Path) -> None:
     whole = table(dataset, "qcfc").set_index("desc").loc["simple"]
     assert whole["n_participants"] == 9
     assert np.isnan(whole["median_abs_r"])
-    assert whole["note"] == "9 people have a matrix and known motion, 10 are needed"
-    assert "median |QC-FC| simple not computed (9 people" in summary
+    assert whole["note"] == "9 participants have a matrix and known motion, 10 are needed"
+    assert "median |QC-FC| simple not computed (9 participants" in summary
 
 
 def test_runs_that_cannot_take_part_are_counted(dataset: Path) -> None:
@@ -265,5 +265,5 @@ def test_files_whose_names_say_no_run_stop_nobody_and_are_named(
     assert run_group(group_plan(dataset, tmp_path / "work")) == 0
     printed = capsys.readouterr().out
     assert "Quality of 24 runs: none 24 of 24 usable" in printed
-    assert f"{func}/sub-03_task-\\xff_qc.tsv is left out" in printed
-    assert f"{func}/sub-03_task-rest_run001_desc-none_qc.tsv is left out" in printed
+    assert f"{func}/sub-03_task-\\xff_qc.tsv is ignored" in printed
+    assert f"{func}/sub-03_task-rest_run001_desc-none_qc.tsv is ignored" in printed

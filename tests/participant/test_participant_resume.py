@@ -197,7 +197,7 @@ def test_a_cut_label_file_of_the_output_is_written_anew_and_a_whole_one_left(
     assert len(whole) == 4
     for path, content in whole.items():
         path.write_bytes(content[: len(content) // 2])
-        with pytest.raises(OutputError, match="deleted or changed while this run"):
+        with pytest.raises(OutputError, match="deleted or changed during this run"):
             require_labels(start, [files])
         write_labels(start, start.runs)
         assert {each: each.read_bytes() for each in files} == whole

@@ -34,10 +34,10 @@ def test_a_dry_run_names_every_file_of_nobody(command: list[str]) -> None:
     done = subprocess.run([*command, "--dry-run"], capture_output=True, check=False)
     printed = done.stdout.decode()
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "no run of anybody: " in printed
+    assert "no valid run name: " in printed
     assert "ssub-01_task-rest" in printed
-    assert r"sub-01_task-\xff_bold.nii.gz is left out" in printed
-    assert f"left out: sub-01, {command[3]}/sub-01/func/{LOST}" in printed
+    assert r"sub-01_task-\xff_bold.nii.gz is ignored" in printed
+    assert f"excluded: sub-01, {command[3]}/sub-01/func/{LOST}" in printed
     assert "2 runs to do" in printed
 
 
@@ -57,8 +57,8 @@ def test_files_of_nobody_stop_nobody_and_brackets_in_paths_do_not_matter(
     assert any(r"sub-01_task-\xff_bold.nii.gz" in row for row in rows)
     (table,) = (out / "logs").glob("*_outcomes.tsv")
     ended = table.read_text(encoding="utf-8")
-    assert f"{LOST} is left out: BIDS has no entity reg-" in ended
+    assert f"{LOST} is ignored: BIDS has no entity reg-" in ended
     assert "sub-02\tdone" in ended
     again = subprocess.run(command, capture_output=True, check=False)
     assert again.returncode == 1
-    assert "2 runs finished before and left as found" in again.stdout.decode()
+    assert "2 runs already complete" in again.stdout.decode()

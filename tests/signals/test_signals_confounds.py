@@ -93,7 +93,7 @@ def test_what_the_table_has_is_not_computed_anew():
 
 
 def test_one_column_under_two_spellings_is_refused():
-    with pytest.raises(InputError, match="csf twice, once spelled CSF"):
+    with pytest.raises(InputError, match="two columns csf, one of them as CSF"):
         canonical({"csf": np.zeros(2), "CSF": np.zeros(2)})
 
 

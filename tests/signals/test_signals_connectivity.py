@@ -177,7 +177,7 @@ def test_a_mean_lies_between_its_runs_in_whatever_order_they_come(matrices, weig
 @pytest.mark.parametrize(
     ("matrices", "weights", "message"),
     [
-        ([], [], "at least one is needed"),
+        ([], [], "one or more"),
         ([np.eye(2), np.eye(3)], [1, 1], r"\(2, 2\), \(3, 3\)"),
         ([np.eye(2), np.eye(2)], [10, 0], "above 0"),
     ],

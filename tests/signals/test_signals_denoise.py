@@ -169,7 +169,7 @@ def test_volumes_of_unknown_motion_are_left_out_where_there_is_a_threshold(voxel
     found = cleaned(parcels(voxels), confounds, named("simple", fd_threshold_mm=0.5))
     assert np.flatnonzero(found.censored).tolist() == [*range(25, 70), 100]
     assert np.flatnonzero(found.unknown).tolist() == list(range(25, 70))
-    assert "left out, as their motion is unknown: volumes 25 to 69" in found.notes
+    assert "censored, as their motion is unknown: volumes 25 to 69" in found.notes
     without = cleaned(parcels(voxels), confounds, named("simple"))
     assert not without.censored.any()
     assert not without.unknown.any()
@@ -195,7 +195,7 @@ def test_a_signal_column_stays_whole_though_regressors_go_with_it(confounds, set
     assert (np.abs(r[3:]) < 1e-6).all()
     assert list(found.design) == ["noise"]
     assert found.signal_columns == ("signal__task",)
-    assert "kept, and regressors made orthogonal to them: signal__task" in found.notes
+    assert "kept, with regressors made orthogonal to them: signal__task" in found.notes
 
 
 def test_what_a_signal_column_takes_from_the_regressors_is_xcp_ds_arithmetic(confounds):
@@ -226,7 +226,7 @@ def test_a_signal_that_says_nothing_or_the_same_twice_breaks_nothing(voxels, con
     np.testing.assert_allclose(found.signal, once.signal, atol=1e-8)
     same = confounds | {"signal__a": confounds["csf"]}
     nothing = cleaned(voxels, same, only("csf", "signal__a"))
-    assert any("nothing of them is left beside what is kept: csf" in each for each in nothing.notes)
+    assert any("they are explained by the kept columns: csf" in each for each in nothing.notes)
 
 
 def test_dummies_are_dropped_before_anything_else(voxels, confounds):

@@ -54,6 +54,6 @@ def test_the_same_repetition_time_changes_nothing():
 
 
 def test_an_unknown_repetition_time_is_refused():
-    with pytest.raises(InputError, match="repetition time is not known") as caught:
+    with pytest.raises(InputError, match="repetition time is unknown") as caught:
         resample(sines(50, 2.0, (0.03,)), None, 0.735)
     assert caught.value.exit_code == 65

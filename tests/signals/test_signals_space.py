@@ -139,7 +139,7 @@ def test_labels_that_are_not_whole_numbers_are_refused(tmp_path, labels):
 
 def test_a_label_image_with_nan_is_refused(tmp_path, labels):
     path = save(tmp_path / "a.nii.gz", np.where(labels == 3, np.nan, labels))
-    with pytest.raises(InputError, match="holds nan"):
+    with pytest.raises(InputError, match="has the value nan"):
         read_labels(path)
 
 
@@ -254,11 +254,11 @@ def test_masks_that_do_not_meet_have_no_overlap_but_masks_that_are_empty_are_ref
     apart = mask_overlap(labels < 2, grid, path)
     assert (apart.dice, apart.overlap) == (0, 0)
     assert apart.correlation < 0
-    with pytest.raises(InputError, match="nothing to compare"):
+    with pytest.raises(InputError, match="both need voxels"):
         mask_overlap(np.zeros(SHAPE, dtype=bool), grid, path)
     far = AFFINE.copy()
     far[:3, 3] += 500
-    with pytest.raises(InputError, match="nothing to compare"):
+    with pytest.raises(InputError, match="both need voxels"):
         mask_overlap(labels < 2, Grid(SHAPE, far), path)
 
 

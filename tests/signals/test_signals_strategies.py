@@ -204,5 +204,5 @@ def test_a_users_settings_replace_the_strategys_and_0_switches_off():
 
 
 def test_a_band_without_frequencies_is_refused():
-    with pytest.raises(UsageError, match=r"above 0\.01 Hz and below 0\.005 Hz"):
+    with pytest.raises(UsageError, match=r"high-pass of 0\.01 Hz.*low-pass of 0\.005 Hz"):
         choose_strategy(STRATEGIES_TABLE["p36"], DenoiseOptions(low_pass=0.005))

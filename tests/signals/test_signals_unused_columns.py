@@ -68,7 +68,7 @@ def test_volumes_that_are_dropped_as_dummies_need_no_values(table, text):
 def test_motion_that_is_no_number_is_unknown_and_said_to_be(table, column):
     for strategy in (CSF, STRATEGIES_TABLE["none"]):
         found = cleaned(table([(column, 7, "broken"), (column, 9, "inf")]), strategy)
-        assert any(f"{column} holds no number in 2 volumes" in note for note in found.notes)
+        assert any(f"{column} is not a number in 2 volumes" in note for note in found.notes)
         if column == "framewise_displacement":
             assert np.flatnonzero(np.isnan(found.fd_mm)).tolist() == [7, 9]
 
@@ -82,7 +82,7 @@ def test_with_a_threshold_volumes_of_unreadable_motion_are_left_out(table):
 def test_a_non_steady_column_that_is_no_number_is_refused_where_it_is_used(table):
     columns = ("csf", "non_steady_state_outlier00")
     damaged = table([(columns[1], 5, "broken")], columns)
-    with pytest.raises(InputError, match="non_steady_state_outlier00 holds something that is no"):
+    with pytest.raises(InputError, match="non_steady_state_outlier00 has a cell that is not"):
         cleaned(damaged, dummy_scans="auto")
     assert cleaned(damaged, dummy_scans="2").dummy.sum() == 2
 
@@ -110,5 +110,5 @@ def test_a_sidecar_of_components_is_needed_where_components_are_taken():
 
 @pytest.mark.parametrize("text", ["1_5", "١٥", "0x10"])
 def test_a_number_that_only_python_reads_is_none(table, text):
-    with pytest.raises(InputError, match="something that is no number in volume 7 "):
+    with pytest.raises(InputError, match="a cell that is not a number in volume 7 "):
         cleaned(table([("csf", 7, text)]))

@@ -45,7 +45,7 @@ def test_a_connection_that_breaks_off_is_tried_again(hub: Hub, tmp_path: Path) -
 
 def test_a_connection_that_always_breaks_off_leaves_nothing(hub: Hub, tmp_path: Path) -> None:
     hub.breaks_off["/file"] = [2_000_000, 2_000_000, 2_000_000]
-    with pytest.raises(ConnectionError, match=r"^127\.0\.0\.1: the connection broke off$"):
+    with pytest.raises(ConnectionError, match=r"^127\.0\.0\.1: the connection was lost$"):
         fetch_file(f"{hub.url}/file", tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
@@ -107,7 +107,7 @@ def test_a_run_that_waits_for_another_says_which_file_to_delete_if_there_is_none
         assert not waiting.done()
         lock.unlink()
         waiting.result(timeout=60)
-    assert told.endswith(f"if there is none, delete {lock}\n")
+    assert told.endswith(f"if none is running, delete {lock}\n")
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 

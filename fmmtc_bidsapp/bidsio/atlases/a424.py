@@ -44,9 +44,9 @@ SHA256: Mapping[str, str] = MappingProxyType(
         COORDINATES: "cdad8f8859c211b1400211ebbad455dedcc4399ac14fd614354fb71b110c892c",
     }
 )
-"""The files without which there is no A424."""
+"""Required files of A424."""
 DLABEL = "A424.dlabel.nii"
-"""The same parcels on the 91k grayordinates; only CIFTI series need it."""
+"""The same parcels on 91k grayordinates, for CIFTI series."""
 DLABEL_SHA256 = "aa44b971ff80d247f890365cbb5bc68583c84b37605bab04bc930dce8a263a1e"
 SOURCE = "https://github.com/emergelab/hierarchical-brain-networks"
 _COMMIT = "bbb460b7b476187072fd69de6a8a960f7d97ae89"
@@ -113,7 +113,7 @@ def _check_digest(path: Path, expected: str) -> None:
     found = digest_of(path)
     if found != expected:
         raise InputError(
-            f"{path} is not the A424 file this program knows (sha256 mismatch: got {found}, "
+            f"{path} is not the expected A424 file (sha256 mismatch: got {found}, "
             f"expected {expected}). Delete it and run `fmmtc-tools fetch atlas`."
         )
 
@@ -136,8 +136,8 @@ def fetch_atlas() -> Path:
 def how_to_get() -> str:
     """Return instructions to get the files."""
     return (
-        "Run `fmmtc-tools fetch atlas` where there is a network and bring its cache folder "
-        f"({_cached()}) here, or point {_FOLDER_VARIABLE} to a folder with "
+        "Run `fmmtc-tools fetch atlas` on a machine with network access and copy its cache folder "
+        f"({_cached()}), or set {_FOLDER_VARIABLE} to a folder with "
         f"{', '.join([*SHA256, DLABEL])}."
     )
 
@@ -155,7 +155,9 @@ def read_parcels(folder: Path) -> ParcelTable:
     numbers = range(1, _N_PARCELS + 1)
     absent = [number for number in numbers if number not in rows or number not in xyz]
     if absent:
-        raise InputError(f"{folder} names no parcel {absent} of A424. Fetch the files anew.")
+        raise InputError(
+            f"{folder} has no parcel {absent} of A424. Run `fmmtc-tools fetch atlas` again."
+        )
     columns = list(zip(*(rows[number] for number in numbers), strict=True))
     return ParcelTable(
         names=_stripped(columns[1]),

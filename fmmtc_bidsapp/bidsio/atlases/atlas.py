@@ -72,8 +72,8 @@ def resolve_atlas(atlas: str) -> Atlas:
         return _resolve(atlas)
     except OSError as error:
         raise InputError(
-            f"The atlas {atlas} cannot be read ({error}). Make its files and the folders above "
-            "them readable, or name another with --atlas."
+            f"The atlas {atlas} cannot be read ({error}). Make its files and folders readable, or "
+            "choose another with --atlas."
         ) from error
 
 
@@ -92,12 +92,12 @@ def require_dlabel(atlas: Atlas) -> Path:
         return atlas.dlabel
     if atlas.label == _LABEL:
         raise MissingResourceError(
-            f"{atlas.image.parent} lacks {a424.DLABEL}, and CIFTI series need it. "
-            f"{a424.how_to_get()} Or read NIfTI images with --file-format nifti."
+            f"{atlas.image.parent} has no {a424.DLABEL}, which CIFTI series need. "
+            f"{a424.how_to_get()} Or use NIfTI images with --file-format nifti."
         )
     raise UsageError(
-        f"The atlas {atlas.label} has no parcels on grayordinates, and CIFTI series need them. Put "
-        f"{_beside(atlas.image, '.dlabel.nii').name} beside {atlas.image}, or read NIfTI images "
+        f"The atlas {atlas.label} has no labels on grayordinates, which CIFTI series need. Put "
+        f"{_beside(atlas.image, '.dlabel.nii').name} beside {atlas.image}, or use NIfTI images "
         "with --file-format nifti."
     )
 
@@ -114,7 +114,7 @@ def _read_a424(folder: Path) -> Atlas:
         title="A424",
         image=image,
         space="MNI152NLin6Asym",
-        # The grayordinates are pinned too, so with or without them it is the same atlas.
+        # The grayordinates have a known digest too, so they do not change the atlas's.
         digest=_sha256(image.read_bytes() + table.read_bytes()),
         dlabel=a424.check_dlabel(folder),
         description="360 cortical (HCP-MMP), 36 subcortical (Brainnetome) and 28 cerebellar (SUIT) "
@@ -130,8 +130,8 @@ def _image_of(path: Path) -> Path:
         images = sorted(image for each in patterns for image in path.glob(each))
         if len(images) != 1:
             raise UsageError(
-                f"{path} holds {len(images)} label images {ATLAS_IMAGE_PATTERNS[0]}; one is "
-                "needed. Name the image itself with --atlas."
+                f"{path} has {len(images)} label images {ATLAS_IMAGE_PATTERNS[0]}; one is needed. "
+                "Give the path of the image with --atlas."
             )
         path = images[0]
     problem = content_problem(path)
@@ -145,24 +145,23 @@ def _read_personal(image: Path) -> Atlas:
     entities = parse_name(image).entities
     label = entities.get("atlas", "")
     if not label:
-        raise UsageError(f"{image} names no atlas. Call it atlas-<label>_dseg.nii.gz.")
-    if label == _LABEL:
         raise UsageError(
-            f"{image} is not A424, so it cannot be called that. Give it another label."
+            f"{image} has no atlas- in its name. Rename it to atlas-<label>_dseg.nii.gz."
         )
+    if label == _LABEL:
+        raise UsageError(f"{image} has the label A424 but is another image. Rename it.")
     index, table = _read_table(table_path)
     _refuse_unnamed(image, _labels_in(image), index)
     names = table.names
     blank = [number for number, name in zip(index.tolist(), names, strict=True) if is_blank(name)]
     if blank:
         raise InputError(
-            f"{table_path}: parcels {_shortened(blank)} have no visible name. "
-            "Give every parcel a name."
+            f"{table_path}: parcels {_shortened(blank)} have no visible name. Name every parcel."
         )
     if _ROWS in names:
         raise InputError(
-            f"{table_path} names a parcel {_ROWS}, as the column of a matrix that holds the names "
-            "of its rows. Give the parcel another name."
+            f"{table_path} has a parcel called {_ROWS}, the name of the first column of matrices. "
+            "Rename the parcel."
         )
     dlabel = _read_dlabel(_beside(image, ".dlabel.nii"), index, names)
     files = [image, table_path, *([] if dlabel is None else [dlabel])]
@@ -225,9 +224,9 @@ def _space(entities: dict[str, str], sidecar: dict[str, Any], image: Path) -> st
     match = _SPACE.search(str(sidecar.get("Space") or sidecar.get("SpatialReference") or ""))
     if match is None:
         raise InputError(
-            f"{image} does not say which template its labels are drawn in. Put space-<template> "
-            "into its name, or SpatialReference into a .json of the same name, for example "
-            "MNI152NLin6Asym (of a template for several ages MNIInfant:cohort-2)."
+            f"The template of {image} is unknown. Add space-<template> to its name, or "
+            "SpatialReference to a .json of the same name, for example MNI152NLin6Asym (with "
+            "cohort: MNIInfant:cohort-2)."
         )
     template, cohort = match.groups()
     return str(space_of({"space": template} | ({} if cohort is None else {"cohort": cohort})))
@@ -244,11 +243,11 @@ def _read_dlabel(path: Path, index: NDArray[np.int64], names: tuple[str, ...]) -
     _refuse_unnamed(path, values, index)
     named = dict(zip(names, index.tolist(), strict=True))
     for value, title in titles.items():
-        # Spellings differ between tables, but one parcel's very name on another is a mix-up.
+        # Spellings may differ, but the name of another parcel is an error.
         if named.get(title, value) != value:
             raise InputError(
-                f"{path} calls label {value} {title!r}, which is parcel {named[title]} in the "
-                "table. Image, table and grayordinates must number the same parcels alike."
+                f"{path}: label {value} is {title!r}, which is parcel {named[title]} in the table. "
+                "Image, table and grayordinates must use the same labels."
             )
     return path
 
@@ -261,20 +260,22 @@ def _grayordinates_in(path: Path) -> tuple[NDArray[np.float64], dict[int, str]]:
         cifti = isinstance(loaded, Cifti2Image)
         axes = [loaded.header.get_axis(n) for n in (0, 1)] if cifti else []
     except _UNREADABLE as error:
-        raise InputError(f"{path} cannot be read ({error!r}). Get it anew.") from error
+        raise InputError(f"{path} cannot be read ({error!r}). Replace it.") from error
     if [type(axis) for axis in axes] != [LabelAxis, BrainModelAxis] or len(axes[0]) != 1:
-        raise InputError(f"{path} is not one map of labels on grayordinates. Get a dlabel file.")
+        raise InputError(
+            f"{path} is not one map of labels on grayordinates. A .dlabel.nii file is needed."
+        )
     titles = {int(value): str(entry[0]) for value, entry in axes[0].label[0].items()}
     return np.unique(values).astype(np.float64), titles
 
 
 def _refuse_unnamed(image: Path, labels: NDArray[np.float64], index: NDArray[np.int64]) -> None:
     if (labels % 1 != 0).any():
-        raise InputError(f"{image} holds fractions; a label image holds whole numbers only.")
+        raise InputError(f"{image} has fractions; a label image has whole numbers only.")
     unnamed = sorted(set(map(int, labels.tolist())) - {0, *index.tolist()})
     if unnamed:
         raise InputError(
-            f"{image} holds labels its table does not name: {_shortened(unnamed)}. Add their rows."
+            f"{image} has labels that its table lacks: {_shortened(unnamed)}. Add their rows."
         )
 
 
@@ -283,7 +284,7 @@ def _labels_in(image: Path) -> NDArray[np.float64]:
         loaded = open_image(image)
         values = np.asanyarray(loaded.dataobj)
     except _UNREADABLE as error:
-        raise InputError(f"{image} cannot be read ({error!r}). Get it anew.") from error
+        raise InputError(f"{image} cannot be read ({error!r}). Replace it.") from error
     if values.ndim != 3:
         raise InputError(f"{image} has {values.ndim} dimensions; a label image has 3.")
     return np.unique(values).astype(np.float64)

@@ -92,7 +92,7 @@ def _links() -> list[_File]:
 
 
 def _have(file: _File) -> Path:
-    # TemplateFlow lists what it has not fetched as an empty file.
+    # TemplateFlow has empty files in place of those not downloaded.
     if content_problem(file.path) is None:
         return file.path
     try:
@@ -110,7 +110,7 @@ def _ask_templateflow(file: _File) -> None:
 
 def _absent(file: _File, reason: str) -> MissingResourceError:
     return MissingResourceError(
-        f"{file.path} is needed and TemplateFlow cannot fetch it ({reason}). Run `fmmtc-tools "
-        f"fetch templates` where there is a network, or let {_HOME_VARIABLE} name a TemplateFlow "
-        f"folder that holds it."
+        f"{file.path} is needed and cannot be downloaded from TemplateFlow ({reason}). Run "
+        f"`fmmtc-tools fetch templates` on a machine with network access, or set {_HOME_VARIABLE} "
+        "to a TemplateFlow folder that has it."
     )

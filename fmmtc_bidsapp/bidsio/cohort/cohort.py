@@ -241,8 +241,8 @@ def _refuse_two_sessions(runs_of: Iterable[_Key]) -> None:
     for participant_id, there in sessions.items():
         if len(there) > 1:
             raise UsageError(
-                f"{participant_id} has sessions {', '.join(sorted(there))}; a person enters once. "
-                "Choose one with --session-id."
+                f"{participant_id} has sessions {', '.join(sorted(there))}; one session per "
+                "participant is analysed. Choose one with --session-id."
             )
 
 
@@ -292,11 +292,12 @@ def _require_people(
     counts = Counter(person.y for person in people)
     trail = listed_steps(steps)
     if not people:
-        raise InputError(f"Nobody is left ({trail}). {why}".rstrip())
+        raise InputError(f"No participant is left ({trail}). {why}".rstrip())
     if target is not None and min(counts[0], counts[1]) < smallest_class:
         raise InputError(
-            f"{target} leaves {counts[1]} positive and {counts[0]} negative people ({trail}); "
-            f"each needs {smallest_class} or more. Use fewer folds or more people. {why}".rstrip()
+            f"{target}: {counts[1]} positive and {counts[0]} negative participants are left "
+            f"({trail}); each outcome needs {smallest_class} or more. Use fewer folds or more "
+            f"participants. {why}".rstrip()
         )
 
 
@@ -316,15 +317,15 @@ def _shared_parcels(scans: Sequence[SeriesFile]) -> tuple[str, ...]:
     parcels = _parcels_of(first)
     if len(parcels) > MOST_PARCELS:
         raise InputError(
-            f"{first.path} has {len(parcels)} columns; at most {MOST_PARCELS} parcels can be "
-            "related to each other. Use an atlas of fewer parcels."
+            f"{first.path} has {len(parcels)} columns; at most {MOST_PARCELS} parcels are "
+            "possible, as every pair is correlated. Use an atlas of fewer parcels."
         )
     in_order = sorted if first.is_matrix else tuple
     for scan in scans[1:]:
         same = in_order(_parcels_of(scan)) == in_order(parcels)
         if scan.atlas_digest != first.atlas_digest or not same:
             raise InputError(
-                f"{first.path} and {scan.path} were made with different atlases or parcel lists. "
-                "Make all files of a cohort with one atlas."
+                f"{first.path} and {scan.path} have different atlases or parcels. Use one atlas "
+                "for all files of a cohort."
             )
     return parcels

@@ -58,7 +58,7 @@ class CovariateLevels:
             return None
         if self.levels is not None:
             known = any(same_value(value, each) for each in self.levels)
-            return None if known else f"{self.name} {value}, which no training person had"
+            return None if known else f"{self.name} {value}, not in the training"
         number = _finite(value)
         if self.range is None or number is None or self.range[0] <= number <= self.range[1]:
             return None
@@ -127,9 +127,9 @@ def _find_levels(name: str, values: Sequence[str], meanings: Meanings) -> Covari
         levels = tuple(sorted(set(known)))
         if len(levels) > _MOST_LEVELS:
             raise InputError(
-                f"{name} holds {len(levels)} different texts ({_some(levels)}), and each would be "
-                f"a column; {_MOST_LEVELS} are allowed. Leave it out of --covariates, or correct "
-                "what is no number."
+                f"{name} has {len(levels)} different texts ({_some(levels)}), each of which would "
+                f"be a column; {_MOST_LEVELS} are allowed. Remove it from --covariates, or correct "
+                "the values that are not numbers."
             )
         return CovariateLevels(name, levels, meanings=_described(levels, meanings))
     codes = sorted(set(numbers) - far_off(numbers))
@@ -163,16 +163,16 @@ def _refuse_other_coding(
         here = meaning_of(value, meanings)
         if here is not None and not same_meaning(here, there):
             raise InputError(
-                f"{name} = {value} means {here!r} by the JSON beside the table, but {there!r} in "
-                "the training. Code the column as it was, or correct its Levels."
+                f"{name} = {value} means {here!r} in the JSON beside the table, but {there!r} in "
+                "the training. Code the column as in the training, or correct its Levels."
             )
     codes = covariate.codes
     strange = [value for value in known if codes and _finite(value) not in (None, *codes)]
     if codes and strange:
         raise InputError(
-            f"{name} holds {_some(known)}; the training had {codes[0]:g} and {codes[1]:g} alone, "
-            f"so what {_some(strange)} and the other values mean here is not known. Code the "
-            "column as it was, n/a where it is not known."
+            f"{name} has {_some(known)}; the training had only {codes[0]:g} and {codes[1]:g}, so "
+            f"the meaning of {_some(strange)} and of the other values is unknown. Code the column "
+            "as in the training, n/a if unknown."
         )
 
 
@@ -194,8 +194,8 @@ def _number(value: str, name: str) -> float:
     number = math.nan if is_missing(value) else _finite(value)
     if number is None:
         raise InputError(
-            f"{name} holds {value!r}; the model was trained with numbers there. Correct the table, "
-            "n/a where it is not known."
+            f"{name} has {value!r}; the model was trained with numbers. Correct the table, n/a if "
+            "unknown."
         )
     return number
 
@@ -205,20 +205,19 @@ def _notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
     name, levels = covariate.name, covariate.levels
     counts = Counter(known)
     if not known:
-        notes.append(f"{name} is n/a for everyone")
+        notes.append(f"{name} is n/a for all participants")
     elif len(counts) == 1:
-        notes.append(f"{name} is {known[0]} for everyone who has it")
+        notes.append(f"{name} is {known[0]} for all participants with a value")
     if levels is None:
         return notes
     text = sorted({level for level in levels if _finite(level) is None})
     if 0 < len(text) < len(levels):
         notes.append(
-            f"{name} holds numbers, but also {_some(text)}: each of its {len(levels)} values is a "
-            "level"
+            f"{name} has numbers, but also {_some(text)}: its {len(levels)} values are levels"
         )
     rare = [level for level, n in counts.items() if n == 1]
     if len(rare) > len(known) / 2:
-        notes.append(f"{name} has a level of its own for {len(rare)} of {len(known)} people")
+        notes.append(f"{name} has a unique level for {len(rare)} of {len(known)} participants")
     return notes
 
 
@@ -230,7 +229,7 @@ def _far_notes(values: Sequence[str], name: str) -> list[str]:
         return []
     n = sum(number in far for number in numbers)
     told = _some([f"{each:g}" for each in sorted(far)])
-    return [f"{name} is {told} for {n} of {len(numbers)} people, {FAR_OFF}"]
+    return [f"{name} is {told} for {n} of {len(numbers)} participants, {FAR_OFF}"]
 
 
 def _new_notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
@@ -240,12 +239,12 @@ def _new_notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
         return []
     told, n, name = _some(sorted(set(outside))), len(outside), covariate.name
     if covariate.levels is not None:
-        return [f"{name} is {told} for {n}, which the training had not: taken as n/a"]
+        return [f"{name}: {told} (n = {n}) was not in the training: read as n/a"]
     low, high = covariate.range or (math.nan, math.nan)
     return [
-        f"{name} is {told} for {n} of {len(_known(values))} people, outside the {low:g} to "
-        f"{high:g} that the model was trained on; their predictions are marked. If a value stands "
-        "for a missing one, write n/a"
+        f"{name} is {told} for {n} of {len(_known(values))} participants, outside the {low:g} to "
+        f"{high:g} of the training; their predictions are marked. If a value is a code for a "
+        "missing one, replace it by n/a"
     ]
 
 

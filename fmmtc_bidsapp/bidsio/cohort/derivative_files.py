@@ -137,9 +137,11 @@ def choose(
     """Return the files with one value of an entity; UsageError if it is absent or ambiguous."""
     values = sorted({value(each) for each in found})
     if wanted is None and len(values) > 1:
-        raise UsageError(f"There are files with {entity} {', '.join(values)}: choose --{entity}.")
+        raise UsageError(
+            f"There are files with {entity} {', '.join(values)}. Choose one with --{entity}."
+        )
     if wanted is not None and wanted not in values:
-        raise UsageError(f"No file has {entity} {wanted}; there is {', '.join(values)}.")
+        raise UsageError(f"No file has {entity} {wanted}; existing: {', '.join(values)}.")
     return [each for each in found if wanted in (None, value(each))]
 
 
@@ -159,7 +161,7 @@ def runs_of_their_own(
         Exclusion(
             *identity(each.name.entities),
             "series",
-            f"{each.path.name} stands for several runs, and the runs are there",
+            f"{each.path.name} combines several runs that exist too",
         )
         for each, merged in zip(found, is_merged, strict=True)
         if merged
@@ -191,7 +193,7 @@ def describe(
     problem = content_problem(path)
     if problem is not None:
         raise InputError(f"table {problem}")
-    # Damage that shows in the header costs this file, not the cohort that is compared by it.
+    # A damaged header excludes this file, not the cohort.
     check(path)
     sidecar = read_sidecar(path, root, listed)
     quality = read_quality(candidate.quality) if candidate.quality.is_file() else None
@@ -242,7 +244,7 @@ def _cleaning(sidecar: Mapping[str, Any]) -> str | None:
 def _mean_fd_mm(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> float | None:
     if quality is not None:
         return quality.mean_fd
-    # giga_connectome tells it here.
+    # giga_connectome writes it here.
     return _number(sidecar.get("MeanFramewiseDisplacement"))
 
 

@@ -59,10 +59,10 @@ def refuse_mixed_tasks(found: Iterable[Entities], asked: Sequence[str]) -> None:
         people[entities.get("task", "(none)")].add(entities["sub"])
     if asked or len(people) < 2:
         return
-    counts = ", ".join(f"{task} ({len(own)} people)" for task, own in sorted(people.items()))
+    counts = ", ".join(f"{task}: {len(own)}" for task, own in sorted(people.items()))
     raise UsageError(
-        f"There are several tasks: {counts}. The runs of a person are averaged, so say which with "
-        "--task-id; name several to average over them."
+        f"There are several tasks (participants of each: {counts}). The runs of a participant are "
+        "averaged. Choose one or more tasks to average with --task-id."
     )
 
 
@@ -76,8 +76,8 @@ def refuse_versions(found: Iterable[Entities]) -> None:
         if len(own) > 1:
             title = "_".join(f"{key}-{value}" for key, value in _in_order(dict(scan)))
             raise UsageError(
-                f"{title} is there {len(own)} times, as {_differences(own)}: one scan, which would "
-                "count more than once. Keep one of them in the folder."
+                f"{title} exists {len(own)} times, as {_differences(own)}: one scan, which would "
+                "be counted more than once. Keep only one of them in the folder."
             )
 
 
@@ -100,9 +100,9 @@ def averaged_runs(people: Sequence[Person]) -> str:
     kinds = Counter(
         " + ".join(_run_title(run.entities) for run in person.runs) for person in people
     )
-    listed = "; ".join(f"{n} people: {kind}" for kind, n in kinds.most_common(_SHOWN))
+    listed = "; ".join(f"{n}: {kind}" for kind, n in kinds.most_common(_SHOWN))
     more = f"; and {len(kinds) - _SHOWN} other combinations" if len(kinds) > _SHOWN else ""
-    return f"The runs of a person are averaged ({listed}{more})."
+    return f"The runs of a participant are averaged (participants: {listed}{more})."
 
 
 def unlike_runs(people: Sequence[Person]) -> list[str]:
@@ -118,7 +118,7 @@ def unlike_runs(people: Sequence[Person]) -> list[str]:
             )
             notes.append(
                 f"runs with different {key}- ({', '.join(values)}) are averaged in {len(unlike)} "
-                f"of {len(people)} people"
+                f"of {len(people)} participants"
             )
     return notes
 

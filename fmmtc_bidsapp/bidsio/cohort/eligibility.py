@@ -156,7 +156,7 @@ def read_eligible(
     for column in dict.fromkeys([*options.covariates, *options.stratify_by]):
         unknown_n = sum(is_missing(row[column]) for row in kept)
         if unknown_n:
-            warn(f"{column} is n/a for {unknown_n} of {len(kept)} people.")
+            warn(f"{column} is n/a for {unknown_n} of {len(kept)} participants.")
     divisions = Divisions(arm=_arms(rows, subset_by))
     meanings = read_meanings((participants_tsv, *phenotype), [*outcome, *options.covariates])
     try:
@@ -299,11 +299,12 @@ def _require_somebody(
             held = sorted({row[each.column] for row in own})
             there = ", ".join(held[:_SHOWN]) + (", …" if len(held) > _SHOWN else "")
             raise InputError(
-                f"--where {each.column}={each.value} selects nobody; {each.column} holds {there}."
+                f"--where {each.column}={each.value} matches no participant; {each.column} has "
+                f"{there}."
             )
     if not trail[-1][1]:
         counts = ", ".join(f"{name}: {len(people)}" for name, people in trail)
-        raise InputError(f"Nobody in {table} is left: {counts}.")
+        raise InputError(f"No participant of {table} is left: {counts}.")
 
 
 def listed_steps(steps: Sequence[EligibilityStep]) -> str:

@@ -28,7 +28,7 @@ from fmmtc_bidsapp.records import Exclusion, SeriesFile
 __all__ = ["find_matrices", "holds_matrices"]
 
 _MEASURE = "correlation"
-"""What models are shown of connectivity."""
+"""The measure that models use."""
 
 
 def find_matrices(
@@ -46,7 +46,7 @@ def find_matrices(
     if not selected:
         instead = query.instead(passed_over)
         raise InputError(
-            f"{folder} holds no connectivity matrix (asked for: {query}{instead}). Check "
+            f"{folder} has no connectivity matrix (selected: {query}{instead}). Check "
             "the labels." + "".join(f"\n{each.reason}." for each in strays)
         )
     chosen = of_one_atlas_and_space(_correlations(selected, folder), atlas, space)
@@ -69,7 +69,7 @@ def _correlations(found: list[Candidate], folder: Path) -> list[Candidate]:
     if not kept:
         there = ", ".join(sorted({matrix_measure(each.path) for each in found}))
         raise InputError(
-            f"The matrices in {folder} hold {there}; models are shown correlations. Write those "
+            f"The matrices in {folder} are {there}; models need correlations. Write those "
             "(stat-pearsoncorrelation or meas-PearsonCorrelation in the name), or give the series."
         )
     return kept

@@ -50,9 +50,9 @@ class OutcomeCoding:
         """Describe which value is positive and which negative."""
         positive = _with_meaning(self.positive, self.positive_meaning)
         if self.negative is None:
-            return f"{self.column}: {positive} counts as positive; there is no other value"
+            return f"{self.column}: {positive} is positive; there is no other value"
         negative = _with_meaning(self.negative, self.negative_meaning)
-        return f"{self.column}: {positive} counts as positive, {negative} as negative"
+        return f"{self.column}: {positive} is positive, {negative} is negative"
 
     def told(self) -> dict[str, str | None]:
         """Return the keys of a sidecar."""
@@ -131,10 +131,10 @@ def _as_trained(
         strange = [each for each in _distinct(others) if not _among(each, known)]
     if strange:
         raise UsageError(
-            f"{column} holds {_counted(values, _distinct(values))}, but the model was trained "
-            f"with {trained}. What {', '.join(strange)} means here is not known, so neither is "
-            "what the other value means. Say with --positive-value which value of this table "
-            "counts as positive, or correct the table."
+            f"{column} has {_counted(values, _distinct(values))}, but the model was trained with "
+            f"{trained}. The meaning of {', '.join(strange)} is unknown, and so is that of the "
+            "other value. Give the positive value of this table with --positive-value, or correct "
+            "the table."
         )
     return OutcomeCoding(column, trained.positive, trained.negative)
 
@@ -148,15 +148,15 @@ def _as_stated(
     counts = _counted(values, distinct)
     if len(others) > 1:
         raise UsageError(
-            f"{column} holds {counts}; besides {stated}, which --positive-value names, one other "
-            "value is allowed. Correct the table."
+            f"{column} has {counts}; besides the --positive-value {stated} one other value is "
+            "allowed. Correct the table."
         )
     same = same_value(stated, trained.positive)
     negative = trained.negative if same else None
     if others and len(distinct) == 1 and not (negative and same_value(others[0], negative)):
         raise UsageError(
-            f"--positive-value {stated} is not a value of {column} ({counts}), and what the value "
-            "that is there means is not known. Correct the table, or name a value that it holds."
+            f"--positive-value {stated} is not a value of {column} ({counts}), and the meaning of "
+            "its value is unknown. Correct the table, or give a value that it has."
         )
     return OutcomeCoding(column, stated, others[0] if others else negative)
 
@@ -175,16 +175,15 @@ def _refuse_other_meaning(coding: OutcomeCoding, trained: OutcomeCoding, *, stat
         is_opposite = opposite is not None and same_meaning(here, opposite)
         if is_opposite and not (there is not None and same_meaning(here, there)):
             raise UsageError(
-                f"{coding.column} = {value} would count as {kind}, but the JSON beside the table "
-                f"says that it means {here!r}, which was the other outcome in the training "
-                f"({trained}). Say with --positive-value which value counts as positive, or "
-                "correct the table or its Levels."
+                f"{coding.column} = {value} would be {kind}, but in the JSON beside the table it "
+                f"means {here!r}, the other outcome of the training ({trained}). Give the positive "
+                "value with --positive-value, or correct the table or its Levels."
             )
         if there is not None and not same_meaning(here, there) and not stated:
             raise UsageError(
-                f"{coding.column} = {value} means {here!r} by the JSON beside the table, but "
-                f"{there!r} in the training ({trained}). If that is the same outcome in other "
-                f"words, say so with --positive-value {coding.positive}; else it cannot be judged."
+                f"{coding.column} = {value} means {here!r} in the JSON beside the table, but "
+                f"{there!r} in the training ({trained}). If both are the same outcome, use "
+                f"--positive-value {coding.positive}; else the model cannot be evaluated."
             )
 
 
@@ -212,13 +211,17 @@ def _positive_value(target: str, values: Sequence[str], asked: str | None) -> st
     distinct = _distinct(values)
     counts = _counted(values, distinct)
     if len(distinct) == 1:
-        raise InputError(f"Everyone has the same {target} ({counts}); two values are needed.")
+        raise InputError(
+            f"All participants have the same {target} ({counts}); two values are needed."
+        )
     if len(distinct) > 2:
         raise UsageError(f"{target} must have two values, it has {len(distinct)} ({counts}).")
     if asked is None:
         if {as_number(value) for value in distinct} == {0.0, 1.0}:
             return _BARE_POSITIVE
-        raise UsageError(f"{target} holds {counts}; say with --positive-value which counts as 1.")
+        raise UsageError(
+            f"{target} has {counts}. Give the value that counts as 1 with --positive-value."
+        )
     if not any(same_value(asked, each) for each in distinct):
         raise UsageError(f"--positive-value {asked} is not a value of {target} ({counts}).")
     return asked

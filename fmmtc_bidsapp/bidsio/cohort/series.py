@@ -51,8 +51,8 @@ def find_series(
     if not selected:
         instead = query.instead(passed_over)
         raise InputError(
-            f"{folder} holds no parcel series (asked for: {query}{instead}). Check the labels, run "
-            "the participant level, or name another program's folder (--derivatives parcels=DIR)."
+            f"{folder} has no parcel series (selected: {query}{instead}). Check the labels, run "
+            "the participant level, or give another program's folder (--derivatives parcels=DIR)."
             + "".join(f"\n{each.reason}." for each in strays)
         )
     chosen = of_one_atlas_and_space(selected, atlas, space)
@@ -98,7 +98,7 @@ def _apart(found: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
 
 def _unfinished(uncleaned: Candidate, desc: str) -> Exclusion:
     reason = (
-        f"{uncleaned.path.name} is there, but no series with desc {desc}: the run failed or was "
+        f"{uncleaned.path.name} exists, but no series with desc {desc}: the run failed or was "
         "killed. Run the participant level again"
     )
     return Exclusion(*identity(uncleaned.name.entities), "series", reason)
@@ -109,7 +109,7 @@ def _describe_series(candidate: Candidate, root: Path, listed: Listing) -> Serie
     if not has_quality and "AtlasDigest" in sidecar:
         raise InputError(
             f"{candidate.path.name} has no quality table, which is written last: the run failed or "
-            "was killed, or this is the uncleaned series beside a cleaned one. Run the participant "
+            "was killed, or this is the uncleaned series of a cleaned run. Run the participant "
             "level again, for uncleaned series with --denoise-strategy none"
         )
     return series

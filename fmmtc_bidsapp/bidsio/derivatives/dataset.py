@@ -40,10 +40,10 @@ PARCEL_MEANS = "parcel-means"
 """What the uncleaned series are known by, which all cleanings of a dataset share."""
 
 _OTHERS = {PARCEL_MEANS: "parcel means"}
-_OWN_PLACE = "Give this run a label or an output folder of its own, or remove those results."
+_OWN_PLACE = "Choose another label or output folder for this run, or remove those results."
 _WAY_OUT = {
-    PARCEL_MEANS: "Another --atlas, --min-coverage or --resampling-target needs an output folder "
-    "of its own."
+    PARCEL_MEANS: "Use another output folder for another --atlas, --min-coverage or "
+    "--resampling-target."
 }
 
 PROGRAM = "fmmtc_bidsapp"
@@ -84,16 +84,16 @@ def check_output_dir(output_dir: Path, inputs: Sequence[Path]) -> None:
     link = _first_link(output_dir)
     if link:
         raise UsageError(
-            f"{link}; nothing is written there. Put a folder in its place, or choose another "
-            "output folder."
+            f"{link}; nothing is written there. Replace it by a folder, or choose another output "
+            "folder."
         )
     output = output_dir.resolve()
     for root in (path.resolve() for path in inputs):
         inside = output.relative_to(root).parts if output.is_relative_to(root) else None
         if inside is not None and (not inside or inside[0].startswith("sub-")):
             raise UsageError(
-                f"The output folder {output_dir} is part of the input dataset {root}; inputs are "
-                f"never written to. Choose another, for example {root / 'derivatives' / 'fmmtc'}."
+                f"The output folder {output_dir} is part of the input dataset {root}, where "
+                f"nothing is written. Choose another, for example {root / 'derivatives' / 'fmmtc'}."
             )
 
 
@@ -102,8 +102,8 @@ def check_work_dir(work_dir: Path, inputs: Sequence[Path], *, flag: str = "--wor
     for root in inputs:
         if work_dir.resolve().is_relative_to(root.resolve()):
             raise UsageError(
-                f"{flag} {work_dir} lies inside the input {root}, which is never written to. "
-                "Choose another folder."
+                f"{flag} {work_dir} is inside the input {root}, where nothing is written. Choose "
+                "another folder."
             )
 
 
@@ -147,13 +147,13 @@ def prepare_output(
             write_text(output_dir / ".bidsignore", _bidsignore(hashes))
     except Timeout as error:
         raise OutputError(
-            f"{lock} is held by another run. Wait for it; if none is running, one that was "
-            "killed left the file: delete it and run again."
+            f"{lock} is locked by another run. Wait until it ends. If none is running, delete this "
+            "file of a killed run and run again."
         ) from error
     except OSError as error:
         raise OutputError(
-            f"Cannot write to {output_dir}: {error.strerror or error}. Choose an output folder "
-            "that can be written."
+            f"Cannot write to {output_dir}: {error.strerror or error}. Choose a writable output "
+            "folder."
         ) from error
 
 
@@ -163,8 +163,8 @@ def _hold(output_dir: Path, desc: str, earlier: str | None, config_hash: str) ->
     if not hold(finished_dir(output_dir) / f"{desc}.lock", change=change):
         raise UsageError(
             f"Another run is writing {_OTHERS.get(desc, f'results under {desc!r}')} of another "
-            f"configuration into {output_dir}: theirs is {earlier}, this run's is {config_hash}. "
-            f"Wait until it has ended. {_WAY_OUT.get(desc, _OWN_PLACE)}"
+            f"configuration to {output_dir}: {earlier}, this run has {config_hash}. Wait until it "
+            f"ends. {_WAY_OUT.get(desc, _OWN_PLACE)}"
         )
 
 
@@ -178,8 +178,8 @@ def require_joined(output_dir: Path, hashes: Mapping[str, str]) -> None:
     for desc, ours in hashes.items():
         if now.get(desc) != ours:
             raise UsageError(
-                f"{output_dir} belongs to another configuration by now: {desc!r} is "
-                f"{now.get(desc, 'unknown')}, this run's is {ours}. {_OWN_PLACE}"
+                f"{output_dir} now has another configuration: {desc!r} is "
+                f"{now.get(desc, 'unknown')}, this run has {ours}. {_OWN_PLACE}"
             )
 
 
@@ -188,9 +188,8 @@ def require_written(output_dir: Path, paths: Iterable[Path]) -> None:
     found = _first_lost(sorted(paths)) or _first_link(output_dir)
     if found:
         raise OutputError(
-            f"{output_dir} was deleted, moved or changed while this run was writing to it: "
-            f"{found}. Leave the folder alone and run the same command again; what is whole is "
-            "kept."
+            f"{output_dir} was deleted, moved or changed during this run: {found}. Run the same "
+            "command again without changing the folder; complete results are kept."
         )
 
 
@@ -210,7 +209,7 @@ def _first_link(output_dir: Path) -> str:
     root = output_dir.resolve()
     for link in _linked_folders(output_dir):
         if not link.resolve().is_relative_to(root):
-            return f"{link} is a link that leads out of the output, to {link.resolve()}"
+            return f"{link} is a link to a place outside the output, {link.resolve()}"
     return ""
 
 
@@ -266,12 +265,12 @@ def _read_own(output_dir: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         copied = _read_copy(output_dir)
         if copied is None:
-            raise UsageError(f"{path} cannot be read ({error}). Repair or delete it.") from error
+            raise UsageError(f"{path} cannot be read ({error}). Correct or delete it.") from error
         return copied
     if PROGRAM not in names:
         raise UsageError(
-            f"{output_dir} holds a dataset made by {', '.join(names) or 'someone else'}. "
-            "Choose an empty output folder, or one that this program wrote."
+            f"{output_dir} has a dataset of {', '.join(names) or 'an unknown program'}. Choose an "
+            "empty output folder, or one of this program."
         )
     return found
 
@@ -304,8 +303,8 @@ def _joined_hashes(
     earlier = hashes.get(desc, config_hash)
     if earlier != config_hash and _has_results(output_dir, desc):
         raise UsageError(
-            f"{output_dir} holds {_OTHERS.get(desc, f'results under {desc!r}')} of another "
-            f"configuration: theirs is {earlier}, this run's is {config_hash}. "
+            f"{output_dir} has {_OTHERS.get(desc, f'results under {desc!r}')} of another "
+            f"configuration: {earlier}, this run has {config_hash}. "
             f"{_WAY_OUT.get(desc, _OWN_PLACE)}"
         )
     return hashes | {desc: config_hash}
@@ -335,7 +334,7 @@ def _joined_links(
         if links.setdefault(name, link) != link:
             raise UsageError(
                 f"{output_dir} was made from {links[name]}, this run reads {link} as {name!r}. "
-                "Give this one an output folder of its own."
+                "Choose another output folder for this run."
             )
     return links
 

@@ -30,7 +30,7 @@ def _problem(path: Path) -> str | None:
     size = path.stat().st_size
     if size == 0:
         return f"empty: {path}"
-    # Of a large file, too, so that one without permission is known before anything is computed.
+    # Large files too, so that missing permission is found before anything is computed.
     with path.open("rb") as stream:
         start = stream.read(256)
     if size < _POINTER_LIMIT and (start.startswith(_POINTER_STARTS) or _LINK_TARGET.match(start)):

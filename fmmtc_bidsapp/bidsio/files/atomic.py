@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 _TEMPORARY = re.compile(r"\.([0-9a-f]{8})-([0-9]{1,9})_[0-9a-f]{8}_")
-"""How a temporary name begins: the machine and the process that writes it."""
+"""Start of a temporary name: machine and process."""
 _SURELY_LEFT_S = 24 * 3600
-"""No file takes a day to write: what is older was left, by whatever machine."""
+"""Age of an abandoned temporary file of any machine: no file takes a day to write."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _written: ContextVar[set[Path] | None] = ContextVar("written", default=None)
@@ -46,7 +46,7 @@ def atomic_path(final: Path, *, n_bytes: int | None = None) -> Iterator[Path]:
     ``n_bytes`` is for the message of a full disk. A folder or file that cannot be written raises
     OutputError.
     """
-    # Hidden, so that what a killed run leaves behind never matches a BIDS name.
+    # Hidden, so that a file of a killed run never matches a BIDS name.
     temporary = final.with_name(f".{_machine()}-{os.getpid()}_{uuid4().hex[:8]}_{final.name}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def atomic_path(final: Path, *, n_bytes: int | None = None) -> Iterator[Path]:
         _discard(temporary)
         raise OutputError(
             f"Cannot write {final}: {error.strerror or error}{_room(error, final, n_bytes)}. "
-            "Make room or choose an output folder that can be written, then run again."
+            "Free disk space or choose a writable output folder, then run again."
         ) from error
     finally:
         _discard(temporary)
@@ -126,7 +126,7 @@ def _discard(temporary: Path) -> None:
     try:
         temporary.unlink(missing_ok=True)
     except OSError:
-        # The folder itself is out of reach; the error that says so is already on its way.
+        # The folder cannot be reached; that error is already being raised.
         return
 
 

@@ -26,9 +26,9 @@ _TIMEOUT_S = (10, 60)
 """To connect, and between two chunks."""
 _ATTEMPTS = 3
 _SILENCE_S = 1.0
-"""Wait before the message that another run is fetching."""
+"""Wait before the message that another run is downloading."""
 _PATIENCE_S = 900
-"""Wait for another run that is fetching."""
+"""Longest wait for another run that is downloading."""
 _NO_PROXY = "the address of the proxy is not valid"
 _CREDENTIALS = re.compile(r"(?<=//)[^/\s@']+@")
 
@@ -59,7 +59,7 @@ def one_at_a_time(lock_file: Path) -> Iterator[None]:
 
 def _wait(lock: SoftFileLock, lock_file: Path) -> None:
     print(
-        f"Waiting for another run that is fetching; if there is none, delete {lock_file}",
+        f"Waiting for another run that is downloading; if none is running, delete {lock_file}",
         file=sys.stderr,
         flush=True,
     )
@@ -67,8 +67,8 @@ def _wait(lock: SoftFileLock, lock_file: Path) -> None:
         lock.acquire(timeout=_PATIENCE_S)
     except Timeout:
         raise ConnectionError(
-            f"another run has been fetching for {_PATIENCE_S // 60} minutes; if there is none, "
-            f"delete {lock_file}"
+            f"another run has been downloading for {_PATIENCE_S // 60} minutes; if none is "
+            f"running, delete {lock_file}"
         ) from None
 
 
@@ -82,7 +82,7 @@ def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
         if content_problem(path) is None and sha256 in (None, digest_of(path)):
             return
         print(f"Fetching {path.name}", file=sys.stderr, flush=True)
-        # A folder of its own: what a killed run left of pooch's temporary files goes with it.
+        # One folder, so that pooch's temporary files of a killed run are removed with it.
         staging = path.with_name(f".{path.name}.part")
         shutil.rmtree(staging, ignore_errors=True)
         try:
@@ -90,7 +90,7 @@ def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
             found = digest_of(fetched)
             if sha256 not in (None, found):
                 raise Sha256Error(f"sha256 mismatch: got {found}, expected {sha256}")
-            # pooch makes files for their user alone; a cache may be shared.
+            # pooch makes files readable by their user only; a cache may be shared.
             readable = staging / "readable"
             shutil.copyfile(fetched, readable)
             readable.replace(path)
@@ -100,7 +100,7 @@ def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
 
 def _retrieve(url: str, folder: Path, host: str) -> Path:
     """Download into a folder, with another attempt after a broken connection."""
-    # Here: no run that has its files needs them.
+    # Imported here: runs without a download do not need them.
     import pooch
     import requests
 
@@ -112,7 +112,7 @@ def _retrieve(url: str, folder: Path, host: str) -> Path:
             return Path(pooch.retrieve(url, None, path=folder, fname="file", downloader=downloader))
         except requests.exceptions.ChunkedEncodingError:
             if attempt == _ATTEMPTS:
-                raise ConnectionError(f"{host}: the connection broke off") from None
+                raise ConnectionError(f"{host}: the connection was lost") from None
         except (requests.RequestException, TypeError, ValueError) as error:
             raise ConnectionError(f"{host}{fetch_reason(error)}") from None
     raise AssertionError
@@ -127,11 +127,11 @@ def fetch_reason(error: Exception) -> str:
     reasons = {
         requests.exceptions.ProxyError: "the proxy refuses",
         requests.exceptions.SSLError: "its certificate is not accepted",
-        requests.exceptions.Timeout: "no answer in time",
+        requests.exceptions.Timeout: "timeout",
         requests.exceptions.InvalidProxyURL: _NO_PROXY,
-        requests.exceptions.InvalidURL: "not an address",
+        requests.exceptions.InvalidURL: "not a valid address",
         requests.RequestException: "no connection",
     }
-    # A proxy's address without a host is an error of Python's own.
+    # A proxy address without a host raises an error of Python, not of requests.
     reason = next((text for kind, text in reasons.items() if isinstance(error, kind)), _NO_PROXY)
     return f": {reason}"

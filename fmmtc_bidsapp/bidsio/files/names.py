@@ -117,10 +117,10 @@ def parse_name(path: str | Path) -> ParsedName:
         if match is None:
             raise InputError(f"{name} is not a BIDS name: '{part}' is not key-value.")
         if match[1] in entities:
-            raise InputError(f"{name} is not a BIDS name: it has {match[1]}- twice.")
+            raise InputError(f"{name} is not a BIDS name: {match[1]}- occurs twice.")
         entities[match[1]] = match[2]
     if not _SUFFIX.fullmatch(suffix):
-        raise InputError(f"{name} is not a BIDS name: it ends in {suffix!r}, not in a suffix.")
+        raise InputError(f"{name} is not a BIDS name: {suffix!r} is not a suffix.")
     return ParsedName(entities, suffix, dot + extension)
 
 
@@ -139,7 +139,7 @@ def parse_run_name(path: Path) -> ParsedName:
     for key, folder in folders.items():
         own = f"{key}-{name.entities[key]}" if key in name.entities else f"no {key}-"
         if own != folder.name:
-            raise InputError(f"its name says {own}, its folder {folder.name}")
+            raise InputError(f"the name has {own}, the folder is {folder.name}")
     return name
 
 
@@ -160,11 +160,13 @@ def build_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:
     unknown = sorted(set(entities) - set(ENTITY_ORDER))
     if unknown:
         known = " ".join(ENTITY_ORDER)
-        raise InputError(f"BIDS has no entity {', '.join(unknown)}; it has {known}.")
+        raise InputError(f"Unknown BIDS entity {', '.join(unknown)}. Known are {known}.")
     parts = [f"{key}-{entities[key]}" for key in ENTITY_ORDER if key in entities]
     for part in parts:
         if not _ENTITY.fullmatch(part):
-            raise InputError(f"{part!r} cannot stand in a name: use letters and digits only.")
+            raise InputError(
+                f"{part!r} cannot be part of a BIDS name. Use letters and digits only."
+            )
     return "_".join([*parts, suffix]) + extension
 
 
@@ -450,8 +452,8 @@ def sheet_path(files: GroupFiles, key: str) -> Path:
     """
     if PurePath(key).name != key:
         raise InputError(
-            f"{files.predictions} names {key!r}, which leads out of its folder. Nobody's sheet is "
-            "called so; apply the model again."
+            f"{files.predictions} has the participant {key!r}, which is not a file name. Apply the "
+            "model again."
         )
     return files.sheets_dir / f"{key}_desc-{files.label}_sheet.html"
 
@@ -543,5 +545,5 @@ def linked_file(uri: str, root: Path) -> Path:
     """Return the file of a BIDS URI without dataset name; InputError outside the dataset."""
     path = root / uri.removeprefix("bids::")
     if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
-        raise InputError(f"{uri!r} points out of the dataset {root}. Repair the sidecar it is in.")
+        raise InputError(f"{uri!r} points outside the dataset {root}. Correct the sidecar.")
     return path

@@ -18,7 +18,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             name = self.peek_event().anchor  # type: ignore[no-untyped-call]
-            raise yaml.YAMLError(f"*{name} is a reference; write its values out")
+            raise yaml.YAMLError(f"*{name} is a reference; write the values instead")
         return super().compose_node(parent, index)
 
 
@@ -26,6 +26,6 @@ def read_plain_yaml(path: Path) -> Any:
     """Read YAML of at most 1 MB; yaml.YAMLError if damaged, ValueError if no text or too large."""
     size = path.stat().st_size
     if size > _MOST_BYTES:
-        raise ValueError(f"it has {size} bytes, more than anybody writes")
+        raise ValueError(f"it has {size} bytes; at most {_MOST_BYTES} are read")
     # A subclass of the safe loader.
     return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)  # noqa: S506

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 _SHORTEST_TR_S, _LONGEST_TR_S = 0.001, 100.0
-"""Above the second the BIDS validator, too, takes a number for milliseconds."""
+"""The BIDS validator also takes larger numbers for milliseconds."""
 _EVEN = 0.01
 """Share of a step by which times between volumes may differ, as some are rounded."""
 
@@ -38,12 +38,12 @@ def read_json(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text)
         if r"\ud" in text.lower():
-            # Half a character, as JSON can spell one, could be written to no file.
+            # A lone surrogate, valid in JSON, cannot be written to a file.
             json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error}). Repair it.") from error
+        raise InputError(f"{path} is not valid JSON ({error}). Correct it.") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object. Repair it.")
+        raise InputError(f"{path} is not a JSON object. Correct it.")
     return content
 
 
@@ -109,7 +109,7 @@ def repetition_time_s(sidecar: dict[str, Any], path: Path) -> float | None:
     step_s = _even_step_s(sidecar.get("VolumeTiming"), path)
     if value is None and step_s is None:
         frequency_hz = finite_number(sidecar.get("SamplingFrequency"))
-        # XCP-D writes the word "TR" here, which tells nothing.
+        # XCP-D writes the word "TR" here, which has no value.
         if frequency_hz is None or frequency_hz <= 0:
             return None
         value = 1 / frequency_hz
@@ -121,8 +121,8 @@ def repetition_time_s(sidecar: dict[str, Any], path: Path) -> float | None:
         )
     if step_s is not None and abs(step_s - tr_s) > _EVEN * tr_s:
         raise InputError(
-            f"The sidecar of {path} says a RepetitionTime of {tr_s:g} s, and by VolumeTiming "
-            f"volumes are {step_s:g} s apart. BIDS allows one of the two: remove the wrong one."
+            f"The sidecar of {path} has a RepetitionTime of {tr_s:g} s, but a VolumeTiming with "
+            f"{step_s:g} s between volumes. BIDS allows only one of them: remove the wrong one."
         )
     return tr_s
 
@@ -140,15 +140,15 @@ def _even_step_s(onsets: Any, path: Path) -> float | None:
     ]
     if not steps_s or len(steps_s) != len(times_s) - 1 or min(steps_s) <= 0:
         raise InputError(
-            f"VolumeTiming of {path} must list when each volume began, in seconds and in order. "
-            "Repair the sidecar."
+            f"VolumeTiming of {path} must be the start of each volume in seconds, ascending. "
+            "Correct the sidecar."
         )
     mean_s = sum(steps_s) / len(steps_s)
     if max(abs(step_s - mean_s) for step_s in steps_s) > _EVEN * mean_s:
         raise InputError(
-            f"The volumes of {path} are not evenly spaced in time: by VolumeTiming they are "
-            f"{min(steps_s):g} to {max(steps_s):g} s apart. Filters, trends and models need one "
-            "repetition time, so a run like this cannot be used."
+            f"The volumes of {path} are not evenly spaced in time: VolumeTiming has steps of "
+            f"{min(steps_s):g} to {max(steps_s):g} s. Filters, trends and models need one "
+            "repetition time. Exclude this run."
         )
     return mean_s
 

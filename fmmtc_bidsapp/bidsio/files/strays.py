@@ -43,7 +43,7 @@ class Stray:
         return {part[1]: part[2] for part in parts if part is not None}
 
     def __str__(self) -> str:
-        return f"{self.path} is left out: {self.reason}"
+        return f"{self.path} is ignored: {self.reason}"
 
 
 def sort_out(paths: Iterable[Path]) -> tuple[dict[Path, ParsedName], list[Stray]]:
@@ -61,6 +61,6 @@ def sort_out(paths: Iterable[Path]) -> tuple[dict[Path, ParsedName], list[Stray]
 def excluded_strays(strays: Iterable[Stray], stage: str) -> list[Exclusion]:
     """Return an exclusion of each stray file, for the participant of its folder."""
     return [
-        Exclusion(stray.folder_id, None, stage, f"{stray}. Rename it, or move it away")
+        Exclusion(stray.folder_id, None, stage, f"{stray}. Rename or move the file")
         for stray in strays
     ]

@@ -16,9 +16,9 @@ def refuse_unwritable(folder: Path, name: str) -> None:
     while not os.path.lexists(there):
         there = there.parent
     if not there.is_dir():
-        why = f"{there} is no folder"
+        why = f"{there} is not a folder"
     elif not os.access(there, os.W_OK | os.X_OK):
-        why = f"{there} is read-only, or not yours to write to"
+        why = f"no permission to write to {there}"
     else:
         return
     raise OutputError(f"Cannot write to {folder}: {why}. Choose another {name}.")

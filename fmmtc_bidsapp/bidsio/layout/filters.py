@@ -18,7 +18,7 @@ ANY = "*"
 
 _BOLD = "bold"
 _OF_OTHERS = ("fmap", "sbref", "flair", "t1w", "t2w", "roi", "dwi", "asl", "m0scan", "pet")
-"""What else fMRIPrep and its relatives are told to take."""
+"""Other image types in filter files of fMRIPrep and related programs."""
 _ENTITIES: Mapping[str, str] = MappingProxyType(
     {
         "datatype": "datatype",
@@ -37,9 +37,9 @@ _ENTITIES: Mapping[str, str] = MappingProxyType(
         "extension": "extension",
     }
 )
-"""pybids' names of what tells raw runs apart, and how file names abbreviate them."""
+"""Entities of raw runs: pybids' name, and short key."""
 _MAGNITUDE = "mag"
-"""The part that fMRIPrep preprocesses, without saying so in the names that it writes."""
+"""The part that fMRIPrep preprocesses, without part- in the names of its files."""
 
 
 def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
@@ -62,7 +62,7 @@ def read_filter(path: Path) -> dict[str, tuple[str | None, ...]]:
     ignored = [*(each for each in content if each != _BOLD), *ignored]
     if ignored:
         print(
-            f"{path}: {', '.join(ignored)} passed over, as no BOLD is chosen by it.",
+            f"{path}: {', '.join(ignored)} ignored, as they do not select BOLD runs.",
             file=sys.stderr,
         )
     return kept
@@ -74,8 +74,8 @@ def _of_derivatives(
     """Split entities into those of preprocessed runs and those of raw files only."""
     if "space" in asked and None not in asked["space"]:
         raise UsageError(
-            f"{path} asks for a space, which no raw BOLD has. Choose that of the preprocessed "
-            "images with --space."
+            f"{path} filters by space, which raw BOLD images do not have. Choose the space of the "
+            "preprocessed images with --space."
         )
     # Echoes are combined, and every run has images of several formats.
     ignored = {"space", "extension"} if set(asked.get("echo", ())) == {None} else _OF_RAW_FILES

@@ -12,7 +12,7 @@ from fmmtc_bidsapp.errors import InputError, UsageError
 
 __all__ = ["find_fmriprep"]
 
-_HOW = "Name it with --derivatives fmriprep=PATH."
+_HOW = "Give its path with --derivatives fmriprep=PATH."
 
 
 def find_fmriprep(bids_dir: Path, derivatives: Mapping[str, Path]) -> Path:
@@ -25,7 +25,7 @@ def find_fmriprep(bids_dir: Path, derivatives: Mapping[str, Path]) -> Path:
     if "fmriprep" in derivatives:
         return _checked(derivatives["fmriprep"])
     if not bids_dir.is_dir():
-        raise UsageError(f"There is no folder {bids_dir}.")
+        raise UsageError(f"Folder not found: {bids_dir}.")
     if _is_fmriprep(bids_dir):
         return _below_output(bids_dir)
     inside = [_below_output(folder) for folder in _below(bids_dir)]
@@ -36,18 +36,18 @@ def find_fmriprep(bids_dir: Path, derivatives: Mapping[str, Path]) -> Path:
     if _below_output(bids_dir) != bids_dir:
         return _below_output(bids_dir)
     raise UsageError(
-        f"{bids_dir} is not fMRIPrep's and holds no derivatives/fmriprep*. {_HOW}"
+        f"{bids_dir} is not an fMRIPrep dataset and has no derivatives/fmriprep*. {_HOW}"
         + (_hint(bids_dir))
     )
 
 
 def _checked(path: Path) -> Path:
     if not path.is_dir():
-        raise UsageError(f"There is no folder {path} (--derivatives fmriprep=).")
+        raise UsageError(f"Folder not found: {path} (--derivatives fmriprep=).")
     path = _below_output(path)
     if _is_fmriprep(path) or _has_participants(path):
         return path
-    raise UsageError(f"{path} holds no fMRIPrep derivatives: no sub-* folders.{_hint(path)}")
+    raise UsageError(f"{path} has no fMRIPrep derivatives: no sub-* folders.{_hint(path)}")
 
 
 def _below_output(folder: Path) -> Path:
@@ -65,7 +65,7 @@ def _is_fmriprep(folder: Path) -> bool:
     try:
         description = read_json(path)
     except InputError:
-        # Without a readable description nobody says that fMRIPrep made it.
+        # Without a readable description it is not known to be fMRIPrep's.
         return False
     names = [str(maker["Name"]).lower() for maker in makers_of(description)]
     # The simulator writes derivatives in fMRIPrep's layout, and a raw dataset around them.

@@ -92,7 +92,7 @@ def find_bold_runs(
     found = [files for files in _group(named) if query.admits({**files.entities, **_RAW})]
     if not found:
         raise InputError(
-            f"{fmriprep_dir} holds no BOLD run (asked for: {query}). Check the labels."
+            f"{fmriprep_dir} has no BOLD run (selected: {query}). Check the labels."
             + "".join(f"\n{stray}." for stray in strays)
         )
     lost, others = _apart(strays)
@@ -119,7 +119,7 @@ def _named(
     """Return the indexed files with a run name, and files without one."""
     people = query.participant_ids()
     indexed = index_run_files(root, people, database_dir)
-    # pybids lists what it can read; whatever else lies beside that must not be lost.
+    # pybids lists files that it can parse; the others must not be ignored silently.
     named, strays = sort_out(sorted({*indexed, *func_files(root, people)}))
     strays = [
         each
@@ -159,7 +159,7 @@ def _group(named: Mapping[Path, ParsedName]) -> list[_Files]:
             case (("timeseries" | "regressors"), _, "confounds"):
                 files.confounds = path
             case "timeseries", _, None:
-                # Before there was a desc; the name that has one comes first.
+                # Older versions without desc; the name with desc comes first.
                 files.confounds = files.confounds or path
     return [files for key, files in sorted(groups.items()) if not _is_echo(key, groups)]
 
@@ -179,7 +179,7 @@ def _aroma(
 ) -> tuple[dict[frozenset[Entity], Path], list[Stray]]:
     """Return fMRIPost-AROMA's table of components by run, and files without a run name."""
     if not root.is_dir():
-        raise UsageError(f"There is no folder {root} of fMRIPost-AROMA. Check --derivatives.")
+        raise UsageError(f"Folder of fMRIPost-AROMA not found: {root}. Check --derivatives.")
     named, strays = _named(root, query, database_dir)
     tables = {
         frozenset(_run_of(name)): path
@@ -192,9 +192,7 @@ def _aroma(
 def _choose(files: _Files, spaces: Sequence[str], file_format: str) -> Grid:
     """Return the grid of the image to use."""
     if "echo" in files.entities:
-        raise InputError(
-            "single echoes only, not combined: run fMRIPrep on all echoes of the run together"
-        )
+        raise InputError("single echoes only, not combined: run fMRIPrep on all echoes of the run")
     grids = [] if file_format == "cifti" else _grids(files, spaces)
     if grids:
         return grids[0]
@@ -231,7 +229,7 @@ def _require_content(
     """Raise InputError for an absent mask, a duplicate image or a file without content."""
     if chosen in files.twice:
         one, other = files.twice[chosen]
-        raise InputError(f"{one.name} and {other.name} are both there: keep the right one of them")
+        raise InputError(f"{one.name} and {other.name} both exist: keep only the right one")
     bold, mask = _image(files, chosen), files.mask.get(chosen)
     if mask is None and chosen != _DENSE:
         raise InputError(
@@ -256,7 +254,7 @@ def _instead(files: _Files, chosen: Grid, spaces: Sequence[str]) -> str:
     """Suggest another wanted space whose image has content."""
     for grid in _grids(files, spaces):
         if grid[0] != chosen[0] and content_problem(files.bold[grid]) is None:
-            return f" (the one in {grid[0]} is here: choose it with --space {grid[0]})"
+            return f" (the image in {grid[0]} exists: choose it with --space {grid[0]})"
     return ""
 
 
@@ -282,7 +280,7 @@ def _read_run(
         res=None if is_dense else detail,
         den=detail if is_dense else None,
         start_time_s=finite_number(sidecar.get("StartTime")),
-        # It is for pictures only, so a run does without.
+        # It is for figures only, so it is optional.
         boldref=None if boldref is None or content_problem(boldref) else boldref,
         aroma=aroma,
     )

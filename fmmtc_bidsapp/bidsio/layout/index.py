@@ -49,7 +49,7 @@ def _other_folders(participant_ids: Sequence[str]) -> str:
 
 
 def _index(root: Path, ignore: Sequence[str], database: Path | None = None) -> BIDSLayout:
-    # Metadata is read run by run: one broken JSON would end the index of the whole dataset.
+    # Metadata is read run by run: one damaged JSON would end the index of the dataset.
     indexer = BIDSLayoutIndexer(
         validate=False, index_metadata=False, ignore=[re.compile(each) for each in ignore]
     )
@@ -68,8 +68,8 @@ def _permitted(root: Path) -> Iterator[None]:
         if not Path(error.filename or "").is_relative_to(root.absolute()):
             raise
         raise InputError(
-            f"{Path(error.filename).parent} may not be looked into (Permission denied). Ask for "
-            "permission, or name the participants that can be read with --participant-label."
+            f"{Path(error.filename).parent} cannot be read (Permission denied). Ask for "
+            "permission, or select the readable participants with --participant-label."
         ) from error
 
 
@@ -96,7 +96,7 @@ def _below(folder: Path, start: str) -> list[Path]:
 
 def _kept(database_dir: Path, root: Path, ignore: Sequence[str]) -> BIDSLayout:
     """Open the index of these folders, creating it first."""
-    # pybids believes a database whatever root it is given, so each question has its own.
+    # pybids does not check the root of a database, so each root and filter has one.
     question = "\n".join([str(root.absolute()), *ignore])
     database = database_dir / hashlib.blake2b(question.encode(), digest_size=6).hexdigest()
     try:
@@ -105,7 +105,7 @@ def _kept(database_dir: Path, root: Path, ignore: Sequence[str]) -> BIDSLayout:
         return _index(root, ignore, database)
     except (OSError, SQLAlchemyError) as error:
         raise OutputError(
-            f"The pybids database {database} cannot be made or read "
+            f"The pybids database {database} cannot be written or read "
             f"({str(error).splitlines()[0]}). Delete it, or choose another folder with "
             "--bids-database-dir."
         ) from error

@@ -123,7 +123,7 @@ def absent_participants(
             participant_id,
             None,
             "absent",
-            f"nothing of theirs is there (asked for: {query}"
+            f"no files found (selected: {query}"
             f"{query.instead(others[participant_id])})"
             + (f"; there is {like[participant_id]}" if participant_id in like else ""),
         )

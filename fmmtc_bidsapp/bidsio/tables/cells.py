@@ -26,7 +26,7 @@ _MISSING = frozenset({"", "n/a", "na", "nan", "#n/a"})
 """Whatever their case."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?", re.IGNORECASE | re.ASCII)
-"""Python's own takes 1_0 for ten, and digits of any script."""
+"""Python's float also accepts 1_0 and digits of any script."""
 _ZEROS_IN_FRONT = re.compile(r"(?<!\d)0+(?=\d)")
 _SHOWN = 10
 
@@ -81,7 +81,7 @@ def lookalikes(column: str, cells: Iterable[str]) -> list[str]:
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for value in counts:
         number = as_number(value)
-        # 1.05 and 1.5 are no lookalikes; 1.50 and 1.5 are one value, which nobody need be told.
+        # 1.05 and 1.5 are not similar; 1.50 and 1.5 are one value, which needs no warning.
         if number is None or (number.is_integer() and "." not in value):
             alike[lookalike(value)].append(value)
     lines = []
@@ -91,8 +91,8 @@ def lookalikes(column: str, cells: Iterable[str]) -> list[str]:
             n = len({spelled(value) for value in values})
             taken = "one value" if n == 1 else f"{n} different values"
             lines.append(
-                f"{column} holds {listed}, which differ in case, blanks or zeros only; they are "
-                f"taken for {taken}. Correct the table if that is wrong."
+                f"{column} has {listed}, which differ only in case, spaces or zeros; they are read "
+                f"as {taken}. Correct the table if that is wrong."
             )
     return lines
 
@@ -104,4 +104,4 @@ def sizes(values: Iterable[str]) -> str:
     rest = [n for _, n in counts[_SHOWN:]]
     if not rest:
         return shown
-    return f"{shown}, and {len(rest)} others of {min(rest)} to {max(rest)}"
+    return f"{shown}, and {len(rest)} other values with {min(rest)} to {max(rest)}"

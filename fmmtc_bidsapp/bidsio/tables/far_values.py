@@ -18,8 +18,8 @@ _FAR = 10.0
 """Interquartile ranges from the nearer quartile; Tukey calls 3 far out, and ages are no normal
 distribution."""
 
-FAR_OFF = "far off the others. If it stands for a missing value, write n/a"
-"""How such values are told."""
+FAR_OFF = "far from the other values. If it is a code for a missing value, replace it by n/a"
+"""End of a note on outliers."""
 
 
 def far_off(numbers: Sequence[float]) -> frozenset[float]:

@@ -37,7 +37,7 @@ def check_names(path: Path, names: Sequence[str]) -> None:
     """Raise InputError unless every column has a unique name that can be a parcel's."""
     numbers = [number for number in map(_number, names) if number is not None]
     if not _may_be_labels(numbers) or (len(numbers) == len(names) and not _rise(numbers)):
-        raise InputError(f"{path} has no header: its first row is numbers. Add the parcel names.")
+        raise InputError(f"{path} has no header: the first row has numbers. Add the parcel names.")
     for number, name in enumerate(names, start=1):
         if (
             is_blank(name)
@@ -45,14 +45,14 @@ def check_names(path: Path, names: Sequence[str]) -> None:
             or _UNNAMED.fullmatch(name.strip())
         ):
             raise InputError(
-                f"{path}: column {number} of {len(names)} has no name (its header is {name!r}), as "
-                "an index that pandas wrote or a tab at the end of the lines has none. Every "
-                "column must be a parcel. Write the table without that column."
+                f"{path}: column {number} of {len(names)} has no name (header {name!r}), for "
+                "example an index written by pandas, or a tab at the end of the lines. Every "
+                "column must be a parcel. Remove this column."
             )
         if name.strip().casefold() in _NEVER_PARCELS:
             raise InputError(
-                f"{path}: column {number} of {len(names)} is called {name!r}, which is no parcel. "
-                "Write the table without that column."
+                f"{path}: column {number} of {len(names)} is called {name!r}, which is not a "
+                "parcel. Remove this column."
             )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -93,7 +93,7 @@ def refuse_counters(path: Path, names: Sequence[str], values: NDArray[np.float64
         return
     start = ", ".join(f"{value:g}" for value in values[:3, found])
     raise InputError(
-        f"{path}: column {names[found]!r} goes {start}, … in the same direction from the first "
-        "volume to the last, as an index or a time does and no BOLD signal. Every column must be "
-        "a parcel. Write the table without that column."
+        f"{path}: column {names[found]!r} ({start}, …) rises or falls from the first volume to "
+        "the last, like an index or a time, not like a BOLD signal. Every column must be a "
+        "parcel. Remove this column."
     )

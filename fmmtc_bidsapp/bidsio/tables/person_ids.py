@@ -35,8 +35,8 @@ def likely_cause(these: Iterable[str], others: Collection[str]) -> str:
         return ""
     one, other = pairs[0]
     return (
-        f"{len(pairs)} of them would be the same people if {_difference(one, other)} (the first: "
-        f"{one} and {other}). Nobody is matched by likeness: spell the ids alike."
+        f"{len(pairs)} of them would match if {_difference(one, other)} (for example {one} and "
+        f"{other}). Similar ids are not matched: make the ids equal."
     )
 
 
@@ -47,8 +47,8 @@ def unmatched(in_table: AbstractSet[str], with_files: AbstractSet[str]) -> str:
     if not (only_table and only_files) or not (cause or in_table.isdisjoint(with_files)):
         return ""
     told = (
-        f"{len(only_table)} people of the table ({first_ids(only_table)}) have no files, and "
-        f"{len(only_files)} people with files ({first_ids(only_files)}) are not in the table."
+        f"{len(only_table)} participants of the table ({first_ids(only_table)}) have no files, and "
+        f"{len(only_files)} participants with files ({first_ids(only_files)}) are not in the table."
     )
     return f"{told} {cause}".rstrip()
 
@@ -64,8 +64,8 @@ def _reduced(own_id: str) -> str:
 def _difference(one: str, other: str) -> str:
     a, b = (each.removeprefix(_PREFIX) for each in (one, other))
     if a.casefold() == b.casefold():
-        return "capital and small letters were not told apart"
+        return "upper and lower case were ignored"
     if a.lstrip("0") == b.lstrip("0"):
         shorter, longer = sorted((a, b), key=len)
-        return f"leading zeros had not been lost, {shorter} in place of {longer}"
-    return "zeros, decimals, signs and the case of letters did not count"
+        return f"leading zeros were restored ({longer} for {shorter})"
+    return "zeros, decimals, signs and case were ignored"

@@ -55,7 +55,7 @@ _CLEANING = {
     "desc": "Cleaning the figures are of.",
 }
 _UNITS = {"": {}, "%": {"Units": "proportion"}}
-"""Reports print shares as per cent; the tables hold them as they are."""
+"""Reports show shares in per cent; tables have them as proportions."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _quality_of(path: Path, row: Mapping[str, str]) -> RunQuality:
     if absent:
         raise InputError(
             f"{path} has no column {', '.join(absent)}, which the group level needs. Run the "
-            "participant level again"
+            "participant level again."
         )
     whole = dict.fromkeys((each.name for each in fields(RunQuality)), MISSING) | dict(row)
     return RunQuality(**{each.name: _parse(path, each, whole) for each in fields(RunQuality)})
@@ -142,8 +142,8 @@ def _parse(path: Path, column: Field[Any], row: Mapping[str, str]) -> Any:
         return _PARSERS[str(column.type)](row[column.name])
     except (KeyError, ValueError) as error:
         raise InputError(
-            f"{path} is damaged: {column.name} is {row[column.name]!r}, which is no "
-            f"{str(column.type).split()[0]}. Run the participant level again"
+            f"{path} is damaged: {column.name} is {row[column.name]!r}, not "
+            f"{str(column.type).split()[0]}. Run the participant level again."
         ) from error
 
 
@@ -169,7 +169,7 @@ def _tables(output_dir: Path) -> tuple[dict[Path, ParsedName], list[Stray]]:
         for path, name in named.items()
     }
     strays += [
-        Stray(path, f"its name lacks {', '.join(keys)}, so it is no quality table of this program")
+        Stray(path, f"its name has no {', '.join(keys)}, so it is none of this program")
         for path, keys in absent.items()
         if keys
     ]
@@ -210,8 +210,8 @@ def matrices_of(run: RatedRun) -> dict[str, Path]:
             continue
         if measure in found:
             raise InputError(
-                f"{found[measure]} and {path.name} are one run in two resolutions; keep one of "
-                "them in the folder."
+                f"{found[measure]} and {path.name} are the same run in two resolutions. Keep only "
+                "one of them in the folder."
             )
         found[measure] = path
     return found
@@ -221,8 +221,8 @@ def quality_table(runs: Sequence[RatedRun], output_dir: Path) -> pd.DataFrame:
     """Return the quality of runs as a table; InputError without runs."""
     if not runs:
         raise InputError(
-            f"{output_dir} holds no quality table of a run. Run the participant level into it "
-            "first."
+            f"{output_dir} has no quality table of a run. Run the participant level with this "
+            "output folder first."
         )
     keys = [
         key for key in ENTITY_ORDER if key in _ALWAYS or any(key in run.entities for run in runs)
@@ -281,14 +281,14 @@ def write_group_quality(output_dir: Path, runs: Sequence[RatedRun]) -> Path:
     return path
 
 
-_CARRIED = "Another version of this program wrote it: carried as it is."
+_CARRIED = "Written by another version of this program; copied unchanged."
 
 
 def _note(n_runs: int) -> dict[str, str]:
     """Return the note of a column that older versions did not write."""
     if n_runs == 0:
         return {}
-    return {"Note": f"n/a in {n_runs} runs: an older version wrote their tables without it."}
+    return {"Note": f"n/a in {n_runs} runs: tables of an older version lack this column."}
 
 
 def _about(column: Field[Any]) -> dict[str, str]:

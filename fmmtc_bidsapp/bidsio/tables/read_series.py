@@ -31,7 +31,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-# Nothing that is measured; and squares of larger numbers could not be held.
+# No measurement is larger, and the square of a larger number would overflow.
 _LARGEST = 1e100
 _MEASURES = {
     **{statistic: measure for measure, statistic in STATISTICS.items()},
@@ -48,8 +48,8 @@ def read_confounds(path: Path, n_volumes: int) -> dict[str, Floats]:
     header, rows = read_cells(path)
     if len(rows) != n_volumes:
         raise InputError(
-            f"{path} has {len(rows)} rows but its image has {n_volumes} volumes; they do not "
-            "belong together. Take both from the same fMRIPrep run."
+            f"{path} has {len(rows)} rows but its image has {n_volumes} volumes. Use the image and "
+            "the confounds of the same fMRIPrep run."
         )
     cells = [_measured(cell) for row in rows for cell in row.split("\t")]
     values = np.array(cells, dtype=np.float64).reshape(len(rows), -1)
@@ -129,7 +129,7 @@ def check_series(path: Path) -> None:
     names = tuple(header.split("\t"))
     check_names(path, names)
     if any(row.count("\t") + 1 != len(names) for row in rows):
-        # Which line it is, the whole table tells.
+        # Reading the whole table reports the line.
         read_cells(path)
     values = _numbers(path, rows, names)
     if counter(values) is not None:
@@ -144,7 +144,7 @@ def _first_lines(path: Path, n: int) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a text table ({error}). Write it again.") from error
     if len(lines) < 2:
-        raise InputError(f"{path} has a header but no rows. Write it anew.")
+        raise InputError(f"{path} has a header but no rows. Write it again.")
     return lines
 
 
@@ -181,8 +181,8 @@ def read_relmat(path: Path) -> Connectome:
         matrix = _numbers(path, rows, names)
         if not np.allclose(matrix, matrix.T, atol=_ROUNDING, equal_nan=True):
             raise InputError(
-                f"{path} has no column Node, and is not symmetric, so its columns do not name its "
-                "rows. Add a first column Node with the names of the rows."
+                f"{path} has no column Node and is not symmetric, so the names of its rows are "
+                "unknown. Add a first column Node with them."
             )
     sidecar = path.with_suffix(".json")
     about = read_json(sidecar) if sidecar.is_file() else {}
@@ -195,7 +195,7 @@ def read_relmat(path: Path) -> Connectome:
 
 
 _ROUNDING = 1e-6
-"""By which a written matrix may differ from its mirror image."""
+"""Largest difference of a written matrix from its transpose."""
 
 
 def _matrix_names(
@@ -205,15 +205,15 @@ def _matrix_names(
     columns = header[1:]
     if not columns:
         raise InputError(
-            f"{path} has one column; a matrix has the names of its rows in the first, and a column "
-            "for each of them. Write it anew."
+            f"{path} has one column; a matrix needs a column with the names of its rows, and a "
+            "column for each parcel. Write it again."
         )
     has_nodes = sorted(nodes) == sorted(columns)
     if not has_nodes and (len(nodes) != len(header) or header[0] == "Node"):
         raise InputError(
-            f"{path}: the rows name other parcels than the columns: the first column, "
-            f"{header[0]!r}, holds {nodes[0]!r}, …, and the columns are {columns[0]!r}, …. The "
-            "first column must be Node, with the names of the header."
+            f"{path}: rows and columns have different parcels: the first column, {header[0]!r}, "
+            f"has {nodes[0]!r}, …, and the other columns are {columns[0]!r}, …. The first column "
+            "must be Node, with the names of the other columns."
         )
     names = columns if has_nodes else header
     check_names(path, names)
@@ -234,15 +234,15 @@ def _numbers(path: Path, rows: Sequence[str], names: Sequence[str]) -> Floats:
         flat = [math.nan if cell in MISSING_CELLS else _plain_float(cell) for cell in cells]
     except ValueError as error:
         raise InputError(
-            f"{path} holds text where a number is due ({error}, in column "
-            f"{_column_of_text(rows, names)!r}). Numbers and n/a are allowed, with a point before "
-            "decimals."
+            f"{path} has text instead of a number ({error}, in column "
+            f"{_column_of_text(rows, names)!r}). Only numbers, with a decimal point, and n/a are "
+            "allowed."
         ) from error
     values = np.array(flat, dtype=np.float64).reshape(len(rows), -1)
     if (np.abs(values) > _LARGEST).any():
         raise InputError(
-            f"{path} holds values that are infinite, or beyond {_LARGEST:g}. Numbers and n/a are "
-            "allowed."
+            f"{path} has infinite values, or values beyond {_LARGEST:g}. Only finite numbers and "
+            "n/a are allowed."
         )
     return values
 

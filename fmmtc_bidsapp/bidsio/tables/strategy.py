@@ -89,13 +89,13 @@ def read_strategy(text: str) -> Strategy | None:
         return _of_package(registered)
     if text in _NAMES_OF_XCPD:
         raise UsageError(
-            f"--denoise-strategy is {text!r}, which is XCP-D's name: {_NAMES_OF_XCPD[text]}. The "
-            f"names are {', '.join(STRATEGIES)}; XCP-D's own {text}.yml is read where it is given."
+            f"--denoise-strategy {text!r} is a name of XCP-D: {_NAMES_OF_XCPD[text]}. Use one of "
+            f"{', '.join(STRATEGIES)}, or the path of XCP-D's {text}.yml."
         )
     if path.suffix not in _SUFFIXES:
         raise UsageError(
             f"--denoise-strategy is {text!r}; it must be one of {', '.join(_REGISTERED)}, or the "
-            "path of a file that ends in .yml."
+            "path of a .yml file."
         )
     try:
         return _strategy(_read(path))
@@ -112,8 +112,8 @@ def _of_package(extension: Extension) -> Strategy:
             raise UsageError(f"{extension.title}: {error}") from error
     if strategy.name != extension.name:
         raise UsageError(
-            f"{extension.title}: its file calls the strategy {strategy.name!r}; both names must be "
-            "the same, in letters and digits."
+            f"{extension.title}: the file names the strategy {strategy.name!r}; it must have the "
+            "name of the entry point, in letters and digits."
         )
     source = f"{extension.distribution} {extension.version}"
     return replace(strategy, title=f"{strategy.title} (of {source})")
@@ -126,7 +126,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = read_plain_yaml(path)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"it is not YAML ({error}). Repair it.") from error
+        raise UsageError(f"it is not valid YAML ({error}). Correct it.") from error
     return _mapping("the file", content, _KEYS)
 
 
@@ -150,7 +150,7 @@ def _strategy(content: Mapping[str, Any]) -> Strategy:
     settings = {field: _number(key, content.get(key)) for key, field in _SETTINGS.items()}
     low, high = settings["low_pass_hz"], settings["high_pass_hz"]
     if low is not None and high is not None and low <= high:
-        raise UsageError(f"nothing lies between high_pass {high:g} Hz and low_pass {low:g} Hz.")
+        raise UsageError(f"high_pass {high:g} Hz must be below low_pass {low:g} Hz.")
     strategy = Strategy(
         name=name,
         title=" ".join(str(content.get("description") or name).split()),
@@ -162,22 +162,24 @@ def _strategy(content: Mapping[str, Any]) -> Strategy:
         std_dvars_threshold=settings["std_dvars_threshold"],
     )
     if not strategy.cleans:
-        raise UsageError("it cleans nothing; --denoise-strategy none says that.")
+        raise UsageError("it cleans nothing. For no cleaning use --denoise-strategy none.")
     return strategy
 
 
 def _label(name: Any) -> str:
     """Return a strategy's name for file names: ``acompcor_gsr`` becomes acompcorGsr."""
     if not isinstance(name, str) or not re.fullmatch("[0-9A-Za-z]+([-_+ ][0-9A-Za-z]+)*", name):
-        raise UsageError(f"name is {name!r}; it stands in file names: letters and digits only.")
+        raise UsageError(
+            f"name is {name!r}; it is part of file names: use letters and digits only."
+        )
     if name in _ALIKE:
         return f"{name}XCPD"
     first, *others = re.split("[-_+ ]", name)
     label = first + "".join(each[0].upper() + each[1:] for each in others)
     if label.casefold() in {each.casefold() for each in STRATEGIES}:
         raise UsageError(
-            f"name is {name}, which this program's own strategy has. Choose another, so that files "
-            "of both can be told apart."
+            f"name is {name}, which is a strategy of this program. Choose another name, so that "
+            "their files differ."
         )
     return label
 
@@ -220,8 +222,8 @@ def _check_source(name: str, entry: Mapping[str, Any]) -> None:
     if "columns" not in entry or (extension or ".tsv") not in _MET["extension"]:
         raise UsageError(
             f"{name} asks for images (extension {extension}, columns {entry.get('columns')}). "
-            "Regressors that differ from voxel to voxel are not possible: parcel series are "
-            "cleaned, not voxels. Leave this entry out."
+            "Voxelwise regressors are not possible, as parcel series are cleaned, not voxels. "
+            "Remove this entry."
         )
     dataset = entry.get("dataset", _DATASETS[0])
     if dataset not in _DATASETS:
@@ -233,21 +235,23 @@ def _check_source(name: str, entry: Mapping[str, Any]) -> None:
         wanted = query.get(key)
         if wanted is not None and wanted not in met:
             raise UsageError(
-                f"{name}: query asks for {key} {wanted!r}; only the run's own confounds table and "
-                f"AROMA's can be had ({key} {' or '.join(met)})."
+                f"{name}: query has {key} {wanted!r}; only the run's confounds table and AROMA's "
+                f"are available ({key} {' or '.join(met)})."
             )
 
 
 def _regressor(name: str, column: Any) -> Regressor:
     if not isinstance(column, str) or not column:
-        raise UsageError(f"{name}: the column {column!r} is no text. Give the name of a column.")
+        raise UsageError(f"{name}: the column {column!r} is not text. Give the name of a column.")
     pattern = re.escape(column)
     if column.startswith("^") and column.endswith("$"):
         pattern = column[1:-1]
         try:
             re.compile(pattern)
         except re.error as error:
-            raise UsageError(f"{name}: {column} is no regular expression ({error}).") from error
+            raise UsageError(
+                f"{name}: {column} is not a valid regular expression ({error})."
+            ) from error
     if column.lstrip("^").startswith(_COSINES):
         # Short runs have none; and XCP-D's own files spell them cosine_00, fMRIPrep cosine00.
         return Regressor("cosine columns", ((r"cosine\d+",),), optional=True)

@@ -45,7 +45,7 @@ def read_rows(
     """
     for path in phenotype:
         if not (path.is_file() or path.is_symlink()):
-            raise UsageError(f"--phenotype {path}: there is no such file.")
+            raise UsageError(f"--phenotype {path}: file not found.")
     tables = {path: _read(path, sessions) for path in (participants_tsv, *phenotype)}
     used = list(dict.fromkeys(needed))
     _require_columns(tables, used)
@@ -79,16 +79,16 @@ def _say_match(
     if not (absent or strangers):
         return
     parts = [
-        f"{path.name} has {len(table.rows) - len(strangers)} of the {len(first.rows)} people of "
-        f"{participants_tsv.name}"
+        f"{path.name} has {len(table.rows) - len(strangers)} of the {len(first.rows)} participants "
+        f"of {participants_tsv.name}"
     ]
     if absent:
         parts.append(f"its columns are n/a for {len(absent)} ({first_ids(absent)})")
     if strangers:
-        parts.append(f"{len(strangers)} of its rows match nobody ({first_ids(strangers)})")
+        parts.append(f"{len(strangers)} of its rows match no participant ({first_ids(strangers)})")
     told = " ".join(filter(None, ["; ".join(parts) + ".", likely_cause(strangers, absent)]))
     if len(strangers) == len(table.rows) and set(used) & set(table.columns) - {_ID}:
-        raise InputError(f"{told} What is asked of it nobody has. Correct its {_ID}.")
+        raise InputError(f"{told} Its columns are needed, but no row matches. Correct its {_ID}.")
     warn(told)
 
 
@@ -105,8 +105,8 @@ def _say_other_sessions(
     if others:
         listed = ", ".join(f"{session}: {n}" for session, n in sorted(others.items()))
         warn(
-            f"{path.name} has one row a person, of another session than asked for ({listed}); its "
-            "values are taken all the same."
+            f"{path.name} has one row per participant, of another session than requested "
+            f"({listed}); its values are used."
         )
 
 
@@ -134,19 +134,19 @@ def _read(path: Path, sessions: Sequence[str]) -> _Table:
     for number, cells in lines:
         if len(cells) > len(columns):
             raise InputError(
-                f"{path} has {len(cells)} cells in line {number} but {len(columns)} columns, so "
-                "which value is of which column is not known. Repair it."
+                f"{path} has {len(cells)} cells in line {number} but {len(columns)} columns. "
+                "Correct the line."
             )
         row = dict(zip_longest(columns, cells, fillvalue=""))
         if is_missing(row[_ID]):
-            raise InputError(f"{path} has no {_ID} in line {number}. Give one, or delete the line.")
+            raise InputError(f"{path} has no {_ID} in line {number}. Add it, or delete the line.")
         rows.setdefault(participant_id(row[_ID]), []).append(row)
     if _SESSION in columns and any(len(own) > 1 for own in rows.values()):
         rows = _of_session(path, rows, sessions)
     for own_id, own in rows.items():
         if len(own) > 1:
             times = "two" if len(own) == 2 else str(len(own))
-            raise InputError(f"{path} has {times} rows for {own_id}. Keep one.")
+            raise InputError(f"{path} has {times} rows for {own_id}. Keep only one.")
     return _Table(columns, {own_id: own[0] for own_id, own in rows.items()})
 
 
@@ -158,8 +158,7 @@ def _of_session(
     listed = ", ".join(f"{session}: {n}" for session, n in sorted(counts.items()))
     if len(sessions) != 1:
         raise UsageError(
-            f"{path} has several rows for a person, a row a session ({listed}). Choose one with "
-            "--session-id."
+            f"{path} has one row per session ({listed}). Choose one session with --session-id."
         )
     asked = _session({_SESSION: sessions[0]})
     if asked not in counts:
@@ -182,10 +181,10 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
             reader = csv.reader(stream, delimiter="\t", strict=True)
             lines = [(reader.line_num, _without_empty_end(cells)) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a table ({error}). Repair it.") from error
+        raise InputError(f"{path} is not a table ({error}). Correct it.") from error
     filled = [(number, cells) for number, cells in lines if cells]
     if not filled:
-        raise InputError(f"{path} is not a table (it is empty). Repair it.")
+        raise InputError(f"{path} is not a table (it is empty). Correct it.")
     return filled
 
 
@@ -210,8 +209,8 @@ def _refuse_twins(tables: Mapping[Path, _Table], used: Iterable[str]) -> None:
         holders = [str(path) for path, table in tables.items() if column in table.columns]
         if column != _ID and len(holders) > 1:
             raise UsageError(
-                f"The column {column} is in {' and in '.join(holders)}. Rename it in one, or leave "
-                "one of the tables out."
+                f"The column {column} is in {' and in '.join(holders)}. Rename it in one of them, "
+                "or leave one of the tables out."
             )
 
 

@@ -80,14 +80,14 @@ def _number(path: Path, table: pd.DataFrame, column: str) -> float | None:
         values = table[column].to_numpy(float)
     except ValueError as error:
         raise InputError(
-            f"{path} holds text in the column {column} ({error}). Numbers and n/a are allowed."
+            f"{path} has text in the column {column} ({error}). Only numbers and n/a are allowed."
         ) from error
     known = values[~np.isnan(values)]
     if not len(known):
         return None
     if not np.isfinite(known).all() or (known < 0).any():
         raise InputError(
-            f"{path} holds {known.min():g} to {known.max():g} in the column {column}; numbers from "
-            "0 are due. Write it anew."
+            f"{path} has {known.min():g} to {known.max():g} in the column {column}; numbers from 0 "
+            "are needed. Write it again."
         )
     return float(known.mean())

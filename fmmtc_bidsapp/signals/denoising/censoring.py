@@ -35,9 +35,9 @@ def dummy_volumes(
             if _NON_STEADY.fullmatch(name):
                 if np.isinf(values).any():
                     raise InputError(
-                        f"The confounds column {name} holds something that is no number in volume "
-                        f"{int(np.argmax(np.isinf(values)))}. Repair the table, or give the number "
-                        "of dummy volumes with --dummy-scans."
+                        f"The confounds column {name} has a cell that is not a number in volume "
+                        f"{int(np.argmax(np.isinf(values)))}. Correct the table, or give the "
+                        "number of dummy volumes with --dummy-scans."
                     )
                 flagged |= np.nan_to_num(values) > 0
         count = n_volumes if flagged.all() else int(np.argmin(flagged))
@@ -48,8 +48,8 @@ def dummy_volumes(
         count = int(dummy_scans)
     if count >= n_volumes:
         raise InputError(
-            f"{count} dummy volumes are to be dropped from a run of {n_volumes}: nothing is left. "
-            "Give a smaller number with --dummy-scans."
+            f"All {n_volumes} volumes of the run would be dropped as dummies ({count}). Give a "
+            "smaller number with --dummy-scans."
         )
     return np.arange(n_volumes) < count, notes
 
@@ -100,7 +100,7 @@ def _above(
     if values is None or (len(values) > 1 and not np.isfinite(values[1:]).any()):
         found = "has no such column" if values is None else "has no value in that column"
         raise InputError(
-            f"Volumes above {threshold:g} in {column} are to be left out, but the confounds table "
-            f"{found}. Add it, or switch this off with {flag} 0."
+            f"Volumes with {column} above {threshold:g} are censored, but the confounds table "
+            f"{found}. Add it, or disable this with {flag} 0."
         )
     return values > threshold, unknown_volumes(values, dummy)

@@ -77,7 +77,7 @@ def canonical(confounds: Mapping[str, NDArray[np.float64]]) -> dict[str, Floats]
         current = current_name(name)
         if current in table:
             raise InputError(
-                f"The confounds table has {current} twice, once spelled {name}. Remove one."
+                f"The confounds table has two columns {current}, one of them as {name}. Remove one."
             )
         table[current] = np.asarray(values, dtype=np.float64)
     computed = (pair for base in EXPANDED if base in table for pair in _expanded(base, table[base]))
@@ -144,8 +144,8 @@ def unreadable_motion(confounds: Mapping[str, Floats]) -> tuple[str, ...]:
     """Describe volumes in which a motion measure is not a number, which counts as unknown."""
     flags = {name: np.isinf(values) for name, values in confounds.items()}
     return tuple(
-        f"{name} holds no number in {int(flags[name].sum())} volumes, the first of them "
-        f"{int(np.argmax(flags[name]))}: unknown there"
+        f"{name} is not a number in {int(flags[name].sum())} volumes, the first is "
+        f"{int(np.argmax(flags[name]))}: read as unknown"
         for name in flags
         if current_name(name) in _MEASURES and flags[name].any()
     )

@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 MIN_VOLUMES = 3
-"""A line goes through any two."""
+"""A line fits any two exactly."""
 
 # What is left of a column is rounding below this share of what it was.
 _ROUNDING = 1e-10
@@ -106,8 +106,8 @@ def clean(
         )
     if confounds is None:
         raise InputError(
-            f"The strategy {strategy.name} needs the confounds table of the run, and there is "
-            "none. Fetch or restore fMRIPrep's …_desc-confounds_timeseries.tsv, or choose "
+            f"The strategy {strategy.name} needs the confounds table of the run, which does not "
+            "exist. Restore fMRIPrep's …_desc-confounds_timeseries.tsv, or use "
             "--denoise-strategy none."
         )
     strategy, filter_notes = _within_nyquist(strategy, tr_s)
@@ -153,7 +153,7 @@ def clean(
 def _unknown_note(unknown: Flags) -> tuple[str, ...]:
     if not unknown.any():
         return ()
-    return (f"left out, as their motion is unknown: volumes {ranges(np.flatnonzero(unknown))}",)
+    return (f"censored, as their motion is unknown: volumes {ranges(np.flatnonzero(unknown))}",)
 
 
 def _within_nyquist(strategy: Strategy, tr_s: float | None) -> tuple[Strategy, tuple[str, ...]]:
@@ -162,22 +162,21 @@ def _within_nyquist(strategy: Strategy, tr_s: float | None) -> tuple[Strategy, t
         return strategy, ()
     if not tr_s:
         raise InputError(
-            f"The strategy {strategy.name} filters frequencies, and the repetition time of this "
-            "run is not known. Add RepetitionTime to the image's JSON, or switch the filter off "
-            "with --low-pass 0 --high-pass 0."
+            f"The strategy {strategy.name} filters frequencies, but the repetition time of this "
+            "run is unknown. Add RepetitionTime to the image's JSON, or disable the filter with "
+            "--low-pass 0 --high-pass 0."
         )
     nyquist_hz = 0.5 / tr_s
     if strategy.high_pass_hz is not None and strategy.high_pass_hz >= nyquist_hz:
         raise InputError(
-            f"A high-pass at {strategy.high_pass_hz:g} Hz leaves nothing of a run with a "
-            f"repetition time of {tr_s:g} s, which holds frequencies below {nyquist_hz:g} Hz. "
-            "Give a lower --high-pass."
+            f"The high-pass of {strategy.high_pass_hz:g} Hz is not below the Nyquist frequency of "
+            f"{nyquist_hz:g} Hz (repetition time {tr_s:g} s). Give a lower --high-pass."
         )
     if strategy.low_pass_hz is None or strategy.low_pass_hz < nyquist_hz:
         return strategy, ()
     note = (
-        f"no low-pass: a repetition time of {tr_s:g} s holds nothing above {nyquist_hz:g} Hz, and "
-        f"{strategy.low_pass_hz:g} Hz was to be the highest"
+        f"no low-pass: {strategy.low_pass_hz:g} Hz is not below the Nyquist frequency of "
+        f"{nyquist_hz:g} Hz (repetition time {tr_s:g} s)"
     )
     return replace(strategy, low_pass_hz=None), (note,)
 
@@ -186,7 +185,7 @@ def _check_enough(kept: Flags, strategy: Strategy) -> None:
     if kept.sum() < MIN_VOLUMES:
         raise InputError(
             f"The strategy {strategy.name} leaves {kept.sum()} of {len(kept)} volumes; "
-            f"{MIN_VOLUMES} or more are needed. Leave this run out, or raise --fd-threshold and "
+            f"{MIN_VOLUMES} or more are needed. Exclude this run, or raise --fd-threshold and "
             "--dvars-threshold."
         )
 
@@ -199,7 +198,7 @@ def _residual(
         prepared = nilearn_signal.clean(
             prepared, confounds=regressors, detrend=False, standardize=None, filter=False
         )
-    # A constant parcel must not leave as rounding noise, which correlates like any other series.
+    # A constant parcel must not become rounding noise, which would correlate with others.
     flat = prepared.std(axis=0) <= _ROUNDING * np.abs(values).max(axis=0, initial=0)
     return np.where(flat, prepared.mean(axis=0), prepared)
 
@@ -230,7 +229,7 @@ def _prepared(values: Floats, kept: Flags, strategy: Strategy, tr_s: float | Non
     except ValueError as error:
         raise InputError(
             f"A run of {len(values)} volumes is too short for the filter of the strategy "
-            f"{strategy.name} ({error}). Switch it off with --low-pass 0 --high-pass 0."
+            f"{strategy.name} ({error}). Disable it with --low-pass 0 --high-pass 0."
         ) from error
     return filtered[kept]
 
@@ -267,11 +266,11 @@ def _independent(
         wanted = _centred(others, kept, strategy, tr_s)
         basis, _ = np.linalg.qr(_telling(wanted[:, _varies(wanted, others)]))
         prepared = prepared - basis @ (basis.T @ prepared)
-        notes.append(f"kept, and regressors made orthogonal to them: {', '.join(signals)}")
+        notes.append(f"kept, with regressors made orthogonal to them: {', '.join(signals)}")
     varies = _varies(prepared, raw)
     if not varies.all():
         silent = [name for name, each in zip(design, varies, strict=True) if not each]
-        why = "nothing of them is left beside what is kept" if signals else "they do not vary"
+        why = "they are explained by the kept columns" if signals else "they do not vary"
         notes.append(f"without effect, as {why}: {', '.join(silent)}")
     return _telling(prepared[:, varies]), tuple(notes)
 
@@ -304,8 +303,8 @@ def _degrees(kept: Flags, rank: int, strategy: Strategy, tr_s: float | None) -> 
         band = f", of which the filter leaves {within}" if within < retained else ""
         raise InputError(
             f"Fewer volumes than regressors: {retained} volumes are retained{band}, and the "
-            f"strategy {strategy.name} removes {rank} regressors besides mean and trend. Choose a "
-            "smaller --denoise-strategy or a wider band (--low-pass 0 for no end), or raise "
+            f"strategy {strategy.name} removes {rank} regressors, mean and trend. Choose a "
+            "smaller --denoise-strategy or a wider band (--low-pass 0 for no limit), or raise "
             "--fd-threshold and --dvars-threshold."
         )
     return dof

@@ -64,13 +64,13 @@ def _absent(
     regressor: Regressor, strategy: Strategy, table: Mapping[str, Floats], tr_s: float | None
 ) -> list[str]:
     if _no_noise_found(regressor, table):
-        return ["fMRIPost-AROMA found no motion component in this run: none is removed"]
+        return ["fMRIPost-AROMA found no motion component in this run"]
     if not regressor.optional:
         wanted = " or ".join(_shown(each, table) for each in regressor.alternatives)
         raise InputError(
             f"The strategy {strategy.name} needs {regressor.title}, but the confounds table has no "
-            f"column for {wanted}. It has {summarise(table)}. Choose another --denoise-strategy, "
-            "or give the table that has them (for ICA-AROMA: --derivatives aroma=DIR with "
+            f"column {wanted}. It has {summarise(table)}. Choose another --denoise-strategy, or "
+            "give a table with these columns (ICA-AROMA: --derivatives aroma=DIR with "
             "fMRIPost-AROMA's output)."
         )
     if "cosine" not in regressor.title:
@@ -112,14 +112,14 @@ def _filled(name: str, values: Floats, n_dummy: int) -> Floats:
     holes = np.flatnonzero(~np.isfinite(filled[n_dummy:])) + n_dummy
     if len(holes):
         row = int(holes[holes > 0][0]) if (holes > 0).any() else 0
-        what = "something that is no number" if np.isinf(values[row]) else "no value"
+        what = "a cell that is not a number" if np.isinf(values[row]) else "no value"
         raise InputError(
             f"The confounds column {name} has {what} in volume {row} (counted from 0) and "
-            f"{max(int((holes > 0).sum()), 1)} in all; only the first volume, and volumes that are "
-            "dropped at the start, may lack one. Nothing is filled in: repair the table, or choose "
-            "a --denoise-strategy without this column."
+            f"{max(int((holes > 0).sum()), 1)} in all; only the first volume and dummy volumes may "
+            "lack a value. Missing values are not interpolated. Correct the table, or choose a "
+            "--denoise-strategy without this column."
         )
-    # What is dropped is written as it is known.
+    # In dropped volumes unreadable cells are n/a.
     filled[np.isinf(filled)] = np.nan
     return filled
 
@@ -133,7 +133,7 @@ def _provenance(
     renamed = [f"{name} is {by_mask[name]}" for name in design if name in by_mask]
     notes = []
     if computed:
-        notes.append(f"computed here, as the table has none: {', '.join(computed)}")
+        notes.append(f"computed here, as the table lacks them: {', '.join(computed)}")
     if renamed:
         notes.append(f"components by the mask in their sidecar: {', '.join(renamed)}")
     return notes

@@ -109,8 +109,8 @@ def choose_strategy(base: Strategy, options: DenoiseOptions) -> Strategy:
     low, high = chosen.low_pass_hz, chosen.high_pass_hz
     if low is not None and high is not None and low <= high:
         raise UsageError(
-            f"The strategy {base.name} would keep frequencies above {high:g} Hz and below "
-            f"{low:g} Hz: there are none. Give both --low-pass and --high-pass, or 0 for one."
+            f"The strategy {base.name} has a high-pass of {high:g} Hz, which must be below the "
+            f"low-pass of {low:g} Hz. Give both --low-pass and --high-pass, or 0 for one."
         )
     return chosen
 

@@ -49,8 +49,8 @@ def cifti_parcel_means(
     where = positions(atlas, series)[labelled]
     if not (where >= 0).any():
         raise InputError(
-            f"{image} holds no grayordinate that has a label in {dlabel}. Both must be made of "
-            "fsLR surfaces of 32k vertices and MNI152NLin6Asym voxels of 2 mm (91k)."
+            f"{image} has no grayordinate with a label in {dlabel}. Both need fsLR surfaces of 32k "
+            "vertices and MNI152NLin6Asym voxels of 2 mm (91k)."
         )
 
     there = Members(where, parcel).keep(where >= 0)
@@ -77,13 +77,13 @@ def _require_series(series: Cifti) -> None:
 def _labelled(atlas: Cifti, index: NDArray[np.integer[Any]]) -> tuple[Indices, Indices]:
     """Return the positions of the atlas's labelled grayordinates by parcel, and their parcels."""
     if len(atlas.rows) != 1:
-        raise InputError(f"{atlas.path} holds {len(atlas.rows)} maps; {_LABELS}")
+        raise InputError(f"{atlas.path} has {len(atlas.rows)} maps; {_LABELS}")
     labels = np.asarray(atlas.image.dataobj)[0]
     unnamed = np.setdiff1d(labels, [0, *index])
     if len(unnamed):
         raise InputError(
-            f"{atlas.path} holds {len(unnamed)} values that are no label of the atlas, the first "
-            f"is {unnamed[0]}. Image, table and grayordinates must hold the same parcels."
+            f"{atlas.path} has {len(unnamed)} values that are not labels of the atlas, the first "
+            f"is {unnamed[0]}. Image, table and grayordinates must have the same parcels."
         )
     ascending = np.argsort(index)
     where = np.flatnonzero(np.isin(labels, index) & (labels != 0))

@@ -111,7 +111,8 @@ def _require_whole(cifti: Cifti) -> None:
         )
     if data.dtype.kind not in "iuf":
         raise InputError(
-            f"{cifti.path} holds {data.dtype}; integers or floats are needed. {READ_AGAIN}"
+            f"{cifti.path} has values of type {data.dtype}; integers or floats are needed. "
+            f"{READ_AGAIN}"
         )
 
 
@@ -136,9 +137,8 @@ def _require_same_surfaces(atlas: Cifti, series: Cifti) -> None:
         found = series.models.nvertices.get(name, n_vertices)
         if found != n_vertices:
             raise InputError(
-                f"{series.path} has a {name} of {found} vertices, {atlas.path} one of "
-                f"{n_vertices}. Give a series of the atlas's density (fMRIPrep's --cifti-output "
-                "91k)."
+                f"{series.path} has {found} vertices in {name}, {atlas.path} has {n_vertices}. Use "
+                "a series of the atlas's density (fMRIPrep's --cifti-output 91k)."
             )
 
 
@@ -153,9 +153,9 @@ def _voxels_on_grid(atlas: Cifti, series: Cifti) -> NDArray[np.int64]:
     is_voxel = ~series.models.surface_mask
     if np.abs(carried - nearest)[is_voxel].max(initial=0.0) > _OFF_GRID:
         raise InputError(
-            f"The voxels of {series.path} (affine {series.models.affine.tolist()}) lie between "
-            f"those of {atlas.path} ({atlas.models.affine.tolist()}). Give a series on the atlas's "
-            "grid (fMRIPrep's --cifti-output 91k)."
+            f"The voxels of {series.path} (affine {series.models.affine.tolist()}) are not those "
+            f"of {atlas.path} ({atlas.models.affine.tolist()}). Use a series on the atlas's grid "
+            "(fMRIPrep's --cifti-output 91k)."
         )
     return nearest
 

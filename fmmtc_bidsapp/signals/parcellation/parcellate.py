@@ -70,7 +70,7 @@ def _require_series(info: ImageInfo) -> None:
     if len(info.shape) != 4 or info.n_volumes < 2:
         raise InputError(
             f"{info.path} has shape {info.shape}; a 4D image with two volumes or more is needed. "
-            f"Give the preprocessed BOLD series, not a single volume or a reference image."
+            "Use the preprocessed BOLD series, not a single volume or a reference image."
         )
 
 
@@ -78,5 +78,5 @@ def _require_shape(info: ImageInfo, shape: tuple[int, ...], what: str) -> None:
     if shape != info.shape[:3]:
         raise InputError(
             f"The {what} has shape {shape}, but {info.path} has {info.shape[:3]} voxels. "
-            f"Bring it to the image's own grid first."
+            f"Resample it to the grid of the image first."
         )

@@ -71,8 +71,8 @@ def place_parcels(
     placed = place(atlas_image, index, grid, transform)
     if not len(placed.where):
         raise InputError(
-            f"No parcel of {atlas_image} lies on the image's grid, which has {grid}. Both must be "
-            f"in the same template space, or a transform must link them."
+            f"No parcel of {atlas_image} is on the image's grid ({grid}). Both must be in the same "
+            "template space, or in two that a transform connects."
         )
     return placed
 
@@ -204,8 +204,8 @@ def _save(placed: PlacedVoxels, path: Path) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}. Make room or choose another work "
-            f"directory, then run again."
+            f"Cannot write {path}: {error.strerror or error}. Free disk space or choose another "
+            "work folder, then run again."
         ) from error
 
 

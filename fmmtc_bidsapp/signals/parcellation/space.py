@@ -30,7 +30,7 @@ Labels = NDArray[np.int32]
 
 
 MASK_ROUNDING = 0.01
-"""By which a voxel of a mask may miss 0 or 1."""
+"""Largest difference of a mask's voxel from 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,12 @@ def read_labels(image: Path) -> Labels:
     if not np.array_equal(values, labels):
         odd = values[values != labels][0]
         raise InputError(
-            f"{image} holds {odd:g}, but labels are whole numbers. Give a label image (dseg), not "
-            f"a probability map or one that was resampled with interpolation."
+            f"{image} has the value {odd:g}, but labels are whole numbers. Use a label image "
+            "(dseg), not a probability map or an interpolated image."
         )
     if np.abs(labels).max() > np.iinfo(np.int32).max:
         raise InputError(
-            f"{image} holds labels beyond 32 bits ({np.abs(labels).max():g}). Number the parcels "
-            f"with smaller values."
+            f"{image} has labels beyond 32 bits ({np.abs(labels).max():g}). Use smaller labels."
         )
     return labels.astype(np.int32)
 
@@ -86,8 +85,9 @@ def labels_on_grid(
     on_grid = lookup.carry(read_labels(atlas_image))
     if not on_grid.any():
         raise InputError(
-            f"No label of {atlas_image} lies on the image's grid: the atlas has {own_grid}, the "
-            f"image {grid}. Both must be in the same template space, or a transform must link them."
+            f"No label of {atlas_image} is on the image's grid: the atlas has {own_grid}, the "
+            f"image {grid}. Both must be in the same template space, or in two that a transform "
+            "connects."
         )
     return on_grid, lookup.resampling
 
@@ -101,12 +101,12 @@ def read_mask(image: Path, grid: Grid) -> Bools:
     lookup = look_up(grid, own_grid)
     if lookup.resampling != "none":
         raise InputError(
-            f"{image} is on another grid than the BOLD image: the mask has {own_grid}, the image "
-            f"{grid}. Give the mask that fMRIPrep wrote for this run, space and resolution."
+            f"{image} has another grid than the BOLD image: the mask has {own_grid}, the image "
+            f"{grid}. Use fMRIPrep's mask of this run, space and resolution."
         )
     inside = lookup.carry(_read_inside(image))
     if not inside.any():
-        raise InputError(f"{image} has no voxel above 0. Run fMRIPrep again for this run.")
+        raise InputError(f"{image} has no voxel above 0. Run fMRIPrep again on this run.")
     return inside
 
 
@@ -122,8 +122,8 @@ def mask_overlap(mask: Bools, grid: Grid, other_mask: Path) -> MaskOverlap:
     n_smaller = min(mask.sum(), other.sum())
     if n_smaller == 0:
         raise InputError(
-            f"The brain mask has {mask.sum()} voxels and {other_mask} {other.sum()} on its "
-            f"grid ({grid}), so there is nothing to compare. Both must be in the same space."
+            f"The brain mask has {mask.sum()} voxels and {other_mask} has {other.sum()} on its "
+            f"grid ({grid}); both need voxels. Both must be in the same space."
         )
     n_shared = (mask & other).sum()
     # A mask that fills the grid has no variance, so no correlation: NaN.
@@ -148,9 +148,8 @@ def _read_inside(mask: Path) -> Bools:
     wrong = ~(np.abs(values - inside) <= MASK_ROUNDING)
     if wrong.any():
         raise InputError(
-            f"{mask} holds {values[wrong][0]:g}, and {wrong.sum()} voxels in all that are neither "
-            "0 nor 1. Give a mask of 0 and 1, not a probability map or one that was resampled with "
-            "interpolation."
+            f"{mask} has the value {values[wrong][0]:g}, and {wrong.sum()} voxels in all that are "
+            "neither 0 nor 1. Use a mask of 0 and 1, not a probability map or an interpolated mask."
         )
     return inside
 

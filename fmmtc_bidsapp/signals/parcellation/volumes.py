@@ -148,8 +148,8 @@ def iterate_volumes(info: ImageInfo) -> Iterator[NDArray[Any]]:
         ) from error
     if surplus:
         raise InputError(
-            f"{info.path} holds more data than the {info.n_volumes} volumes of shape "
-            f"{info.shape[:3]} its header promises. {READ_AGAIN}"
+            f"{info.path} has more data than the {info.n_volumes} volumes of shape "
+            f"{info.shape[:3]} in its header. {READ_AGAIN}"
         )
 
 
@@ -163,9 +163,7 @@ def _is_gzip(image: Path) -> bool:
 
 def _require_content(image: Path) -> None:
     if image.is_symlink() and not image.exists():
-        raise InputError(
-            f"{image} is a link to content that is not here. Run `datalad get {image}`."
-        )
+        raise InputError(f"{image} is a link without content. Run `datalad get {image}`.")
     try:
         if not image.is_file():
             raise InputError(f"{image} does not exist. Check the path.")
@@ -209,8 +207,8 @@ def _require_placement(image: Path, start: bytes) -> None:
     problem = placement_problem(start)
     if problem is not None:
         raise InputError(
-            f"{image}: {problem}. fMRIPrep writes it into every image; a later program has lost "
-            f"it. {READ_AGAIN}"
+            f"{image}: {problem}. fMRIPrep writes it to every image; another program removed it. "
+            f"{READ_AGAIN}"
         )
 
 
@@ -233,13 +231,12 @@ def _disagreement(loaded: nib.Nifti1Image) -> tuple[str, ...]:
 def _require_real_volumes(info: ImageInfo) -> None:
     if info.dtype.kind not in "iuf" or len(info.shape) < 3 or min(info.shape) < 1:
         raise InputError(
-            f"{info.path} holds {info.dtype} in shape {info.shape}; integers or floats in three "
-            f"or four dimensions are needed. {READ_AGAIN}"
+            f"{info.path} has values of type {info.dtype} in shape {info.shape}; integers or "
+            f"floats in three or four dimensions are needed. {READ_AGAIN}"
         )
     if not np.isfinite(info.affine).all() or np.linalg.det(info.affine) == 0:
         raise InputError(
-            f"{info.path} does not say where its voxels lie: its affine is "
-            f"{info.affine.tolist()}. {READ_AGAIN}"
+            f"The affine of {info.path} is not valid: {info.affine.tolist()}. {READ_AGAIN}"
         )
 
 

@@ -106,8 +106,8 @@ _UNREADABLE = (
     *(ValueError, LookupError, TypeError, AttributeError),
 )
 _AGAIN = (
-    "Needed is a .h5 file as TemplateFlow has them, of displacement fields and affine transforms. "
-    "If this is one, delete it and run `fmmtc-tools fetch templates`."
+    "A .h5 file of displacement fields and affine transforms, as in TemplateFlow, is needed. If "
+    "it is damaged, delete it and run `fmmtc-tools fetch templates`."
 )
 
 
@@ -144,7 +144,7 @@ def _inside(group: Any, key: str) -> Any:
     import h5py
 
     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-        raise ValueError(f"{key} is a link or not there, and no part of the file")  # noqa: TRY004
+        raise ValueError(f"{key} is a link or does not exist")  # noqa: TRY004
     return group[key]
 
 
@@ -152,7 +152,7 @@ def _read(group: Any, key: str, n_bytes: int) -> Any:
     """Read an array that fits into a file of ``n_bytes``."""
     stored = _inside(group, key)
     if stored.is_virtual or stored.external:
-        raise ValueError(f"the values of {key} lie in another file")
+        raise ValueError(f"the values of {key} are in another file")
     packed = stored.chunks is not None
     # What was never written takes no room in the file, and all of it once it is read.
     found = min(stored.id.get_storage_size(), n_bytes)
@@ -192,12 +192,12 @@ _STEPS: Mapping[str, Callable[[_Stored], Step]] = MappingProxyType(
 def _step(path: Path, stored: _Stored) -> Step:
     if stored.kind not in _STEPS:
         raise InputError(
-            f"{path} holds a {stored.kind}, but only {', '.join(_STEPS)} can be read. {_AGAIN}"
+            f"{path} has a {stored.kind}, but only {', '.join(_STEPS)} can be read. {_AGAIN}"
         )
     try:
         return _STEPS[stored.kind](stored)
     except (ValueError, np.linalg.LinAlgError) as error:
         raise InputError(
             f"{path}: the {stored.kind} has {stored.values.size} parameters and "
-            f"{stored.fixed.size} fixed ones, which do not belong together ({error}). {_AGAIN}"
+            f"{stored.fixed.size} fixed parameters, which do not match ({error}). {_AGAIN}"
         ) from error
