@@ -36,7 +36,7 @@ def test_zero_and_one_are_themselves_however_they_are_written(table, no, yes):
 
 def test_text_needs_a_positive_value_and_its_values_are_listed(table):
     path = table("sub-01 patient non", "sub-02 patient resp", "sub-03 patient resp")
-    with pytest.raises(UsageError, match="non: 1, resp: 2. Give the value"):
+    with pytest.raises(UsageError, match=r"non: 1, resp: 2. Give the value"):
         outcomes(path)
     assert outcomes(path, positive_value="resp") == {"sub-01": 0, "sub-02": 1, "sub-03": 1}
 

@@ -74,7 +74,7 @@ def test_a_label_with_an_underscore_is_refused():
 
 
 def test_an_unknown_entity_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match="entity feature. Known are tpl sub ses"):
+    with pytest.raises(InputError, match=r"entity feature. Known are tpl sub ses"):
         build_name({"feature": "1"}, "bold", ".nii")
 
 

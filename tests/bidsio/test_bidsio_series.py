@@ -73,7 +73,7 @@ def test_confounds_and_other_statistics_are_no_parcel_series(tmp_path):
 def test_several_cleanings_need_a_choice(written):
     root = written({"sub": "01", "task": "rest"}).output_dir
     written({"sub": "01", "task": "rest"}, desc="simple")
-    with pytest.raises(UsageError, match="none, simple. Choose one with --desc"):
+    with pytest.raises(UsageError, match=r"none, simple. Choose one with --desc"):
         find(root)
     (series,), _ = find(root, desc="simple")
     assert series.desc == "simple"
