@@ -127,6 +127,9 @@ def test_what_is_averaged_is_said_and_scans_of_another_kind_are_warned_of():
     people = [person(*(each.format(i) for each in two)) for i in (1, 2)]
     people.append(person("sub-03_task-rest_dir-AP"))
     said = averaged_runs(people)
-    assert "participants: 2: task-rest_dir-AP + task-rest_dir-PA; 1: task-rest_dir-AP" in said
+    assert (
+        "participants per combination: 2: task-rest_dir-AP + task-rest_dir-PA; 1: task-rest_dir-AP"
+        in said
+    )
     (note,) = unlike_runs(people)
     assert note == "runs with different dir- (AP, PA) are averaged in 2 of 3 participants"

@@ -102,7 +102,7 @@ def averaged_runs(people: Sequence[Person]) -> str:
     )
     listed = "; ".join(f"{n}: {kind}" for kind, n in kinds.most_common(_SHOWN))
     more = f"; and {len(kinds) - _SHOWN} other combinations" if len(kinds) > _SHOWN else ""
-    return f"The runs of a participant are averaged (participants: {listed}{more})."
+    return f"The runs of a participant are averaged (participants per combination: {listed}{more})."
 
 
 def unlike_runs(people: Sequence[Person]) -> list[str]:
