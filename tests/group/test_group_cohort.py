@@ -235,7 +235,4 @@ def test_a_file_over_several_runs_is_left_out_in_a_line_that_counts_them(
     assert (
         "Left out: 12 (sub-01, …): sub-01_task-rest_atlas-Tiny_stat-mean_timeseries.tsv co" in said
     )
-    assert (
-        "The runs of a participant are averaged (participants per combination: 12: task-rest_run-1 + task-rest_run-2)"
-        in said
-    )
+    assert "averaged (participants per combination: 12: task-rest_run-1 + task-rest_run-2)" in said
