@@ -64,7 +64,7 @@ def test_a_dry_run_says_who_would_be_predicted_and_writes_nothing(
     before = sorted(place.rglob("*"))
     assert main(application(place, "others", "nowhere", "--dry-run")) == 0
     said = capsys.readouterr().out
-    words = f"trained on 16 people, predicts {OTHERS} people and is judged on the {OTHERS} whose"
+    words = f"trained on 16 people, predicts {OTHERS} people and is evaluated on the {OTHERS} whose"
     assert words in said
     assert f"Reading the series of {OTHERS} people." in said
     assert sorted(place.rglob("*")) == before

@@ -179,7 +179,7 @@ def test_places_in_another_order_are_refused(place, files, tmp_path):
     done = command(*application(place), "--dry-run", site=place / "site")
     path.write_text(before)
     assert done.returncode == 65
-    assert "they must stand in one order" in done.stderr
+    assert "their order must be the same" in done.stderr
 
 
 def test_the_help_lists_what_other_packages_add(place):

@@ -51,27 +51,21 @@ __all__ = ["Application", "admit_new", "apply"]
 
 @dataclass(frozen=True, eq=False)
 class Application:
-    """A bundle and those it will predict, before anything is written or encoded."""
+    """A bundle and the participants it will predict, before anything is written or encoded."""
 
     device: str
     bundle: Bundle
     people: CohortOptions
-    """What the table is asked for."""
+    """The columns and rows that are read from the table."""
     cohort: Cohort
-    """Without those that the model was trained on."""
+    """Without the training participants."""
     encoder: EncoderChoice
     notes: tuple[str, ...]
-    """What a reader must know of the bundle and these people."""
+    """Notes on the bundle and these participants, for the reader."""
 
 
 def admit_new(plan: GroupPlan) -> Application:
-    """Read the bundle and the people, and refuse what does not fit; nothing is written.
-
-    Raises
-    ------
-    AppError
-        When the bundle is damaged, does not fit the series, or nobody can be predicted.
-    """
+    """Read the bundle and the participants, and refuse what does not fit; write nothing."""
     device = check_device(plan.train.device)
     bundle = read_bundle(Path(str(plan.model_dir)))
     people = _cohort_options(plan, bundle)
@@ -94,13 +88,7 @@ def admit_new(plan: GroupPlan) -> Application:
 
 
 def apply(plan: GroupPlan) -> list[Outcome]:
-    """Predict people a bundle has never seen, and judge it on those whose outcome is known.
-
-    Raises
-    ------
-    AppError
-        When the bundle is damaged, does not fit the series, or nobody can be predicted.
-    """
+    """Predict people with a bundle, and evaluate it on those whose outcome is known."""
     admitted = admit_new(plan)
     bundle, cohort = admitted.bundle, admitted.cohort
     crash_dir = prepare(plan, cohort, {"bundle": bundle.digest})
@@ -137,7 +125,7 @@ def apply(plan: GroupPlan) -> list[Outcome]:
 
 
 def _cohort_options(plan: GroupPlan, bundle: Bundle) -> CohortOptions:
-    """Ask the table for what the bundle was trained on; its own names where the user gives none."""
+    """Return the options of the cohort, with outcome and covariates of the bundle as default."""
     asked, names = plan.cohort, tuple(each.name for each in bundle.covariates)
     if asked.covariates and set(asked.covariates) != set(names):
         raise UsageError(
@@ -152,7 +140,7 @@ def _cohort_options(plan: GroupPlan, bundle: Bundle) -> CohortOptions:
     known = bundle.negative_value is not None or asked.positive_value is not None
     return replace(
         asked,
-        # Whose other value nobody knows could only be guessed.
+        # Without the negative value of the training the outcome cannot be read.
         target=(asked.target or bundle.target) if known else None,
         covariates=names,
         adjust=bundle.adjust,
@@ -160,11 +148,11 @@ def _cohort_options(plan: GroupPlan, bundle: Bundle) -> CohortOptions:
 
 
 _STAGE = "training"
-"""Of exclusions: the model has seen them."""
+"""Stage of excluded training participants."""
 
 
 def _without_training_people(plan: GroupPlan, bundle: Bundle, cohort: Cohort) -> tuple[Cohort, str]:
-    """Leave out those the model was trained on, by label and file, and tell of namesakes."""
+    """Leave out training people, by label and file; return a note on equal labels."""
     if bundle.people is None:
         return cohort, ""
     known, namesakes = bundle.people.by_table(cohort.people, dataset_name(plan.bids_dir))
@@ -187,7 +175,7 @@ def _without_training_scans(
     predictions: FoldPredictions,
     connectivity: ConnectivityRange | None,
 ) -> tuple[Encoded, FoldPredictions]:
-    """Leave out those whose connectivity is that of a training person, under whatever label."""
+    """Leave out people whose connectivity is that of a training person."""
     if bundle.people is None:
         return encoded, predictions
     known = bundle.people.by_scan(encoded.people, encoded.examples.fc, connectivity)
@@ -204,15 +192,15 @@ def _without_training_scans(
 
 
 def _require_new_people(known: Mapping[str, str], n_people: int) -> None:
-    """Say how many the model has seen, and refuse to go on without anybody new."""
+    """Print how many are training people, and refuse to go on without anybody new."""
     if not known:
         return
     counts = Counter(known.values())
     told = "; ".join(f"{n} because {reason}" for reason, n in counts.items())
     if len(known) == n_people:
         raise InputError(
-            f"All of these {n_people} people are left out: {told}. A model says nothing of people "
-            "it was trained on; apply it to others."
+            f"All of these {n_people} people are left out: {told}. A model cannot be tested on its "
+            "training people; apply it to others."
         )
     print(f"WARNING: {len(known)} of {n_people} people are left out: {told}.", flush=True)
 
@@ -226,22 +214,22 @@ def _excluded(people: Sequence[Person], known: Mapping[str, str]) -> list[Exclus
 
 
 def _older_format(bundle: Bundle, people: CohortOptions) -> list[str]:
-    """Say what a bundle of an older format leaves open."""
+    """Return notes on what a bundle of an older format does not contain."""
     if bundle.people is not None:
         return []
     unread = (
-        " Nor does it say which value of the outcome counted as negative, so outcomes are not "
-        "read; --positive-value has the model judged."
+        " It does not contain the negative value of the outcome either, so outcomes are not "
+        "read; --positive-value makes the evaluation possible."
     )
     judged = "" if people.target else unread
     return [
-        "The bundle is of an older format and does not say whom the model was trained on: whether "
-        f"these people were in training is not known.{judged}"
+        "The bundle is of an older format without its training people: whether these people are "
+        f"among them is not known.{judged}"
     ]
 
 
 def _other_versions(bundle: Bundle) -> list[str]:
-    """Say which packages are of another version than in the training."""
+    """Return a note for each package whose version differs from the training."""
     return [
         f"The bundle was trained with {each.name!r} of {each.distribution} {each.version}, and "
         f"{each.installed} is installed: predictions may differ."
@@ -251,7 +239,7 @@ def _other_versions(bundle: Bundle) -> list[str]:
 
 
 def _new_coding(bundle: Bundle, cohort: Cohort) -> str:
-    """Say that this table is read in another way than the training's."""
+    """Return a note if the outcome is coded in another way than in training."""
     coding, trained = cohort.divisions.coding, bundle.coding
     if coding is None or trained.negative is None or coding.same_values(trained):
         return ""
@@ -259,7 +247,7 @@ def _new_coding(bundle: Bundle, cohort: Cohort) -> str:
 
 
 def _encoder(plan: GroupPlan, bundle: Bundle, device: str) -> EncoderChoice:
-    """Choose the encoder of the bundle, once its weights have proven to be the same; or none."""
+    """Return the encoder of the bundle, after its weights have proven to be the same."""
     choice = EncoderChoice(
         replace(bundle.model, encoder=NO_ENCODER),
         bundle.seed,
@@ -280,9 +268,9 @@ def _encoder(plan: GroupPlan, bundle: Bundle, device: str) -> EncoderChoice:
 
 
 def _with_scale(plan: GroupPlan, encoder: EncoderChoice, bundle: Bundle) -> EncoderChoice:
-    """Encode new people with the scale that the bundle was trained with; a scan's own needs none.
+    """Return the encoder with the scale of the training people, if the bundle has one.
 
-    Where the bundle holds none, its model sees no series.
+    Without one, series are scaled by scan, or the model reads none.
     """
     if bundle.scale is None:
         return encoder.without_scale
@@ -293,10 +281,9 @@ def _check_weights(model: ModelOptions, bundle: Bundle, expected: str) -> str:
     digest = check_encoder(model, bundle.seed)
     if digest != expected:
         raise ModelFileError(
-            f"{encoder_title(model.encoder)} has other weights (digest {digest}) than the one the "
-            f"bundle {bundle.folder} was trained with ({expected}). Name the folder of those "
-            "weights with --encoder-weights; random weights need the version of torch they were "
-            "drawn with."
+            f"{encoder_title(model.encoder)} has other weights (digest {digest}) than those of the "
+            f"bundle {bundle.folder} ({expected}). Give the folder of those weights with "
+            "--encoder-weights; random weights need the same version of torch as in training."
         )
     return digest
 
@@ -308,10 +295,10 @@ def _judge(
     y: Ints,
     about: Mapping[str, Any],
 ) -> None:
-    """Judge the bundle on those whose outcome is known; of nobody nothing is written."""
+    """Evaluate the bundle on people whose outcome is known; write nothing without any."""
     rows = np.flatnonzero(y >= 0)
     if not len(rows):
-        print(f"No outcome of these people is known ({about['Target']}); nothing is judged.")
+        print(f"No outcome of these people is known ({about['Target']}); nothing is evaluated.")
         return
     external = judge_external(
         of_people(predictions, rows),
@@ -328,7 +315,7 @@ def _judge(
 
 
 def _told(external: External, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Say what the figures are of, and how the log odds would be moved."""
+    """Return the entries of the sidecar on validation and recalibration."""
     done = [each for each in external.recalibrations if not each.reason]
     return {
         "Validation": f"{_VALIDATION[about['TrainingPeopleKnown']]} Pooled figures, with bootstrap "
@@ -349,7 +336,7 @@ _VALIDATION = {
 
 
 def _line(recalibration: Recalibration) -> dict[str, Any]:
-    """Give what was fitted on all of these people: for others to come, judged by nobody."""
+    """Return the recalibration fitted on all of these people, which is not evaluated itself."""
     return {"Slope": recalibration.slope, "Intercept": recalibration.intercept}
 
 

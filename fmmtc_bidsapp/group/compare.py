@@ -39,17 +39,9 @@ _ACROSS = "fit across arms"
 
 
 def compare(plan: GroupPlan, answer_first: Callable[[], None]) -> list[Outcome]:
-    """Fit the models of the paper's tables on the same folds, and judge them; no bundle is kept.
+    """Fit the models of the paper's tables on the same folds, and evaluate them; keep no bundle.
 
-    Parameters
-    ----------
-    plan, answer_first
-        As in `fmmtc_bidsapp.group.train.train`.
-
-    Raises
-    ------
-    AppError
-        When nothing can be started, or the main model could not be fitted on any fold.
+    Errors and `answer_first` as in `fmmtc_bidsapp.group.train.train`.
     """
     asked = asked_to_compare(plan)
     study = begin(plan, asked)
@@ -79,25 +71,19 @@ def compare(plan: GroupPlan, answer_first: Callable[[], None]) -> list[Outcome]:
 
 
 def asked_to_compare(plan: GroupPlan) -> tuple[str, ...]:
-    """List the models that are asked for; none for every line of the paper."""
+    """Return the models that are asked for; none for every row of the paper."""
     return expand_models(plan.protocol.network, plan.protocol.features or FEATURES)
 
 
 def compared_models(
     asked: Sequence[str], rows: Sequence[PaperRow], examples: Examples
 ) -> tuple[str, ...]:
-    """List the models that are fitted, the main one first.
-
-    Raises
-    ------
-    InputError
-        When a model that is asked for needs what these people do not have.
-    """
+    """Return the models that are fitted, the main one first; InputError for a missing input."""
     return with_baselines(asked or paper_models(rows, MAIN_MODEL), examples)
 
 
 def lines(plan: GroupPlan, asked: Sequence[str], examples: Examples) -> tuple[PaperRow, ...]:
-    """Take the lines of the paper; where models are named, those of them alone."""
+    """Return the rows of the paper; where models are asked for, only theirs."""
     rows = paper_rows(
         plan.model, plan.protocol.features, lambda name: missing_needs(name, examples)
     )
@@ -107,7 +93,7 @@ def lines(plan: GroupPlan, asked: Sequence[str], examples: Examples) -> tuple[Pa
 def across_arms(
     plan: GroupPlan, examples: Examples, models: Sequence[str]
 ) -> tuple[tuple[Domain, ...], tuple[str, ...]]:
-    """List the cells of Table 4 and the models in each; none where people have no arm."""
+    """Return the cells of Table 4 and the models in each; none without arms."""
     if examples.arms is None:
         return (), ()
     return _cells(plan, examples), _models(examples, models)
@@ -127,7 +113,7 @@ def _cells(plan: GroupPlan, examples: Examples) -> tuple[Domain, ...]:
 
 
 def _models(examples: Examples, compared: Sequence[str]) -> tuple[str, ...]:
-    """List the models of Table 4: the main one, BrainLM and FMM_TC where compared, baselines."""
+    """Return the models of Table 4: the main one, BrainLM and FMM_TC where compared, baselines."""
     printed = [name for name in compared if name in TABLE_4_MODELS]
     return tuple(dict.fromkeys([compared[0], *printed, *baselines(examples)]))
 
@@ -135,9 +121,9 @@ def _models(examples: Examples, compared: Sequence[str]) -> tuple[str, ...]:
 def _fit_across(
     study: Study, cells: tuple[Domain, ...], folds: tuple[Fold, ...], compared: Sequence[str]
 ) -> tuple[DomainFits | None, list[Fits], list[Outcome]]:
-    """Train on each arm the models of Table 4 and the baselines; no outcome is shuffled.
+    """Train the models of Table 4 and the baselines on each arm, without shuffled outcomes.
 
-    Where that fails altogether, the cross-validation of everybody stands all the same.
+    If that fails, the cross-validation of everyone remains.
     """
     examples, plan = study.encoded.examples, study.plan
     if examples.arms is None:

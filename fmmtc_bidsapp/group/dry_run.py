@@ -1,6 +1,6 @@
-"""Check everything that a run would refuse, and list its steps, without running them.
+"""Check everything that a run would refuse, and print its steps, without running them.
 
-Nobody is encoded, so people who turn out to be unreadable are still among those counted here.
+Nothing is encoded, so people whose files turn out to be unreadable are still counted.
 """
 
 from __future__ import annotations
@@ -55,22 +55,11 @@ __all__ = ["rehearse"]
 
 
 def rehearse(plan: GroupPlan) -> None:
-    """Say who would be analysed, with which models, in which steps and how much memory.
-
-    Parameters
-    ----------
-    plan
-        What to do; nothing is computed, and nothing written.
-
-    Raises
-    ------
-    AppError
-        What the run would end with before it computes anything.
-    """
+    """Print the participants, models, steps and memory of a run; raise what the run would."""
     _REHEARSALS[plan.analysis](plan)
     refuse_unwritable(plan.output_dir, "output folder")
     refuse_unwritable(plan.resources.work_dir, "--work-dir")
-    print("Nothing was computed or written; without --dry-run it is.")
+    print("Nothing was computed or written (--dry-run).")
 
 
 def _train(plan: GroupPlan) -> None:
@@ -88,7 +77,7 @@ def _compare(plan: GroupPlan) -> None:
     rows = lines(admitted.plan, asked, examples)
     for row in rows:
         if not row.possible:
-            print(f"not to be had: {row.table}, {row.title}: {row.note}")
+            print(f"Not possible: {row.table}, {row.title}: {row.note}")
     models = compared_models(asked, rows, examples)
     cells, inside = across_arms(admitted.plan, examples, models)
     across = folds_to_fit(cells)
@@ -100,7 +89,7 @@ def _compare(plan: GroupPlan) -> None:
 
 
 def _begin(plan: GroupPlan, asked: Sequence[str]) -> tuple[Admitted, Examples, tuple[Fold, ...]]:
-    """Say who would be analysed, and how they would be split."""
+    """Print who would be analysed and how they would be split; return them and their folds."""
     admitted = admit(plan, asked)
     plan, cohort, train = admitted.plan, admitted.cohort, admitted.plan.train
     check_prepared(plan, cohort, admitted.digests)
@@ -142,7 +131,7 @@ def _steps(
 
 
 def _across(admitted: Admitted, folds: Sequence[Fold], models: Sequence[str]) -> list[Step]:
-    """List the steps across arms as `compare` takes them: no shuffles, and no other selection."""
+    """Return the steps across arms of `compare`: without shuffles or another selection."""
     if not folds:
         return []
     plan = admitted.plan
@@ -161,7 +150,7 @@ def _say_cells(cells: Sequence[Domain]) -> None:
 def _apply(plan: GroupPlan) -> None:
     admitted = admit_new(plan)
     bundle, cohort = admitted.bundle, admitted.cohort
-    # A bundle without a scale sees no series.
+    # The model of a bundle without a scale reads no series.
     encoder = admitted.encoder.without_scale if bundle.scale is None else admitted.encoder
     check_prepared(plan, cohort, {"bundle": bundle.digest})
     announce(plan, cohort, " ".join(admitted.notes), bundle.covariates)
@@ -171,7 +160,7 @@ def _apply(plan: GroupPlan) -> None:
     refuse_needs([bundle.main], needs_of_cohort(cohort, encoder))
     _say_encoding(plan, cohort, encoder)
     known = sum(person.y is not None for person in cohort.people)
-    judged = f"is judged on the {known} whose outcome is known" if known else "is not judged"
+    judged = f"is evaluated on the {known} whose outcome is known" if known else "is not evaluated"
     print(
         f"{bundle.title} of {bundle.folder}, trained on {bundle.n_people} people, predicts "
         f"{len(cohort.people)} people and {judged}."
@@ -183,7 +172,7 @@ def _quality(plan: GroupPlan) -> None:
     require_quality(plan)
     runs = find_quality(plan.output_dir)
     people = {run.participant_id for run in runs}
-    print(f"The quality of {len(runs)} runs of {len(people)} participants would be summed up.")
+    print(f"Quality table of {len(runs)} runs of {len(people)} participants.")
 
 
 def _as_if_encoded(
@@ -192,10 +181,7 @@ def _as_if_encoded(
     encoder: EncoderChoice,
     levels: Sequence[CovariateLevels] | None = None,
 ) -> Examples:
-    """Stand in for the people once encoded: all that is known of them, and arrays without values.
-
-    Arrays have the shape that decides what can be fitted and in how much memory, and take none.
-    """
+    """Return the cohort as if it were encoded: arrays of the right shape that take no memory."""
     people, n_parcels = cohort.people, len(cohort.parcels)
     there = needs_of_cohort(cohort, encoder)
     covariates = covariate_columns(
@@ -234,7 +220,7 @@ def _as_if_encoded(
 
 
 def _require_one_readable(cohort: Cohort) -> None:
-    """Read people until one can be; a fault that all files share is refused as the run does."""
+    """Read people until one is readable; raise the first error if none is."""
     first: InputError | None = None
     for person in cohort.people:
         try:
@@ -249,7 +235,7 @@ def _require_one_readable(cohort: Cohort) -> None:
 
 
 def _read_person(person: Person, cohort: Cohort) -> None:
-    """Read what there is of a person; one run that can be read is enough."""
+    """Read the runs of a person; one readable run is enough."""
     if cohort.has_series:
         problems: list[InputError] = []
         for run in person.runs:
@@ -281,12 +267,12 @@ def _say_encoding(
     encoder: EncoderChoice,
     splits: Sequence[Fold | None] = (),
 ) -> None:
-    """Say who is encoded: once, or with the scale of each split's training people."""
+    """Print who is encoded: once, or with the scale of the training people of each split."""
     n = len(cohort.people)
     is_there = encoder.options.encoder != NO_ENCODER
     print(f"On {encoder.device}; scratch in {plan.workspace}, results in {plan.output_dir}")
     if not cohort.has_series:
-        print(f"Merging the matrices of {n} people; nobody is encoded.")
+        print(f"Merging the matrices of {n} people; nothing is encoded.")
         _say_memory([MERGE_GB] * n, plan)
         return
     if encoder.learns_scale:
@@ -320,7 +306,7 @@ def _say_fits(admitted: Admitted, examples: Examples, steps: Sequence[Step]) -> 
 def _say_explaining(
     admitted: Admitted, examples: Examples, folds: Sequence[Fold], models: Sequence[str]
 ) -> None:
-    """Say what explanations would take, as if the models turned out to predict."""
+    """Print the steps and memory of explanations, as if the models predicted."""
     plan, device = admitted.plan, admitted.device
     kept = [
         Kept(name, fold, plan.workspace)
@@ -332,7 +318,7 @@ def _say_explaining(
     steps = list_explain_steps(plan, kept, device=device, null_maps=bool(blocks))
     if not steps:
         return
-    print("After that, of those of these models that show evidence of prediction:")
+    print("After that, for models with evidence of prediction:")
     memory_gb = {step: explain_gb(step, examples) for step in steps}
     say_explain_steps(steps)
     print(*list_kinds(memory_gb), sep="\n")
@@ -342,7 +328,7 @@ def _say_explaining(
 def _say_memory(steps_gb: Iterable[float], plan: GroupPlan) -> None:
     largest = sorted(steps_gb, reverse=True)[: plan.resources.n_procs]
     limit = plan.resources.memory_gb
-    told = "" if limit is None else f"; --mem-mb lets as many run at once as {limit:.1f} GB hold"
+    told = "" if limit is None else f"; --mem-mb limits all steps together to {limit:.1f} GB"
     print(
         f"Memory: up to {largest[0]:.1f} GB a step, {sum(largest):.1f} GB for "
         f"{len(largest)} at once{told}."

@@ -43,23 +43,7 @@ _QUALITY_ONLY = "qc"
 
 
 def run_group(plan: GroupPlan) -> int:
-    """Run the group level.
-
-    Parameters
-    ----------
-    plan
-        What to do.
-
-    Returns
-    -------
-    int
-        The exit code (`docs/interface.md`).
-
-    Raises
-    ------
-    AppError
-        When nothing can be started.
-    """
+    """Run the group level and return its exit code (`docs/interface.md`)."""
     inputs = [plan.bids_dir, *plan.derivatives.values()]
     check_output_dir(plan.output_dir, inputs)
     check_work_dir(plan.resources.work_dir, inputs)
@@ -72,14 +56,14 @@ def _process(plan: GroupPlan) -> int:
     with noting_written() as written:
         outcomes = _ANALYSES[plan.analysis](plan)
         code = _close(plan, outcomes)
-    told = [GroupFiles(plan.output_dir, plan.label).report, citation(plan.output_dir)]
-    is_told = plan.analysis != _QUALITY_ONLY and code == 0
-    require_written(plan.output_dir, [*written, *(told if is_told else [])])
+    reports = [GroupFiles(plan.output_dir, plan.label).report, citation(plan.output_dir)]
+    has_reports = plan.analysis != _QUALITY_ONLY and code == 0
+    require_written(plan.output_dir, [*written, *(reports if has_reports else [])])
     return code
 
 
 def _close(plan: GroupPlan, outcomes: list[Outcome]) -> int:
-    """Show and note how everyone ended; returns the exit code."""
+    """Print and write the closing table; return the exit code."""
     print_outcomes(outcomes, title=f"Group level, {plan.output_dir}")
     write_tsv(outcomes_log(plan.output_dir, plan.run_id), outcome_columns(outcomes))
     return exit_code(outcomes)
@@ -98,19 +82,19 @@ def _apply(plan: GroupPlan) -> list[Outcome]:
 
 
 def _and_report(plan: GroupPlan, analysed: list[Outcome]) -> list[Outcome]:
-    """Follow an analysis up; what is wrong with one is told before quality takes its minutes."""
+    """Write quality and report after an analysis, and print where the results are."""
     files = GroupFiles(plan.output_dir, plan.label)
     _note_results(plan, files)
     outcomes = [*analysed, *_quality(plan), *_report(plan)]
     print(f"Predictions: {files.predictions}")
-    _say_where(files)
+    _print_places(files)
     return outcomes
 
 
 def _answer_first(plan: GroupPlan) -> None:
-    """Write the report before explanations are computed, and say the answer.
+    """Write the report before explanations are computed, and print the answer.
 
-    What fails here fails again in the report that follows the explanations, and is told then.
+    An error here is raised again by the report after the explanations, and reported then.
     """
     files = GroupFiles(plan.output_dir, plan.label)
     _note_results(plan, files)
@@ -119,13 +103,13 @@ def _answer_first(plan: GroupPlan) -> None:
 
 
 def _note_results(plan: GroupPlan, files: GroupFiles) -> None:
-    """Note which results this call left, so that reports can say when they were first computed."""
+    """Record the digest of the results, so that reports can say when they were first computed."""
     note = files.log_dir(plan.run_id) / RESULTS_NOTE
     write_json(note, {RESULTS_KEY: results_digest(files)})
 
 
 def _quality(plan: GroupPlan) -> list[Outcome]:
-    """Write the quality of all runs; series of another program have no tables of ours."""
+    """Write the quality of all runs; series of another program have no quality tables."""
     if plan.analysis == _QUALITY_ONLY:
         require_quality(plan)
     elif plan.series_dir != plan.output_dir or not has_quality(plan.output_dir):
@@ -139,7 +123,7 @@ def _quality(plan: GroupPlan) -> list[Outcome]:
 
 
 def _report(plan: GroupPlan) -> list[Outcome]:
-    """Write the report, the sheets and the methods text; what fails is listed, and fails alone."""
+    """Write the report, the sheets and the methods text; return those that failed."""
     log_dir = GroupFiles(plan.output_dir, plan.label).log_dir(plan.run_id)
     workflow = report_workflow(plan, log_dir)
     failures = run_workflow(workflow, plan.resources, title="report").failures
@@ -150,25 +134,22 @@ def _report(plan: GroupPlan) -> list[Outcome]:
 
 
 def _rewrite_report(plan: GroupPlan) -> int:
-    """Write the report and the methods text anew, from the written files alone."""
+    """Write the report and the methods text again, from the written files alone."""
     files = GroupFiles(plan.output_dir, plan.label)
     if not files.predictions.is_file():
         raise InputError(
-            f"{files.predictions} is not there, and a report needs it. Name a finished analysis "
-            "with --label."
+            f"{files.predictions} does not exist, and a report needs it. Give the --label of a "
+            "finished analysis."
         )
     outcomes = _report(plan) or [Outcome("report", "done")]
-    _say_where(files)
+    _print_places(files)
     return _close(plan, outcomes)
 
 
 def _write_boilerplate(plan: GroupPlan) -> int:
-    """Write the methods text of the whole dataset anew from the written files, and show it."""
+    """Write the methods text of the whole dataset again from the written files, and print it."""
     if not methods_sections(plan.output_dir):
-        raise InputError(
-            f"{plan.output_dir} holds no finished run and no finished analysis, so nothing to "
-            "describe."
-        )
+        raise InputError(f"{plan.output_dir} contains no finished run or analysis to describe.")
     write_citation(plan.output_dir)
     print(citation(plan.output_dir).read_text(encoding="utf-8"))
     return 0
@@ -179,7 +160,7 @@ def _rehearse(plan: GroupPlan) -> int:
     return 0
 
 
-def _say_where(files: GroupFiles) -> None:
+def _print_places(files: GroupFiles) -> None:
     print(f"Report:      {files.report}")
     if any(files.sheets_dir.glob("*")):
         print(f"Sheets:      {files.sheets_dir}")

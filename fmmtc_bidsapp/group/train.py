@@ -45,19 +45,10 @@ __all__ = [
 
 
 def train(plan: GroupPlan, answer_first: Callable[[], None]) -> list[Outcome]:
-    """Train the models that are asked for and their baselines, judge them, and keep the first.
+    """Train the models that are asked for and their baselines, evaluate them, and keep the first.
 
-    Parameters
-    ----------
-    plan
-        What to do.
-    answer_first
-        Called when everything but the explanations is written, and some are to be computed.
-
-    Raises
-    ------
-    AppError
-        When nothing can be started, or the main model could not be fitted on any fold.
+    `answer_first` is called when all but the explanations is written and some will be computed.
+    AppError if nothing can be started, or if the main model could not be fitted on any fold.
     """
     asked = asked_to_train(plan)
     study = begin(plan, asked)
@@ -90,7 +81,7 @@ def train(plan: GroupPlan, answer_first: Callable[[], None]) -> list[Outcome]:
 
 
 def asked_to_train(plan: GroupPlan) -> tuple[str, ...]:
-    """List the models that are asked for, the main one first."""
+    """Return the models that are asked for, the main one first."""
     return expand_models(plan.protocol.network or (MAIN_MODEL,), plan.protocol.features)
 
 
@@ -101,15 +92,7 @@ def judge_study(
     rows: Sequence[PaperRow] = (),
     across: DomainFits | None = None,
 ) -> Evaluation:
-    """Judge everything that was fitted.
-
-    Parameters
-    ----------
-    study, fits
-        Who was analysed, and what was fitted, the main model first.
-    rows, across
-        Of a comparison, as in `fmmtc_bidsapp.learning.evaluate.judge`.
-    """
+    """Evaluate everything that was fitted; `rows` and `across` are those of a comparison."""
     plan, encoded = study.plan, study.encoded
     return judge(
         fits.predictions,
@@ -132,7 +115,7 @@ def judge_study(
 
 
 def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, Any]:
-    """Say what the run was: the sidecar of its predictions and metrics."""
+    """Return the sidecar of predictions and metrics: outcome, inputs, encoder, options."""
     plan, cohort, encoded = study.plan, study.cohort, study.encoded
     own = [each for each in fits.predictions if each.model == fits.models[0]]
     y = encoded.examples.y
@@ -185,19 +168,7 @@ def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, A
 def write_study(
     files: GroupFiles, study: Study, fits: Fits, evaluation: Evaluation, about: Mapping[str, Any]
 ) -> None:
-    """Write the tables of an analysis: people, folds, predictions, judgement, learning curves.
-
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-    study, fits
-        Who was analysed, and what was fitted.
-    evaluation
-        What is said of it.
-    about
-        Of `about_study`.
-    """
+    """Write the tables of an analysis: cohort, folds, predictions, evaluation, learning curves."""
     people = study.encoded.people
     own = [each for each in fits.predictions if each.model == fits.models[0]]
     results.write_cohort(files, study.cohort, people, study.encoded.exclusions)
@@ -220,24 +191,10 @@ def explain_and_write(
     evaluation: Evaluation,
     answer_first: Callable[[], None],
 ) -> list[Outcome]:
-    """Explain what was fitted, and write it; the last thing that an analysis computes.
+    """Explain the fitted models and write it, last, as it can take longer than the fits.
 
-    It can take longer than the fits. Whoever is killed in it has all that was judged, and no maps
-    of other predictions beside it.
-
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-    study, fits, evaluation
-        As in `write_study`, which comes first.
-    answer_first
-        As in `train`.
-
-    Returns
-    -------
-    list of Outcome
-        How what failed of it ended.
+    A run that is killed in it has all other results, and no explanations of older predictions.
+    Return the outcomes of what failed.
     """
     results.withdraw_stale_explanation(files)
     explained = explain(study, fits, evaluation, answer_first)

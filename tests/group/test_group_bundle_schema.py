@@ -164,7 +164,7 @@ def test_a_field_too_many_and_a_field_too_few_are_refused_by_name(
     shutil.copytree(bundles["ridge-fc"], folder)
     whole = read_all(folder)
     seal(folder, {**whole, name: {**whole[name], "surprise": 1}})
-    with pytest.raises(ModelFileError, match="surprise is a field that nobody knows"):
+    with pytest.raises(ModelFileError, match="surprise is an unknown field"):
         use(folder)
     for field in whole[name]:
         if field in ("seal", *NULLABLE, "random_digest") and field != "connectivity_limit":

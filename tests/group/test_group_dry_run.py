@@ -76,14 +76,16 @@ def test_what_explaining_would_take_is_said_too(say) -> None:
     code, said = say("--network", "ridge", "--repeats", "2", "--null-maps", "5")
     assert code == 0
     assert "Explaining ridge-fc, fc-logistic in 8 steps, with 20 maps of shuffled" in said
-    assert "that show evidence of prediction:" in said
+    assert "with evidence of prediction:" in said
     assert "Explaining" not in say("--network", "ridge", "--explain", "none")[1]
 
 
 def test_surrogates_of_people_without_series_are_refused_at_once(tmp_path: Path) -> None:
     wanted = ExplainOptions(explain="parcels", explain_baseline="surrogate")
     for asked in (("resnet-fc", "fc-logistic"), ()):
-        with pytest.raises(UsageError, match="matrices alone\\. Take --explain-baseline zero"):
+        with pytest.raises(
+            UsageError, match="only connectivity matrices\\. Use --explain-baseline zero"
+        ):
             refuse_surrogates(asked, wanted, has_series=False)
         refuse_surrogates(asked, wanted, has_series=True)
         refuse_surrogates(asked, replace(wanted, explain="features"), has_series=False)
@@ -116,7 +118,7 @@ def test_surrogates_of_matrices_are_refused_by_the_command(
 def test_a_comparison_names_the_lines_and_cells_that_cannot_be_had(say, tmp_path: Path) -> None:
     code, said = say("--analysis", "compare", "--subset-by", "arm")
     assert code == 0
-    assert "not to be had: Table 3, FMM_TC with pre-training: needs the published" in said
+    assert "Not possible: Table 3, FMM_TC with pre-training: needs the published" in said
     assert "trained on drug, tested on drug: drug is too small to train on" in said
     assert "Table 4, trained on drug, tested on placebo: 1 fold\n" in said
     assert "Encoding 11 people." in said
@@ -128,7 +130,7 @@ def test_a_scale_that_is_learnt_in_every_fold_is_counted_so(say, tmp_path: Path)
     code, said = say(*robust, "--network", "brainlm")
     assert code == 0
     # Everyone, and four folds of everyone, in place of once.
-    assert f"{1 + 4} sets: {5 * 11} encodings in place of 11;" in said
+    assert f"{1 + 4} training sets: {5 * 11} encodings instead of 11;" in said
     code, said = say(*robust, "--network", "ridge")
     assert code == 0
     assert "Reading the series of 11 people." in said

@@ -45,7 +45,7 @@ from fmmtc_bidsapp.signals.resampling import resample
 
 
 def cohort(coordinates_mm: np.ndarray | None) -> Cohort:
-    return Cohort((), (), (), ("A", "B"), "Two", None, coordinates_mm, None, ())
+    return Cohort((), (), (), ("A", "B"), "Two", None, coordinates_mm, ())
 
 
 def person(*tr_s: float | None) -> Person:
@@ -90,7 +90,9 @@ def test_matrices_need_no_encoder_and_the_error_says_so() -> None:
     people = [Person("sub-1", None, 1, (run,))]
     require_repetition_times(people, ModelOptions(encoder="none"))
     for encoder in ("brainlm", "random"):
-        with pytest.raises(InputError, match=r"matrices alone .*a_relmat.*--encoder none"):
+        with pytest.raises(
+            InputError, match=r"only connectivity matrices .*a_relmat.*--encoder none"
+        ):
             require_repetition_times(people, ModelOptions(encoder=encoder))
 
 
@@ -335,5 +337,5 @@ def test_same_input_of_resampled_series_is_the_same_time_of_scanning() -> None:
 def test_same_input_is_refused_where_there_are_matrices_alone() -> None:
     run = SeriesFile(Path("a_relmat.tsv"), {}, None, None, None, None, is_matrix=True)
     options = ModelOptions(encoder="none", same_input=True)
-    with pytest.raises(InputError, match=r"--same-input.*matrices alone .*a_relmat"):
+    with pytest.raises(InputError, match=r"--same-input.*only connectivity matrices .*a_relmat"):
         require_repetition_times([Person("sub-1", None, 1, (run,))], options)

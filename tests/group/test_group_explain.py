@@ -151,9 +151,7 @@ def analyse(
     save_examples(file, people)
     entities = {"sub": "00", "space": SPACE, "atlas": ATLAS}
     series = SeriesFile(folder / "x.tsv", entities, 2.0, ATLAS, None, None)
-    cohort = Cohort(
-        (Person("sub-00", None, 1, (series,)),), (), (), PARCELS, ATLAS, None, None, None, ()
-    )
+    cohort = Cohort((Person("sub-00", None, 1, (series,)),), (), (), PARCELS, ATLAS, None, None, ())
     encoder = EncoderChoice(plan.model, 0, "none", None, "cpu", "float32")
     encoded = Encoded((), people, file, (), (), ())
     folds = tuple(outer_folds(people.strata, 2, plan.train.repeats, 0))

@@ -196,4 +196,4 @@ def test_too_few_ways_to_shuffle_are_an_error_where_shuffles_were_asked_for(plan
         fit_models(plan, *given, **named)
     fits = fit_models(replace(plan, protocol=ProtocolOptions()), *given, **named)
     assert " ways, too few" in fits.untested["ridge-fc"]
-    assert "nothing is tested" in capsys.readouterr().out
+    assert "no permutation test" in capsys.readouterr().out

@@ -145,7 +145,7 @@ def test_a_quality_table_over_several_runs_that_are_there_is_no_row(tmp_path: Pa
             add_run(tmp_path, connectome(rng, fd_mm), {**entities, "run": run}, mean_fd=fd_mm)
         add_run(tmp_path, connectome(rng, fd_mm), entities, mean_fd=9.0)
     summary = write_quality(tmp_path)
-    assert "left out 3 tables that stand for several runs" in summary
+    assert "left out 3 tables that merge runs" in summary
     assert table(tmp_path, "qc")["run_id"].tolist() == ["run-1", "run-2"] * 3
 
 
@@ -250,7 +250,7 @@ def test_series_of_another_program_have_no_quality_of_ours(dataset: Path, tmp_pa
     other = tmp_path / "xcp"
     other.mkdir()
     plan = group_plan(dataset, tmp_path / "work", derivatives={"parcels": other})
-    with pytest.raises(InputError, match="no quality table of a run of ours"):
+    with pytest.raises(InputError, match="no quality table of a run"):
         run_group(plan)
 
 

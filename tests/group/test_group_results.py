@@ -202,7 +202,7 @@ def test_eligibility_counts_outcomes_and_arms_down_to_the_encoded(files):
         dict(zip(EXAMPLES.keys, ARMS, strict=True)),
     )
     steps = (divisions.count("in participants.tsv", EXAMPLES.keys),)
-    cohort = Cohort(tuple(people), (), steps, (), None, None, None, None, (), divisions)
+    cohort = Cohort(tuple(people), (), steps, (), None, None, None, (), divisions)
     results.write_cohort(files, cohort, people[:6], ())
     table = read(files.eligibility).set_index("step")
     assert table.loc["in participants.tsv", ["n", "n_positive_arm-drug"]].tolist() == [20, 5]

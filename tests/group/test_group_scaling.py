@@ -82,7 +82,7 @@ def write_cohort(folder: Path, people: Sequence[Sequence[np.ndarray]]) -> Cohort
             table.to_csv(path, sep="\t", index=False, na_rep="n/a")
             files.append(SeriesFile(path, {}, 2.0, None, None, None))
         found.append(Person(f"sub-{number}", None, number % 2, tuple(files)))
-    return Cohort(tuple(found), (), (), PARCELS, "Five", None, None, None, (2.0,))
+    return Cohort(tuple(found), (), (), PARCELS, "Five", None, None, (2.0,))
 
 
 def scaled(
@@ -143,7 +143,7 @@ def test_whoever_a_fold_has_nothing_to_do_with_is_not_encoded_for_it(plan, tmp_p
     assert np.isnan(found.cls).all(axis=1).tolist() == [False, True, True, False, False, True]
     # Seven runs and three; the cost is said before the first of them.
     said = capsys.readouterr().out
-    assert "of whom there are 2 sets: 10 encodings in place of 7, about" in said
+    assert "for each of 2 training sets: 10 encodings instead of 7;" in said
     assert said.index("10 encodings") < said.index("encode:")
 
 

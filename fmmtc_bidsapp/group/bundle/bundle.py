@@ -29,7 +29,7 @@ __all__ = ["Bundle", "Package", "without_paths"]
 
 
 _ENCODED = ("encoder", "random encoder")
-"""Needs that an encoder must be there for."""
+"""Needs of models that an encoder meets."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Package:
 
     @property
     def installed(self) -> str | None:
-        """Version that is installed; None where it is not, or is another distribution's."""
+        """Return the installed version; None if absent or of another distribution."""
         for each in outside(self.group):
             if (each.name, each.distribution) == (self.name, self.distribution):
                 return each.version
@@ -58,62 +58,62 @@ class Bundle:
     main: str
     """The model, a key of `MODELS`."""
     title: str
-    """As a reader calls it."""
+    """Title for readers."""
     model: ModelOptions
-    """The options it was trained with; ``encoder_weights`` is the user's to give. Without an
-    encoder, ``encoder`` is ``none``."""
+    """The options of the training, without ``encoder_weights``; ``encoder`` is ``none`` without
+    one."""
     seed: int
     """Seed of the random encoder and of the token orders."""
     encoder_digest: str
     """``none`` without an encoder."""
     precision: str
-    """Arithmetic of the encoder: features of another would be shifted."""
+    """Arithmetic of the encoder: another would shift its features."""
     atlas_label: str | None
     atlas_digest: str | None
     parcels: tuple[str, ...]
     coordinates_mm: Floats | None
-    """(parcel, 3) what the encoder was told; None without an encoder."""
+    """(parcel, 3) as the encoder read them; None without an encoder."""
     training_range: TrainingRange
     connectivity_limit: float | None
-    """Distance that 99 % of the training people keep from the mean connectome; None where there was
-    no connectivity."""
+    """Distance from the mean connectome that 99 % of the training people keep; None without
+    connectivity."""
     target: str
     positive_value: str
     n_people: int
     negative_value: str | None = None
-    """None of a bundle of format 2, which does not say."""
+    """None for a bundle of format 2."""
     positive_meaning: str | None = None
     negative_meaning: str | None = None
-    """What the values meant in the training; None where nobody said."""
+    """Meaning of the values in the training; None if not given."""
     people: KnownPeople | None = None
-    """Digests of those it was trained on; None of a bundle of format 2."""
+    """Digests of the training people; None for a bundle of format 2."""
     trainings: int = 1
-    """How many trainings are united."""
+    """Number of trainings that are merged."""
     adjust: bool = False
-    """Whether the covariates are regressed out of what the model sees."""
+    """Whether covariates are regressed out of the input."""
     covariates: tuple[CovariateLevels, ...] = ()
-    """Of a model that needs them; none of another."""
+    """Empty for a model that needs none."""
     random_digest: str | None = None
-    """Of the random encoder, where the model needs one beside the pre-trained."""
+    """Of the random encoder, if the model needs one beside the pre-trained."""
     scale: Scale | None = None
-    """Of the training people, where series are brought to it and the model sees them."""
+    """Scale of the training people, if the model reads series scaled by it."""
     evidence: Evidence | None = None
-    """Of the cross-validation that it comes from; None of a bundle that does not say."""
+    """Results of its cross-validation; None if the bundle has none."""
     packages: tuple[Package, ...] = ()
     """Entry points of other packages that it needs."""
     modalities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of each modality of another package, the names along its first axis."""
+    """Names along the first axis of each modality of another package."""
     digest: str = ""
-    """sha256 of the configuration, which holds those of all other files; empty until it is read."""
+    """sha256 of the configuration, which holds those of all other files; empty until read."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What people must have to be predicted (`Model.needs`)."""
+        """Return what people must have to be predicted (`Model.needs`)."""
         return MODELS[self.main].needs
 
     @property
     def coding(self) -> OutcomeCoding:
-        """Which value of the target was which outcome."""
+        """Return the coding of the outcome."""
         return OutcomeCoding(
             self.target,
             self.positive_value,
@@ -124,7 +124,7 @@ class Bundle:
 
     @property
     def encodes(self) -> bool:
-        """Whether people must go through an encoder to be predicted."""
+        """Return whether people must go through an encoder to be predicted."""
         return any(need in _ENCODED for need in self.needs)
 
 

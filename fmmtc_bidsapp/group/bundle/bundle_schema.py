@@ -40,7 +40,7 @@ _SHARE = Number(0, 1)
 _PEOPLE = Whole(0, 10**7)
 _SIZE = Whole(1, 16_384)
 _DEPTH = Whole(1, 64)
-"""Layers: each takes time, even one of no size."""
+"""Number of layers: even an empty one takes time."""
 
 
 def _pair(kind: Kind) -> Items:
@@ -83,11 +83,11 @@ _SIZES: Mapping[str, Kind] = {
     "brainlm": record_of(BrainLMSize),
     "standardised": Flag(),
 }
-"""What a fitted model says of itself besides its tensors; most models say less."""
+"""Fields of a fitted model besides its tensors; most models have fewer."""
 
 
 class _Fitted:
-    """What this program's models say; those of other packages may say anything plain besides."""
+    """Fields of the models of this program; other packages may add plain values."""
 
     own = Record(_SIZES, frozenset(_SIZES) - {"train_loss"})
 
@@ -226,7 +226,7 @@ Json = Mapping[str, Any]
 
 
 def _counts(config: Json, preprocessing: Json) -> Iterator[tuple[str, int, int]]:
-    """Yield what a field counts, how much of it there is, and how much there must be."""
+    """Yield fields with their number of entries, and the number needed."""
     n_parcels = len(preprocessing["parcels"])
     network = config["network"]
     xyz_mm, scale = preprocessing["coordinates_mm"], preprocessing.get("scale")
@@ -254,7 +254,7 @@ _RULES: Mapping[str, Callable[[Json, Json], bool]] = {
     "network holds fitted and trainings, or neither": lambda config, _: (
         ("fitted" in config["network"]) != ("trainings" in config["network"])
     ),
-    "network.fitted has fields that nobody knows": lambda config, _: (
+    "network.fitted has unknown fields": lambda config, _: (
         config["model"] not in MODELS
         or all(_SIZES.keys() >= each.keys() for each in _fitted(config["network"]))
     ),
@@ -273,17 +273,11 @@ _RULES: Mapping[str, Callable[[Json, Json], bool]] = {
         or not {"encoder", "random encoder", "coordinates"} & {*MODELS[config["model"]].needs}
     ),
 }
-"""What holds between fields, by what is wrong where it does not."""
+"""Rules between fields, by the message if they do not hold."""
 
 
 def disagreements(config: Json, preprocessing: Json) -> list[str]:
-    """List the fields of a bundle that each may be right, but not together.
-
-    Parameters
-    ----------
-    config, preprocessing
-        Files that hold what `CONFIG` and `PREPROCESSING` say.
-    """
+    """Return the fields of a bundle that contradict each other."""
     broken = [sentence for sentence, holds in _RULES.items() if not holds(config, preprocessing)]
     wrong = [
         f"{field} has {found} entries or says so, {needed} are needed"

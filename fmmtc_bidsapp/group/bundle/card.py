@@ -28,7 +28,7 @@ _AUTHORS = "**To be filled in by the authors**"
 _HEADLINE = ("auroc", "balanced_accuracy", "f1_macro", "mcc", "brier")
 _CALIBRATION = ("calibration_slope", "calibration_intercept", "calibration_error")
 _DERIVED = ("brainlm-tuned",)
-"""Models whose own tensors are pre-trained weights, trained on."""
+"""Models whose tensors are pre-trained weights after further training."""
 
 _READ: Mapping[str, str] = {
     "encoder": "the encoder's summary of the parcel series",
@@ -44,7 +44,7 @@ _READ: Mapping[str, str] = {
 
 @dataclass(frozen=True, eq=False)
 class CardFacts:
-    """What a run knows of itself."""
+    """Facts of the run that trained the model."""
 
     about: Mapping[str, Any]
     """Sidecar of the metrics table."""
@@ -54,34 +54,23 @@ class CardFacts:
     excluded: Mapping[str, int]
     """People left out, by stage."""
     covariates_missing: Mapping[str, int]
-    """People without it, by covariate."""
+    """People without a value, by covariate."""
     edges_missing: int
-    """Of everyone, each counted once."""
+    """Missing edges of all people, each counted once."""
     series_missing: int
-    """Values of the first windows; 0 where no model reads them."""
+    """Missing values of the first windows; 0 if the model reads none."""
     epochs: tuple[int, ...]
-    """Chosen by the inner folds, one a training; empty without epochs."""
+    """Epochs chosen by the inner folds, by training; empty without epochs."""
     calibrations: tuple[str, ...]
-    """One a training, in words."""
+    """Calibration of each training, in words."""
     keeps_people: bool
     """Whether the tensors hold features of single training people."""
     versions: Mapping[str, str]
-    """Of the libraries, by name."""
+    """Versions of libraries, by name."""
 
 
 def model_card(facts: CardFacts) -> str:
-    """Say what a model is, who it was trained on, how well the procedure did, and its limits.
-
-    Parameters
-    ----------
-    facts
-        Of the run that trained it.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """Return the card in Markdown: the model, its training people, performance and limits."""
     lines = [
         f"# {facts.bundle.title}: a model of {_outcome_of(facts)} from resting-state fMRI",
         "",
@@ -95,7 +84,7 @@ def model_card(facts: CardFacts) -> str:
 
 
 def _banner(facts: CardFacts) -> list[str]:
-    """Warn above all else of a model that learnt from nobody."""
+    """Return the warning of a model trained on simulated data."""
     if facts.about.get("Simulated") is not True:
         return []
     return ["", "**SIMULATED DATA.** Nobody was scanned: this model was trained on computed data."]
@@ -107,7 +96,7 @@ def _made_by(facts: CardFacts) -> str:
 
 
 def _outcome_of(facts: CardFacts) -> str:
-    """``responder`` or ``Response = 1``; words are other people's text, and no markup."""
+    """Return the outcome in words, such as ``responder``, escaped."""
     return escaped(outcome_words(facts.about)["1"])
 
 
@@ -279,7 +268,7 @@ def _tested(facts: CardFacts) -> str:
 
 
 def _steps(facts: CardFacts) -> list[str]:
-    """Tell what the brain was held against, and what it added."""
+    """Return the steps of the verdict beyond the first."""
     own = next((each for each in facts.evaluation.tests if each.model == facts.bundle.main), None)
     return [] if own is None else [_step(each) for each in own.added]
 
@@ -303,7 +292,7 @@ def _row(facts: CardFacts, row: MetricRow, value: float, low: float, high: float
 
 
 def _calibration_row(facts: CardFacts, row: MetricRow) -> str:
-    """Of the calibration error there is no interval, but what chance alone would make of it."""
+    """Return a row; the calibration error has no interval, but an expectation by chance."""
     if math.isnan(row.pooled_if_calibrated):
         return _row(facts, row, row.pooled, row.pooled_low, row.pooled_high)
     title = facts.about["ModelNames"].get(row.model, row.model)
@@ -393,7 +382,7 @@ def _licence(facts: CardFacts) -> list[str]:
 
 
 def _has_weights(bundle: Bundle) -> bool:
-    """Say whether its encoder has weights of a publisher."""
+    """Return whether the encoder has published weights."""
     spec = spec_of(bundle.model.encoder)
     return spec is not None and spec.is_pretrained
 
@@ -445,4 +434,4 @@ _SECTIONS: Sequence[tuple[str, Callable[[CardFacts], list[str]]]] = (
     ("Software", _software),
     ("How to apply it [12f, 12g, 24, 27]", _how),
 )
-"""Headings, and what stands under them."""
+"""Headings, and the functions of their lines."""

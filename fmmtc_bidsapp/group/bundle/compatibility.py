@@ -13,24 +13,7 @@ __all__ = ["check_fits"]
 
 
 def check_fits(bundle: Bundle, cohort: Cohort, asked: ModelOptions, flags: Sequence[str]) -> None:
-    """Refuse to apply a bundle to series it was not made for.
-
-    Parameters
-    ----------
-    bundle, cohort
-        What is applied, and to whom.
-    asked
-        Model options of the command.
-    flags
-        Names of those that the user gave.
-
-    Raises
-    ------
-    UsageError
-        When a flag contradicts the bundle.
-    InputError
-        When the series have another atlas, other parcels or another order of them.
-    """
+    """Refuse to apply a bundle to other parcels, or with model `flags` that contradict it."""
     own, other = without_paths(bundle.model), without_paths(asked)
     for name in flags:
         if name in own and own[name] != other[name]:
@@ -42,7 +25,7 @@ def check_fits(bundle: Bundle, cohort: Cohort, asked: ModelOptions, flags: Seque
     if problem:
         raise InputError(
             f"The bundle {bundle.folder} cannot be applied to these series: {problem}. Make the "
-            "series with the atlas it was trained with, or train a bundle on this one."
+            "series with the atlas of the training, or train a bundle on this one."
         )
 
 
@@ -56,7 +39,7 @@ def _atlas_problem(bundle: Bundle, cohort: Cohort) -> str | None:
             f"{shared} of the names are the same"
         )
     if bundle.parcels != cohort.parcels:
-        return "their parcels are the same but stand in another order"
+        return "their parcels are the same but in another order"
     if bundle.atlas_digest != cohort.atlas_digest:
         return "the atlas has the same label and parcels, but another digest"
     return None
@@ -69,6 +52,6 @@ def _modality_problem(bundle: Bundle, cohort: Cohort) -> str | None:
             shared = len(set(found) & set(names))
             return (
                 f"it knows {len(names)} places of {name}, they have {len(found)}, {shared} of the "
-                "names are the same, and they must stand in one order"
+                "names are the same, and their order must be the same"
             )
     return None

@@ -31,12 +31,12 @@ __all__ = [
 
 
 FORMAT = 3
-"""Raised whenever a program of another format could misread a bundle."""
+"""Increased when a program of another format could misread a bundle."""
 
 
 READ_FORMATS = (2, FORMAT)
-"""Formats that are read. Format 2 says neither the negative value of the outcome nor who was
-trained on, nor the ranges of the covariates."""
+"""Formats that are read. Format 2 lacks the negative value of the outcome, the training people and
+the ranges of the covariates."""
 
 
 TENSORS_FILE = "model.safetensors"
@@ -64,11 +64,11 @@ FILES_OF_FORMAT = {
     2: (TENSORS_FILE, PREPROCESSING_FILE, CALIBRATION_FILE),
     3: (TENSORS_FILE, PREPROCESSING_FILE, CALIBRATION_FILE, PEOPLE_FILE),
 }
-"""Files that the configuration vouches for, by format."""
+"""Files whose digests the configuration holds, by format."""
 
 
 MODEL_PREFIX, RANGE_PREFIX = "model.", "connectivity."
-"""What the names of tensors begin with."""
+"""Prefixes of the names of tensors."""
 
 
 def render(content: Mapping[str, Any]) -> str:
@@ -83,19 +83,19 @@ def text_digest(text: str) -> str:
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object; ModelFileError if the file is missing, damaged or no object."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-        # Half a character, as JSON can spell one, has no digest.
+        # Half a character, which JSON can hold, has no digest.
         json.dumps(content, ensure_ascii=False).encode()
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(
             f"{path} cannot be read ({error}); --model needs a whole models/<label> folder."
         ) from error
     if not isinstance(content, Mapping):
-        raise ModelFileError(f"{path} holds no JSON object; copy the whole bundle again.")
+        raise ModelFileError(f"{path} is not a JSON object; copy the whole bundle again.")
     return dict(content)

@@ -15,7 +15,7 @@ __all__ = ["fitted_files", "fitted_paths", "load_fitted", "save_bundle_model"]
 
 
 def save_bundle_model(folder: Path, model: FittedModel) -> tuple[Path, Path]:
-    """Write a fitted model's tensors and description into a node's folder."""
+    """Write the tensors and description of a fitted model into a folder; return both paths."""
     tensors, description = folder / TENSORS_FILE, folder / DESCRIPTION_FILE
     save_tensors(tensors, model.tensors())
     description.write_text(json.dumps(model.description()), encoding="utf-8")
@@ -23,22 +23,16 @@ def save_bundle_model(folder: Path, model: FittedModel) -> tuple[Path, Path]:
 
 
 def fitted_files(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Find the tensors, and read the description, that `save_bundle_model` left in a folder."""
+    """Return the path of the tensors and the description that `save_bundle_model` wrote."""
     return folder / TENSORS_FILE, read_object(folder / DESCRIPTION_FILE)
 
 
 def fitted_paths(folder: Path) -> tuple[Path, Path]:
-    """Name the tensors and the description that `save_bundle_model` left in a folder."""
+    """Return the paths of tensors and description that `save_bundle_model` wrote."""
     return folder / TENSORS_FILE, folder / DESCRIPTION_FILE
 
 
 def load_fitted(tensors: Path, description: Path, setup: Setup) -> FittedModel:
-    """Read what `save_bundle_model` wrote.
-
-    Raises
-    ------
-    ModelFileError
-        When the tensors are not those of the description.
-    """
+    """Read a model that `save_bundle_model` wrote."""
     told = read_object(description)
     return restore_model(load_tensors(tensors, told["tensors"]), told, setup)

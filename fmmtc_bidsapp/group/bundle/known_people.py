@@ -32,22 +32,19 @@ class Namesakes:
     keys: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Say so, for the terminal; empty where there are none."""
+        """Return a note for the terminal; empty without any."""
         if not self.keys:
             return ""
         return (
             f"{len(self.keys)} of these people have the label of a training person ("
             f"{', '.join(self.keys[:3])}{', …' if len(self.keys) > 3 else ''}), but their dataset "
-            "has another Name: taken for other people unless the scans are the same."
+            "has another Name: they count as other people unless the scans are the same."
         )
 
 
 @dataclass(frozen=True)
 class KnownPeople:
-    """Whom a model was trained on, as salted digests.
-
-    Each list is sorted, so that none tells which label has which scan.
-    """
+    """The training people as salted digests, sorted, so that labels and scans are not linked."""
 
     salt: str
     dataset: str | None
@@ -56,26 +53,14 @@ class KnownPeople:
     files: tuple[str, ...]
     """Of the bytes of every series or matrix."""
     scans: tuple[str, ...]
-    """Of every person's connectivity: a scan processed anew has some of them again."""
+    """Of the connectivity of every person; a scan that is processed again shares some of them."""
 
     def by_table(
         self, people: Sequence[Person], dataset: str | None
     ) -> tuple[dict[str, str], Namesakes]:
-        """Find training people by label and by file, before anybody is encoded.
+        """Return training people by key with the reason, by label and file, and namesakes.
 
-        Parameters
-        ----------
-        people
-            New people.
-        dataset
-            Of `dataset_name`. A label counts where both datasets have the same name, or one none.
-
-        Returns
-        -------
-        reasons : dict
-            By key of those who are training people, why.
-        namesakes : Namesakes
-            Those whose label counts for nothing.
+        A label counts if both datasets have the same name, or one has none.
         """
         same_dataset = self._same_dataset(dataset)
         reasons: dict[str, str] = {}
@@ -96,7 +81,7 @@ class KnownPeople:
         matrices: NDArray[np.float32],
         mean: ConnectivityRange | None,
     ) -> dict[str, str]:
-        """Find training people by their connectivity; parameters as in `scan_digests`."""
+        """Return training people by key with the reason, by connectivity as in `scan_digests`."""
         known = set(self.scans)
         digests = scan_digests(matrices, mean, self.salt)
         pairs = zip(people, digests, strict=True)
@@ -114,18 +99,8 @@ def known_people(
     mean: ConnectivityRange | None,
     dataset: str | None,
 ) -> KnownPeople:
-    """Digest the training people.
-
-    Parameters
-    ----------
-    people
-        Everyone that the model is fitted on.
-    matrices, mean
-        Their connectivity, and its mean, as in `scan_digests`.
-    dataset
-        Of `dataset_name`.
-    """
-    # The same people have the same salt, so that a bundle made anew has the same bytes.
+    """Return the digests of the training people; `matrices` and `mean` as in `scan_digests`."""
+    # The same people have the same salt, so that a bundle that is written again is the same.
     data = (hashlib.sha256(each.tobytes()).hexdigest() for each in matrices)
     salt = digest_text("", *(person.key for person in people), *data)
     digests = [_file(salt, run.path) for person in people for run in person.runs]
@@ -140,7 +115,7 @@ def known_people(
 
 
 def dataset_name(bids_dir: Path) -> str | None:
-    """Read the name of the dataset, whatever its case and spaces; None where it gives none."""
+    """Return the name of the dataset without case and spaces; None without one."""
     try:
         name = read_json(dataset_description(bids_dir)).get("Name")
     except InputError:
@@ -150,12 +125,12 @@ def dataset_name(bids_dir: Path) -> str | None:
 
 
 def _label(person: Person) -> str:
-    """Give the label as a spreadsheet would leave it: without the zeros in front."""
+    """Return the label without leading zeros, as a spreadsheet would leave it."""
     return person.participant_id.removeprefix("sub-").casefold().lstrip("0")
 
 
 def _file(salt: str, path: Path) -> str | None:
-    """Digest a file's bytes; what cannot be read is told when it is read for its values."""
+    """Return the digest of a file; None for an unreadable one, which is reported when read."""
     try:
         return digest_text(salt, digest_of(path))
     except OSError:

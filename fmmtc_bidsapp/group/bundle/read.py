@@ -67,13 +67,7 @@ _SHOWN = 5
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read everything of a bundle but its tensors, once every file has proven to be its own.
-
-    Raises
-    ------
-    ModelFileError
-        When a file is missing, changed, from another bundle, or of another format.
-    """
+    """Read everything of a bundle but its tensors, after every file has proven to be unchanged."""
     config = _verified(folder)
     preprocessing = _read_known(folder / PREPROCESSING_FILE, PREPROCESSING)
     wrong = disagreements(config, preprocessing)
@@ -116,7 +110,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def _not_whole(path: Path, problems: Sequence[str]) -> ModelFileError:
-    """Say what is wrong with the fields of a bundle."""
+    """Return the error for wrong fields of a bundle."""
     shown = "; ".join(problems[:_SHOWN]) + ("; …" if len(problems) > _SHOWN else "")
     return ModelFileError(
         f"{path} is not as this program writes it: {shown}. Copy the whole bundle again, or train "
@@ -125,7 +119,7 @@ def _not_whole(path: Path, problems: Sequence[str]) -> ModelFileError:
 
 
 def _read_known(path: Path, kind: Record) -> dict[str, Any]:
-    """Read a file whose every field is what it must be."""
+    """Read a file and check all of its fields."""
     content = read_object(path)
     _check_fields(path, content, kind)
     return content
@@ -138,18 +132,18 @@ def _check_fields(path: Path, content: Any, kind: Record) -> None:
 
 
 def _options(found: Mapping[str, Any]) -> ModelOptions:
-    """Build the options, with an encoder that may be another package's."""
+    """Return the options, with an encoder that may come from another package."""
     encoder = found.get("encoder", "brainlm")
     if encoder != NO_ENCODER and encoder not in ENCODERS:
         raise MissingResourceError(
-            f"The bundle reads the encoder {encoder!r}, which no installed package adds. "
-            "Install the one that it was trained with (entry point fmmtc.encoders)."
+            f"The bundle needs the encoder {encoder!r}, which no installed package has. "
+            "Install its package of the training (entry point fmmtc.encoders)."
         )
     return ModelOptions(**found)
 
 
 def _scale(folder: Path, main: str, preprocessing: Mapping[str, Any]) -> Scale | None:
-    """Read the scale of the training people, and refuse a bundle that lacks it."""
+    """Return the scale of the training people, and refuse a bundle that lacks it."""
     found = preprocessing.get("scale")
     if found is not None:
         median, iqr = (np.array(found[name], dtype=np.float64) for name in ("median", "iqr"))
@@ -163,7 +157,7 @@ def _scale(folder: Path, main: str, preprocessing: Mapping[str, Any]) -> Scale |
 
 
 def _verified(folder: Path) -> dict[str, Any]:
-    """Read the configuration, once it and all that it names have proven to be unchanged."""
+    """Read the configuration, after it and all files that it names have proven to be unchanged."""
     config = _read_config(folder)
     files = FILES_OF_FORMAT[config["format"]]
     if set(files) != set(config["sha256"]):
@@ -174,7 +168,7 @@ def _verified(folder: Path) -> dict[str, Any]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """Read the configuration, and refuse another format before anything else of it is looked at."""
+    """Read the configuration, and refuse another format before any other field is read."""
     path = folder / CONFIG_FILE
     config = read_object(path)
     found = config.get("format")
@@ -190,7 +184,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     _check_fields(path, config, CONFIG)
     seal = config["seal"]
     unsealed = {name: value for name, value in config.items() if name != "seal"}
-    # Rendered anew, so that not even a space is another one.
+    # Rendered again, so that even a changed space is found.
     if seal != text_digest(render(unsealed)) or path.read_text(encoding="utf-8") != render(config):
         raise ModelFileError(
             f"{path} was changed since it was written (its sha256 is not the one it holds); copy "
@@ -200,7 +194,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _require_packages(folder: Path, path: Path, packages: Any) -> None:
-    """Refuse a bundle whose model comes from a package that is not installed."""
+    """Refuse a bundle that needs a package that is not installed."""
     found = [f"{field} {problem}" for field, problem in PACKAGES.problems("packages", packages)]
     if found:
         raise _not_whole(path, found)
@@ -244,13 +238,7 @@ def _pair(limits: Sequence[Any] | None) -> Any:
 
 
 def load_bundle_model(folder: Path, setup: Setup) -> FittedModel | EnsembleModel:
-    """Read the model of a bundle.
-
-    Raises
-    ------
-    ModelFileError
-        When its tensors are not those its configuration promises.
-    """
+    """Read the model of a bundle; ModelFileError if tensors and configuration disagree."""
     config = _verified(folder)
     preprocessing = _read_known(folder / PREPROCESSING_FILE, PREPROCESSING)
     description = config["network"] | _read_known(folder / CALIBRATION_FILE, CALIBRATION)
@@ -265,26 +253,20 @@ def load_bundle_model(folder: Path, setup: Setup) -> FittedModel | EnsembleModel
 
 
 def _depths(network: Mapping[str, Any]) -> Sequence[int]:
-    """Blocks of each stage of the ResNet of a bundle; none without one."""
+    """Return the blocks of each stage of the ResNet of a bundle; none without one."""
     trainings = network.get("trainings") or [network]
     depths: Sequence[int] = trainings[0]["fitted"].get("resnet", {}).get("depths", ())
     return depths
 
 
 def _lengths(parcels: Sequence[str]) -> dict[str, int]:
-    """Count what tensors have along the axes that parcels decide."""
+    """Return the lengths of axes of tensors that depend on parcels."""
     n_parcels = len(parcels)
     return {"parcel": n_parcels, "edge": n_parcels * (n_parcels - 1) // 2}
 
 
 def load_connectivity_range(bundle: Bundle) -> ConnectivityRange | None:
-    """Read the connectomes of the training people in sum; None where there were none.
-
-    Raises
-    ------
-    ModelFileError
-        As `load_bundle_model`.
-    """
+    """Read the summed connectomes of the training people; None without any."""
     if bundle.connectivity_limit is None:
         return None
     tensors = _tensors(bundle.folder, _verified(bundle.folder), RANGE_PREFIX)

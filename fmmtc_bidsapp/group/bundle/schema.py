@@ -1,7 +1,6 @@
-"""Kinds of JSON values, by which a file that others wrote is checked before anything is read of it.
+"""Kinds of JSON values, to check a file of others before anything is read from it.
 
-Each kind yields ``(field, problem)`` for what is wrong with a value: ``("parcels[3]", "is 7, not a
-text")``.
+Each kind yields ``(field, problem)`` for what is wrong: ``("parcels[3]", "is 7, not a text")``.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ Problems = Iterator[tuple[str, str]]
 
 
 class Kind(Protocol):
-    """What a value must be."""
+    """A kind of value."""
 
     def problems(self, field: str, value: Any) -> Problems:
-        """Yield what is wrong with it."""
+        """Yield what is wrong with a value."""
 
 
 def _shown(value: Any) -> str:
@@ -63,7 +62,7 @@ class Text:
         elif len(value) > _LONGEST:
             yield field, f"has {len(value)} characters"
         elif _CONTROL.search(value) or not re.fullmatch(self.pattern, value):
-            yield field, f"is {_shown(value)}, which it cannot be"
+            yield field, f"is {_shown(value)}, which is not allowed"
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class Items:
     least: int = 0
     most: int = 10_000_000
     rising: bool = False
-    """Whether each is at least the one before."""
+    """Whether values never fall."""
     unique: bool = False
 
     def problems(self, field: str, value: Any) -> Problems:
@@ -174,7 +173,7 @@ class Record:
             return
         for name in value:
             if name not in self.fields:
-                yield _below(field, name), "is a field that nobody knows"
+                yield _below(field, name), "is an unknown field"
         for name, kind in self.fields.items():
             if name in value:
                 yield from kind.problems(_below(field, name), value[name])
@@ -238,14 +237,9 @@ _OF_TYPE: Mapping[Any, Kind] = {
 
 
 def record_of(kind: type, narrower: Mapping[str, Kind] | None = None) -> Record:
-    """Make the record of a dataclass from the types of its fields.
+    """Return the record of a dataclass by its types; a field with a default may be missing.
 
-    Parameters
-    ----------
-    kind
-        The dataclass; a field with a default may be missing.
-    narrower
-        Kinds of fields whose type does not say everything.
+    `narrower` are kinds of fields whose type does not say everything.
     """
     hints, own = get_type_hints(kind), dict(narrower or {})
     kinds = {
@@ -257,7 +251,7 @@ def record_of(kind: type, narrower: Mapping[str, Kind] | None = None) -> Record:
 
 
 def _of_hint(hint: Any, metadata: Mapping[str, Any]) -> Kind:
-    # Of what other packages add to, the options themselves say what is known here.
+    # Other packages may add choices, which the options check.
     if "choices" in metadata and not metadata.get("group"):
         return Choice(metadata["choices"])
     if isinstance(hint, UnionType):

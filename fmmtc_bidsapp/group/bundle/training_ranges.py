@@ -16,17 +16,17 @@ def _within(value: float, limits: tuple[float, float], tolerance: float) -> bool
 
 @dataclass(frozen=True)
 class TrainingRange:
-    """What the scans of the training people were like; outside of it a prediction is flagged."""
+    """Ranges of scan properties of the training people; outside them a prediction is flagged."""
 
     tr_s: tuple[float, float] | None
     n_volumes: tuple[int, int] | None
-    """None where the cohort had matrices alone."""
+    """None for a cohort of matrices alone."""
     mean_fd_mm: tuple[float, float] | None
 
     def outside(
         self, tr_s: float | None, n_volumes: int | None, mean_fd_mm: float | None
     ) -> list[str]:
-        """Say in which respects a scan lies outside."""
+        """Return in which respects a scan lies outside."""
         reasons = []
         if tr_s is not None and self.tr_s and not _within(tr_s, self.tr_s, _TR_TOLERANCE_S):
             reasons.append(f"TR {tr_s:g} s, trained on {self.tr_s[0]:g} to {self.tr_s[1]:g} s")
@@ -44,7 +44,7 @@ class TrainingRange:
 def training_range(
     tr_s: Sequence[float], n_volumes: Sequence[int], mean_fd_mm: Sequence[float]
 ) -> TrainingRange:
-    """Sum up the scans of the training people."""
+    """Return the ranges over the scans of the training people."""
     return TrainingRange(
         tr_s=(min(tr_s), max(tr_s)) if tr_s else None,
         n_volumes=(min(n_volumes), max(n_volumes)) if n_volumes else None,

@@ -1,4 +1,4 @@
-"""What a bundle knows of its own validation."""
+"""The summary of the cross-validation in a bundle."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from fmmtc_bidsapp.records.verdict import untested_steps
 __all__ = ["Evidence", "evidence_of"]
 
 _BINS = 20
-"""Of the probabilities from 0 to 1: counts, since a bundle may travel and people's own may not."""
+"""Bins of probabilities from 0 to 1: a shared bundle has counts, no single probabilities."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """How well the procedure that made a model did on people it had not seen."""
+    """Results of the cross-validated procedure that made a model."""
 
     verdict: str
     """Of `fmmtc_bidsapp.records.verdict.say_verdict`: which step is reached, and which is not."""
     not_tested: str
-    """Why it was not tested; empty where it was."""
+    """Why it was not tested; empty if it was."""
     auroc: float | None
     auroc_low: float | None
     auroc_high: float | None
@@ -36,19 +36,19 @@ class Evidence:
     n_people: int
     n_positive: int
     threshold: str
-    """How the threshold came about: the ``--threshold`` of the training."""
+    """The ``--threshold`` of the training."""
     positive: tuple[int, ...]
     negative: tuple[int, ...]
     """(bin,) calibrated out-of-fold probabilities of people of either outcome, in bins of equal
     width from 0 to 1; each repeat counts."""
     auroc_bound: float | None = None
-    """Where all folds are equal and there is no interval: `MetricRow.bound`."""
+    """`MetricRow.bound`, if all folds are equal and there is no interval."""
     steps_not_tested: str = ""
     """Steps of the verdict that could not be tested, each with its reason."""
     n_predicted: int | None = None
-    """People who were predicted out of fold; fewer than `n_people` where a fold failed."""
+    """People predicted out of fold; fewer than `n_people` if a fold failed."""
     made_by: tuple[str, ...] = ()
-    """What made the images it was trained on, as `Origin.made_by`."""
+    """Programs that made the images, as `Origin.made_by`."""
     simulated: bool = False
     """Whether it was trained on simulated data."""
 
@@ -56,22 +56,7 @@ class Evidence:
 def evidence_of(
     evaluation: Evaluation, rows: Sequence[PredictionRow], about: Mapping[str, Any]
 ) -> Evidence:
-    """Sum up what is said of the main model.
-
-    Parameters
-    ----------
-    evaluation
-        Of all models.
-    rows
-        Out-of-fold predictions of the main model.
-    about
-        Sidecar of the metrics.
-
-    Returns
-    -------
-    Evidence
-        Figures that cannot be had are None.
-    """
+    """Return the evidence of the main model from its out-of-fold rows; unknown figures are None."""
     main = about["MainModel"]
     auroc = next(
         each for each in evaluation.metrics if (each.model, each.metric) == (main, "auroc")

@@ -44,20 +44,9 @@ __all__ = ["withdraw_bundle", "write_bundle"]
 def write_bundle(
     bundle: Bundle, trainings: Sequence[Path], connectivity: ConnectivityRange | None, card: str
 ) -> None:
-    """Write a bundle; what is there already with the same bytes is left alone.
+    """Write a bundle from the folders of its trainings; identical files are left alone.
 
-    A bundle written in part is refused when it is read: its configuration, the last, does not fit.
-
-    Parameters
-    ----------
-    bundle
-        What is to be read back.
-    trainings
-        Folders that `save_bundle_model` wrote to, one a training.
-    connectivity
-        Of the training people; ``bundle.connectivity_limit`` is its limit.
-    card
-        Text of ``MODEL_CARD.md``.
+    A partly written bundle is refused when read: its configuration, written last, does not match.
     """
     folder = bundle.folder
     parts = [fitted_files(each) for each in trainings]
@@ -104,7 +93,7 @@ def _preprocessing(bundle: Bundle) -> dict[str, Any]:
 
 
 def _numbers(scale: Scale) -> dict[str, list[float | None]]:
-    """By statistic, a number a parcel; null where there is none, as JSON knows no NaN."""
+    """Return a number for each parcel by statistic; null for NaN, which JSON lacks."""
     values = {"median": scale.median, "iqr": scale.iqr}
     return {
         name: [None if np.isnan(each) else float(each) for each in own]
@@ -134,11 +123,11 @@ def _config(bundle: Bundle, network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sealed(config: Mapping[str, Any]) -> str:
-    """Add the digest of a configuration to it; whoever changes a byte must find a new one."""
+    """Return the text of a configuration with its digest."""
     return render({**config, "seal": text_digest(render(config))})
 
 
 def withdraw_bundle(folder: Path) -> None:
-    """Take the configuration and the tensors of an older run away, so that none belies figures."""
+    """Remove configuration and tensors of an older run, which no longer match the tables."""
     (folder / CONFIG_FILE).unlink(missing_ok=True)
     (folder / TENSORS_FILE).unlink(missing_ok=True)

@@ -48,7 +48,7 @@ __all__ = [
 
 
 def with_weights_folder(options: ModelOptions) -> ModelOptions:
-    """Fill in where pre-trained weights are looked for when no folder is named."""
+    """Fill in the default folder of pre-trained weights."""
     spec = spec_of(options.encoder)
     own = BRAINLM if spec is None or not spec.is_pretrained else spec
     folder = Path(options.encoder_weights or cache_dir() / own.folder)
@@ -62,26 +62,11 @@ def read_people(
     smallest_class: int,
     trained: OutcomeCoding | None = None,
 ) -> Cohort:
-    """Read the cohort that a plan selects, printing how many people each step leaves.
+    """Read the cohort that a plan selects, and print how many people each step leaves.
 
-    Parameters
-    ----------
-    plan
-        Where the tables and files are, and which of them.
-    options
-        Who enters, and what is predicted.
-    smallest_class
-        Fewest people each outcome must have.
-    trained
-        The outcome that a finished model was trained on (``apply``): people without an outcome, or
-        without a row in the table, enter too; their ``y`` is None.
-
-    Raises
-    ------
-    UsageError
-        As `read_eligible` and `read_cohort`; and for covariates that give the outcome away.
-    InputError
-        As these two.
+    `smallest_class` is the fewest people of each outcome. `trained` is the outcome of a finished
+    model (``apply``): people without an outcome, or without a row in the table, enter too, with `y`
+    None.
     """
     eligible = _eligible(plan, options, trained)
     if options.covariates and trained is None:
@@ -106,7 +91,7 @@ def read_people(
 
 
 def _say_groups(people: Sequence[Person], options: CohortOptions, subset_by: str | None) -> None:
-    """Print the number and sizes of the groups that columns make."""
+    """Print the number and sizes of the groups of columns."""
     columns = {
         f"--group-by {options.group_by}": [person.group for person in people],
         f"--subset-by {subset_by}": [person.arm for person in people],
@@ -123,7 +108,7 @@ def _say_groups(people: Sequence[Person], options: CohortOptions, subset_by: str
 def _refuse_empty_adjustment(
     people: Sequence[Person], options: CohortOptions, *, is_training: bool
 ) -> None:
-    """Refuse to regress out what nobody has, since the methods text would say that it was done."""
+    """Refuse to regress out a covariate without values, or with one value in training."""
     for i, name in enumerate(options.covariates):
         known = {person.covariates[i] for person in people if not is_missing(person.covariates[i])}
         if not known:
@@ -132,7 +117,7 @@ def _refuse_empty_adjustment(
                 "out. Correct the table (are its participant_id those of the scans?), or leave "
                 f"{name} out of --covariates."
             )
-        # New people may all be alike: what is regressed out of them was learnt before.
+        # New people may have one value: the regression was learnt in training.
         if len(known) == 1 and is_training:
             raise InputError(
                 f"--adjust: {name} is {known.pop()} for everyone who has it, so there is nothing "
@@ -141,7 +126,7 @@ def _refuse_empty_adjustment(
 
 
 def _eligible(plan: GroupPlan, options: CohortOptions, trained: OutcomeCoding | None) -> Eligible:
-    """Read the tables where something of them is needed; else everyone with files is admitted."""
+    """Read the tables if any column is needed; else everyone with files is admitted."""
     subset_by, table = plan.protocol.subset_by, plan.participants_table
     needed = [*options.where, *options.covariates, *options.stratify_by, *plan.phenotype]
     needed += [each for each in (options.group_by, subset_by) if each]
@@ -166,7 +151,7 @@ def _warn(line: str) -> None:
 
 
 def _refuse_leaks(eligible: Eligible, options: CohortOptions) -> None:
-    """Judge covariates on everyone whom the tables admit, whoever has data."""
+    """Check the covariates of everyone whom the tables admit, with or without data."""
     rows = [row for row in eligible.rows if row.y is not None]
     found = covariate_columns([row.covariates for row in rows], options.covariates)
     refuse_leaks(found.names, found.values, np.array([row.y for row in rows], dtype=np.int64))
@@ -185,13 +170,7 @@ def prepare(plan: GroupPlan, cohort: Cohort, digests: Mapping[str, str]) -> Path
 
 
 def check_prepared(plan: GroupPlan, cohort: Cohort, digests: Mapping[str, str]) -> None:
-    """Refuse what `prepare` would refuse; nothing is written.
-
-    Raises
-    ------
-    UsageError
-        When the output is someone else's, of other sources, or holds other results of this label.
-    """
+    """Refuse what `prepare` would refuse; write nothing."""
     hashes = {f"group-{plan.label}": _configuration(plan, cohort, digests)}
     check_configuration(plan.output_dir, hashes, _sources(plan))
 
@@ -207,17 +186,11 @@ def _sources(plan: GroupPlan) -> dict[str, Path]:
 
 
 def require_quality(plan: GroupPlan) -> None:
-    """Refuse to sum up the quality of runs of which there is none.
-
-    Raises
-    ------
-    InputError
-        When the series are another program's, or the participant level has not been run.
-    """
+    """Refuse a summary of quality without quality tables."""
     if plan.series_dir != plan.output_dir or not has_quality(plan.output_dir):
         raise InputError(
-            f"{plan.series_dir} holds no quality table of a run of ours. Run the participant level "
-            "into the output folder first, and leave --derivatives parcels= out."
+            f"{plan.series_dir} contains no quality table of a run. Run the participant level into "
+            "the output folder first, and leave --derivatives parcels= out."
         )
 
 
@@ -250,11 +223,11 @@ def print_steps(steps: Sequence[EligibilityStep]) -> None:
 
 
 _STEP_WIDTH = 28
-"""So that the steps by table and those with data stand below each other."""
+"""Width that aligns the steps by table with those by data."""
 
 
 def _say_runs(cohort: Cohort) -> None:
-    """Say what was left out, and which runs of a person are averaged."""
+    """Print exclusions, and which runs of a person are averaged."""
     for line in (counted_reasons(cohort.exclusions), averaged_runs(cohort.people)):
         if line:
             print(line)
@@ -268,21 +241,14 @@ def announce(
     notice: str,
     levels: Sequence[CovariateLevels] | None = None,
 ) -> None:
-    """Say what is about to be done, and what must be known of the people.
+    """Print what will be done, and notes on the cohort.
 
-    Parameters
-    ----------
-    plan, cohort
-        What is done, and to whom.
-    notice
-        A further warning; empty for none.
-    levels
-        Of the covariates in the training, for people a model is applied to.
+    `notice` is a further warning, `levels` are the covariates of the training (``apply``).
     """
     print(f"fmmtc {__version__}: {plan.analysis} {plan.label} on {plan.series_dir}")
     print(f"Atlas {cohort.atlas_label or 'unnamed'}, {len(cohort.parcels)} parcels")
     _say_runs(cohort)
-    print(f"Made by {', '.join(cohort.origin.made_by) or 'a program that no file names'}")
+    print(f"Made by {', '.join(cohort.origin.made_by) or 'an unknown program'}")
     if cohort.origin.simulated:
         print("SIMULATED DATA: nobody was scanned.")
     if cohort.divisions.coding is not None:
@@ -298,7 +264,7 @@ def announce(
         for note in covariates.notes:
             print(f"WARNING: {note}.")
     if not cohort.has_series:
-        print("There are no series: connectivity is read from the matrices.")
+        print("There are no series: connectivity is read from matrices.")
     elif not cohort.tr_s:
         print("WARNING: no sidecar gives the repetition time of the series.")
     if notice:

@@ -56,7 +56,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Admitted:
-    """Everyone who may be analysed, before anything is written or encoded."""
+    """The cohort before anything is written or encoded."""
 
     plan: GroupPlan
     """With the folder of the encoder's weights filled in."""
@@ -64,14 +64,14 @@ class Admitted:
     cohort: Cohort
     encoder: EncoderChoice
     notice: str
-    """What a reader must know of the encoder; empty where there is nothing to say."""
+    """Note on the encoder for the reader; empty for none."""
     digests: Mapping[str, str]
-    """What the configuration's hash covers besides the options."""
+    """Further values that enter the configuration hash."""
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Everyone who is analysed, ready to be learnt from."""
+    """The encoded cohort and its folds."""
 
     plan: GroupPlan
     """With the folder of the encoder's weights filled in."""
@@ -84,25 +84,15 @@ class Study:
     """Outer folds of all repeats; all models share them."""
     crash_dir: Path
     notice: str
-    """What a reader must know of the encoder; empty where there is nothing to say."""
+    """Note on the encoder for the reader; empty for none."""
     warnings: tuple[str, ...] = ()
-    """What about the scans goes with the outcome."""
+    """Properties of the scans that differ by outcome."""
 
 
 def admit(plan: GroupPlan, asked: Sequence[str]) -> Admitted:
-    """Read the cohort and refuse what could not be analysed; nothing is written.
+    """Read the cohort and refuse what cannot be analysed; write nothing.
 
-    Parameters
-    ----------
-    plan
-        What to do.
-    asked
-        Keys of `MODELS` that will be fitted; empty for every model that can be.
-
-    Raises
-    ------
-    AppError
-        When nothing can be started.
+    `asked` are keys of `MODELS`, empty for every possible model.
     """
     refuse_contradictions(asked, plan.model, plan.cohort.covariates)
     if plan.cohort.adjust:
@@ -134,19 +124,9 @@ def admit(plan: GroupPlan, asked: Sequence[str]) -> Admitted:
 
 
 def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
-    """Read the cohort, refuse what could not be analysed, encode everyone, and split them.
+    """Read the cohort, refuse what cannot be analysed, encode everyone, and split them.
 
-    A scale of the training people is not known before they are split: `with_scales` encodes then.
-
-    Parameters
-    ----------
-    plan, asked
-        As in `admit`.
-
-    Raises
-    ------
-    AppError
-        When nothing can be started.
+    A scale of the training people is not known before the split: `with_scales` encodes then.
     """
     admitted = admit(plan, asked)
     plan, cohort, encoder = admitted.plan, admitted.cohort, admitted.encoder
@@ -176,19 +156,9 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
 
 
 def with_scales(study: Study, splits: Sequence[Fold | None]) -> Study:
-    """Encode everyone with the scale of each split, where it is learnt from the training people.
+    """Encode everyone with the scale of each split, if it is learnt from the training people.
 
-    Parameters
-    ----------
-    study
-        Of `begin`.
-    splits
-        As in `encode_folds`: everything that will be fitted.
-
-    Raises
-    ------
-    AppError
-        As `encode_folds`.
+    `splits` are all that will be fitted, as in `encode_folds`.
     """
     if not study.encoder.learns_scale:
         return study
@@ -197,7 +167,7 @@ def with_scales(study: Study, splits: Sequence[Fold | None]) -> Study:
 
 
 def _asked_for(plan: GroupPlan, asked: Sequence[str], device: str) -> dict[str, str]:
-    """Say which models and how many shuffles are meant; other ones are another configuration."""
+    """Return the models, shuffles and packages that enter the configuration hash."""
     shuffles = [
         plan.protocol.n_permutations(is_network=is_network, device=device)
         for is_network in (True, False)
@@ -213,7 +183,7 @@ def _asked_for(plan: GroupPlan, asked: Sequence[str], device: str) -> dict[str, 
 
 
 def warn_of_selection(plan: GroupPlan, asked: Sequence[str]) -> None:
-    """Say that another choice of the epoch changes nothing where no model has epochs."""
+    """Warn that --selection changes nothing without a network."""
     if plan.protocol.selection == "nested" or any(MODELS[n].is_network for n in asked or MODELS):
         return
     print(
@@ -223,7 +193,7 @@ def warn_of_selection(plan: GroupPlan, asked: Sequence[str]) -> None:
 
 
 def _warn_of_duplicates(encoded: Encoded) -> None:
-    """Tell scans that are there twice, and refuse a cohort of nothing else."""
+    """Warn of duplicate scans, and refuse a cohort of nothing else."""
     so = "They are kept together in every fold and shuffle. Leave one out if it is one person."
     kinds = {
         True: "have the same scan for all one can tell",
@@ -238,7 +208,7 @@ def _warn_of_duplicates(encoded: Encoded) -> None:
 
 
 def warn_of_acquisition(examples: Examples) -> tuple[str, ...]:
-    """Warn of scans that differ as the outcome does, before anything is fitted."""
+    """Warn of scans that differ by outcome, and return the warnings."""
     told = tuple(f"{each.name} {each.reason}" for each in telling_acquisition(examples))
     for each in told:
         print(
@@ -249,7 +219,7 @@ def warn_of_acquisition(examples: Examples) -> tuple[str, ...]:
 
 
 def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:
-    """Refuse people too few for the folds or the calibration, before encoding takes its time."""
+    """Refuse too few people for the folds or the calibration, before they are encoded."""
     strata = [stratum(each) for each in people]
     groups = None if plan.cohort.group_by is None else [str(each.group) for each in people]
     check_strata(strata, plan.train.folds, plan.train.inner_folds, groups)
@@ -262,25 +232,19 @@ def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:
 
 
 def with_baselines(asked: Sequence[str], examples: Examples) -> tuple[str, ...]:
-    """Refuse models that the cohort lacks something for, and add the baselines that it does not.
-
-    Raises
-    ------
-    InputError
-        With what is missing, and the models that could be fitted.
-    """
+    """Add the possible baselines to the models; InputError if one lacks an input."""
     check_needs(asked, examples)
     return tuple(dict.fromkeys([*asked, *baselines(examples)]))
 
 
 def outcome_told(cohort: Cohort) -> dict[str, str | None]:
-    """Say for sidecars which value of the target is which outcome."""
+    """Return the coding of the outcome for sidecars."""
     coding = cohort.divisions.coding
     return {} if coding is None else coding.told()
 
 
 def outcomes(study: Study, fits: Sequence[Fits]) -> list[Outcome]:
-    """Say how everyone and every step ended."""
+    """Return the outcome of all people and of every failed step."""
     broken = [
         Outcome(each.node, "failed", each.message, error_code(each.error))
         for fit in fits

@@ -14,30 +14,19 @@ from fmmtc_bidsapp.records import Floats, Person, SeriesFile
 __all__ = ["acquisition_columns"]
 
 _SITE_SIZE = 4
-"""People a group on average from which ``--group-by`` names sites, not families."""
+"""Mean people of a group from which ``--group-by`` is taken for sites, not families."""
 _FEWEST = 2
-"""People of a level; what one person alone has tells nobody else's outcome."""
+"""Fewest people of a level: a level of one person says nothing of another's outcome."""
 
 
 def acquisition_columns(
     people: Sequence[Person], about: Sequence[Mapping[str, Any]] | None = None
 ) -> tuple[Floats | None, tuple[str, ...]]:
-    """Make columns of everything about the scans that differs between people.
+    """Return (person, column) of scan properties that differ between people, and their names.
 
-    Parameters
-    ----------
-    people
-        With the runs that are analysed.
-    about
-        By person, what reading the files told; None before anything is read.
-
-    Returns
-    -------
-    columns : array or None
-        (person, column): numbers with NaN where unknown, a column of 0 and 1 for a level of what is
-        no number, and one for whether a value is unknown; None where nothing differs.
-    names : tuple of str
-        (column,)
+    Numbers have NaN where unknown; texts have a column of 0 and 1 for each level, and unknown
+    values a column too. `about` has the properties known after reading, None before. None if
+    nothing differs.
     """
     numbers = {name: [read(each) for each in people] for name, read in _NUMBERS.items()}
     if about is not None:
@@ -57,7 +46,7 @@ def acquisition_columns(
 
 
 def _levels(name: str, texts: Sequence[str]) -> list[tuple[str, Floats]]:
-    """(person,) 0 or 1 for each level that several people have; of two levels one tells both."""
+    """Return (person,) 0 or 1 for each frequent level; one column for two levels."""
     frequent = sorted(level for level, n in Counter(texts).items() if n >= _FEWEST)
     kept = frequent[:1] if len(frequent) == 2 and len(set(texts)) == 2 else frequent
     return [
@@ -95,7 +84,7 @@ _NUMBERS: Mapping[str, Callable[[Person], float | None]] = {
     "repetition time": _mean_tr_s,
     "runs": lambda person: float(len(person.runs)),
 }
-"""By name, of all runs of a person; None where it is not known of a run."""
+"""By name, over all runs of a person; None if unknown of a run."""
 
 
 def _entity(name: str) -> Callable[[Person], str | None]:
@@ -130,6 +119,6 @@ _WORDS: Mapping[str, Callable[[Person], str | None]] = {
 
 
 def _sites(people: Sequence[Person]) -> list[Any]:
-    """Take the groups for sites where they are few; families say nothing of a scanner."""
+    """Return the groups if they are few, as sites; families say nothing of a scanner."""
     groups = [each.group for each in people]
     return groups if len(set(groups)) * _SITE_SIZE <= len(people) else [None] * len(people)

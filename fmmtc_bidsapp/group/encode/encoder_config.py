@@ -1,4 +1,4 @@
-"""The encoder of an analysis, and what it is told of the parcels."""
+"""The encoder of an analysis, and the coordinates of parcels that it reads."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ __all__ = [
 NO_ENCODER = "none"
 _PRETRAINED, _RANDOM = "brainlm", "random"
 _LEARNT = "robust"
-"""The normalisation whose scale is that of the training people."""
+"""The normalisation with the scale of the training people."""
 
 
 @dataclass(frozen=True, eq=False)
 class EncoderChoice:
-    """The encoder and what it is told."""
+    """The encoder, its weights and its inputs."""
 
     options: ModelOptions
     seed: int
@@ -58,30 +58,26 @@ class EncoderChoice:
     precision: str
     """As in ``--precision``."""
     also_random: bool = False
-    """Whether everyone also goes through the encoder without pre-training; where the encoder is
-    another than the pre-trained one, this changes nothing."""
+    """Whether everyone also goes through the encoder without pre-training, if it is BrainLM."""
     learns_scale: bool = False
-    """Whether everyone is encoded anew for every fold, with the scale of its training people."""
+    """Whether everyone is encoded again for every fold, with the scale of its training people."""
     scale_file: Path | None = None
-    """Median and interquartile range of the training people, under a name that follows them."""
+    """Median and interquartile range of the training people; its name has their digest."""
 
     @property
     def encodes_twice(self) -> bool:
-        """Whether everyone is encoded with and without pre-training."""
+        """Return whether everyone is encoded with and without pre-training."""
         return self.also_random and self.options.encoder == _PRETRAINED
 
     def untrained(self, digest: str) -> EncoderChoice:
-        """Choose the same network with random weights of that digest."""
+        """Return the same network with random weights of a digest."""
         return replace(
             self, options=replace(self.options, encoder=_RANDOM), digest=digest, also_random=False
         )
 
     @property
     def without_scale(self) -> EncoderChoice:
-        """Choose what can be had before the scale is known: nothing is encoded.
-
-        Where it is known, or is that of a scan alone, this is the same choice.
-        """
+        """Return the choice that only reads scans, if the scale of training people is unknown."""
         if self.options.normalisation != _LEARNT or self.scale_file is not None:
             return self
         options = replace(self.options, encoder=NO_ENCODER, normalisation="none")
@@ -97,13 +93,13 @@ _CONTRADICTIONS: Mapping[str, Mapping[str, str]] = {
     _RANDOM: {
         "random encoder": "stands beside the pre-trained encoder; with --encoder random it is "
         "--network {trained}",
-        # The paper's is tuned from them; compare does not have its line either.
+        # In the paper it is tuned from them; compare has no row for another one.
         "weights": "is tuned from the pre-trained weights; leave --encoder random out, or take "
         "--network brainlm, the frozen encoder",
     },
 }
-"""By ``--encoder``, the needs of models that it cannot meet, and what to do; ``weights`` are those
-that a fine-tuned encoder starts from."""
+"""By ``--encoder``, the needs of models that it cannot meet, and what to do; ``weights`` are needed
+by a fine-tuned encoder."""
 _OF_OTHERS: Mapping[str, str] = {
     "random encoder": "reads series encoded by BrainLM's network without pre-training, beside "
     "--encoder brainlm alone; leave it out",
@@ -115,13 +111,7 @@ _OF_OTHERS: Mapping[str, str] = {
 def refuse_contradictions(
     asked: Sequence[str], options: ModelOptions, covariates: Sequence[str]
 ) -> None:
-    """Refuse models that the flags alone leave without what they need.
-
-    Raises
-    ------
-    UsageError
-        With the flag to change.
-    """
+    """Refuse models whose inputs the flags exclude, with the flag to change."""
     for name in asked:
         for need in (*MODELS[name].needs, *(("weights",) if tunes_encoder(name) else ())):
             own = options.encoder in (NO_ENCODER, *ENCODERS.own)
@@ -131,13 +121,13 @@ def refuse_contradictions(
                 trained = name.removesuffix("-untrained")
                 raise UsageError(f"--network {name} {why.format(trained=trained)}.")
             if need == "covariates" and not covariates:
-                raise UsageError(f"--network {name} needs --covariates COLUMN…: what it reads.")
+                raise UsageError(f"--network {name} needs --covariates COLUMN…, its input.")
 
 
 def encoder_options(asked: Sequence[str], options: ModelOptions) -> ModelOptions:
-    """Do without the encoder where no model that is asked for has one.
+    """Return options without an encoder if no model asked for reads one.
 
-    Without names every model that can be is asked for; the baselines have none.
+    Without names every possible model is asked for; the baselines read no encoder.
     """
     if not asked or any(reads_encoder(name) for name in asked):
         return options
@@ -145,48 +135,32 @@ def encoder_options(asked: Sequence[str], options: ModelOptions) -> ModelOptions
 
 
 def refuse_surrogates(asked: Sequence[str], options: ExplainOptions, *, has_series: bool) -> None:
-    """Refuse surrogates of series that are not there, before a single model is fitted.
-
-    Parameters
-    ----------
-    asked
-        Models that will be fitted, the main one first; empty for every model that can be.
-    options
-        What is to be explained, and from what baseline.
-    has_series
-        Whether there is more than matrices.
-
-    Raises
-    ------
-    UsageError
-        When the main model would be mapped from them.
-    """
+    """Refuse surrogates of series for a cohort of matrices, before any model is fitted."""
     wanted = (options.explain, options.explain_baseline) == ("parcels", "surrogate")
-    # Of models without epochs the maps have no baseline.
+    # Maps of models without epochs have no baseline.
     if not wanted or has_series or (asked and not MODELS[asked[0]].is_network):
         return
     raise UsageError(
-        "--explain-baseline surrogate makes phase-randomised copies of each person's series, and "
-        "there are connectivity matrices alone. Take --explain-baseline zero or mean, or give the "
-        "folder of the series."
+        "--explain-baseline surrogate needs series, and there are only connectivity matrices. "
+        "Use --explain-baseline zero or mean, or give the folder of the series."
     )
 
 
 _OF_SERIES = frozenset({"encoder", "random encoder", "series"})
-"""Needs of models that see the series, and so their scale."""
+"""Needs of models that read series, and so depend on their scale."""
 
 
 def learns_scale(asked: Sequence[str], options: ModelOptions, *, has_series: bool) -> bool:
-    """Say whether a scale must be learnt: models that see no series need none.
+    """Return whether a scale must be learnt, for a model that reads series.
 
-    Without names every model that can be is asked for.
+    Without names every possible model is asked for.
     """
     sees_series = not asked or any(_OF_SERIES & set(MODELS[name].needs) for name in asked)
     return options.normalisation == _LEARNT and has_series and sees_series
 
 
 def needs_of_cohort(cohort: Cohort, encoder: EncoderChoice) -> frozenset[str]:
-    """Name what a cohort will have once it is encoded, as `needs_there` does."""
+    """Return the inputs that a cohort will have once encoded, as `needs_there` does."""
     encodes = cohort.has_series and encoder.options.encoder != NO_ENCODER
     runs = [run for person in cohort.people for run in person.runs]
     there = {
@@ -204,20 +178,10 @@ def needs_of_cohort(cohort: Cohort, encoder: EncoderChoice) -> frozenset[str]:
 
 
 def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats | None, str]:
-    """Choose what the encoder is told of where the parcels are.
+    """Return (parcel, 3) coordinates in mm for the encoder, and a note for the reader.
 
-    Returns
-    -------
-    coordinates : array or None
-        (parcel, 3) in mm; zeros for a random encoder on an atlas without coordinates, None there
-        without an encoder.
-    notice : str
-        What a reader must know of it; empty where there is nothing to say.
-
-    Raises
-    ------
-    InputError
-        When pre-trained weights meet an atlas without coordinates.
+    Zeros for a random encoder on an atlas without coordinates, None there without an encoder;
+    InputError for pre-trained weights.
     """
     if cohort.coordinates_mm is not None or options.encoder == NO_ENCODER:
         return cohort.coordinates_mm, ""
@@ -228,7 +192,7 @@ def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats | None, s
             f"and {spec.title} needs them. Add them, or use --encoder random."
         )
     notice = (
-        f"The atlas {cohort.atlas_label} has no coordinates: {spec.title} was told zeros."
+        f"The atlas {cohort.atlas_label} has no coordinates: {spec.title} read zeros."
         if spec.reads_coordinates
         else ""
     )
@@ -236,45 +200,33 @@ def coordinates(cohort: Cohort, options: ModelOptions) -> tuple[Floats | None, s
 
 
 def refuse_other_parcels(cohort: Cohort, options: ModelOptions) -> None:
-    """Refuse parcels that the encoder cannot read.
-
-    Raises
-    ------
-    InputError
-        With the number that it needs, and of which atlas.
-    """
+    """Refuse parcels that the encoder cannot read."""
     spec = spec_of(options.encoder)
     if spec is None or spec.n_parcels in (None, len(cohort.parcels)):
         return
     needed = f"{spec.n_parcels} parcels" + (f" of {spec.atlas}" if spec.atlas else "")
     raise InputError(
         f"{spec.title} reads {needed}, and these series have {len(cohort.parcels)} of "
-        f"{cohort.atlas_label or 'an unnamed atlas'}. Make series with that atlas, or take another "
+        f"{cohort.atlas_label or 'an unnamed atlas'}. Make series with that atlas, or use another "
         "--encoder."
     )
 
 
 def refuse_maps(asked: Sequence[str], options: ModelOptions, explain: ExplainOptions) -> None:
-    """Refuse maps through an encoder that has no gradients, before a single model is fitted.
-
-    Raises
-    ------
-    UsageError
-        When the main model reads such an encoder and is to be mapped.
-    """
+    """Refuse maps through an encoder without gradients, before any model is fitted."""
     spec = spec_of(options.encoder)
     main = asked[0] if asked else MAIN_MODEL
     if spec is None or spec.is_differentiable or explain.explain != "parcels":
         return
     if MODELS[main].is_network and "encoder" in MODELS[main].needs:
         raise UsageError(
-            f"--explain parcels goes back through the encoder, and {spec.title} is not "
-            "differentiable. Take --explain features, or leave --explain out."
+            f"--explain parcels needs gradients of the encoder, and {spec.title} is not "
+            "differentiable. Use --explain features, or leave --explain out."
         )
 
 
 def same_input_note(options: ModelOptions) -> str:
-    """Say what ``--same-input`` left the models; empty without it."""
+    """Return a note on the input under ``--same-input``; empty without it."""
     if not options.same_input:
         return ""
     return (
@@ -284,37 +236,23 @@ def same_input_note(options: ModelOptions) -> str:
 
 
 def require_series(people: Sequence[Person], options: ModelOptions) -> None:
-    """Refuse matrices where something must be encoded.
-
-    Raises
-    ------
-    InputError
-        With what to do.
-    """
+    """Refuse matrices if something must be encoded."""
     matrices = [run.path for person in people for run in person.runs if run.is_matrix]
     if matrices and options.same_input:
         raise InputError(
-            f"--same-input cuts everybody's series to the same volumes, and there are connectivity "
-            f"matrices alone ({matrices[0]} and others). Give the folder of the series, or leave "
-            "--same-input out."
+            f"--same-input needs series, and there are only connectivity matrices ({matrices[0]} "
+            "and others). Give the folder of the series, or leave --same-input out."
         )
     if matrices and options.encoder != NO_ENCODER:
         raise InputError(
-            f"There are connectivity matrices alone ({matrices[0]} and others), and the encoder "
-            "needs series. Give the folder of the series, or take --encoder none and models of "
+            f"There are only connectivity matrices ({matrices[0]} and others), and the encoder "
+            "needs series. Give the folder of the series, or use --encoder none and models of "
             "connectivity, such as --network resnet-fc."
         )
 
 
 def require_repetition_times(people: Sequence[Person], options: ModelOptions) -> None:
-    """Refuse people whose files the encoder cannot be shown: matrices, or series without a TR.
-
-    Raises
-    ------
-    InputError
-        For matrices as `require_series`; for series that the pre-trained weights would be shown
-        without a repetition time, with their number and the first of them.
-    """
+    """Refuse matrices, and series without a TR, that the encoder cannot read."""
     require_series(people, options)
     without = [run.path for person in people for run in person.runs if run.tr_s is None]
     spec = spec_of(options.encoder)

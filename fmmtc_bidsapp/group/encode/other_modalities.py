@@ -1,4 +1,4 @@
-"""Read the modalities of other packages, and leave out who lacks one that a model needs."""
+"""Read the modalities of other packages, and leave out people who lack one that a model needs."""
 
 from __future__ import annotations
 
@@ -22,23 +22,17 @@ from fmmtc_bidsapp.records import Examples, Exclusion, ModalityValues, Person
 __all__ = ["others_told", "packages_of", "read_other_modalities", "with_other_modalities"]
 
 STAGE = "modality"
-"""Of exclusions."""
+"""Stage of exclusions."""
 
 
 def _others_of(models: Sequence[str]) -> list[str]:
-    """Name the modalities of other packages that models need."""
+    """Return the modalities of other packages that models need."""
     needs = dict.fromkeys(need for name in models for need in MODELS[name].needs)
     return [each for each in needs if MODALITIES.extension(each) is not None]
 
 
 def packages_of(models: Sequence[str]) -> tuple[Extension, ...]:
-    """List the entry points of other packages that models come from or read.
-
-    Raises
-    ------
-    UsageError
-        When several packages have a name.
-    """
+    """Return the entry points of other packages that models come from or read."""
     families = [family for name in models if (family := MODELS[name].family) is not None]
     found = [NETWORKS.extension(each) for each in dict.fromkeys(families)]
     found += [MODALITIES.extension(each) for each in _others_of(models)]
@@ -48,22 +42,7 @@ def packages_of(models: Sequence[str]) -> tuple[Extension, ...]:
 def with_other_modalities(
     cohort: Cohort, models: Sequence[str], bids_dir: Path, derivatives: Mapping[str, Path]
 ) -> Cohort:
-    """Read what models need of other packages' modalities, and leave out who lacks it.
-
-    Parameters
-    ----------
-    cohort
-        Everyone who may be analysed.
-    models
-        Keys of `MODELS` that will be fitted or applied.
-    bids_dir, derivatives
-        Where the readers look.
-
-    Raises
-    ------
-    InputError
-        When a reader fails, gives what cannot be used, or nobody is left.
-    """
+    """Read the modalities of other packages that models need, and leave out people without."""
     for name in _others_of(models):
         modality = MODALITIES[name]
         dataset = Dataset(cohort.people, bids_dir, derivatives, cohort.parcels)
@@ -105,13 +84,7 @@ def _without(cohort: Cohort, lacking: Sequence[Person], modality: Modality) -> C
 
 
 def read_other_modalities(modality: Modality, dataset: Dataset) -> ModalityValues:
-    """Call the reader of another package, and check what it gives.
-
-    Raises
-    ------
-    InputError
-        With the package, and what is wrong.
-    """
+    """Call the reader of another package, and check its values; InputError names the package."""
     extension = MODALITIES.extension(modality.name)
     title = modality.name if extension is None else extension.title
     if modality.read is None:
@@ -137,7 +110,7 @@ def read_other_modalities(modality: Modality, dataset: Dataset) -> ModalityValue
 def _problem(modality: Modality, arrays: Mapping[str, NDArray[np.float32]], n_names: int) -> str:
     shapes = sorted({each.shape for each in arrays.values()})
     if not shapes:
-        return "it found nobody's values"
+        return "it found no values"
     if len(shapes) > 1:
         return f"its arrays have shapes {shapes[0]} and {shapes[1]}; they must all be alike"
     if len(shapes[0]) != len(modality.axes) or 0 in shapes[0]:
@@ -145,12 +118,12 @@ def _problem(modality: Modality, arrays: Mapping[str, NDArray[np.float32]], n_na
     if n_names != shapes[0][0]:
         return f"it gives {n_names} names for {shapes[0][0]} places along {modality.axes[0]}"
     if any(np.isinf(each).any() for each in arrays.values()):
-        return "it gives infinite values; NaN is what is missing"
+        return "it gives infinite values; use NaN for missing ones"
     return ""
 
 
 def others_told(cohort: Cohort, examples: Examples) -> dict[str, Any]:
-    """Say what comes from other packages, and how many people lack it; nothing without any."""
+    """Return the entries of sidecars on other packages; none without any."""
     if not cohort.packages:
         return {}
     return {

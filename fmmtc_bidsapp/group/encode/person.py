@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 _MEASURE = "correlation"
-"""What the models are shown, whatever the participant level wrote."""
+"""Measure that the models read, whatever the participant level wrote."""
 
-_NOT_FIRST = "not used: with --same-input every model sees the first run alone"
+_NOT_FIRST = "not used: with --same-input every model reads the first run alone"
 
 _ROUNDING = 1e-6
-"""By which a written correlation may exceed 1, and differ from its mirror image."""
+"""Tolerance of a written correlation above 1, and of asymmetry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class SeriesRun:
 
 @dataclass(frozen=True, eq=False)
 class MatrixRun:
-    """A run of which there is only the matrix."""
+    """A run that has only a matrix."""
 
     name: str
     connectome: Connectome
@@ -59,7 +59,7 @@ class MatrixRun:
 
 @dataclass(frozen=True, eq=False)
 class EncodedPerson:
-    """What the models see of one person."""
+    """The arrays that models read of one person."""
 
     cls: Floats
     """(hidden,) mean over runs; hidden is 0 without an encoder."""
@@ -72,7 +72,7 @@ class EncodedPerson:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What there is, by the name of its field in `Examples`."""
+        """Return the arrays by the name of their field in `Examples`."""
         series = {} if self.series is None else {"series": self.series}
         return {"cls": self.cls, "fc": self.fc, **series}
 
@@ -93,34 +93,12 @@ def encode_person(
     *,
     scale: Scale | None = None,
 ) -> EncodedPerson:
-    """Encode every run that can be, and merge them.
+    """Encode every usable run, and merge them; `encoder` None encodes nothing.
 
-    The encoder and the models of series see what `ModelOptions.resample_tr` makes of a run;
-    connectivity is that of the run as it is. With `ModelOptions.same_input` all of them see the
-    first window of the first run that can be taken, and nothing else.
-
-    Parameters
-    ----------
-    encoder : Encoder or None
-        None to encode nothing.
-    runs : sequence of SeriesRun
-        In the order of their names.
-    xyz_mm : array
-        (parcel, 3)
-    options : ModelOptions
-        Of the windows that the models of series are shown.
-    scale : Scale, optional
-        As in `encode_series`.
-
-    Returns
-    -------
-    EncodedPerson
-
-    Raises
-    ------
-    InputError
-        When no run can be taken: too short, without data, or of unknown repetition time where it
-        is resampled.
+    Encoder and models of series read a run after `ModelOptions.resample_tr`; connectivity is that
+    of the run itself. With `ModelOptions.same_input` all read the first window of the first usable
+    run, and nothing else. InputError if no run is usable: too short, without data, or without the
+    repetition time that resampling needs.
     """
 
     def encode(run: SeriesRun) -> _EncodedRun:
@@ -157,27 +135,14 @@ def encode_person(
 
 
 def fit_scale_of_runs(runs: Iterable[SeriesRun], options: ModelOptions) -> Scale:
-    """Learn the scale of some people from all their runs, as the encoder sees them.
-
-    Parameters
-    ----------
-    runs : iterable of SeriesRun
-        Of the training people, and of nobody else; those that are encoded.
-    options : ModelOptions
-        How the encoder sees a run.
-
-    Raises
-    ------
-    InputError
-        As `fit_scale`.
-    """
+    """Learn the scale of training people from all their encoded runs, as the encoder reads them."""
     if options.same_input:
         runs = [_first_volumes(run, options) for run in runs]
     return fit_scale([_shown(run, options.resample_tr) for run in runs])
 
 
 def _first_volumes(run: SeriesRun, options: ModelOptions) -> SeriesRun:
-    """Cut a run to the volumes, as scanned, from which the first window of the encoder is made."""
+    """Cut a run to the volumes, as scanned, of the first window of the encoder."""
     n_volumes = options.window
     if options.resample_tr is not None and run.tr_s is not None:
         n_volumes = 1 + math.ceil((options.window - 1) * options.resample_tr / run.tr_s)
@@ -185,7 +150,7 @@ def _first_volumes(run: SeriesRun, options: ModelOptions) -> SeriesRun:
 
 
 def _shown(run: SeriesRun, resample_tr: float | None) -> Floats:
-    """(time, parcel) what the encoder and the models of series see of a run."""
+    """Return (time, parcel) of a run as the encoder and models of series read it."""
     return run.signal if resample_tr is None else resample(run.signal, run.tr_s, resample_tr)
 
 
@@ -194,24 +159,9 @@ def _n_missing(window: NDArray[np.float32]) -> int:
 
 
 def merge_matrices(runs: Sequence[MatrixRun], parcels: Sequence[str]) -> EncodedPerson:
-    """Merge the matrices of a person of whom there are no series.
+    """Merge the matrices of a person: mean Fisher z, weighted by retained volumes if all are known.
 
-    Parameters
-    ----------
-    runs : sequence of MatrixRun
-        Correlations, or Fisher's z of them.
-    parcels : sequence of str
-        Names in the order that is wanted.
-
-    Returns
-    -------
-    EncodedPerson
-        Their mean Fisher z, weighted by retained volumes where these are known of every run.
-
-    Raises
-    ------
-    InputError
-        When no matrix is one of correlations between those parcels.
+    `parcels` gives the order. InputError if no matrix is one of correlations between those parcels.
     """
     kept, left_out = _keep(runs, lambda run: (_correlations(run.connectome, parcels), run))
     counts = [run.n_volumes for _, run in kept.values()]
@@ -234,9 +184,9 @@ def merge_matrices(runs: Sequence[MatrixRun], parcels: Sequence[str]) -> Encoded
 
 
 def _correlations(connectome: Connectome, parcels: Sequence[str]) -> Floats:
-    """(parcel, parcel) coefficients in the order of the names, with a diagonal of 1."""
+    """Return (parcel, parcel) coefficients in the order of the names, with a diagonal of 1."""
     if connectome.measure != _MEASURE:
-        raise InputError(f"it holds {connectome.measure}; models are shown correlations")
+        raise InputError(f"it holds {connectome.measure}; models read correlations")
     if sorted(connectome.parcels) != sorted(parcels):
         raise InputError("it has other parcels than the first matrix of the cohort")
     order = [connectome.parcels.index(name) for name in parcels]
@@ -249,7 +199,7 @@ def _correlations(connectome: Connectome, parcels: Sequence[str]) -> Floats:
         raise InputError("it holds no value")
     if np.nanmax(np.abs(matrix)) > 1 + _ROUNDING:
         raise InputError(
-            "it holds values beyond 1, so no correlations; Fisher's z needs FisherZ: true in its "
+            "it holds values beyond 1, so not correlations; Fisher's z needs FisherZ: true in its "
             "sidecar"
         )
     if not np.allclose(matrix, matrix.T, atol=_ROUNDING, equal_nan=True):
@@ -265,7 +215,7 @@ _Kept = TypeVar("_Kept")
 def _keep(
     runs: Sequence[_Run], read: Callable[[_Run], _Kept]
 ) -> tuple[dict[str, _Kept], dict[str, str]]:
-    """Take the runs that can be, and say of the others why not; one at least must be."""
+    """Return usable runs, and the reason for the others; InputError if none is usable."""
     kept, left_out = _keep_any(runs, read)
     if not kept:
         raise InputError(_reasons(left_out))
@@ -275,7 +225,7 @@ def _keep(
 def _keep_any(
     runs: Sequence[_Run], read: Callable[[_Run], _Kept]
 ) -> tuple[dict[str, _Kept], dict[str, str]]:
-    """As `_keep`, of none as well."""
+    """Return usable runs, which may be none, and the reason for the others."""
     kept: dict[str, _Kept] = {}
     left_out: dict[str, str] = {}
     for run in runs:
@@ -293,7 +243,7 @@ def _reasons(left_out: Mapping[str, str]) -> str:
 def _keep_first(
     runs: Sequence[_Run], read: Callable[[_Run], _Kept]
 ) -> tuple[dict[str, _Kept], dict[str, str]]:
-    """Take the first run that can be, and say of the others why not."""
+    """Return the first usable run, and the reason for the others."""
     left_out: dict[str, str] = {}
     for i, run in enumerate(runs):
         kept, lost = _keep_any([run], read)

@@ -1,4 +1,4 @@
-"""Examples and predictions between nodes, as files in the work directory."""
+"""Examples and scales between nodes, as files in the work directory."""
 
 from __future__ import annotations
 
@@ -24,21 +24,9 @@ __all__ = [
 
 
 def save_examples(path: Path, examples: Examples, packages: Sequence[str] = ()) -> str:
-    """Write what the models see of a cohort, as every node will read it.
+    """Write the examples of a cohort to a ``.json``, whose digest covers all arrays; return it.
 
-    Parameters
-    ----------
-    path
-        A ``.json``, whose digest is that of the whole (`save_shared`).
-    examples
-        The cohort.
-    packages
-        Other packages that models need: with another version everything is fitted anew.
-
-    Returns
-    -------
-    str
-        The path.
+    With another version of one of `packages` everything is fitted again.
     """
     arrays = {name: getattr(examples, name) for name in _ARRAYS}
     arrays |= {f"{_SOURCE}{name}": each for name, each in examples.arrays.items()}
@@ -51,36 +39,22 @@ def save_examples(path: Path, examples: Examples, packages: Sequence[str] = ()) 
 
 _ARRAYS = ("y", "covariates", "mean_fd_mm", "acquisition", "coordinates_mm")
 _SOURCE, _PRESENT = "source.", "present."
-"""What the names of a source's array, and of who has it, begin with."""
+"""Prefixes of the names of the array of a source, and of who has it."""
 _TEXTS = ("keys", "strata", "covariate_names", "acquisition_names", "groups", "arms")
 
 
 def save_examples_of_fold(path: Path, common: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Write what differs in a fold from what the models see of a cohort in all folds.
+    """Write the arrays that differ in a fold to a ``.json`` beside `common`; return it.
 
-    Parameters
-    ----------
-    path
-        A ``.json`` beside `common`, whose digest is that of the whole.
-    common
-        What `save_examples` wrote.
-    arrays
-        ``cls``, ``series`` and, where there is one, ``cls_random`` of everyone, as in `Examples`.
-
-    Returns
-    -------
-    str
-        The path; `load_examples` reads both.
+    `arrays` are ``cls``, ``series`` and perhaps ``cls_random`` of everyone; `common` is of
+    `save_examples`. `load_examples` reads both.
     """
     about = {"common": common.name, "common_digest": digest_of(common)}
     return save_shared(path, arrays, about)
 
 
 def load_examples(path: str | Path) -> Examples:
-    """Read what `save_examples` or `save_examples_of_fold` wrote.
-
-    Large arrays are mapped, and read-only.
-    """
+    """Read what `save_examples` or `save_examples_of_fold` wrote; large arrays are mapped."""
     arrays, about = load_shared(path)
     if "common" in about:
         return load_examples(Path(path).with_name(about["common"])).with_arrays(
@@ -105,18 +79,18 @@ def load_examples(path: str | Path) -> Examples:
 
 
 def _beginning(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Take the arrays whose names begin so, by the rest of the name."""
+    """Return the arrays whose names have a prefix, by the rest of the name."""
     return {
         name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)
     }
 
 
 def save_scale(path: Path, scale: Scale) -> str:
-    """Write a scale as a ``.npy``; returns the path."""
+    """Write a scale as a ``.npy``; return the path."""
     return save_array(path, np.stack([scale.median, scale.iqr]))
 
 
 def load_scale(path: str | Path) -> Scale:
-    """Read what `save_scale` wrote."""
+    """Read a scale that `save_scale` wrote."""
     median, iqr = np.load(path, allow_pickle=False)
     return Scale(median, iqr)

@@ -21,28 +21,28 @@ __all__ = ["DrawnMap", "StudyAtlas", "draw_map", "read_study_atlas"]
 
 _SOURCES = ("series", "connectivity")
 _UNSUPPORTED = "fmmtc: NO EVIDENCE OF PREDICTION. This map shows what chance looks like."
-"""In the image's own header, for whoever finds it without its sidecar."""
+"""Text in the header of the image, for readers without its sidecar."""
 
 
 @dataclass(frozen=True, eq=False)
 class StudyAtlas:
-    """What the dataset of the series says of the parcels."""
+    """The parcels of the series, with the table and image of their atlas."""
 
     places: Places
     folder: Path
     """Root of that dataset."""
     dataset: str
-    """Its name in ``DatasetLinks``; empty where it is the output itself."""
+    """Name of the dataset in ``DatasetLinks``; empty for the output itself."""
     table: Path | None
-    """None where there is none, or it does not name the parcels."""
+    """None if absent, or if it does not name the parcels."""
     labels: Path | None
-    """None where there is no image, or the numbers of the parcels in it are not known."""
+    """None if absent, or if the numbers of the parcels in it are unknown."""
     no_image: str
-    """Why."""
+    """The reason if `labels` is None."""
 
     @property
     def about(self) -> dict[str, str | None]:
-        """Which files were used, as BIDS URIs; None where there is none."""
+        """Return the files used, as BIDS URIs; None for absent ones."""
         files = {"Table": self.table, "Labels": self.labels}
         return {
             name: None if path is None else bids_uri(path, self.folder, self.dataset)
@@ -52,23 +52,17 @@ class StudyAtlas:
 
 @dataclass(frozen=True, eq=False)
 class DrawnMap:
-    """The main model's parcels in the atlas's space, or why there are none."""
+    """The map of the main model in the space of the atlas, or why there is none."""
 
     about: Mapping[str, Any]
     """For the sidecars."""
     image: bytes | None = None
     broken: tuple[Outcome, ...] = ()
-    """That it could not be drawn, where it should have been."""
+    """The error if it could not be drawn."""
 
 
 def read_study_atlas(study: Study) -> StudyAtlas:
-    """Read where the parcels of a study are.
-
-    Raises
-    ------
-    InputError
-        If the atlas's table is damaged.
-    """
+    """Read the table and find the label image of the atlas of a study."""
     folder, series = study.plan.series_dir, study.cohort.people[0].runs[0]
     parcels = study.cohort.parcels
     table = read_atlas_table(folder, series.atlas_label) or ParcelTable(())
@@ -94,23 +88,9 @@ def draw_map(
     *,
     unsupported: bool,
 ) -> DrawnMap:
-    """Draw the parcels of the stream that carries more, or say why not.
+    """Draw the parcels of the stream with the larger share, or return why not.
 
-    Parameters
-    ----------
-    atlas
-        Where the parcels are.
-    rows
-        Of the main model.
-    shares
-        Of its streams.
-    unsupported
-        Whether it shows no evidence of prediction.
-
-    Returns
-    -------
-    DrawnMap
-        A label image that cannot be read costs the image, and nothing else.
+    A label image that cannot be read costs the image, and nothing else.
     """
     parcels = [row for row in rows if row.level == "parcel" and row.source in _SOURCES]
     if not parcels:

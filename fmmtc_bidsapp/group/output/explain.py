@@ -1,7 +1,7 @@
-"""Explain the models of an analysis: a graph of its own, after they are evaluated.
+"""Explain the models of an analysis: a graph after their evaluation.
 
-A map of a model that predicts nothing points somewhere all the same, and is believed. So nothing is
-computed of one without evidence that it predicts, unless ``--show-unsupported-maps`` asks.
+A map of a model that predicts nothing looks convincing all the same. So no map is computed of a
+model without evidence of prediction, unless ``--show-unsupported-maps`` asks for it.
 """
 
 from __future__ import annotations
@@ -49,28 +49,27 @@ from fmmtc_bidsapp.records.verdict import EVIDENCE
 __all__ = ["Explained", "explain", "models_to_keep"]
 
 _COMPANION = "fc-logistic"
-"""Explained beside the main model: what lines drawn through connectivity go by."""
+"""Linear model of connectivity, explained beside the main model."""
 _NOTHING = "none"
 
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """What is said of how models predict, and what could not be computed."""
+    """The explanation of the models, and what could not be computed."""
 
     explanation: Explanation | None = None
-    """None where nothing was asked for."""
+    """None if none was asked for."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """Of all models, for the sidecars."""
+    """Entries of the sidecars, for all models."""
     image: bytes | None = None
-    """The main model's parcels in the atlas's space; None where there is no map or no image of the
-    labels."""
+    """The map of the main model in the space of the atlas; None without a map or a label image."""
     failures: tuple[NodeFailure, ...] = ()
     broken: tuple[Outcome, ...] = ()
-    """What failed outside of a node."""
+    """Failures outside of a node."""
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """How everything that broke ended."""
+        """Return the outcome of everything that failed."""
         nodes = [
             Outcome(each.node, "failed", each.message, error_code(each.error))
             for each in self.failures
@@ -79,15 +78,7 @@ class Explained:
 
 
 def models_to_keep(plan: GroupPlan, models: Sequence[str]) -> tuple[str, ...]:
-    """Name the models whose weights explanations need; none that would be said nothing of.
-
-    Parameters
-    ----------
-    plan
-        What is explained.
-    models
-        What will be fitted, the main model first.
-    """
+    """Return the models whose weights explanations need."""
     if plan.explain.explain == _NOTHING:
         return ()
     return tuple(name for name in _explained(models) if not why_no_step(name, plan.explain))
@@ -101,22 +92,10 @@ def _explained(models: Sequence[str]) -> tuple[str, ...]:
 def explain(
     study: Study, fits: Fits, evaluation: Evaluation, answer_first: Callable[[], None]
 ) -> Explained:
-    """Explain the main model, and the linear one beside it, where they predict.
+    """Explain the main model, and the linear one beside it, if they predict.
 
-    Parameters
-    ----------
-    study, fits
-        Who was analysed, and what was fitted and kept.
-    evaluation
-        What is said of the models.
-    answer_first
-        Called before anything is computed; not at all where nothing is.
-
-    Returns
-    -------
-    Explained
-        A node that fails takes its fold's map with it, and nothing else; any other error of ours
-        takes the maps, and is told.
+    `answer_first` is called before anything is computed. A node that fails costs the map of its
+    fold; another error of this program costs all maps, and is reported.
     """
     main = fits.models[0]
     if study.plan.explain.explain == _NOTHING:
@@ -148,7 +127,7 @@ def _explain(
             flush=True,
         )
         return Explained(Explanation(held_back=verdicts[main]), _about(study, main, {}))
-    # Beside maps that nothing supports the watermark covers those of the linear model too.
+    # With unsupported maps the watermark covers those of the linear model too.
     left_out = {
         name: {"HeldBack": verdicts[name]}
         for name in _explained(fits.models)
@@ -196,7 +175,7 @@ def _explain(
 
 
 def _about(study: Study, main: str, models: Mapping[str, Any]) -> dict[str, Any]:
-    """Say of all models what is explained, and how."""
+    """Return the entries of the sidecars: what is explained, and how."""
     plan = study.plan
     return {
         "MainModel": main,
@@ -210,7 +189,7 @@ def _about(study: Study, main: str, models: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _other_places(cohort: Cohort, parcels: Places) -> dict[str, Places]:
-    """Name the places of other packages' modalities; those of parcels are the atlas's."""
+    """Return the places of the modalities of other packages; parcels are those of the atlas."""
     found = {}
     for name, values in cohort.modalities.items():
         level = MODALITIES[name].axes[0]
@@ -221,7 +200,7 @@ def _other_places(cohort: Cohort, parcels: Places) -> dict[str, Places]:
 
 
 def _other_titles(cohort: Cohort) -> dict[str, dict[str, str]]:
-    """Name the modalities of other packages for the report; nothing without any."""
+    """Return the titles of the modalities of other packages for the report."""
     titles = {name: MODALITIES[name].title for name in cohort.modalities}
     return {"Modalities": titles} if titles else {}
 
@@ -237,7 +216,7 @@ def _why_nothing(main: str, models: Mapping[str, Any], failures: Sequence[NodeFa
 def _run(
     study: Study, kept: Sequence[Kept]
 ) -> tuple[list[ExplainStep], dict[ExplainStep, Path], tuple[NodeFailure, ...]]:
-    """Explain fitted models, in a graph whose finished nodes a later run takes over."""
+    """Explain fitted models in a graph; completed steps are reused."""
     plan, examples = study.plan, study.encoded.examples
     blocks = _blocks(study)
     steps = list_explain_steps(plan, kept, device=study.device, null_maps=bool(blocks))
@@ -282,10 +261,10 @@ def _nulls(
     model: str,
     explained: Set[int],
 ) -> list[NullMaps]:
-    """Read the maps of shuffled outcomes, one a fold; none where one of them is lost.
+    """Read the maps of shuffled outcomes, one a fold; none if one of them is lost.
 
-    A shuffle is one model over the folds that were explained, like the real one: a mean over more
-    folds has less noise.
+    A shuffle is one model over the explained folds, like the real one: a mean over more folds has
+    less noise.
     """
     own = [
         step
@@ -311,7 +290,7 @@ def _summed_up(
     nulls: Sequence[NullMaps],
     places: Places,
 ) -> tuple[tuple[MapRow, ...], dict[str, Any]]:
-    """Make the rows of one model, and what is said of them."""
+    """Return the rows of one model, and the entries of its sidecar."""
     options, plan = study.plan.explain, study.plan
     in_all = sum(fold.repeat == study.folds[0].repeat for fold in study.folds)
     counted = {"Folds": f"{len(folds)} of {in_all}"}

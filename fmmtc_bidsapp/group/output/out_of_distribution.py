@@ -1,4 +1,4 @@
-"""How far the scans of new participants lie from those of the training participants."""
+"""Distance of the scans of new participants from those of the training participants."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Position:
     """``tr_s``, ``n_volumes``, ``mean_fd_mm``; ``connectivity_distance``: RMS of Fisher's z from
     the mean connectome of the training people; or ``covariate_<name>``."""
     found: float | None
-    """None where it is not known of this scan, and of a covariate of text."""
+    """None if unknown, and for a covariate of text."""
     training_low: float | None
     training_high: float | None
-    """Least and most among the training scans; None where it is not known of them. Of the distance,
-    0 and what 99 % of the training people keep."""
+    """Least and most among the training scans; None if unknown. For the distance 0 and the limit
+    that 99 % of the training people keep."""
     outside: str | None
-    """In words; None within, or where one of them is not known."""
+    """In words; None within, or if one of them is unknown."""
 
 
 def positions(
@@ -45,22 +45,10 @@ def positions(
     connectivity: ConnectivityRange | None,
     covariates: Sequence[CovariateLevels] = (),
 ) -> list[Position]:
-    """Place every scan.
+    """Return the position of every scan: by person, runs, then connectome, then covariates.
 
-    Parameters
-    ----------
-    encoded
-        The new people.
-    ranges, connectivity
-        What the training scans were like; None of a cohort without connectivity.
-    covariates
-        Of the training people, in the order of these people's.
-
-    Returns
-    -------
-    list of Position
-        Person by person: run by run, then the connectome of all runs, then the covariates that the
-        model reads.
+    `connectivity` is None for training people without connectivity; `covariates` are of the
+    training, in the order of these people's.
     """
     people = zip(encoded.people, encoded.n_volumes, encoded.examples.fc, strict=True)
     return [
@@ -129,7 +117,7 @@ def _of_connectome(
 
 
 def _of_covariates(person: Person, covariates: Sequence[CovariateLevels]) -> list[Position]:
-    """Place a person's covariates, which the bundle asked the table for in this order."""
+    """Return the positions of the covariates of a person, which are in the order of the bundle."""
     return [
         Position(
             person.participant_id,
@@ -146,7 +134,7 @@ def _of_covariates(person: Person, covariates: Sequence[CovariateLevels]) -> lis
 
 
 def out_of_distribution(places: Sequence[Position]) -> Mapping[str, str]:
-    """Say by key of those who lie outside the training people, in what."""
+    """Return, by key, in what people lie outside the training people."""
     reasons: dict[str, list[str]] = {}
     for each in places:
         if each.outside:

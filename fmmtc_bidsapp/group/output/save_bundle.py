@@ -39,19 +39,7 @@ _LIBRARIES = ("torch", "scikit-learn", "numpy", "scipy", "nilearn")
 def keep_bundle(
     files: GroupFiles, study: Study, fits: Fits, evaluation: Evaluation, about: Mapping[str, Any]
 ) -> None:
-    """Write the bundle of the main model and its card.
-
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-    study, fits
-        Who was analysed, and what was fitted; ``fits.final`` holds the main model on everyone.
-    evaluation
-        What is said of it.
-    about
-        Sidecar of the metrics.
-    """
+    """Write the bundle of the main model and its card; `about` is the sidecar of the metrics."""
     connectivity = connectivity_range(study.encoded.examples.fc)
     limit = None if connectivity is None else connectivity.limit
     people = known_people(
@@ -115,7 +103,7 @@ def _bundle(
 
 
 def _without_what_is_not_needed(bundle: Bundle) -> Bundle:
-    """Ask nothing of an encoder of those who apply a model that reads none."""
+    """Return the bundle without encoder if its model reads none; else add the random one."""
     if not (bundle.encodes or "coordinates" in bundle.needs):
         model = replace(bundle.model, encoder=NO_ENCODER)
         return replace(bundle, model=model, encoder_digest=NO_ENCODER, coordinates_mm=None)
@@ -126,7 +114,7 @@ def _without_what_is_not_needed(bundle: Bundle) -> Bundle:
 
 
 def _scale(study: Study, name: str) -> Scale | None:
-    """Take that of everyone, whom the model that is kept is fitted on, where it sees series."""
+    """Return the scale of everyone, on whom the model is fitted, if it reads series."""
     everyone = study.encoded.of_fold.get(None)
     if everyone is None or not learns_scale([name], study.plan.model, has_series=True):
         return None
@@ -180,7 +168,7 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
 
 
 def missing_covariates(examples: Examples, levels: Sequence[CovariateLevels]) -> dict[str, int]:
-    """Count the people without a value of each covariate."""
+    """Return the number of people without a value, by covariate."""
     if examples.covariates is None:
         return {}
     missing = np.isnan(examples.covariates)

@@ -39,31 +39,17 @@ __all__ = [
 
 
 def check_device(name: str) -> str:
-    """Name the device that ``--device`` means on this machine.
-
-    Raises
-    ------
-    UsageError
-        When it is not there.
-    """
+    """Return the device of ``--device`` on this machine; UsageError if it is absent."""
     return str(resolve_device(name))
 
 
 def training_precision(name: str, device: str) -> str:
-    """Name the arithmetic in which networks are trained there, of ``--precision``."""
+    """Return the arithmetic of ``--precision`` in which networks are trained on a device."""
     return str(resolve_precision(name, resolve_device(device))).removeprefix("torch.")
 
 
 def check_encoder(options: ModelOptions, seed: int) -> str:
-    """Digest of the encoder's weights, once they have proven to be whole; ``none`` without one.
-
-    Raises
-    ------
-    MissingResourceError, ModelFileError
-        When they are absent or damaged.
-    UsageError
-        When the window does not fit it.
-    """
+    """Build the encoder, print it, and return the digest of its weights; ``none`` without one."""
     # This process is forked later: a pool of threads made here would hang in the children.
     torch.set_num_threads(1)
     if options.encoder == NO_ENCODER:
@@ -76,7 +62,7 @@ def check_encoder(options: ModelOptions, seed: int) -> str:
 
 @dataclass(frozen=True)
 class Compute:
-    """What every step that computes with torch is told."""
+    """Encoder, seed, device and threads of a step that computes with torch."""
 
     model: ModelOptions
     seed: int
@@ -87,7 +73,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Training:
-    """What steps that train are told besides."""
+    """Models and options of a step that trains."""
 
     compute: Compute
     models: tuple[str, ...]
@@ -100,19 +86,19 @@ class Training:
 
 @dataclass(frozen=True)
 class Shuffles:
-    """Which shuffles of the outcomes a step takes."""
+    """The shuffles of the outcomes of a step."""
 
     blocks: Blocks
     first: int
     n: int
 
     def labels(self, examples: Examples, seed: int) -> Ints:
-        """(shuffle, person) outcomes, of all there are."""
+        """Return the outcomes of these shuffles, (shuffle, person)."""
         return permuted_labels(examples.y, self.blocks, self.first + self.n, seed)[self.first :]
 
 
 def start_torch(compute: Compute) -> tuple[torch.device, torch.dtype]:
-    """Hold torch to the plan's threads and to the same bytes for the same seed."""
+    """Set threads and determinism of torch; return device and arithmetic."""
     torch.set_num_threads(compute.threads)
     device = resolve_device(compute.device)
     make_deterministic(device)
@@ -139,7 +125,7 @@ def analysis_of(training: Training, examples: Path, weights: Path) -> Analysis:
 
 
 def _tuned_encoder(training: Training, weights: Path) -> BrainLM | None:
-    """Build the encoder where a network starts from it, as the people were encoded."""
+    """Build the encoder if a network is tuned from it."""
     networks = [NETWORKS[family] for name in training.models if (family := MODELS[name].family)]
     if not any(each.tunes_encoder for each in networks):
         return None

@@ -64,7 +64,7 @@ def _read_runs(series: Sequence[Path], tr_s: Sequence[float | None]) -> list[Ser
 def fit_scale(
     series: Sequence[Path], *, model: ModelOptions, tr_s: Sequence[float | None], folder: Path
 ) -> Path:
-    """Learn each parcel's median and interquartile range over the training people."""
+    """Learn the median and interquartile range of each parcel over the training people."""
     scale = fit_scale_of_runs(_read_runs(series, tr_s), model)
     return Path(save_scale(folder / "scale.npy", scale))
 
@@ -77,7 +77,7 @@ def merge(
     parcels: Sequence[str],
     folder: Path,
 ) -> Path:
-    """Merge the connectivity of one person of whom there are matrices alone."""
+    """Merge the connectivity of a person who has matrices alone."""
     runs = [
         MatrixRun(path.name, replace(read_relmat(path), fisher_z=is_z), n)
         for path, is_z, n in zip(matrices, fisher_z, n_volumes, strict=True)

@@ -61,7 +61,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class OfFold:
-    """Everyone encoded with the scale of one fold's training people."""
+    """The cohort encoded with the scale of the training people of a fold."""
 
     examples_file: Path
     scale_file: Path
@@ -69,50 +69,50 @@ class OfFold:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """The people whose files could be read and encoded, each with the runs that could."""
+    """The people and runs that could be read and encoded."""
 
     people: tuple[Person, ...]
     examples: Examples
     """Large arrays are mapped from `examples_file`."""
     examples_file: Path
-    """What `load_examples` reads; its digest is that of everything in it."""
+    """File for `load_examples`; its digest covers all arrays."""
     about: tuple[Mapping[str, Any], ...]
-    """Of each person: volumes, windows, what was left out, spread over token orders."""
+    """For each person: volumes, windows, runs left out, spread over token orders."""
     exclusions: tuple[Exclusion, ...]
     outcomes: tuple[Outcome, ...]
-    """Of those who are not among the people."""
+    """Of people who could not be encoded."""
     covariate_levels: tuple[CovariateLevels, ...] = ()
-    """How the covariates became numbers, for people to come."""
+    """Coding of the covariates, for new people."""
     notes: tuple[str, ...] = ()
-    """What a reader must know of the covariates."""
+    """Notes on the covariates for the reader."""
     duplicates: tuple[Duplicate, ...] = ()
-    """Pairs of people whose connectomes are one scan's for all one can tell."""
+    """Pairs of people whose connectomes seem to be of one scan."""
     of_fold: Mapping[Fold | None, OfFold] = field(default_factory=dict)
-    """With a scale of the training people: what is seen in each fold, and under None where everyone
-    is trained on. Empty with a scale of the scan's own, which all folds share."""
+    """The cohort in each fold, None for everyone, with a scale of the training people; empty with a
+    scale of each scan, which all folds share."""
 
     def examples_file_of(self, fold: Fold | None) -> Path:
-        """Find what the models see in a fold; None for everyone."""
+        """Return the file of the examples in a fold; None for everyone."""
         return self.of_fold[fold].examples_file if self.of_fold else self.examples_file
 
     @property
     def n_volumes(self) -> list[list[int | None]]:
-        """By person, the volumes of each run; None where only its matrix is known."""
+        """Return the volumes of each run by person; None for a matrix."""
         return [list(each["n_volumes"].values()) for each in self.about]
 
     def total(self, count: str) -> int:
-        """Sum a count over people."""
+        """Return the sum of a count over people."""
         return sum(each[count] for each in self.about)
 
     @property
     def order_spread(self) -> float | None:
-        """Mean spread of the encoder's output over token orders; None with one order."""
+        """Return the mean spread of the encoder's output over token orders; None with one order."""
         known = [each["order_spread"] for each in self.about if each["order_spread"] is not None]
         return float(np.mean(known)) if known else None
 
 
 def stratum(person: Person) -> str:
-    """Label that folds are balanced on: the outcome, then the ``--stratify-by`` columns."""
+    """Return the label that folds are balanced on: outcome and ``--stratify-by`` columns."""
     return "|".join((str(person.y), *person.strata))
 
 
@@ -123,21 +123,10 @@ def encode(
     crash_dir: Path,
     levels: Sequence[CovariateLevels] | None = None,
 ) -> Encoded:
-    """Encode everyone, a node a person; who cannot be encoded is left out with the reason.
+    """Encode every person in a node; leave out those who cannot be encoded, with the reason.
 
-    Parameters
-    ----------
-    plan, cohort, encoder
-        What is encoded, and how.
-    crash_dir
-        Where crash files go.
-    levels
-        Of the covariates in the training, for people a model is applied to.
-
-    Raises
-    ------
-    AppError
-        When nobody can be encoded: the first failure's.
+    `levels` are the covariates of the training (``apply``). If nobody can be encoded, the error of
+    the first is raised.
     """
     encoders = encoders_of(encoder)
     workflow = _workflow(plan, cohort, encoders, crash_dir)
@@ -187,7 +176,7 @@ def encode(
 
 
 def encoders_of(encoder: EncoderChoice) -> list[EncoderChoice]:
-    """List the encoder, and the one without pre-training where everyone goes through it too."""
+    """Return the encoder, and the untrained one if everyone goes through it too."""
     if not encoder.encodes_twice:
         return [encoder]
     random = replace(encoder.options, encoder="random")
@@ -205,10 +194,10 @@ def _workflow(
 
 
 def keep_coordinates(plan: GroupPlan, encoder: EncoderChoice, n_parcels: int) -> Path:
-    """Write the coordinates under a name that follows their values, as nipype hashes both."""
-    told = encoder.coordinates_mm
-    # Without an encoder nobody is told where the parcels are, but a node's inputs are all given.
-    xyz_mm = np.zeros((n_parcels, 3)) if told is None else told
+    """Write the coordinates under a name with their digest, as nipype hashes name and content."""
+    given_mm = encoder.coordinates_mm
+    # A node needs all of its inputs, also without an encoder.
+    xyz_mm = np.zeros((n_parcels, 3)) if given_mm is None else given_mm
     digest = hashlib.sha256(xyz_mm.tobytes()).hexdigest()[:12]
     make_folder(plan.workspace)
     path = plan.workspace / f"coordinates_{digest}.npy"
@@ -217,7 +206,7 @@ def keep_coordinates(plan: GroupPlan, encoder: EncoderChoice, n_parcels: int) ->
 
 
 def keep_scale(plan: GroupPlan, scale: Scale) -> Path:
-    """Write a scale under a name that follows its values, as `keep_coordinates`."""
+    """Write a scale under a name with its digest, as `keep_coordinates`."""
     digest = hashlib.sha256(scale.median.tobytes() + scale.iqr.tobytes()).hexdigest()[:12]
     make_folder(plan.workspace)
     path = plan.workspace / f"scale_{digest}.npy"
@@ -260,9 +249,9 @@ def _join(
     coordinates_mm: Floats | None,
     modalities: Mapping[str, ModalityValues],
 ) -> Examples:
-    """Stack the people's arrays: of the first encoder, of the second, and of other packages.
+    """Stack the arrays of all people: of the encoders and of other packages.
 
-    They are taken out of `arrays` one after the other, so that a cohort is held but once.
+    They are removed from `arrays` one after the other, so that the cohort is in memory once.
     """
     first = [own[0] for own in arrays]
     acquisition, acquisition_names = acquisition_columns(people, about)
@@ -297,19 +286,19 @@ def _join(
 
 
 def _in_rows(people: Sequence[Person], values: ModalityValues) -> NDArray[np.float32]:
-    """(person, ...) of a modality; NaN of people who lack it."""
+    """Return a modality (person, ...); NaN for people who lack it."""
     nothing = np.full_like(next(iter(values.arrays.values())), np.nan)
     return np.stack([values.arrays.get(person.key, nothing) for person in people])
 
 
 def all_known(values: Sequence[str | None]) -> tuple[str, ...] | None:
-    """Return the values where everyone has one, else None."""
+    """Return the values if everyone has one, else None."""
     known = tuple(value for value in values if value is not None)
     return known if len(known) == len(values) else None
 
 
 def _mean_fd_mm(people: Sequence[Person], about: Sequence[Mapping[str, Any]]) -> Floats | None:
-    """(person,) mean over the runs of known motion, weighted by volumes where they are known."""
+    """Return (person,) mean over runs of known motion, weighted by volumes if all are known."""
     means = np.full(len(people), np.nan)
     for i, (person, own) in enumerate(zip(people, about, strict=True)):
         known = [run for run in person.runs if run.mean_fd_mm is not None]

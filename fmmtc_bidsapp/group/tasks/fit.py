@@ -51,29 +51,27 @@ _BROKEN = "it could not be fitted on every fold"
 
 @dataclass(frozen=True, eq=False)
 class Fits:
-    """What was fitted."""
+    """The results of all fits."""
 
     models: tuple[str, ...]
-    """As they were asked for, the main one first."""
+    """In the order they were asked for, the main one first."""
     predictions: tuple[FoldPredictions, ...]
     """By model, then fold; the trainings of a network are merged."""
     trainings: tuple[FoldPredictions, ...]
-    """The same before they are merged."""
+    """The predictions before they are merged."""
     published: tuple[Mapping[str, FoldPredictions], ...]
-    """Of `fit_published`, one a network and fold; empty with nested selection."""
+    """Of `fit_published`, by network and fold; empty with nested selection."""
     permuted: Mapping[str, Floats]
-    """By model, the headline AUROC on every shuffle, (permutation,)."""
+    """By model, the headline AUROC of every shuffle, (permutation,)."""
     exchanged: Mapping[str, Floats]
     """By model, the scores of brains exchanged between people, (permutation, person)."""
     untested: Mapping[str, str]
-    """By model without these, why."""
+    """By model without shuffles, the reason."""
     final: tuple[Path, ...]
-    """Folders of the fits on everyone, one a training; empty where one failed or none was asked
-    for."""
+    """Folders of the fits on everyone, by training; empty if one failed or none was asked for."""
     failures: tuple[NodeFailure, ...]
     kept: tuple[Kept, ...] = ()
-    """Of the models that were to be kept, on every fold of the first repeat that could be
-    fitted."""
+    """The models to be explained, on every fitted fold of the first repeat."""
 
 
 def fit_models(
@@ -89,43 +87,13 @@ def fit_models(
     permute: bool,
     keep: Sequence[str] = (),
 ) -> Fits:
-    """Fit every model on every fold, in one graph whose finished nodes a later run takes over.
+    """Fit every model on every fold in one graph, whose completed steps a later run reuses.
 
-    Parameters
-    ----------
-    plan
-        Options, seed and resources.
-    encoded
-        The cohort.
-    folds
-        Outer folds of all repeats, each with a number of its own.
-    models
-        Keys of `MODELS`, the main one first.
-    device
-        As `check_device` names it.
-    crash_dir
-        Where crash files go.
-    title
-        Shown beside the progress; graphs of one analysis need titles of their own.
-    final
-        Whether the main model is also fitted on everyone.
-    permute
-        Whether outcomes are shuffled, where the plan says so. Every person must then be tested in
-        the first repeat.
-    keep
-        Models whose weights are kept, so that they can be explained.
-
-    Returns
-    -------
-    Fits
-        A node that fails takes its model's fold with it, and nothing else.
-
-    Raises
-    ------
-    InputError
-        When a number of shuffles was asked for that the strata, groups and folds leave no room for.
-    AppError
-        When the main model could not be fitted on any fold: the first failure's.
+    `title` must differ between the graphs of an analysis. With `final` the main model is also
+    fitted on everyone; with `permute` outcomes are shuffled as the plan says, and everyone must be
+    tested in the first repeat; `keep` are models to be explained. A step that fails costs its
+    models this fold. InputError if strata, groups and folds leave no room for the shuffles asked
+    for; if the main model has no fold, its first error is raised.
     """
     blocks, refused = exchangeable(plan, encoded.examples, folds) if permute else ((), "")
     steps = list_steps(
@@ -176,37 +144,26 @@ def fit_models(
 
 
 def exchangeable(plan: GroupPlan, examples: Examples, folds: Sequence[Fold]) -> tuple[Blocks, str]:
-    """Name those who may exchange outcomes (`exchange_blocks`); or nobody, and why.
+    """Return the people who may exchange outcomes (`exchange_blocks`), or none and the reason.
 
-    Raises
-    ------
-    InputError
-        When a number of shuffles was asked for that the strata, groups and folds leave no room for.
+    InputError if shuffles were asked for that strata, groups and folds leave no room for.
     """
     if plan.protocol.permutations == "0":
         return (), _NOT_ASKED
     blocks, error = blocks_of(examples, folds, plan.random_seed)
     if error is None:
         return blocks, ""
-    # Who asked for nothing is not kept from the figures that need no shuffle.
+    # By default the figures that need no shuffle are still computed.
     if plan.protocol.permutations != "auto":
         raise error
-    print(f"WARNING: nothing is tested. {error}")
+    print(f"WARNING: no permutation test. {error}")
     return (), str(error)
 
 
 def blocks_of(
     examples: Examples, folds: Sequence[Fold], seed: int
 ) -> tuple[Blocks, InputError | None]:
-    """Name those who may exchange outcomes (`exchange_blocks`); or nobody, and what speaks against.
-
-    Parameters
-    ----------
-    examples, folds
-        The cohort, and its outer folds.
-    seed
-        Of the run.
-    """
+    """Return the people who may exchange outcomes (`exchange_blocks`), or none and the error."""
     blocks = exchange_blocks(examples, folds)
     try:
         permuted_labels(examples.y, blocks, 1, seed)

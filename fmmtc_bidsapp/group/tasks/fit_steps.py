@@ -1,8 +1,8 @@
-"""Cut an analysis into steps, one node each; completed steps are reused.
+"""The steps of an analysis, one node each; completed steps are reused.
 
-Models that one training serves share a step. A step of shuffled outcomes takes all of them where
-its models have no epochs, for they share what is made without outcomes; networks, which share
-nothing, take a few, so that little is lost with a killed run.
+Models of one training share a step. One step holds all shuffled outcomes of models without epochs,
+which share all that is computed without outcomes; networks share nothing, so their steps hold a
+few, and little is lost with a killed run.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ __all__ = [
 ]
 
 FIT, SHUFFLES, PUBLISHED, FINAL = "fit", "shuffles", "published", "final"
-"""The whole procedure on a fold; the same with shuffled outcomes; the published protocol on a fold;
-the whole procedure on everyone."""
+"""The procedure on a fold; with shuffled outcomes; the published protocol; the procedure on
+everyone."""
 
 EXPLAIN, NULL_MAPS = "explain", "null_maps"
-"""What a fitted model goes by on its test people; the same of models of shuffled outcomes."""
+"""Explain a fitted model on its test people; explain models of shuffled outcomes."""
 
 ONLY_PARCELS = "maps of a network are computed with --explain parcels"
 
 _SHUFFLES_AT_ONCE = 5
-"""Of networks, in one step."""
+"""Shuffles of a network in one step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,12 @@ class Step:
     fold: Fold | None = None
     """None for everyone."""
     training: int = 0
-    """Which of the ``--seeds``."""
+    """Number of the training, of ``--seeds``."""
     first: int = 0
     """Number of the first shuffle."""
     shuffles: int = 0
     keep: tuple[str, ...] = ()
-    """Models whose weights are kept, so that they can be explained."""
+    """Models whose weights are kept for explanations."""
 
     @property
     def is_network(self) -> bool:
@@ -71,12 +71,12 @@ class Step:
 
     @property
     def family(self) -> str:
-        """Name of the network that they share, or of the one model."""
+        """Return the network that the models share, or the one model."""
         return MODELS[self.models[0]].family or self.models[0]
 
     @property
     def name(self) -> str:
-        """Of the node: the same with any more models of the family."""
+        """Return the name of the node, whatever other models of the family it has."""
         place = "" if self.fold is None else f"_repeat_{self.fold.repeat}_fold_{self.fold.fold}"
         part = f"_from_{self.first}" if self.kind == SHUFFLES else f"_training_{self.training}"
         return node_name(f"{self.kind}_{self.family}{place}{part}")
@@ -92,24 +92,11 @@ def list_steps(
     permute: bool,
     keep: Sequence[str] = (),
 ) -> list[Step]:
-    """List everything that is to be fitted.
+    """Return everything that is fitted; folds are the outer folds of all repeats.
 
-    Parameters
-    ----------
-    plan
-        Trainings of each network, shuffles, and the choice of the epoch.
-    models
-        Keys of `MODELS`, the main one first.
-    folds
-        Outer folds of all repeats.
-    device
-        As `check_device` names it; it decides how many shuffles ``auto`` means.
-    final
-        Whether the main model is also fitted on everyone.
-    permute
-        Whether outcomes are shuffled, where the plan says so.
-    keep
-        Models whose first training on every fold of the first repeat is kept.
+    `device` decides the number of shuffles of ``auto``; with `final` the main model is also fitted
+    on everyone; with `permute` outcomes are shuffled as the plan says; of the models in `keep` the
+    first training on every fold of the first repeat is kept.
     """
     whole = [Step(FINAL, (models[0],), None, k) for k in _trainings(plan, models[:1])]
     steps = whole if final else []
@@ -188,20 +175,7 @@ class ExplainStep:
 
 
 def why_no_step(model: str, options: ExplainOptions) -> str:
-    """Say why nothing is to be explained of a model, so that its weights need not be kept.
-
-    Parameters
-    ----------
-    model
-        A key of `MODELS`.
-    options
-        What is asked for, other than nothing at all.
-
-    Returns
-    -------
-    str
-        Empty where something is: a map, or how much each of two streams carries.
-    """
+    """Return why a model has no explanation, empty if it has: a map, or shares of two streams."""
     why, family = can_attribute(model), MODELS[model].family
     if why or not MODELS[model].is_network or options.explain == "parcels":
         return why
@@ -212,29 +186,20 @@ def why_no_step(model: str, options: ExplainOptions) -> str:
 def list_explain_steps(
     plan: GroupPlan, kept: Sequence[Kept], *, device: str, null_maps: bool
 ) -> list[ExplainStep]:
-    """List everything that is to be explained.
+    """Return everything that is explained; `null_maps` says whether outcomes can be shuffled.
 
-    Parameters
-    ----------
-    plan
-        What is explained, and against how many null maps.
-    kept
-        Fitted models.
-    device
-        As `check_device` names it; it decides how many null maps ``auto`` means.
-    null_maps
-        Whether outcomes can be shuffled.
+    `device` decides the number of null maps of ``auto``.
     """
     steps = [ExplainStep(EXPLAIN, each) for each in kept]
     for each in kept:
         is_network = MODELS[each.model].is_network
-        # What is kept is explained: those of linear models cost nothing, and of a network with two
-        # streams shuffled outcomes tell what a share is worth also where no map is asked for.
+        # Null maps of linear models cost nothing. For a network with two streams they also say
+        # which shares chance gives, so they are computed without maps too.
         has_map = not can_attribute(each.model)
         if not (null_maps and has_map):
             continue
         total = plan.explain.n_null_maps(is_network=is_network, device=device)
-        # Each map of a network takes a training and the attribution of a whole test fold.
+        # A null map of a network takes a training and the attribution of a test fold.
         size = 1 if is_network else max(total, 1)
         steps += [
             ExplainStep(NULL_MAPS, each, first, min(size, total - first))

@@ -57,11 +57,11 @@ def fit(
     folder: Path,
     keep: Sequence[str] = (),
 ) -> list[Path]:
-    """Take models that are trained together through the whole procedure on one fold."""
+    """Fit models that are trained together on one fold, and predict its test people."""
     analysis = analysis_of(training, examples, weights)
     models, predictions = fit_together(analysis, training.models, fold, training=number)
     written = [Path(save_record(folder / f"{each.model}.npz", each)) for each in predictions]
-    # nipype removes from a node's folder what is no output of it.
+    # nipype removes files from the folder of a node that are not among its outputs.
     kept = [
         file
         for model in models
@@ -96,7 +96,7 @@ def fit_shuffled(
 def fit_published(
     examples: Path, weights: Path, *, training: Training, fold: Fold, folder: Path
 ) -> list[Path]:
-    """Take networks that are trained together through the published protocol on one fold.
+    """Fit networks that are trained together by the published protocol on one fold.
 
     The test rows choose the epoch.
     """
@@ -111,7 +111,7 @@ def fit_published(
 def fit_everyone(
     examples: Path, weights: Path, *, training: Training, number: int, folder: Path
 ) -> tuple[Path, Path]:
-    """Fit the model on everyone by the same procedure, which a bundle keeps."""
+    """Fit the model of the bundle on everyone by the same procedure."""
     (name,) = training.models
     model = fit_final(analysis_of(training, examples, weights), name, number)
     return save_bundle_model(folder, model)
@@ -144,7 +144,7 @@ def explain(
 def _explained_encoder(
     training: Training, options: ExplainOptions, weights: Path, device: torch.device
 ) -> Encoder | None:
-    """Build the encoder that a model reads, where maps go back to its input."""
+    """Build the encoder of a model, if maps go back to its input."""
     chosen = training.compute.model.encoder
     needs = {need for name in training.models for need in MODELS[name].needs}
     kinds = {"encoder": chosen, "random encoder": "random"}
@@ -176,7 +176,7 @@ def explain_shuffled(
 
 
 def predict(examples: Path, bundle: Path, *, compute: Compute, folder: Path) -> Path:
-    """Apply a bundle to people it has never seen."""
+    """Predict new people with a bundle."""
     device, dtype = start_torch(compute)
     setup = Setup(TrainOptions(), compute.model, device, dtype)
     predictions = predict_new(load_bundle_model(bundle, setup), load_examples(examples))

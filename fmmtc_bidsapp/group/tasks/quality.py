@@ -58,7 +58,7 @@ _MILLIMETRES = {"distance_low_mm": {"Units": "mm"}, "distance_high_mm": {"Units"
 
 
 class _Kind(NamedTuple):
-    """What the matrices that are compared share."""
+    """Entities and measure that compared matrices share."""
 
     desc: str
     atlas: str
@@ -77,24 +77,9 @@ class _Scan:
 
 
 def write_quality(output_dir: Path) -> str:
-    """Write the quality of all runs, and QC-FC of every kind of matrix there is.
+    """Write the quality of all runs and QC-FC of every kind of matrix; return lines about them.
 
-    Parameters
-    ----------
-    output_dir
-        Root of our derivative dataset.
-
-    Returns
-    -------
-    str
-        What was found, in one line, and one for every file that is none of ours by its name.
-
-    Raises
-    ------
-    InputError
-        If there is no quality table, or a table or matrix is damaged; the message names it.
-    OutputError
-        If a file cannot be written.
+    InputError without a quality table, or for a damaged table or matrix.
     """
     rated = find_quality(output_dir)
     merged = merged_runs([each.all_entities for each in rated])
@@ -112,7 +97,7 @@ def write_quality(output_dir: Path) -> str:
     write_json(path.with_suffix(".json"), about)
     told = _summary(runs, {kind: found for kind, (found, _) in results.items()})
     if any(merged):
-        told += f"; left out {sum(merged)} tables that stand for several runs that are there too"
+        told += f"; left out {sum(merged)} tables that merge runs with their own tables"
     return "\n".join([told, *map(str, stray_tables(output_dir))])
 
 
@@ -124,7 +109,7 @@ _Usable = Sequence[tuple[RatedRun, Mapping[str, Path]]]
 
 
 def _relate(output_dir: Path, kind: _Kind, usable: _Usable) -> tuple[MotionConnectivity, str]:
-    """Compute QC-FC of one kind of matrix, and say what is not in it."""
+    """Compute QC-FC of one kind of matrix, and a note on what is left out."""
     own = [
         (run, found.get(kind.measure)) for run, found in usable if _kind(run, kind.measure) == kind
     ]
@@ -151,7 +136,7 @@ def _relate(output_dir: Path, kind: _Kind, usable: _Usable) -> tuple[MotionConne
 
 
 def _averaged_over(runs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Say over which tasks and sessions of a person QC-FC averages."""
+    """Return notes on the tasks and sessions over which QC-FC averages within a person."""
     told = []
     for key, title in (("task", "tasks"), ("ses", "sessions")):
         own: defaultdict[str, set[str]] = defaultdict(set)
@@ -165,13 +150,13 @@ def _averaged_over(runs: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _mean_fd_mm(scans: Sequence[_Scan]) -> float:
-    """Mean over the runs of one participant, weighted by their volumes."""
+    """Return the mean over the runs of one participant, weighted by their volumes."""
     weights = [scan.n_volumes for scan in scans]
     return float(np.average([scan.mean_fd_mm for scan in scans], weights=weights))
 
 
 def _matrix(scans: Sequence[_Scan], measure: str, parcels: tuple[str, ...]) -> Floats:
-    """Merge the runs of one participant, as Fisher's z where the measure is a coefficient."""
+    """Return the merged runs of one participant, Fisher's z for coefficients."""
     coefficients = [_coefficients(scan.matrix, parcels) for scan in scans]
     merged = combine(coefficients, [scan.n_retained for scan in scans], measure)
     return fisher_z(merged) if measure in COEFFICIENTS else merged
@@ -194,7 +179,7 @@ def _coordinates_mm(output_dir: Path, atlas: str, parcels: Sequence[str]) -> Flo
 
 
 def _rows(kind: _Kind, found: MotionConnectivity, note: str) -> Iterator[dict[str, Any]]:
-    """Lay one result out: all edges, then every bin."""
+    """Return the rows of one result: all edges, then every bin."""
     empty = dict.fromkeys(_COLUMNS)
     shared = empty | kind._asdict() | {"n_participants": found.n_people}
     whole = {

@@ -12,14 +12,14 @@ __all__ = ["report", "summarise_quality"]
 
 
 def summarise_quality(output_dir: Path, folder: Path) -> Path:
-    """Write the quality of all runs, and QC-FC; returns the file of a line about them."""
+    """Write the quality of all runs, and QC-FC; return the file of a line about them."""
     summary = folder / "summary.txt"
     write_text(summary, write_quality(output_dir))
     return summary
 
 
 def report(output_dir: Path, *, label: str, folder: Path) -> Path:
-    """Write the HTML report of the group; returns the file of its answer, one sentence."""
+    """Write the HTML report of the group; return the file of its answer, one sentence."""
     write_group_report(output_dir, label)
     answer = folder / "answer.txt"
     write_text(answer, group_answer(output_dir, label))

@@ -1,7 +1,8 @@
 """Scale series by the training participants of each fold, and encode them.
 
-Whom a fold tests has no part in its scale: the node that learns it is shown the series of the
-training people alone. Inner folds share the scale of their outer fold, which knows no outcome.
+The test participants of a fold have no part in its scale: the node that learns it reads the series
+of the training people alone. Inner folds share the scale of their outer fold, which does not depend
+on outcomes.
 """
 
 from __future__ import annotations
@@ -52,32 +53,11 @@ def encode_folds(
     splits: Sequence[Fold | None],
     crash_dir: Path,
 ) -> Encoded:
-    """Encode everyone with the scale of each fold's training people.
+    """Encode everyone with the scale of the training people of each fold.
 
-    Parameters
-    ----------
-    plan
-        Options and resources.
-    encoded
-        Everyone as they were read with `EncoderChoice.without_scale`.
-    encoder
-        What they are encoded with.
-    splits
-        Folds, and None for everyone as training people. The first must hold everyone.
-    crash_dir
-        Where crash files go.
-
-    Returns
-    -------
-    Encoded
-        With `Encoded.of_fold`. Its own examples are those of the first split: of another fold they
-        say what is the same in all. In the arrays of a fold, whoever it neither trains on nor tests
-        is NaN.
-
-    Raises
-    ------
-    AppError
-        When someone cannot be encoded with one of the scales: the first failure's.
+    `encoded` are the people as read with `EncoderChoice.without_scale`; the first split must hold
+    everyone, as None does. The examples returned are those of the first split; in the arrays of a
+    fold, people it neither trains on nor tests are NaN.
     """
     everyone = np.arange(len(encoded.people))
     training = [everyone if split is None else split.train for split in splits]
@@ -105,19 +85,19 @@ def encode_folds(
 
 
 def _rows(fold: Fold) -> Ints:
-    """Whoever a fold has to do with, in the order of the cohort."""
+    """Return the people of a fold, in the order of the cohort."""
     rows: Ints = np.union1d(fold.train, fold.test)
     return rows
 
 
 def _file(encoded: Encoded, split: Fold | None) -> Path:
-    """Name what is seen in a split; no two folds have the same repeat and number."""
+    """Return the file of the examples of a split; no two folds have the same repeat and number."""
     name = "everyone" if split is None else f"repeat_{split.repeat}_fold_{split.fold}"
     return encoded.examples_file.with_name(f"{name}.json")
 
 
 def _say_scales(encoded: Encoded, encoders: Sequence[EncoderChoice], rows: Sequence[Ints]) -> None:
-    """Say how many scans are encoded with every scale, against once."""
+    """Print how many scans are encoded with every scale, against once."""
     scans = len(encoders) * np.array([len(person.runs) for person in encoded.people])
     say_scales(
         len(rows),
@@ -130,7 +110,7 @@ def _say_scales(encoded: Encoded, encoders: Sequence[EncoderChoice], rows: Seque
 def _fit_scales(
     plan: GroupPlan, encoded: Encoded, training: Sequence[Ints], crash_dir: Path
 ) -> list[Path]:
-    """Learn the scale of every set of training people; sets that are the same share a node."""
+    """Learn the scale of every set of training people; equal sets share a node."""
     sets = {_name(encoded, rows): rows for rows in training}
     n_volumes = np.array([sum(filter(None, each)) for each in encoded.n_volumes])
     n_parcels = encoded.examples.fc.shape[1]
@@ -142,7 +122,7 @@ def _fit_scales(
     )
     failures = run_workflow(workflow, plan.resources, title="scale").failures
     if failures:
-        raise_failure(failures[0], "The training people of a fold give no scale")
+        raise_failure(failures[0], "No scale can be learnt from the training people of a fold")
     return [
         keep_scale(plan, load_scale(node_file(workflow, _name(encoded, rows), "scale.npy")))
         for rows in training
@@ -150,7 +130,7 @@ def _fit_scales(
 
 
 def _name(encoded: Encoded, rows: Ints) -> str:
-    """Name the node of some training people: the same whatever the number of their fold."""
+    """Return the name of the node of some training people, whatever the number of their fold."""
     keys = "\n".join(encoded.people[row].key for row in rows)
     return f"scale_{hashlib.sha256(keys.encode()).hexdigest()[:12]}"
 
@@ -162,7 +142,7 @@ def _encode(
     rows: Sequence[Ints],
     crash_dir: Path,
 ) -> None:
-    """Encode the people of every split with its scale; with the same scale, once."""
+    """Encode the people of every split with its scale; with an equal scale, once."""
     xyz_mm = keep_coordinates(plan, choices[0][0], encoded.examples.fc.shape[1])
     wanted = {
         encode_name(choice, person): (choice, person)
@@ -192,7 +172,7 @@ def _keep(
     rows: Ints,
     crash_dir: Path,
 ) -> tuple[Path, tuple[Mapping[str, Any], ...]]:
-    """Write what the models see in one split; returns the file, and what is said of its people."""
+    """Write the examples of a split; return the file, and the entry of each person."""
     workflow = new_workflow("encode", plan, crash_dir)
     found = [
         [
@@ -210,16 +190,13 @@ def _keep(
 
 
 _OF_SERIES = ("cls", "series")
-"""Fields of `Examples` that change with the scale."""
+"""Fields of `Examples` that depend on the scale."""
 
 
 def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read what changes with the scale of one person.
+    """Read the arrays of a person that depend on the scale.
 
-    Raises
-    ------
-    InputError
-        When a run could be read, but not with this scale: connectivity would be of other runs.
+    A run that can be read but not scaled is an InputError, as connectivity would be of other runs.
     """
     arrays, about = load_arrays(file)
     for name, reason in about["left_out"].items():
@@ -228,7 +205,7 @@ def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def _spread(values: Sequence[NDArray[Any]], rows: Ints, encoded: Encoded) -> NDArray[Any]:
-    """Put the values of some rows among all people, who else is NaN."""
+    """Return the values of some rows among all people; the others are NaN."""
     spread = np.full((len(encoded.people), *values[0].shape), np.nan, dtype=values[0].dtype)
     spread[rows] = values
     return spread

@@ -65,7 +65,7 @@ _REPORT_GB = 0.2
 def _compute(
     plan: GroupPlan, model: ModelOptions, *, seed: int, device: str, precision: str
 ) -> Compute:
-    """Gather what every node that computes is told; of the weights their digest counts alone."""
+    """Return the settings of a node that computes; the path of the weights is left out."""
     threads = plan.resources.omp_nthreads
     return Compute(replace(model, encoder_weights=None), seed, device, precision, threads)
 
@@ -85,12 +85,12 @@ def encode_workflow(
     xyz_mm: Path,
     crash_dir: Path,
 ) -> Any:
-    """One node a person and encoder, whatever the label: it is encoded once for all."""
+    """Return a graph with a node for each person and encoder, shared by all labels."""
     workflow = new_workflow("encode", plan, crash_dir)
     for encoder, person in choices:
         compute = _compute(
             plan,
-            # What stands behind the encoder changes nothing here.
+            # The fusion does not change what is encoded.
             replace(encoder.options, fusion=ModelOptions().fusion),
             seed=encoder.seed,
             device=encoder.device,
@@ -113,7 +113,7 @@ def encode_workflow(
 
 
 def encode_name(encoder: EncoderChoice, person: Person) -> str:
-    """Name the node of one person, encoder and scale."""
+    """Return the name of the node of one person, encoder and scale."""
     scale = "" if encoder.scale_file is None else f"_{encoder.scale_file.stem}"
     return node_name(f"{encoder.options.encoder}_{person.key}{scale}")
 
@@ -124,7 +124,7 @@ def scale_workflow(
     memory_gb: Mapping[str, float],
     crash_dir: Path,
 ) -> Any:
-    """One node a set of training people, by its name: it is shown their series and no others."""
+    """Return a graph with a node for each set of training people, whose series alone it reads."""
     workflow = new_workflow("scale", plan, crash_dir)
     model = replace(plan.model, encoder_weights=None)
     for name, people in training.items():
@@ -145,7 +145,7 @@ def merge_workflow(
     parcels: Sequence[str],
     crash_dir: Path,
 ) -> Any:
-    """One node a person of whom there are matrices alone."""
+    """Return a graph with a node for each person who has matrices alone."""
     workflow = new_workflow("merge", plan, crash_dir)
     for person in people:
         own = Task(
@@ -172,26 +172,10 @@ def fit_workflow(
     device: str,
     crash_dir: Path,
 ) -> Any:
-    """One node a step; the first are begun first.
+    """Return a graph with a node for each step; the first are begun first, so give networks first.
 
-    Parameters
-    ----------
-    plan
-        Options, seed and threads.
-    name
-        Of the workflow, and so of the folder of its nodes.
-    examples
-        By step, what `save_examples` wrote of the cohort, or `save_examples_of_fold` of its fold.
-    steps
-        What is fitted, networks first, so that none runs alone at the end.
-    blocks
-        Who may exchange the outcome with whom (`exchange_blocks`).
-    memory_gb
-        Of each step.
-    device
-        Of the networks; what has no epochs is computed on the processor.
-    crash_dir
-        Where crash files go.
+    `examples` are the files of the cohort or of the fold of each step, `blocks` those of
+    `exchange_blocks`; models without epochs are computed on the CPU whatever `device` is.
     """
     workflow = new_workflow(name, plan, crash_dir)
     digests = {path: digest_of(path) for path in set(examples.values())}
@@ -216,7 +200,7 @@ def _training(plan: GroupPlan, models: Sequence[str], device: str, train: TrainO
     compute = _compute(
         plan, plan.model, seed=plan.random_seed, device=device, precision=plan.train.precision
     )
-    # Intervals are drawn from the results of all folds.
+    # The bootstrap runs later, on the results of all folds.
     evaluation = replace(plan.evaluation, bootstrap=1)
     return Training(compute, tuple(models), train, evaluation, plan.cohort.adjust)
 
@@ -230,7 +214,7 @@ def _of_cohort(
     device: str,
     files: Mapping[str, Path] | None = None,
 ) -> Task:
-    """Make the task of a step on the cohort, which is known by its digest: nipype would read it."""
+    """Return the task of a step on the cohort, which is hashed by its digest alone."""
     return Task(
         function,
         options=options,
@@ -243,17 +227,17 @@ def _of_cohort(
 
 
 def _own_training(plan: GroupPlan, step: Step) -> TrainOptions:
-    """Leave out what does not change this step, so that more repeats or trainings keep it."""
+    """Return the training options that change this step, so that others let it be reused."""
     seeds = plan.train.seeds if step.kind == SHUFFLES else 1
     return replace(plan.train, device="auto", repeats=1, seeds=seeds)
 
 
 Called = tuple[Callable[..., Any], Mapping[str, Any]]
-"""A function, and the options that it alone is given."""
+"""A function, and options of this function alone."""
 
 
 def _fit(step: Step, blocks: Blocks) -> Called:
-    # Left out where nothing is kept, so that other steps are known by what they always were.
+    # Left out if empty, so that the hash of other steps does not change.
     keep = {"keep": step.keep} if step.keep else {}
     return fit, {"number": step.training, **keep}
 
@@ -288,25 +272,7 @@ def explain_workflow(
     device: str,
     crash_dir: Path,
 ) -> Any:
-    """One node a step.
-
-    Parameters
-    ----------
-    plan
-        Options, seed and threads.
-    examples
-        Of each step, what was written of the cohort.
-    steps
-        What is explained, networks first.
-    blocks
-        (person,) who may exchange the outcome with whom, as in `fit_workflow`.
-    memory_gb
-        Of each step.
-    device
-        Of the networks.
-    crash_dir
-        Where crash files go.
-    """
+    """Return a graph with a node for each step; arguments as in `fit_workflow`."""
     workflow = new_workflow(f"explain_{plan.label}", plan, crash_dir)
     digests = {path: digest_of(path) for path in set(examples.values())}
     train = replace(plan.train, device="auto", repeats=1, seeds=1)
@@ -332,7 +298,7 @@ def explain_workflow(
 
 
 def _own_explaining(options: ExplainOptions, step: ExplainStep) -> ExplainOptions:
-    """Leave out what changes nothing in this step, so that what there is of it is kept."""
+    """Return the options without those that do not change this step, so that it is reused."""
     plain = ExplainOptions(explain=options.explain)
     if not step.is_network:
         return ExplainOptions()
@@ -344,7 +310,7 @@ def _own_explaining(options: ExplainOptions, step: ExplainStep) -> ExplainOption
 def predict_workflow(
     plan: GroupPlan, examples: Path, bundle: Bundle, *, device: str, crash_dir: Path
 ) -> Any:
-    """One node: the bundle on everyone."""
+    """Return a graph with one node: the bundle on everyone."""
     workflow = new_workflow(f"predict_{plan.label}", plan, crash_dir)
     compute = _compute(
         plan, bundle.model, seed=bundle.seed, device=device, precision=bundle.precision
@@ -362,10 +328,7 @@ def predict_workflow(
 
 
 def quality_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
-    """One node: a thousand matrices take minutes, and a damaged table takes nothing else with it.
-
-    It always runs, since nipype's cache cannot see that a run was added.
-    """
+    """Return a graph with one node, which always runs, since runs may have been added."""
     workflow = new_workflow("quality", plan, crash_dir)
     quality = Task(summarise_quality, places={"output_dir": plan.output_dir})
     workflow.add_nodes([task("quality", quality, memory_gb=_QUALITY_GB, writes_output=True)])
@@ -373,7 +336,7 @@ def quality_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
 
 
 def report_workflow(plan: GroupPlan, crash_dir: Path) -> Any:
-    """One node each for the report, the sheets and the methods text: each fails alone."""
+    """Return a graph with a node each for report, sheets and methods text: each fails alone."""
     workflow = new_workflow(f"report_{plan.label}", plan, crash_dir)
     places, label = {"output_dir": plan.output_dir}, {"label": plan.label}
     for name, own in {
