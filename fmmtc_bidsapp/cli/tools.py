@@ -110,6 +110,24 @@ def _add_genotypes(parser: argparse.ArgumentParser) -> None:
         ".tsv of allele counts",
     )
     parser.add_argument("out", type=Path, help="folder of the tables")
+    parser.add_argument(
+        "--participants",
+        type=Path,
+        metavar="TSV",
+        help="participants.tsv of a BIDS dataset: ancestry components and the polygenic score of "
+        "its participants are written to scores.tsv, for --phenotype of the group level",
+    )
+    parser.add_argument("--pgs", type=Path, metavar="FILE", help="scoring file of the PGS Catalog")
+    parser.add_argument(
+        "--pgs-min-overlap",
+        type=float,
+        default=0.75,
+        metavar="SHARE",
+        help="of the score's variants that the genotypes must hold (default: 0.75)",
+    )
+    parser.add_argument(
+        "--ancestry-components", type=int, default=6, metavar="N", help="(default: 6)"
+    )
 
 
 def _simulate(values: dict[str, object]) -> int:
@@ -148,7 +166,14 @@ def _check(values: dict[str, object]) -> int:
 def _genotypes(values: dict[str, object]) -> int:
     from fmmtc_bidsapp.tools.genotypes import describe_genotypes
 
-    return describe_genotypes(Path(str(values["file"])), Path(str(values["out"])))
+    paths = {name: values[name] for name in ("participants", "pgs") if values[name] is not None}
+    return describe_genotypes(
+        Path(str(values["file"])),
+        Path(str(values["out"])),
+        **{name: Path(str(each)) for name, each in paths.items()},
+        least_overlap=float(str(values["pgs_min_overlap"])),
+        ancestry_components=int(str(values["ancestry_components"])),
+    )
 
 
 def _boutiques(values: dict[str, object]) -> int:

@@ -13,7 +13,7 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.genotypes.genotypes import Genotypes
 from fmmtc_bidsapp.genotypes.quality import bare_chromosomes
 
-__all__ = ["PolygenicScore", "polygenic_score"]
+__all__ = ["LEAST_OVERLAP", "PolygenicScore", "polygenic_score"]
 
 LEAST_OVERLAP = 0.75
 """Least share of a score's variants that must be in the genotypes, as in pgsc_calc."""

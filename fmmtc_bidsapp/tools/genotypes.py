@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fmmtc_bidsapp.bidsio.files.atomic import atomic_path, write_json
-from fmmtc_bidsapp.bidsio.files.tsv import MISSING
-from fmmtc_bidsapp.genotypes.genotypes import read_genotypes
+from fmmtc_bidsapp.bidsio.files.tsv import MISSING, read_table
+from fmmtc_bidsapp.errors import UsageError
+from fmmtc_bidsapp.genotypes.genotypes import Genotypes, read_genotypes
 from fmmtc_bidsapp.genotypes.limits import QC_LIMITS, below_limits
-from fmmtc_bidsapp.genotypes.quality import GenotypeQuality
+from fmmtc_bidsapp.genotypes.matching import match_people
+from fmmtc_bidsapp.genotypes.quality import GenotypeQuality, chromosome_kinds
+from fmmtc_bidsapp.genotypes.scores import LEAST_OVERLAP, polygenic_score
+from fmmtc_bidsapp.modalities.snps import SnpOptions, fit_snps
 
 __all__ = ["describe_genotypes"]
 
@@ -31,21 +36,92 @@ _COLUMNS = {
     "P_MIDP": "Its mid-p form (doi 10.1515/sagmb-2012-0039)",
     "FID": "Family",
     "IID": "Person",
+    "participant": "Participant",
+    "ancestry": "Principal component of the pruned autosomes of everyone genotyped",
+    "polygenic": "Sum of weights times copies of the effect allele (docs/emt.md)",
 }
+MOST_FOR_ANCESTRY = 50_000
+"""Variants that components are computed from; more change them little and need gigabytes."""
 
 
-def describe_genotypes(path: Path, out: Path) -> int:
-    """Write variants.tsv and people.tsv with their sidecars, and print how many miss a limit."""
+def describe_genotypes(
+    path: Path,
+    out: Path,
+    *,
+    participants: Path | None = None,
+    pgs: Path | None = None,
+    least_overlap: float = LEAST_OVERLAP,
+    ancestry_components: int = 6,
+) -> int:
+    """Write quality tables and, with a participants.tsv, a table of scores for --phenotype."""
+    if pgs is not None and participants is None:
+        raise UsageError("--pgs needs --participants, whose ids the scores are written for.")
     genotypes = read_genotypes(path)
+    rows = None if participants is None else _rows(genotypes.people, participants)
     quality = genotypes.qc()
-    for name, table in (("variants", quality.variants), ("people", quality.people)):
-        with atomic_path(out / f"{name}.tsv") as temporary:
-            table.to_csv(temporary, sep="\t", index=False, na_rep=MISSING)
-        described = {str(column): {"Description": _COLUMNS[str(column)]} for column in table}
-        write_json(out / f"{name}.json", {"Source": genotypes.path.name, **described})
+    scores = [] if rows is None else [_ancestry(genotypes, quality, ancestry_components)]
+    if pgs is not None:
+        scores.append(_score(genotypes, pgs, least_overlap))
+    _write(out, "variants", quality.variants, genotypes.path)
+    _write(out, "people", quality.people, genotypes.path)
     print("\n".join(_summary(genotypes.people, quality)))
     print(f"Tables: {out / 'variants.tsv'}, {out / 'people.tsv'}")
+    if rows is not None:
+        table = pd.concat(scores, axis=1).iloc[rows.to_numpy()]
+        table.insert(0, "participant_id", rows.index)
+        _write(out, "scores", table, genotypes.path)
+        print(f"Scores of {len(table):,} participants: --phenotype {out / 'scores.tsv'}")
     return 0
+
+
+def _rows(people: pd.DataFrame, participants: Path) -> pd.Series:
+    """Find the genotyped row of each participant who has one, and print the counts of both."""
+    ids = read_table(participants, text=["participant_id"])["participant_id"].tolist()
+    found = pd.Series(match_people(people, ids), index=ids)
+    there = found[found >= 0]
+    print(
+        f"{len(there):,} of {len(ids):,} participants are genotyped; {len(people) - len(there):,} "
+        f"of {len(people):,} genotyped people are no participants"
+    )
+    return there
+
+
+def _ancestry(genotypes: Genotypes, quality: GenotypeQuality, n: int) -> pd.DataFrame:
+    """Compute components of everyone genotyped, from evenly spaced variants that pass."""
+    failed = below_limits(quality)
+    passed = chromosome_kinds(genotypes.variants["CHR"]).isin(["autosome", "other"]).to_numpy()
+    # Not the Hardy-Weinberg test: what differs between populations fails it.
+    passed = passed & ~(failed["maf"] | failed["geno"])
+    chosen = np.flatnonzero(passed)
+    chosen = chosen[:: max(1, -(-len(chosen) // MOST_FOR_ANCESTRY))]
+    copies = genotypes.dosages(variants=chosen)
+    everyone = np.arange(len(copies))
+    options = SnpOptions(ancestry_components=n, least_hardy_weinberg_p=0)
+    fitted = fit_snps(copies, np.ones(len(chosen), bool), everyone, everyone * 0, options)
+    found = fitted.ancestry(copies)
+    print(f"Ancestry: {found.shape[1]} components of {len(fitted.pruned):,} pruned variants")
+    names = [f"ancestry_{number}" for number in range(1, found.shape[1] + 1)]
+    return pd.DataFrame(found, columns=names)
+
+
+def _score(genotypes: Genotypes, pgs: Path, least_overlap: float) -> pd.DataFrame:
+    found = polygenic_score(genotypes, pgs, least_overlap=least_overlap)
+    print(
+        f"Polygenic score: {found.n_used:,} of {found.n_variants:,} variants ({found.overlap:.0%} "
+        f"found, {found.n_flipped:,} with the other allele counted or on the other strand, "
+        f"{found.n_ambiguous:,} of an unknown strand left out)"
+    )
+    return pd.DataFrame({"polygenic_score": found.score})
+
+
+def _write(out: Path, name: str, table: pd.DataFrame, source: Path) -> None:
+    with atomic_path(out / f"{name}.tsv") as temporary:
+        table.to_csv(temporary, sep="\t", index=False, na_rep=MISSING)
+    described = {
+        column: {"Description": _COLUMNS[column.split("_")[0] if name == "scores" else column]}
+        for column in map(str, table)
+    }
+    write_json(out / f"{name}.json", {"Source": source.name, **described})
 
 
 def _summary(people: pd.DataFrame, quality: GenotypeQuality) -> list[str]:
