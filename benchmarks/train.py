@@ -159,9 +159,11 @@ def ours(precision: str, epochs: int) -> Callable[[], dict[str, float]]:
     MODELS["fmmtc"].learner(few_epochs(setup, 1)).fit(examples, fold.train, 1, 0)  # the warm-up
     return lambda: {
         "scan_s": timed(lambda: encode(encoder, series, setup), 1),
-        "outer_epoch_s": timed(lambda: learner.path(examples, fold.train, fold.test, 0), 1)
+        "outer_epoch_s": timed(
+            lambda: learner.validation_curve(examples, fold.train, fold.test, 0), 1
+        )
         / epochs,
-        "inner_epoch_s": timed(lambda: learner.path(examples, *inner, 0), 1) / epochs,
+        "inner_epoch_s": timed(lambda: learner.validation_curve(examples, *inner, 0), 1) / epochs,
         "refit_epoch_s": timed(lambda: learner.fit(examples, fold.train, epochs, 0), 1) / epochs,
     }
 
@@ -174,13 +176,15 @@ def cuda() -> Callable[[], float]:
     encode(encoder, series[:1], setup)
     random = make_examples()
     folds = outer_folds(random.strata, OPTIONS.folds, 1, 0)
-    MODELS["fmmtc"].learner(few_epochs(setup, 1)).path(random, folds[0].train, folds[0].test, 0)
+    MODELS["fmmtc"].learner(few_epochs(setup, 1)).validation_curve(
+        random, folds[0].train, folds[0].test, 0
+    )
 
     def run() -> float:
         start = time.perf_counter()
         examples = random.with_arrays(cls=encode(encoder, series, setup))
         for fold in folds:
-            MODELS["fmmtc"].learner(setup).path(examples, fold.train, fold.test, 0)
+            MODELS["fmmtc"].learner(setup).validation_curve(examples, fold.train, fold.test, 0)
         return time.perf_counter() - start
 
     return run

@@ -37,7 +37,7 @@ from fmmtc_bidsapp.learning.evaluation.distance import ConnectivityRange
 from fmmtc_bidsapp.learning.evaluation.external_validation import (
     External,
     Recalibration,
-    judge_external,
+    evaluate_external,
     of_people,
 )
 from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
@@ -300,7 +300,7 @@ def _judge(
     if not len(rows):
         print(f"No outcome of these people is known ({about['Target']}); nothing is evaluated.")
         return
-    external = judge_external(
+    external = evaluate_external(
         of_people(predictions, rows),
         y[rows],
         plan.evaluation,

@@ -27,7 +27,7 @@ from fmmtc_bidsapp.group.output.save_bundle import keep_bundle, missing_covariat
 from fmmtc_bidsapp.group.tasks.compute import training_precision
 from fmmtc_bidsapp.group.tasks.fit import Fits, fit_models
 from fmmtc_bidsapp.learning.estimators.models import MAIN_MODEL, expand_models
-from fmmtc_bidsapp.learning.evaluate import DomainFits, judge, model_titles
+from fmmtc_bidsapp.learning.evaluate import DomainFits, FittedRun, evaluate_run, model_titles
 from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
 from fmmtc_bidsapp.learning.paper.tables import PaperRow
 from fmmtc_bidsapp.models.encoders.registry import encoder_title
@@ -94,23 +94,25 @@ def judge_study(
 ) -> Evaluation:
     """Evaluate everything that was fitted; `rows` and `across` are those of a comparison."""
     plan, encoded = study.plan, study.encoded
-    return judge(
-        fits.predictions,
-        encoded.examples,
-        plan.evaluation,
-        main=fits.models[0],
-        seed=plan.random_seed,
-        encoder=plan.model.encoder,
-        permuted=fits.permuted,
-        exchanged=fits.exchanged,
-        folds=study.folds,
-        untested=fits.untested,
-        published=fits.published,
-        trainings=fits.trainings,
-        selection=plan.protocol.selection,
-        rows=rows,
-        across=across,
-        duplicates=encoded.duplicates,
+    return evaluate_run(
+        FittedRun(
+            fits.predictions,
+            encoded.examples,
+            plan.evaluation,
+            main=fits.models[0],
+            seed=plan.random_seed,
+            encoder=plan.model.encoder,
+            permuted=fits.permuted,
+            exchanged=fits.exchanged,
+            folds=study.folds,
+            untested=fits.untested,
+            published=fits.published,
+            trainings=fits.trainings,
+            selection=plan.protocol.selection,
+            rows=rows,
+            across=across,
+            duplicates=encoded.duplicates,
+        )
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group import compare
-from fmmtc_bidsapp.learning.evaluate import judge
+from fmmtc_bidsapp.learning.evaluate import FittedRun, evaluate_run
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.paper.tables import PaperRow, folds_to_fit
 from fmmtc_bidsapp.options import (
@@ -66,8 +66,8 @@ def test_the_main_figures_stand_when_no_fit_across_arms_succeeds(tmp_path, monke
     ]
     rows = [PaperRow("Fig. 2a", 2, "ridge-fc", "Ridge on raw FC")]
     options = EvaluationOptions(bootstrap=20)
-    judged = judge(
-        predictions, examples, options, main="ridge-fc", seed=0, rows=rows, across=across
+    judged = evaluate_run(
+        FittedRun(predictions, examples, options, main="ridge-fc", seed=0, rows=rows, across=across)
     )
     assert next(each.mean for each in judged.comparison if each.metric == "auroc") == 1.0
     lines = [each for each in judged.comparison if each.table == "Table 4"]

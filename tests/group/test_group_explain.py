@@ -397,7 +397,7 @@ def test_what_is_judged_is_written_before_anything_is_explained(tmp_path, monkey
     monkeypatch.setattr(
         train, "fit_models", lambda *_, **__: replace(analysed.fits, final=(tmp_path,))
     )
-    monkeypatch.setattr(train, "judge", lambda *_, **__: None)
+    monkeypatch.setattr(train, "evaluate_run", lambda *_, **__: None)
     monkeypatch.setattr(train, "about_study", lambda *_: {})
     monkeypatch.setattr(train, "write_study", written)
     monkeypatch.setattr(train, "keep_bundle", lambda *_: done.append("bundle"))

@@ -16,7 +16,7 @@ from fmmtc_bidsapp.group.bundle.validation_summary import evidence_of
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.out_of_distribution import Position, out_of_distribution, positions
 from fmmtc_bidsapp.group.tasks.encoding import Encoded
-from fmmtc_bidsapp.learning.evaluate import judge
+from fmmtc_bidsapp.learning.evaluate import FittedRun, evaluate_run
 from fmmtc_bidsapp.learning.evaluation.distance import connectivity_range
 from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
@@ -132,15 +132,17 @@ def evidence(*, permuted: bool) -> Any:
         for fold in outer_folds(examples.strata, 4, 2, seed=0)
     ]  # fmt: skip
     options = EvaluationOptions(bootstrap=20)
-    shuffled = {"fmmtc": np.full(19, 0.5)} if permuted else None
-    judged = judge(
-        predictions,
-        examples,
-        options,
-        main="fmmtc",
-        seed=0,
-        permuted=shuffled,
-        untested={} if permuted else {"fmmtc": "no shuffles were made"},
+    shuffled = {"fmmtc": np.full(19, 0.5)} if permuted else {}
+    judged = evaluate_run(
+        FittedRun(
+            predictions,
+            examples,
+            options,
+            main="fmmtc",
+            seed=0,
+            permuted=shuffled,
+            untested={} if permuted else {"fmmtc": "no shuffles were made"},
+        )
     )
     about = {
         "MainModel": "fmmtc", "N": N, "NPositive": 20, "Options": {"threshold": "tuned"},

@@ -13,7 +13,7 @@ from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.eligibility import Divisions
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.group.output import results
-from fmmtc_bidsapp.learning.evaluate import judge
+from fmmtc_bidsapp.learning.evaluate import FittedRun, evaluate_run
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.paper.comparison_table import OPTIMISTIC
 from fmmtc_bidsapp.learning.paper.tables import PaperRow
@@ -64,16 +64,18 @@ def judged(selection="nested", examples=EXAMPLES, **more):
         fitted("fmmtc", NOISE, "last-epoch"),
     )
     published = [{"best-on-test": b, "last-epoch": z} for b, z in zip(best, last, strict=True)]
-    return judge(
-        [*fitted("fmmtc", NOISE), *fitted("dummy", np.zeros(N))],
-        examples,
-        EvaluationOptions(bootstrap=50),
-        main="fmmtc",
-        seed=0,
-        published=published if selection != "nested" else (),
-        selection=selection,
-        rows=[PaperRow("Table 3", 8, "fmmtc", "FMM_TC without pre-training")],
-        **more,
+    return evaluate_run(
+        FittedRun(
+            [*fitted("fmmtc", NOISE), *fitted("dummy", np.zeros(N))],
+            examples,
+            EvaluationOptions(bootstrap=50),
+            main="fmmtc",
+            seed=0,
+            published=published if selection != "nested" else (),
+            selection=selection,
+            rows=[PaperRow("Table 3", 8, "fmmtc", "FMM_TC without pre-training")],
+            **more,
+        )
     )
 
 

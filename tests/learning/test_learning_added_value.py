@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 from fmmtc_bidsapp.learning.evaluation.added_value import brain_scores, carry_back, gains
 from fmmtc_bidsapp.learning.evaluation.leakage import copies_together
 from fmmtc_bidsapp.learning.evaluation.reference_models import reference_columns
-from fmmtc_bidsapp.learning.evaluation.verdicts import added_values, judge_permutations
+from fmmtc_bidsapp.learning.evaluation.verdicts import added_values, permutation_tests
 from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis
 from fmmtc_bidsapp.learning.model_selection.permutations import (
     aurocs_of_shuffles,
@@ -81,7 +81,7 @@ def judged(examples, setup, seed, shuffles=SHUFFLES):
     rows = np.vstack([np.arange(N)[None], exchanged_rows(blocks, shuffles, seed)])
     scores = carry_back(outputs, folds, rows)
     found = headline(np.array(aurocs))
-    (test,) = judge_permutations(
+    (test,) = permutation_tests(
         {MODEL: found[0]}, {MODEL: found[1:]}, added_values({MODEL: scores}, examples, folds)
     )
     return test

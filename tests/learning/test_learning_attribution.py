@@ -149,7 +149,7 @@ class Traced:
     """Maps made up: that of the second person from the baseline `bad` is incomplete and wrong."""
 
     def __init__(self, examples, bad):
-        self.starts, self.bad = SimpleNamespace(examples=examples), bad
+        self.baselines, self.bad = SimpleNamespace(examples=examples), bad
 
     def explain(self, row, how, *_):
         size = np.array([1.0, 2, 3, 4])
@@ -178,7 +178,7 @@ def test_the_misses_of_several_surrogates_do_not_cancel(people, setup):
     traced = TracedNetwork(branches_of(model.fitted), people, fold, None, SEED)
     nothing = torch.zeros(1, 8, 8)
     draws = [Integral((nothing,), error, 1.0, 16) for error in (0.5, -0.5)]
-    found = traced._map(traced.starts.person(22), draws)
+    found = traced._map(traced.baselines.person(22), draws)
     assert found.delta == 0.5
     assert not found.has_converged
 
@@ -202,7 +202,7 @@ def test_ways_through_the_encoder_take_fewer_steps_at_most(people, setup, name, 
     traced = TracedNetwork(
         branches_of(model.fitted), people, fold, as_encoder(setup.encoder, people), SEED
     )
-    person = traced.starts.person(22)
+    person = traced.baselines.person(22)
     assert [each.most_steps for each in traced._terms(person, person)] == most
 
 

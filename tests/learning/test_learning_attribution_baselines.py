@@ -8,7 +8,7 @@ from explained_cohort import fold_of
 
 from fmmtc_bidsapp.learning.explanation.attribution_baselines import (
     BASELINES,
-    Starts,
+    FoldBaselines,
     phase_randomise,
 )
 
@@ -17,7 +17,7 @@ SOURCES = ("series", "fc")
 
 def starts(people, setup, name="resnet-fc"):
     fold = fold_of(people)
-    return Starts(people, fold.train, SOURCES, 1)
+    return FoldBaselines(people, fold.train, SOURCES, 1)
 
 
 def test_phases_are_drawn_anew_while_spectrum_and_mean_stay():

@@ -12,7 +12,7 @@ from scipy.stats import t
 from sklearn.metrics import matthews_corrcoef
 
 from fmmtc_bidsapp.learning.estimators import models
-from fmmtc_bidsapp.learning.estimators.learner import ValidationPath, mean_cross_entropy
+from fmmtc_bidsapp.learning.estimators.learner import ValidationCurve, mean_cross_entropy
 from fmmtc_bidsapp.learning.estimators.models import Model
 from fmmtc_bidsapp.learning.estimators.shared_training import NetworkLearner
 from fmmtc_bidsapp.learning.model_selection.nested_cv import refit_seed
@@ -52,12 +52,12 @@ class Descent:
                 weights = weights - 0.05 * x[batch].T @ (expit(x[batch] @ weights) - y[batch])
             yield weights
 
-    def path(self, examples, train, validation, seed):
+    def validation_curve(self, examples, train, validation, seed):
         people = examples.take(validation)
         steps = self._steps(examples, train, seed, EPOCHS)
         logits = np.array([people.cls @ weights for weights in steps])
         loss = [mean_cross_entropy(each, people.y) for each in logits]
-        return ValidationPath(logits, np.array(loss))
+        return ValidationCurve(logits, np.array(loss))
 
     def fit(self, examples, rows, epoch, seed):
         return FittedDescent([*self._steps(examples, rows, seed, epoch)][-1], np.zeros(epoch))

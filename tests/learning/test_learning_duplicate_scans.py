@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.learning.evaluation.duplicate_scans import duplicates_line, refuse_twins
+from fmmtc_bidsapp.learning.evaluation.duplicate_scans import describe_duplicates, refuse_duplicates
 from fmmtc_bidsapp.records import Duplicate
 
 PEOPLE = [f"sub-{i:02}" for i in range(24)]
@@ -13,7 +13,7 @@ ALL_PAIRS = [Duplicate(*pair, 1.0) for pair in itertools.combinations(PEOPLE, 2)
 
 
 def test_all_pairs_of_identical_scans_are_one_line_with_their_number():
-    said = duplicates_line(ALL_PAIRS, "have the same scan", "Look.")
+    said = describe_duplicates(ALL_PAIRS, "have the same scan", "Look.")
     assert "\n" not in said
     assert said.startswith("276 pairs of 24 people have the same scan")
     assert said.endswith("Look.")
@@ -21,11 +21,11 @@ def test_all_pairs_of_identical_scans_are_one_line_with_their_number():
 
 
 def test_a_single_pair_is_named():
-    said = duplicates_line([Duplicate("sub-1", "sub-2", 0.9995)], "have the same scan", "Look.")
+    said = describe_duplicates([Duplicate("sub-1", "sub-2", 0.9995)], "have the same scan", "Look.")
     assert said == (
         "sub-1 and sub-2 have the same scan (their connectomes correlate at 0.9995). Look."
     )
-    assert duplicates_line([], "have the same scan", "Look.") == ""
+    assert describe_duplicates([], "have the same scan", "Look.") == ""
 
 
 IN_TWOS = [Duplicate(*PEOPLE[i : i + 2], 0.9999) for i in range(0, 24, 2)]
@@ -34,11 +34,11 @@ IN_TWOS = [Duplicate(*PEOPLE[i : i + 2], 0.9999) for i in range(0, 24, 2)]
 @pytest.mark.parametrize("pairs", [ALL_PAIRS, IN_TWOS])
 def test_a_cohort_in_which_everybody_is_a_twin_is_refused(pairs):
     with pytest.raises(InputError, match="All 24 people have the same scan as somebody else"):
-        refuse_twins(PEOPLE, pairs)
+        refuse_duplicates(PEOPLE, pairs)
 
 
 def test_a_cohort_with_one_scan_of_its_own_goes_on():
-    refuse_twins([*PEOPLE, "sub-99"], ALL_PAIRS)
-    refuse_twins(PEOPLE, [])
+    refuse_duplicates([*PEOPLE, "sub-99"], ALL_PAIRS)
+    refuse_duplicates(PEOPLE, [])
     # Brothers and sisters are alike, but have scans of their own.
-    refuse_twins(PEOPLE[:2], [Duplicate(*PEOPLE[:2], 0.95)])
+    refuse_duplicates(PEOPLE[:2], [Duplicate(*PEOPLE[:2], 0.95)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
-from fmmtc_bidsapp.learning.evaluate import DomainFits, judge
+from fmmtc_bidsapp.learning.evaluate import DomainFits, FittedRun, evaluate_run
 from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.model_selection.splits import SplitPlan, outer_folds
 from fmmtc_bidsapp.learning.paper.comparison_table import OPTIMISTIC
@@ -62,7 +62,7 @@ def predictions(logits):
 
 
 def judged(predictions, examples=EXAMPLES, **more):
-    return judge(predictions, examples, OPTIONS, main="fmmtc", seed=0, **more)
+    return evaluate_run(FittedRun(predictions, examples, OPTIONS, main="fmmtc", seed=0, **more))
 
 
 def lines(evaluation, **wanted):

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from fmmtc_bidsapp.learning.evaluation.external_validation import (
-    judge_external,
+    evaluate_external,
     of_people,
     predict_new,
 )
@@ -46,7 +46,9 @@ def rows_of(external, model):
 
 def test_the_frozen_model_is_judged_as_it_is() -> None:
     logits, y = new_people()
-    external = judge_external(frozen_predictions("fmmtc", logits, CALIBRATION, 0.5), y, OPTIONS, 0)
+    external = evaluate_external(
+        frozen_predictions("fmmtc", logits, CALIBRATION, 0.5), y, OPTIONS, 0
+    )
     found = rows_of(external, "fmmtc")
     probability = expit(2 * logits + 0.5)
     assert found["auroc"].pooled == pytest.approx(roc_auc_score(y, logits))
@@ -66,14 +68,14 @@ def test_a_model_that_knows_the_new_share_alone_gains_nothing_beyond_it() -> Non
     y = np.repeat([1, 0], [20, 80])
     frozen = frozen_predictions("m", np.zeros(100), Calibration("none", 1, 0, 0.5), 0.5)
     share = replace(frozen, logit=np.full(100, np.log(0.25)) + np.linspace(-1e-6, 1e-6, 100))
-    found = rows_of(judge_external(share, y, OPTIONS, 0), "m")
+    found = rows_of(evaluate_external(share, y, OPTIONS, 0), "m")
     assert found["brier_skill"].pooled > 0.3
     assert found["brier_skill_own_share"].pooled == pytest.approx(0, abs=1e-3)
 
 
 def test_recalibration_finds_the_line_and_is_scored_on_people_it_was_not_fitted_on() -> None:
     logits, y = new_people(n=4000)
-    external = judge_external(frozen_predictions("m", logits, CALIBRATION, 0.5), y, OPTIONS, 0)
+    external = evaluate_external(frozen_predictions("m", logits, CALIBRATION, 0.5), y, OPTIONS, 0)
     shift, both = external.recalibrations
     said = 2 * logits[:, None] + 0.5
     oracle = LogisticRegression(C=np.inf, tol=1e-10).fit(said, y)
@@ -96,7 +98,7 @@ def test_recalibration_on_chance_gains_nothing_that_only_its_own_people_would_sh
         rng = np.random.default_rng(seed)
         logits, y = rng.normal(size=60), rng.permutation(np.repeat([0, 1], 30))
         frozen = frozen_predictions("m", logits, CALIBRATION, 0.5)
-        external = judge_external(frozen, y, EvaluationOptions(bootstrap=1), seed)
+        external = evaluate_external(frozen, y, EvaluationOptions(bootstrap=1), seed)
         skill.append(rows_of(external, "m recalibrated")["log_loss_skill"].pooled)
     assert np.mean(skill) < 0
 
@@ -105,7 +107,7 @@ def test_recalibration_on_chance_gains_nothing_that_only_its_own_people_would_sh
 def test_too_few_people_are_refused_with_how_many_are_needed(rarer: int, done: int) -> None:
     y = np.repeat([1, 0], [rarer, 40])
     logits = np.random.default_rng(0).normal(size=len(y))
-    external = judge_external(frozen_predictions("m", logits, CALIBRATION, 0.5), y, OPTIONS, 0)
+    external = evaluate_external(frozen_predictions("m", logits, CALIBRATION, 0.5), y, OPTIONS, 0)
     refused = [each for each in external.recalibrations if each.reason]
     assert len(refused) == 2 - done
     assert len({row.model for row in external.evaluation.metrics}) == 1 + done
@@ -117,7 +119,7 @@ def test_too_few_people_are_refused_with_how_many_are_needed(rarer: int, done: i
 
 def test_people_of_one_outcome_leave_the_figures_that_need_no_other() -> None:
     y, logits = np.ones(12, dtype=np.int64), np.linspace(-1, 1, 12)
-    external = judge_external(frozen_predictions("m", logits, CALIBRATION, 0.5), y, OPTIONS, 0)
+    external = evaluate_external(frozen_predictions("m", logits, CALIBRATION, 0.5), y, OPTIONS, 0)
     found = rows_of(external, "m")
     probability = expit(2 * logits + 0.5)
     assert found["sensitivity"].pooled == pytest.approx((probability >= 0.5).mean())
@@ -129,7 +131,7 @@ def test_people_of_one_outcome_leave_the_figures_that_need_no_other() -> None:
 
 def test_a_model_that_ranks_the_wrong_way_round_is_recalibrated_to_the_share_of_everyone() -> None:
     logits, y = new_people(slope=-1.0)
-    external = judge_external(frozen_predictions("m", logits, CALIBRATION, 0.5), y, OPTIONS, 0)
+    external = evaluate_external(frozen_predictions("m", logits, CALIBRATION, 0.5), y, OPTIONS, 0)
     both = external.recalibrations[1]
     assert both.slope == 0
     assert expit(both.intercept) == pytest.approx(y.mean())

@@ -9,7 +9,7 @@ from scipy.stats import kstest
 
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.evaluation.performance import evaluate
-from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations
+from fmmtc_bidsapp.learning.evaluation.verdicts import permutation_tests
 from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval
 from fmmtc_bidsapp.learning.model_selection.permutations import (
     exchange_blocks,
@@ -63,7 +63,7 @@ def test_on_null_cohorts_the_permutation_p_is_uniform(name, setup, whole_cohort)
         shuffled = permuted_labels(examples.y, exchange_blocks(examples, folds), 99, seed)
         labels = np.vstack([examples.y, shuffled])
         found = headline(fold_aurocs(name, examples, labels, setup, seed))
-        (test,) = judge_permutations({name: found[0]}, {name: found[1:]})
+        (test,) = permutation_tests({name: found[0]}, {name: found[1:]})
         p.append(test.p)
     assert kstest(p, "uniform").pvalue > 0.01
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.04)
@@ -84,7 +84,7 @@ def test_with_several_models_a_null_cohort_passes_for_evidence_in_one_of_twenty(
         found = {
             name: headline(fold_aurocs(name, examples, labels, setup, seed)) for name in models
         }
-        tests = judge_permutations(
+        tests = permutation_tests(
             {name: each[0] for name, each in found.items()},
             {name: each[1:] for name, each in found.items()},
         )
@@ -99,7 +99,7 @@ def test_a_planted_effect_is_evidence(setup, whole_cohort):
     labels = np.vstack([examples.y, shuffled])
     found = headline(fold_aurocs("ridge-encoder", examples, labels, setup, 0))
     predictions = [fit_fold("ridge-encoder", examples, f, setup, EVALUATION, seed=0) for f in folds]
-    tests = judge_permutations({"ridge-encoder": found[0]}, {"ridge-encoder": found[1:]})
+    tests = permutation_tests({"ridge-encoder": found[0]}, {"ridge-encoder": found[1:]})
     judged = evaluate(predictions, examples.y, EVALUATION, 0, tests)
     assert judged.verdict.startswith("evidence of prediction: ridge-encoder")
     assert judged.tests == tests

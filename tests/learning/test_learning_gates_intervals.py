@@ -8,7 +8,7 @@ from scipy.special import expit
 from scipy.stats import kstest
 
 from fmmtc_bidsapp.learning.estimators.linear import ColumnsLearner
-from fmmtc_bidsapp.learning.evaluation.external_validation import judge_external
+from fmmtc_bidsapp.learning.evaluation.external_validation import evaluate_external
 from fmmtc_bidsapp.learning.evaluation.performance import metric_rows
 from fmmtc_bidsapp.learning.metrics.intervals import Draws, draw_people
 from fmmtc_bidsapp.learning.metrics.scores import shuffled_aurocs
@@ -147,7 +147,7 @@ def test_at_external_validation_the_intercept_and_the_brier_score_hold_the_truth
     for seed in range(300):
         logit, y = calibrated_people(np.random.default_rng(seed), 100)
         frozen = predicted(Fold(-1, -1, np.zeros(0, int), np.arange(100)), logit)
-        external = judge_external(frozen, y, EvaluationOptions(bootstrap=500), seed)
+        external = evaluate_external(frozen, y, EvaluationOptions(bootstrap=500), seed)
         rows = {row.metric: row for row in external.evaluation.metrics if row.model == "net"}
         for name, own in found.items():
             own.append((rows[name].pooled_low, rows[name].pooled_high))

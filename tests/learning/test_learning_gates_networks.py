@@ -17,7 +17,7 @@ from scipy.stats import kstest, ttest_rel
 from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.learning.estimators.learner import Setup
-from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations
+from fmmtc_bidsapp.learning.evaluation.verdicts import permutation_tests
 from fmmtc_bidsapp.learning.metrics.intervals import corrected_interval
 from fmmtc_bidsapp.learning.model_selection.permutations import (
     exchange_blocks,
@@ -87,7 +87,7 @@ def test_on_null_cohorts_the_permutation_p_is_uniform(brief, whole_cohort):
         found = headline(
             fold_aurocs("fmmtc", examples, np.vstack([examples.y, shuffled]), brief, seed)
         )
-        (test,) = judge_permutations({"fmmtc": found[0]}, {"fmmtc": found[1:]})
+        (test,) = permutation_tests({"fmmtc": found[0]}, {"fmmtc": found[1:]})
         p.append(test.p)
     # With 19 shuffles p takes twenty values; half a step lower they are centred on the uniform.
     assert kstest(np.array(p) - 0.025, "uniform").pvalue > 0.05

@@ -9,11 +9,11 @@ import pytest
 
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.learning.evaluation.leakage import (
+    acquisition_leaks,
     copies_together,
     find_duplicates,
     leaking_covariates,
     refuse_leaks,
-    telling_acquisition,
 )
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.records import Duplicate, Examples
@@ -163,10 +163,10 @@ def test_scans_that_differ_as_the_outcome_does_are_warned_of(case):
     examples, (names, columns) = brains(56, 0), CASES[case]
     values = columns(examples.y, np.random.default_rng(0)).astype(float)
     examples = replace(examples, acquisition=values, acquisition_names=names)
-    (found,) = telling_acquisition(examples)
+    (found,) = acquisition_leaks(examples)
     assert (found.name, found.reason) == (names[0], "has an AUROC of "
         f"{0.0 if case == 'repetition time' else 1.0:.2f} against the outcome")  # fmt: skip
     noise = np.random.default_rng(1).normal(size=(56, 5))
     many = replace(examples, acquisition=noise, acquisition_names=tuple("abcde"))
-    assert telling_acquisition(many) == ()
-    assert telling_acquisition(brains(56, 0)) == ()
+    assert acquisition_leaks(many) == ()
+    assert acquisition_leaks(brains(56, 0)) == ()

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.learning.evaluation.performance import evaluate
-from fmmtc_bidsapp.learning.evaluation.verdicts import judge_permutations, verdict_sentence
+from fmmtc_bidsapp.learning.evaluation.verdicts import permutation_tests, verdict_sentence
 from fmmtc_bidsapp.learning.metrics.scores import shuffled_aurocs
 from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
 from fmmtc_bidsapp.learning.model_selection.permutations import (
@@ -167,7 +167,7 @@ def test_on_null_cohorts_of_families_the_p_is_uniform(setup, whole_cohort):
             ]
         )
         found = headline(aurocs)
-        p.append(judge_permutations({"m": found[0]}, {"m": found[1:]})[0].p)
+        p.append(permutation_tests({"m": found[0]}, {"m": found[1:]})[0].p)
     print(f"p <= 0.05 in {np.mean(np.array(p) <= 0.05):.3f}")
     assert kstest(p, "uniform").pvalue > 0.01
     assert np.mean(np.array(p) <= 0.05) <= 0.08
@@ -245,7 +245,7 @@ def test_a_shuffle_without_a_value_in_any_fold_has_no_headline_and_counts_as_doi
         warnings.simplefilter("error")
         found = headline(np.array([[np.nan, 0.4, 0.4], [np.nan, 0.5, 0.4]]))
     np.testing.assert_array_equal(found, [np.nan, 0.45, 0.4])
-    tests = judge_permutations({"svm-fc": 0.6, "fmmtc": np.nan}, {"svm-fc": found, "fmmtc": found})
+    tests = permutation_tests({"svm-fc": 0.6, "fmmtc": np.nan}, {"svm-fc": found, "fmmtc": found})
     assert (tests[0].p, tests[0].p_adjusted) == (2 / 4, 2 / 4)
     assert (tests[1].n_permutations, tests[1].verdict) == (0, "not tested")
     assert np.isnan([tests[1].p, tests[1].p_adjusted]).all()
@@ -265,14 +265,14 @@ def test_aurocs_of_many_shuffles_are_scikit_learns():
 def test_p_counts_the_real_run_among_the_shuffles():
     permuted = {"svm-fc": np.array([0.4, 0.5, 0.6, 0.7])}
     for auroc, p in ((0.75, 1 / 5), (0.7, 2 / 5), (0.65, 2 / 5), (0.3, 5 / 5)):
-        (test,) = judge_permutations({"svm-fc": auroc}, permuted)
+        (test,) = permutation_tests({"svm-fc": auroc}, permuted)
         assert test.p == test.p_adjusted == pytest.approx(p)
 
 
 def test_the_adjusted_p_is_of_the_best_model_of_each_shuffle():
     rng = np.random.default_rng(0)
     permuted = {f"m{i}": rng.normal(0.5, 0.08, 999) for i in range(10)}
-    tests = judge_permutations(dict.fromkeys(permuted, 0.66), permuted)
+    tests = permutation_tests(dict.fromkeys(permuted, 0.66), permuted)
     best = np.max(list(permuted.values()), axis=0)
     assert {each.p_adjusted for each in tests} == {(1 + (best >= 0.66).sum()) / 1000}
     # Ten independent tests: 1 - (1 - p) ** 10.
@@ -283,7 +283,7 @@ def test_the_adjusted_p_is_of_the_best_model_of_each_shuffle():
 def test_models_with_fewer_shuffles_are_judged_on_those_that_all_have():
     rng = np.random.default_rng(0)
     permuted = {"svm-fc": rng.normal(0.5, 0.08, 999), "fmmtc": rng.normal(0.5, 0.08, 99)}
-    linear, network = judge_permutations({"svm-fc": 0.9, "fmmtc": 0.9}, permuted)
+    linear, network = permutation_tests({"svm-fc": 0.9, "fmmtc": 0.9}, permuted)
     assert (linear.p, linear.p_adjusted) == (1 / 1000, 1 / 100)
     assert (network.p, network.p_adjusted) == (1 / 100, 1 / 100)
     assert (linear.n_permutations, network.n_permutations) == (999, 99)
@@ -291,7 +291,7 @@ def test_models_with_fewer_shuffles_are_judged_on_those_that_all_have():
 
 def test_the_adjusted_p_is_never_below_the_p():
     long = np.concatenate([np.full(99, 0.4), np.full(61, 0.9), np.full(839, 0.5)])
-    tests = judge_permutations(
+    tests = permutation_tests(
         {"svm-fc": 0.7, "fmmtc": 0.5}, {"svm-fc": long, "fmmtc": np.full(99, 0.45)}
     )
     assert tests[0].p == tests[0].p_adjusted == 62 / 1000
@@ -334,7 +334,7 @@ def test_evidence_needs_every_step_that_could_be_tested(reached, words):
     chance = np.linspace(0.3, 0.6, 99)
     observed = {"fmmtc": 0.7, "svm-fc": 0.55, "motion": 0.9, "lstm": 0.9}
     permuted = {name: chance for name in observed if name != "lstm"}
-    tests = judge_permutations(
+    tests = permutation_tests(
         observed, permuted, {"fmmtc": steps(*reached), "svm-fc": steps(True, True)}
     )
     assert {each.model: each.verdict for each in tests} == {
@@ -348,7 +348,7 @@ def test_evidence_needs_every_step_that_could_be_tested(reached, words):
     sentence = verdict_sentence(tests, np.tile([0, 1], 20), 0.2)
     assert sentence.startswith(f"{words}: fmmtc (AUROC 0.70, adjusted p = 0.010")
     assert ("Not tested: beyond covariates (why)." in sentence) == (reached[0] is None)
-    alone = judge_permutations({"motion": 0.9}, {"motion": chance})
+    alone = permutation_tests({"motion": 0.9}, {"motion": chance})
     assert verdict_sentence(alone, np.tile([0, 1], 20), 0.2).startswith("not tested")
 
 
@@ -359,7 +359,7 @@ def test_the_sentence_of_the_run_names_what_was_found_and_what_was_not_tested(se
     chance = np.linspace(0.3, 0.6, 99)
 
     def sentence(observed):
-        tests = judge_permutations(observed, {"svm-fc": chance})
+        tests = permutation_tests(observed, {"svm-fc": chance})
         return evaluate(predictions, examples.y, EVALUATION, 0, tests).verdict
 
     found = sentence({"svm-fc": 0.8, "fmmtc": 0.9})
@@ -367,7 +367,7 @@ def test_the_sentence_of_the_run_names_what_was_found_and_what_was_not_tested(se
     assert "Not tested: fmmtc." in found
     nothing = sentence({"svm-fc": 0.5})
     assert nothing.startswith("no evidence of prediction in the one tested model;")
-    untested = judge_permutations({"fmmtc": 0.9}, {})
+    untested = permutation_tests({"fmmtc": 0.9}, {})
     assert evaluate(predictions, examples.y, EVALUATION, 0, untested).verdict.startswith(
         "not tested"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fmmtc_bidsapp.learning.evaluation.subgroups import judge_arms
+from fmmtc_bidsapp.learning.evaluation.subgroups import evaluate_arms
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.records import Calibration, FoldPredictions
 
@@ -57,13 +57,13 @@ def test_folds_that_say_their_prevalence_do_not_pull_an_arm_below_one_half():
             replace(each, fold=fold, calibration=line, prevalence=prevalence, logit=np.zeros(30))
         )
     y = np.random.default_rng(1).integers(0, 2, N)
-    rows, _ = judge_arms(flat, y, ARMS, 20, 0)
+    rows, _ = evaluate_arms(flat, y, ARMS, 20, 0)
     assert {each.value for each in rows if each.metric == "auroc"} == {0.5}
 
 
 def test_a_model_that_knows_one_arm_only_differs_between_them():
     logits = np.random.default_rng(0).normal(size=N) + np.where(DRUG, 3 * Y, 0)
-    rows, differences = judge_arms(predictions(logits), Y, ARMS, draws=300, seed=0)
+    rows, differences = evaluate_arms(predictions(logits), Y, ARMS, draws=300, seed=0)
     auroc = {each.arm: each for each in rows if each.metric == "auroc"}
     for arm, people in (("drug", DRUG), ("placebo", ~DRUG)):
         assert auroc[arm].value == pytest.approx(within_folds(logits, people))
@@ -79,7 +79,7 @@ def test_the_interval_of_a_difference_covers_no_difference():
     misses = 0
     for seed in range(40):
         logits = np.random.default_rng(seed).normal(size=N) + Y
-        _, differences = judge_arms(predictions(logits), Y, ARMS, draws=200, seed=seed)
+        _, differences = evaluate_arms(predictions(logits), Y, ARMS, draws=200, seed=seed)
         found = next(each for each in differences if each.metric == "auroc")
         misses += not found.low <= 0 <= found.high
     assert misses <= 6
@@ -87,7 +87,7 @@ def test_the_interval_of_a_difference_covers_no_difference():
 
 def test_an_arm_of_one_outcome_has_no_auroc_and_no_difference():
     y = np.where(DRUG, 1, Y)
-    rows, differences = judge_arms(predictions(np.arange(N) * 1.0), y, ARMS, draws=20, seed=0)
+    rows, differences = evaluate_arms(predictions(np.arange(N) * 1.0), y, ARMS, draws=20, seed=0)
     drug = next(each for each in rows if each.arm == "drug" and each.metric == "auroc")
     assert np.isnan([drug.value, drug.low, drug.high]).all()
     assert np.isnan(next(each for each in differences if each.metric == "auroc").difference)
@@ -98,7 +98,7 @@ def test_repeats_are_averaged():
     both = predictions(logits, 2)
     first, second = ([each for each in both if each.fold.repeat == i] for i in (0, 1))
     one, two, mean = (
-        np.array([each.value for each in judge_arms(own, Y, ARMS, 20, 0)[0]])
+        np.array([each.value for each in evaluate_arms(own, Y, ARMS, 20, 0)[0]])
         for own in (first, second, both)
     )
     np.testing.assert_allclose(mean, (one + two) / 2)

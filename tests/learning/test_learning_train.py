@@ -144,7 +144,7 @@ def test_a_shorter_training_is_the_beginning_of_a_longer_one():
     examples = cohort(in_fc=1.0)
     rows, others = np.arange(16), np.arange(16, 24)
     learner = NetworkLearner(SETUP, "fmmtc")
-    path = learner.path(examples, rows, others, 3)
+    path = learner.validation_curve(examples, rows, others, 3)
     fitted = learner.fit(examples, rows, 4, 3)
     np.testing.assert_allclose(fitted.logits(examples.take(others)), path.logits[3], rtol=1e-5)
 

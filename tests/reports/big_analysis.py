@@ -26,7 +26,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
 from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.learning.estimators.models import MODELS
-from fmmtc_bidsapp.learning.evaluate import judge, model_titles
+from fmmtc_bidsapp.learning.evaluate import FittedRun, evaluate_run, model_titles
 from fmmtc_bidsapp.learning.metrics.predictions import prediction_rows
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.paper.tables import paper_rows
@@ -92,20 +92,24 @@ def write_big_analysis(
     main = next(iter(models))
     about = _about(main, examples, analysis)
     rng = np.random.default_rng(1)
-    evaluation = judge(
-        fitted,
-        examples,
-        EvaluationOptions(bootstrap=bootstrap),
-        main=main,
-        seed=0,
-        permuted={
-            model: rng.normal(0.5, 0.05, _SHUFFLES)
-            for model in models
-            if not MODELS[model].is_network
-        },
-        rows=[
-            row for row in paper_rows(ModelOptions(), (), lambda name: ()) if row.model in models
-        ],
+    evaluation = evaluate_run(
+        FittedRun(
+            fitted,
+            examples,
+            EvaluationOptions(bootstrap=bootstrap),
+            main=main,
+            seed=0,
+            permuted={
+                model: rng.normal(0.5, 0.05, _SHUFFLES)
+                for model in models
+                if not MODELS[model].is_network
+            },
+            rows=[
+                row
+                for row in paper_rows(ModelOptions(), (), lambda name: ())
+                if row.model in models
+            ],
+        )
     )
     persons = [_person(key, y) for key, y in zip(examples.keys, examples.y, strict=True)]
     results.write_cohort(files, _cohort(persons), persons, ())

@@ -34,8 +34,8 @@ from fmmtc_bidsapp.learning.estimators.models import (
     refuse_adjusting,
     refuse_needs,
 )
-from fmmtc_bidsapp.learning.evaluation.duplicate_scans import duplicates_line, refuse_twins
-from fmmtc_bidsapp.learning.evaluation.leakage import telling_acquisition
+from fmmtc_bidsapp.learning.evaluation.duplicate_scans import describe_duplicates, refuse_duplicates
+from fmmtc_bidsapp.learning.evaluation.leakage import acquisition_leaks
 from fmmtc_bidsapp.learning.model_selection.splits import SplitPlan, check_strata, outer_folds
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Fold, Person
@@ -201,15 +201,15 @@ def _warn_of_duplicates(encoded: Encoded) -> None:
     }
     for same_scan, what in kinds.items():
         own = [each for each in encoded.duplicates if each.same_scan == same_scan]
-        line = duplicates_line(own, what, so)
+        line = describe_duplicates(own, what, so)
         if line:
             print(f"WARNING: {line}")
-    refuse_twins(encoded.examples.keys, encoded.duplicates)
+    refuse_duplicates(encoded.examples.keys, encoded.duplicates)
 
 
 def warn_of_acquisition(examples: Examples) -> tuple[str, ...]:
     """Warn of scans that differ by outcome, and return the warnings."""
-    told = tuple(f"{each.name} {each.reason}" for each in telling_acquisition(examples))
+    told = tuple(f"{each.name} {each.reason}" for each in acquisition_leaks(examples))
     for each in told:
         print(
             f"WARNING: what the scans were like goes with the outcome: {each}. A model may read "

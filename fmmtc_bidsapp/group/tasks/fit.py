@@ -60,7 +60,7 @@ class Fits:
     trainings: tuple[FoldPredictions, ...]
     """The predictions before they are merged."""
     published: tuple[Mapping[str, FoldPredictions], ...]
-    """Of `fit_published`, by network and fold; empty with nested selection."""
+    """Of `publish_together`, by network and fold; empty with nested selection."""
     permuted: Mapping[str, Floats]
     """By model, the headline AUROC of every shuffle, (permutation,)."""
     exchanged: Mapping[str, Floats]

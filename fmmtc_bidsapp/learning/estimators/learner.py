@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     # Importing it takes seconds.
     from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
-__all__ = ["Fitted", "Learner", "Setup", "ValidationPath", "by_key", "mean_cross_entropy"]
+__all__ = ["Fitted", "Learner", "Setup", "ValidationCurve", "by_key", "mean_cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Setup:
 
 
 @dataclass(frozen=True, eq=False)
-class ValidationPath:
+class ValidationCurve:
     """Predictions of validation people after every epoch of one training."""
 
     logits: Floats
@@ -74,7 +74,9 @@ class Learner(Protocol):
 
     def __init__(self, setup: Setup) -> None: ...
 
-    def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
+    def validation_curve(
+        self, examples: Examples, train: Ints, validation: Ints, seed: int
+    ) -> ValidationCurve:
         """Train on some rows to the last epoch and predict other rows after each epoch."""
 
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> Fitted:

@@ -16,7 +16,7 @@ from fmmtc_bidsapp.learning.estimators.classifiers import HEADS, FittedHead, Hea
 from fmmtc_bidsapp.learning.estimators.learner import (
     Fitted,
     Setup,
-    ValidationPath,
+    ValidationCurve,
     by_key,
     mean_cross_entropy,
 )
@@ -52,12 +52,14 @@ class _WithoutEpochs(ABC):
     def fit(self, examples: Examples, rows: Ints, epoch: int, seed: int) -> Fitted:
         """Train on the rows."""
 
-    def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
+    def validation_curve(
+        self, examples: Examples, train: Ints, validation: Ints, seed: int
+    ) -> ValidationCurve:
         """Train once and predict the validation rows."""
         people = examples.take(validation)
         logits = self.fit(examples, train, 1, seed).logits(people)
         loss = mean_cross_entropy(logits, people.y)
-        return ValidationPath(logits=logits[None], loss=np.array([loss]))
+        return ValidationCurve(logits=logits[None], loss=np.array([loss]))
 
 
 @dataclass(frozen=True, eq=False)

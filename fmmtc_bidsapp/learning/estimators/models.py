@@ -24,7 +24,7 @@ __all__ = [
     "BASELINES",
     "MAIN_MODEL",
     "MODELS",
-    "YARDSTICKS",
+    "REFERENCE_MODELS",
     "Model",
     "baselines",
     "check_needs",
@@ -64,7 +64,7 @@ MAIN_MODEL = "fmmtc"
 BASELINES = ("dummy", "covariates", "motion", "acquisition", "fc-logistic")
 """Fitted beside whatever is asked for, where the cohort has what they need."""
 
-YARDSTICKS = frozenset({"dummy", "covariates", "motion", "acquisition"})
+REFERENCE_MODELS = frozenset({"dummy", "covariates", "motion", "acquisition"})
 """Those that know nothing of the brain's activity: models are held against them, and that one of
 them predicts is no evidence for any model."""
 

@@ -13,7 +13,7 @@ import torch
 from fmmtc_bidsapp.learning.estimators.learner import (
     Fitted,
     Setup,
-    ValidationPath,
+    ValidationCurve,
     mean_cross_entropy,
 )
 from fmmtc_bidsapp.learning.estimators.networks import NETWORKS, NetworkKind
@@ -50,7 +50,9 @@ class OfNetwork(ABC):
         their outcomes.
         """
 
-    def path(self, examples: Examples, train: Ints, validation: Ints, seed: int) -> ValidationPath:
+    def validation_curve(
+        self, examples: Examples, train: Ints, validation: Ints, seed: int
+    ) -> ValidationCurve:
         """Train to the last epoch and predict the validation rows after each."""
         return follow([self], examples, train, validation, seed)[0]
 
@@ -67,7 +69,7 @@ class OfNetwork(ABC):
 
 def follow(
     learners: Sequence[OfNetwork], examples: Examples, train: Ints, validation: Ints, seed: int
-) -> tuple[ValidationPath, ...]:
+) -> tuple[ValidationCurve, ...]:
     """Train the learners' network once and predict the validation rows after each epoch.
 
     All have the loss of the network, so one epoch is chosen for all.
@@ -83,7 +85,7 @@ def follow(
         for own, learner in zip(logits, learners, strict=True):
             own.append(learner.on(network, seen, training.outcomes, seed).read(outputs))
         loss.append(mean_cross_entropy(outputs.logits, people.y))
-    return tuple(ValidationPath(logits=np.array(own), loss=np.array(loss)) for own in logits)
+    return tuple(ValidationCurve(logits=np.array(own), loss=np.array(loss)) for own in logits)
 
 
 def finish(

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Duplicate
 
-__all__ = ["duplicates_line", "refuse_twins"]
+__all__ = ["describe_duplicates", "refuse_duplicates"]
 
 _SAME_SCAN = 0.999
 
 
-def duplicates_line(duplicates: Sequence[Duplicate], what: str, so: str) -> str:
+def describe_duplicates(duplicates: Sequence[Duplicate], what: str, so: str) -> str:
     """Describe pairs of people in one line, the closest first; empty without any.
 
     `what` they share (``have the same scan``), and a sentence on the consequence.
@@ -31,7 +31,7 @@ def duplicates_line(duplicates: Sequence[Duplicate], what: str, so: str) -> str:
     )
 
 
-def refuse_twins(keys: Sequence[str], duplicates: Sequence[Duplicate]) -> None:
+def refuse_duplicates(keys: Sequence[str], duplicates: Sequence[Duplicate]) -> None:
     """InputError if everybody has the scan of somebody else, with the first pair."""
     same = [each for each in duplicates if each.correlation >= _SAME_SCAN]
     twins = {key for each in same for key in (each.first, each.second)}

@@ -34,7 +34,7 @@ from fmmtc_bidsapp.records import (
     MetricRow,
 )
 
-__all__ = ["External", "Recalibration", "judge_external", "of_people", "predict_new"]
+__all__ = ["External", "Recalibration", "evaluate_external", "of_people", "predict_new"]
 
 _PER_PARAMETER = 10
 """People of the rarer outcome for each number that is fitted: Peduzzi et al. (1996),
@@ -101,7 +101,7 @@ def of_people(predictions: FoldPredictions, rows: Ints) -> FoldPredictions:
     )
 
 
-def judge_external(
+def evaluate_external(
     frozen: FoldPredictions,
     y: Ints,
     options: EvaluationOptions,

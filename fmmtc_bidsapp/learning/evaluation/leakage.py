@@ -12,13 +12,14 @@ from sklearn.metrics import roc_auc_score
 
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.records import Duplicate, Examples, Floats, Ints, Leak
+from fmmtc_bidsapp.stats import fisher_z
 
 __all__ = [
+    "acquisition_leaks",
     "copies_together",
     "find_duplicates",
     "leaking_covariates",
     "refuse_leaks",
-    "telling_acquisition",
 ]
 
 _SAME_SCAN = 0.999
@@ -86,7 +87,7 @@ def _standing_out(
     usable &= (others >= _FEWEST_TO_COMPARE) & (others >= _FEWEST_TO_COMPARE)[:, None]
     if not (usable & (correlation >= _LEAST_ALIKE)).any():
         return np.zeros_like(judged)
-    z = np.where(usable, np.arctanh(np.clip(correlation, -_SAME_SCAN, _SAME_SCAN)), np.nan)
+    z = np.where(usable, fisher_z(correlation, _SAME_SCAN), np.nan)
     own = np.array(
         [
             np.median(row[~np.isnan(row)]) if known.any() else 0.0
@@ -121,7 +122,7 @@ def copies_together(examples: Examples, duplicates: Sequence[Duplicate]) -> Exam
     return replace(examples, groups=tuple(groups))
 
 
-def telling_acquisition(examples: Examples) -> tuple[Leak, ...]:
+def acquisition_leaks(examples: Examples) -> tuple[Leak, ...]:
     """Find acquisition columns that predict the outcome.
 
     Their AUROC is 0.2 or more from 0.5, with p of 0.01 or less by Mann and Whitney's test,

@@ -19,7 +19,7 @@ from fmmtc_bidsapp.learning.metrics.scores import METRICS, Metric
 from fmmtc_bidsapp.learning.seeds import ARMS, derive_seed
 from fmmtc_bidsapp.records import ArmDifference, ArmRow, Floats, FoldPredictions, Ints
 
-__all__ = ["PROGNOSIS", "UNKNOWN_ARM", "judge_arms"]
+__all__ = ["PROGNOSIS", "UNKNOWN_ARM", "evaluate_arms"]
 
 PROGNOSIS = "response under any treatment is prognosis, not prediction of a drug's effect"
 """Said wherever these figures are shown."""
@@ -38,7 +38,7 @@ class _Judged:
     draws: Floats
 
 
-def judge_arms(
+def evaluate_arms(
     predictions: Sequence[FoldPredictions], y: Ints, arms: Sequence[str], draws: int, seed: int
 ) -> tuple[tuple[ArmRow, ...], tuple[ArmDifference, ...]]:
     """Evaluate out-of-fold predictions by arm, and the differences between arms.

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from fmmtc_bidsapp.learning.estimators.models import YARDSTICKS
+from fmmtc_bidsapp.learning.estimators.models import REFERENCE_MODELS
 from fmmtc_bidsapp.learning.evaluation.added_value import Gain, gains
 from fmmtc_bidsapp.learning.evaluation.reference_models import Reference, reference_columns
-from fmmtc_bidsapp.learning.model_selection.permutations import p_of
+from fmmtc_bidsapp.learning.model_selection.permutations import permutation_p
 from fmmtc_bidsapp.records import AddedValue, Examples, Floats, Fold, Ints, PermutationTest
 from fmmtc_bidsapp.records.verdict import (
     EVIDENCE,
@@ -25,7 +25,7 @@ from fmmtc_bidsapp.records.verdict import (
     untested_steps,
 )
 
-__all__ = ["added_values", "judge_permutations", "verdict_sentence", "with_people"]
+__all__ = ["added_values", "permutation_tests", "verdict_sentence", "with_people"]
 
 _UNKNOWN = {
     "covariates": "no covariates were given",
@@ -43,7 +43,7 @@ def added_values(
     `scores` are (1 + permutation, person) of `brain_scores` and `carry_back`. The adjusted p
     compares with the best of all models in each exchange. Reference models have no steps.
     """
-    brains = {name: own for name, own in scores.items() if name not in YARDSTICKS}
+    brains = {name: own for name, own in scores.items() if name not in REFERENCE_MODELS}
     first = [each for each in folds if each.repeat == min(fold.repeat for fold in folds)]
     found: dict[str, tuple[AddedValue, ...]] = dict.fromkeys(brains, ())
     for step in added_steps():
@@ -82,8 +82,8 @@ def _of_step(
     best = np.max([gain.exchanged[:common] for gain in found.values()], axis=0) if found else None
     values = {}
     for name, gain in found.items():
-        p = p_of(gain.auroc_both, gain.exchanged)
-        adjusted = p if best is None else max(p, p_of(gain.auroc_both, best))
+        p = permutation_p(gain.auroc_both, gain.exchanged)
+        adjusted = p if best is None else max(p, permutation_p(gain.auroc_both, best))
         values[name] = AddedValue(
             step.name,
             reference.names,
@@ -97,7 +97,7 @@ def _of_step(
     return values
 
 
-def judge_permutations(
+def permutation_tests(
     observed: Mapping[str, float],
     permuted: Mapping[str, Floats],
     added: Mapping[str, Sequence[AddedValue]] | None = None,
@@ -109,7 +109,7 @@ def judge_permutations(
     without a value counts as at least as good. The adjusted p compares with the best of all
     tested models (Westfall & Young 1993, Resampling-based multiple testing) over their common
     permutations. A model predicts with an adjusted p of 0.05 or less and an AUROC above 0.5.
-    Reference models (`YARDSTICKS`) have a p, and are no evidence themselves.
+    Reference models (`REFERENCE_MODELS`) have a p, and are no evidence themselves.
     """
     refused, steps = untested or {}, added or {}
     tested = [
@@ -126,9 +126,9 @@ def judge_permutations(
             tests.append(PermutationTest(name, auroc, 0, nan, nan, NOT_TESTED, not_tested=why))
             continue
         own, values = permuted[name], tuple(steps.get(name, ()))
-        p = p_of(auroc, own)
-        adjusted = max(p, p_of(auroc, best))
-        reached = {PREDICTS: adjusted <= LEVEL and auroc > 0.5 and name not in YARDSTICKS}
+        p = permutation_p(auroc, own)
+        adjusted = max(p, permutation_p(auroc, best))
+        reached = {PREDICTS: adjusted <= LEVEL and auroc > 0.5 and name not in REFERENCE_MODELS}
         words = say_verdict(reached | {each.step: each.reached for each in values})
         tests.append(PermutationTest(name, auroc, len(own), p, adjusted, words, values))
     return tuple(tests)
@@ -140,7 +140,7 @@ def verdict_sentence(tests: Sequence[PermutationTest], y: Ints, half_width: floa
         f"With {int((y == 1).sum())} positive and {int((y == 0).sum())} negative outcomes, an "
         f"AUROC of 0.5 would be measured with a 95 % interval of about ± {half_width:.2f}."
     )
-    models = [each for each in tests if each.model not in YARDSTICKS]
+    models = [each for each in tests if each.model not in REFERENCE_MODELS]
     tested = [each for each in models if each.n_permutations]
     if not tested:
         why = next((each.not_tested for each in models if each.not_tested), "")

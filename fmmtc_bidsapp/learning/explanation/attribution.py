@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.learning.explanation.attribution_baselines import BASELINES, Starts
+from fmmtc_bidsapp.learning.explanation.attribution_baselines import BASELINES, FoldBaselines
 from fmmtc_bidsapp.learning.explanation.forward import Arrays, Function, Route, routes_of
 from fmmtc_bidsapp.learning.explanation.integrated_gradients import (
     TOLERANCE,
@@ -125,7 +125,7 @@ def _agreement(
     Always of the same people: those whose maps from every baseline converged.
     """
     others = [name for name in BASELINES if name != how]
-    if traced.starts.examples.series is None:
+    if traced.baselines.examples.series is None:
         others = [name for name in others if name != "surrogate"]
     own = zip(fold.test.tolist(), people, strict=True)
     tried = [
@@ -196,22 +196,22 @@ class TracedNetwork:
         self.n_draws = _DRAWS if all(each.at_once > 1 for each in self.routes) else 1
         sources = tuple(each.source for each in self.routes)
         own = derive_seed(seed, _SURROGATE)
-        self.starts = Starts(examples, fold.train, sources, own)
+        self.baselines = FoldBaselines(examples, fold.train, sources, own)
 
     @torch.no_grad()
     def logit(self, row: int) -> float:
         """Return the logit that is explained."""
-        person = self.starts.person(row)
+        person = self.baselines.person(row)
         reads = self._functions(person)
         features = [read(each) for read, each in zip(reads, self._points(person), strict=True)]
         return float(self.branches.join(*features))
 
     def explain(self, row: int, how: str, n_draws: int | None = None) -> ParcelMap:
         """Integrate gradients from one baseline, or from several and average."""
-        person = self.starts.person(row)
+        person = self.baselines.person(row)
         found = [
             integrate(self._terms(person, each))
-            for each in self.starts.of(how, row, n_draws or self.n_draws)
+            for each in self.baselines.of(how, row, n_draws or self.n_draws)
         ]
         return self._map(person, found)
 

@@ -16,11 +16,11 @@ from fmmtc_bidsapp.learning.seeds import derive_seed
 from fmmtc_bidsapp.modalities.preparation import fit_edge_means
 from fmmtc_bidsapp.records import Examples, Floats, Ints
 
-__all__ = ["BASELINES", "Starts", "phase_randomise"]
+__all__ = ["BASELINES", "FoldBaselines", "phase_randomise"]
 
 
 @dataclass(frozen=True, eq=False)
-class Starts:
+class FoldBaselines:
     """The baselines of the people of one fold.
 
     A baseline has the person's missing values, and the person's diagonal of connectivity: what
@@ -84,7 +84,7 @@ class Starts:
         }
 
 
-def _zero(starts: Starts, row: int, draws: int) -> list[Arrays]:
+def _zero(starts: FoldBaselines, row: int, draws: int) -> list[Arrays]:
     return [
         {
             name: starts.mean[name] if name in starts.others else np.zeros_like(each)
@@ -93,15 +93,15 @@ def _zero(starts: Starts, row: int, draws: int) -> list[Arrays]:
     ]
 
 
-def _average(starts: Starts, row: int, draws: int) -> list[Arrays]:
+def _average(starts: FoldBaselines, row: int, draws: int) -> list[Arrays]:
     return [starts.mean]
 
 
-def _surrogates(starts: Starts, row: int, draws: int) -> list[Arrays]:
+def _surrogates(starts: FoldBaselines, row: int, draws: int) -> list[Arrays]:
     return [starts.surrogate(row, draw) for draw in range(draws)]
 
 
-BASELINES: Mapping[str, Callable[[Starts, int, int], list[Arrays]]] = {
+BASELINES: Mapping[str, Callable[[FoldBaselines, int, int], list[Arrays]]] = {
     "zero": _zero,
     "mean": _average,
     "surrogate": _surrogates,

@@ -12,7 +12,7 @@ from fmmtc_bidsapp.records import Curve, Floats, FoldPredictions, Ints
 
 __all__ = ["curves_of"]
 
-Line = tuple[Floats, Floats]
+Points = tuple[Floats, Floats]
 """x, rising, and y; a jump is two points of one x."""
 
 
@@ -38,12 +38,12 @@ def curves_of(model: str, folds: Sequence[FoldPredictions], y: Ints) -> tuple[Cu
     return tuple(found)
 
 
-def _roc(y: Ints, score: Floats) -> Line:
+def _roc(y: Ints, score: Floats) -> Points:
     false_positive, true_positive, _ = roc_curve(y, score)
     return false_positive, true_positive
 
 
-def _pr(y: Ints, score: Floats) -> Line:
+def _pr(y: Ints, score: Floats) -> Points:
     """Return recall and the precision of the step that leads to it, the first at recall 0 too."""
     precision, recall, _ = precision_recall_curve(y, score)
     # Of the points of one recall the first that reaches it counts, as in average precision.
@@ -52,7 +52,7 @@ def _pr(y: Ints, score: Floats) -> Line:
     return x, np.append(steps[1], steps[1:])
 
 
-def _mean_roc(lines: Sequence[Line]) -> Line:
+def _mean_roc(lines: Sequence[Points]) -> Points:
     """Average the heights at each x; at every jump of a fold both sides of it."""
     x = np.unique(np.concatenate([line[0] for line in lines]))
     below, above = (
@@ -61,7 +61,7 @@ def _mean_roc(lines: Sequence[Line]) -> Line:
     return _without_repeats(np.repeat(x, 2), np.stack([below, above], axis=1).ravel())
 
 
-def _side(line: Line, x: Floats, *, last: bool) -> Floats:
+def _side(line: Points, x: Floats, *, last: bool) -> Floats:
     """Return a line's height at each x; at a jump the lower end or, with ``last``, the upper."""
     own, first = np.unique(line[0], return_index=True)
     low, high = line[1][first], line[1][np.append(first[1:], len(line[0])) - 1]
@@ -74,13 +74,13 @@ def _side(line: Line, x: Floats, *, last: bool) -> Floats:
     return between
 
 
-def _mean_pr(lines: Sequence[Line]) -> Line:
+def _mean_pr(lines: Sequence[Points]) -> Points:
     """Average the steps: each precision holds for the recalls up to its own."""
     x = np.unique(np.concatenate([line[0] for line in lines]))
     steps = [own_y[np.searchsorted(own_x, x)] for own_x, own_y in lines]
     return x, np.mean(steps, axis=0)
 
 
-def _without_repeats(x: Floats, y: Floats) -> Line:
+def _without_repeats(x: Floats, y: Floats) -> Points:
     kept = np.append(True, (np.diff(x) != 0) | (np.diff(y) != 0))
     return x[kept], y[kept]

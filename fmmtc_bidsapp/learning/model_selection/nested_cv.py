@@ -11,7 +11,13 @@ import torch
 
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.learning.estimators.inputs import n_batches
-from fmmtc_bidsapp.learning.estimators.learner import Fitted, Learner, Setup, ValidationPath, by_key
+from fmmtc_bidsapp.learning.estimators.learner import (
+    Fitted,
+    Learner,
+    Setup,
+    ValidationCurve,
+    by_key,
+)
 from fmmtc_bidsapp.learning.estimators.models import MODELS, check_needs, families
 from fmmtc_bidsapp.learning.estimators.shared_training import (
     OfNetwork,
@@ -31,11 +37,11 @@ from fmmtc_bidsapp.records import Calibration, Examples, Floats, Fold, FoldPredi
 __all__ = [
     "Analysis",
     "FittedModel",
-    "family_paths",
     "fit_final",
     "fit_together",
     "refit_seed",
     "restore_model",
+    "validation_curves",
 ]
 
 
@@ -182,19 +188,21 @@ def _fit_nested(
     rows = by_key(examples, rows)
     own_seed = _training_seed(seed, training)
     splits = SplitPlan(examples.strata, examples.groups, setup.train, seed).inner(rows, seed)
-    paths = [
-        family_paths(analysis, names, rows[fit], rows[held_out], derive_seed(own_seed, _INNER, i))
+    curves = [
+        validation_curves(
+            analysis, names, rows[fit], rows[held_out], derive_seed(own_seed, _INNER, i)
+        )
         for i, (fit, held_out) in enumerate(splits)
     ]
     # Models of one family have one loss, that of their network.
-    validation_loss = np.mean([own[0].loss for own in paths], axis=0)
+    validation_loss = np.mean([own[0].loss for own in curves], axis=0)
     best = int(validation_loss.argmin())
     epoch = _same_steps(best + 1, [len(fit) for fit, _ in splits], len(rows), names[0], setup)
     held_out_rows = np.concatenate([rows[held_out] for _, held_out in splits])
     prevalence = float(examples.y[rows].mean())
     calibrations = [
         fit_calibration(
-            np.concatenate([own[i].logits[best] for own in paths]),
+            np.concatenate([own[i].logits[best] for own in curves]),
             examples.y[held_out_rows],
             evaluation.calibration,
             evaluation.threshold,
@@ -227,9 +235,9 @@ def _same_steps(epoch: int, n_inner: Sequence[int], n_all: int, name: str, setup
     return max(1, round(float(steps / n_batches(n_all, size))))
 
 
-def family_paths(
+def validation_curves(
     analysis: Analysis, names: Sequence[str], train: Ints, validation: Ints, seed: int
-) -> tuple[ValidationPath, ...]:
+) -> tuple[ValidationCurve, ...]:
     """Train a family once and predict the validation rows after every epoch, in order of `names`.
 
     Only the loss reads outcomes of the validation rows.
@@ -237,7 +245,7 @@ def family_paths(
     learners = _learners(names, analysis.setup)
     # Families of several models are of one network.
     if len(learners) == 1:
-        return (learners[0].path(analysis.examples, train, validation, seed),)
+        return (learners[0].validation_curve(analysis.examples, train, validation, seed),)
     networks = cast("Sequence[OfNetwork]", learners)
     return follow(networks, analysis.examples, train, validation, seed)
 

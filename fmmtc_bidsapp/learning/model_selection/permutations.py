@@ -24,7 +24,7 @@ __all__ = [
     "exchange_blocks",
     "exchanged_rows",
     "headline",
-    "p_of",
+    "permutation_p",
     "permuted_labels",
     "permuted_outputs",
 ]
@@ -157,7 +157,7 @@ def headline(aurocs: Floats) -> Floats:
     return mean
 
 
-def p_of(observed: float, permuted: Floats) -> float:
+def permutation_p(observed: float, permuted: Floats) -> float:
     """Return (b + 1) / (m + 1); a shuffle without a value counts as at least as good."""
     # What has no value is not below anything.
     below = (permuted < observed - _SAME).sum()

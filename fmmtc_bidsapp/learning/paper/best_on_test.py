@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 from sklearn.metrics import matthews_corrcoef
 
-from fmmtc_bidsapp.learning.estimators.learner import ValidationPath
+from fmmtc_bidsapp.learning.estimators.learner import ValidationCurve
 from fmmtc_bidsapp.learning.estimators.models import check_needs
 from fmmtc_bidsapp.learning.metrics.predictions import fold_values
 from fmmtc_bidsapp.learning.metrics.scores import METRICS
-from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, family_paths, refit_seed
+from fmmtc_bidsapp.learning.model_selection.nested_cv import Analysis, refit_seed, validation_curves
 from fmmtc_bidsapp.records import (
     Calibration,
     Fold,
@@ -43,29 +43,29 @@ def publish_together(
     check_needs(names, examples)
     # The networks that `fit_together` trains in the end, evaluated otherwise.
     own_seed = refit_seed(analysis.seed, fold, training)
-    paths = family_paths(analysis, names, fold.train, fold.test, own_seed)
+    curves = validation_curves(analysis, names, fold.train, fold.test, own_seed)
     return tuple(
         {
             selection: FoldPredictions(
                 model=name,
                 fold=fold,
-                logit=path.logits[epoch],
+                logit=curve.logits[epoch],
                 calibration=_AS_IT_IS,
                 prevalence=float(examples.y[fold.train].mean()),
                 epoch=epoch + 1,
-                validation_loss=path.loss,
+                validation_loss=curve.loss,
                 train_loss=np.zeros(0),
                 seed=training,
                 selection=selection,
             )
-            for selection, epoch in _epochs(path, examples.y[fold.test]).items()
+            for selection, epoch in _epochs(curve, examples.y[fold.test]).items()
         }
-        for name, path in zip(names, paths, strict=True)
+        for name, curve in zip(names, curves, strict=True)
     )
 
 
-def _epochs(path: ValidationPath, y: Ints) -> dict[str, int]:
-    mcc = [matthews_corrcoef(y, logits >= 0) for logits in path.logits]
+def _epochs(curve: ValidationCurve, y: Ints) -> dict[str, int]:
+    mcc = [matthews_corrcoef(y, logits >= 0) for logits in curve.logits]
     return {BEST_ON_TEST: int(np.argmax(mcc)), LAST_EPOCH: len(mcc) - 1}
 
 

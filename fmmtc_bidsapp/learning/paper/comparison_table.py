@@ -22,7 +22,7 @@ from fmmtc_bidsapp.records import (
     MetricRow,
 )
 
-__all__ = ["OPTIMISTIC", "Line", "comparison_rows", "domain_lines", "plain_lines"]
+__all__ = ["OPTIMISTIC", "TableRow", "comparison_rows", "domain_rows", "table_rows"]
 
 OPTIMISTIC = "optimistic: epoch chosen on the test fold"
 """Said wherever such a figure is shown."""
@@ -39,7 +39,7 @@ _NAN = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class TableRow:
     """A line of a table before its evaluation."""
 
     paper: PaperRow
@@ -54,12 +54,12 @@ class Line:
     test_on: str | None = None
 
 
-def plain_lines(
+def table_rows(
     rows: Sequence[PaperRow],
     predictions: Sequence[FoldPredictions],
     published: Sequence[FoldPredictions],
     main: str,
-) -> list[Line]:
+) -> list[TableRow]:
     """Join lines of tables with cross-validated predictions of everybody.
 
     `published` are of the networks with another choice of the epoch; such a line follows that
@@ -67,29 +67,29 @@ def plain_lines(
     """
     ours = _of(predictions, main)
     n_folds = len({(each.fold.repeat, each.fold.fold) for each in predictions})
-    lines: list[Line] = []
+    lines: list[TableRow] = []
     for row in rows:
         # Where the model of a line "with pre-training" is the one "without", the line has none.
         own = _of(predictions, row.model) if row.possible else ()
-        lines.append(Line(row, own, ours if row.model != main else (), n_folds))
+        lines.append(TableRow(row, own, ours if row.model != main else (), n_folds))
         for selection in dict.fromkeys(each.selection for each in published):
             other = tuple(each for each in _of(published, row.model) if each.selection == selection)
             if other and row.possible:
-                lines.append(Line(row, other, n_folds=n_folds, selection=selection))
+                lines.append(TableRow(row, other, n_folds=n_folds, selection=selection))
     return lines
 
 
-def domain_lines(
+def domain_rows(
     domains: Sequence[Domain],
     predictions: Sequence[FoldPredictions],
     titles: dict[str, str],
     main: str,
-) -> list[Line]:
+) -> list[TableRow]:
     """Join the cells of Table 4 with predictions on `folds_to_fit` of them.
 
     `titles` name each planned model, in order; the others are compared with `main`.
     """
-    lines: list[Line] = []
+    lines: list[TableRow] = []
     for domain in domains:
         cell = {(each.repeat, each.fold): each for each in domain.folds}
         inside = [
@@ -102,7 +102,7 @@ def domain_lines(
             row = PaperRow(
                 TABLE_4, len(lines) + 1, name, title, domain.note, possible=bool(domain.folds)
             )
-            line = Line(
+            line = TableRow(
                 row,
                 _of(inside, name),
                 ours if name != main else (),
@@ -115,13 +115,15 @@ def domain_lines(
 
 
 def comparison_rows(
-    lines: Sequence[Line], random: Sequence[MetricRow], y: Ints, draws: Draws
+    lines: Sequence[TableRow], random: Sequence[MetricRow], y: Ints, draws: Draws
 ) -> list[ComparisonRow]:
     """Evaluate every line by the metrics of the paper; NaN with the reason without predictions."""
     return [row for line in lines for row in _rows_of(line, random, y, draws)]
 
 
-def _rows_of(line: Line, random: Sequence[MetricRow], y: Ints, draws: Draws) -> list[ComparisonRow]:
+def _rows_of(
+    line: TableRow, random: Sequence[MetricRow], y: Ints, draws: Draws
+) -> list[ComparisonRow]:
     figures = _figures(line, random, y, draws)
     differences = {each.metric: each for each in _differences(line, y)}
     note = "; ".join(filter(None, (line.paper.note, *_notes(line, y)))) or None
@@ -132,7 +134,7 @@ def _rows_of(line: Line, random: Sequence[MetricRow], y: Ints, draws: Draws) -> 
 
 
 def _figures(
-    line: Line, random: Sequence[MetricRow], y: Ints, draws: Draws
+    line: TableRow, random: Sequence[MetricRow], y: Ints, draws: Draws
 ) -> dict[str, MetricRow]:
     if line.paper.model == RANDOM:
         return {each.metric: each for each in random}
@@ -144,7 +146,7 @@ def _figures(
     return {each.metric: each for each in rows}
 
 
-def _differences(line: Line, y: Ints) -> list[Difference]:
+def _differences(line: TableRow, y: Ints) -> list[Difference]:
     if not line.folds or not line.main:
         return []
     found = compare([*line.main, *line.folds], y, line.main[0].model)
@@ -153,13 +155,13 @@ def _differences(line: Line, y: Ints) -> list[Difference]:
     return found
 
 
-def _tests_the_same_people(line: Line) -> bool:
+def _tests_the_same_people(line: TableRow) -> bool:
     """Whether every training is tested on the same people, whom the folds' SD ignores."""
     first, *others = line.folds
     return bool(others) and all(np.array_equal(first.fold.test, o.fold.test) for o in others)
 
 
-def _notes(line: Line, y: Ints) -> list[str]:
+def _notes(line: TableRow, y: Ints) -> list[str]:
     if line.paper.model == RANDOM:
         return [_GUESSES]
     if not line.paper.possible:
@@ -180,7 +182,7 @@ def _notes(line: Line, y: Ints) -> list[str]:
 
 
 def _row(
-    line: Line,
+    line: TableRow,
     metric: str,
     figures: MetricRow | None,
     difference: Difference | None,
