@@ -185,7 +185,7 @@ class Registry(Mapping[str, T], Generic[T]):
             holders.insert(0, "this program")
         if len(holders) > 1:
             raise UsageError(
-                f"{name!r} ({self.group}) is registered by {' and by '.join(holders)}; one "
-                "name can mean one thing. Uninstall one of the packages, or rename its entry."
+                f"{name!r} ({self.group}) is registered by {' and by '.join(holders)}; a "
+                "name must be unique. Uninstall one of the packages, or rename its entry."
             )
         return found[0] if found else None

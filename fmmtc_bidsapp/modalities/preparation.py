@@ -84,8 +84,8 @@ class ScaledFeatures(Preparation):
         """(person, hidden) -> (person, hidden)."""
         if values.shape[1] != len(self.mean):
             raise ModelFileError(
-                f"The model was trained on {len(self.mean)} encoder features, these people have "
-                f"{values.shape[1]}. Train it again."
+                f"The model was trained on {len(self.mean)} encoder features, these participants "
+                f"have {values.shape[1]}. Train it again."
             )
         return ((values - self.mean) / self.sd).astype(np.float32)
 
@@ -158,7 +158,7 @@ class CentredSeries(Preparation):
         squares = sum(float(np.nansum((values[row] - mean[:, None]) ** 2)) for row in rows)
         if squares == 0:
             raise InputError(
-                f"The series of the {len(rows)} training people do not vary or have no value; "
+                f"The series of {len(rows)} training participants do not vary or have no value; "
                 "check the timeseries files."
             )
         return cls(mean, np.where(count > 0, np.sqrt(squares / count.sum()), np.inf))
@@ -241,7 +241,7 @@ class ScaledColumns(Preparation):
         """(person, column) -> (person, column)."""
         if values.shape[1] != len(self.mean):
             raise ModelFileError(
-                f"The model was trained on {len(self.mean)} columns, these people have "
+                f"The model was trained on {len(self.mean)} columns, these participants have "
                 f"{values.shape[1]}. Train it again."
             )
         scaled = (values - self.mean) * self.scale

@@ -73,7 +73,7 @@ def check_tensors(
         raise ModelFileError(
             "\n".join(
                 [
-                    f"{path} does not hold the tensors its configuration promises:",
+                    f"{path} does not hold the tensors of its configuration:",
                     *lines,
                     "Fetch or copy the file again, together with the configuration beside it.",
                 ]

@@ -131,7 +131,7 @@ def test_more_covariates_than_a_training_can_bear_are_refused_before_anyone_is_r
     change(study, site=["a", "a", "b", "b", "c", "c"] * 2)
     code, said = say("--covariates", "age", "site", "--adjust", dry=dry)
     assert code == 65
-    assert "--adjust has 2 covariate columns for 3 training people" in said
+    assert "--adjust has 2 covariate columns for 3 training participants" in said
     assert not (tmp_path / "out").exists()
 
 
@@ -180,8 +180,8 @@ def test_a_cohort_of_copies_of_one_scan_ends_with_a_sentence_and_no_result(
         path.write_bytes(first.read_bytes())
     code, said = say("--encoder", "none", dry=False)
     assert code == 65
-    assert said.count("WARNING: 66 pairs of 12 people have the same scan") == 1
-    assert "All 12 people have the same scan as somebody else" in said
+    assert said.count("WARNING: 66 pairs of 12 participants have the same scan") == 1
+    assert "All 12 participants have the same scan as another" in said
     assert not list((tmp_path / "out").rglob("*predictions*"))
 
 

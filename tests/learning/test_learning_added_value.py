@@ -211,7 +211,7 @@ def test_references_of_more_columns_than_half_the_people_leave_nothing_to_test()
     many = np.random.default_rng(0).normal(size=(N, 30))
     examples = replace(examples, covariates=many, covariate_names=tuple(map(str, range(30))))
     found = reference_columns(examples, ("covariates",))
-    assert found.problem == "30 columns of 56 people leave nothing for the brain to add"
+    assert found.problem == "30 columns for 56 participants leave nothing for the brain to add"
 
 
 def quadratic(rng, y):

@@ -88,11 +88,11 @@ def test_levels_that_add_up_to_one_and_a_constant_column_do_no_harm(people) -> N
 def test_more_covariates_than_people_can_bear_are_refused(people) -> None:
     many = np.random.default_rng(0).normal(size=(24, 10))
     wide = replace(people, covariates=many, covariate_names=tuple("abcdefghij"))
-    with pytest.raises(InputError, match="10 covariate columns for 20 training people"):
+    with pytest.raises(InputError, match="10 covariate columns for 20 training participants"):
         adjusted(people.cls, wide)
     with pytest.raises(InputError, match="--adjust needs --covariates"):
         adjusted(people.cls, replace(people, covariates=None, covariate_names=()))
-    with pytest.raises(InputError, match="2 covariate columns, these people have 10"):
+    with pytest.raises(InputError, match="2 covariate columns, these participants have 10"):
         fit_adjustment(people.cls[TRAIN], people, TRAIN).apply(people.cls, wide)
 
 
@@ -168,7 +168,7 @@ def test_a_kept_model_carries_its_adjustment(setup, whole_cohort) -> None:
     again = restore_model(model.tensors(), model.description(), setup)
     np.testing.assert_array_equal(again.logits(examples), model.logits(examples))
     without = replace(examples, covariates=None, covariate_names=())
-    with pytest.raises(InputError, match="these people have 0"):
+    with pytest.raises(InputError, match="these participants have 0"):
         again.logits(without)
 
 

@@ -141,7 +141,7 @@ def test_other_baselines_are_compared_and_surrogates_only_where_there_are_series
     assert 1 <= found.agreement_n <= found.converged.sum()
     bare = people.with_arrays(series=None)
     assert set(explained("bnt", bare, setup, compare=True)[1].agreement) == {"mean"}
-    with pytest.raises(InputError, match="matrices alone"):
+    with pytest.raises(InputError, match="there are only matrices"):
         explained("bnt", bare, setup, ExplainOptions(explain_baseline="surrogate"))
 
 

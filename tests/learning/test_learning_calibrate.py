@@ -127,7 +127,7 @@ def test_isotonic_is_refused_below_200_people():
     check_calibration("isotonic", 200)
     check_calibration("sigmoid", 20)
     with pytest.raises(
-        InputError, match="isotonic needs 200 people to train on, found 199; use sig"
+        InputError, match="isotonic needs 200 training participants, found 199; use sig"
     ):
         check_calibration("isotonic", 199)
 

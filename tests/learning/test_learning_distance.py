@@ -59,7 +59,7 @@ def test_without_connectivity_or_with_two_people_there_is_no_range() -> None:
 def test_a_connectome_that_shares_no_edge_is_outside() -> None:
     found = connectivity_range(people(8))
     nobody = np.full((10, 10), np.nan, dtype=np.float32)
-    assert found.outside(nobody) == ["connectivity shares no edge with the training people"]
+    assert found.outside(nobody) == ["connectivity shares no edge with the training participants"]
 
 
 def test_what_is_restored_measures_the_same() -> None:

@@ -15,7 +15,7 @@ ALL_PAIRS = [Duplicate(*pair, 1.0) for pair in itertools.combinations(PEOPLE, 2)
 def test_all_pairs_of_identical_scans_are_one_line_with_their_number():
     said = describe_duplicates(ALL_PAIRS, "have the same scan", "Look.")
     assert "\n" not in said
-    assert said.startswith("276 pairs of 24 people have the same scan")
+    assert said.startswith("276 pairs of 24 participants have the same scan")
     assert said.endswith("Look.")
     assert len(said) < 300
 
@@ -33,7 +33,7 @@ IN_TWOS = [Duplicate(*PEOPLE[i : i + 2], 0.9999) for i in range(0, 24, 2)]
 
 @pytest.mark.parametrize("pairs", [ALL_PAIRS, IN_TWOS])
 def test_a_cohort_in_which_everybody_is_a_twin_is_refused(pairs):
-    with pytest.raises(InputError, match="All 24 people have the same scan as somebody else"):
+    with pytest.raises(InputError, match="All 24 participants have the same scan as another"):
         refuse_duplicates(PEOPLE, pairs)
 
 

@@ -113,7 +113,7 @@ def test_too_few_people_are_refused_with_how_many_are_needed(rarer: int, done: i
     assert len({row.model for row in external.evaluation.metrics}) == 1 + done
     for each in refused:
         assert each.slope is None
-        assert f"{rarer} people have the rarer outcome" in each.reason
+        assert f"{rarer} participants have the rarer outcome" in each.reason
         assert "Peduzzi" in each.reason
 
 
@@ -126,7 +126,7 @@ def test_people_of_one_outcome_leave_the_figures_that_need_no_other() -> None:
     assert found["brier"].pooled == pytest.approx(((probability - 1) ** 2).mean())
     assert np.isnan(found["auroc"].pooled)
     assert external.evaluation.curves == ()
-    assert "have the same one" in external.evaluation.verdict
+    assert "have the same outcome" in external.evaluation.verdict
 
 
 def test_a_model_that_ranks_the_wrong_way_round_is_recalibrated_to_the_share_of_everyone() -> None:

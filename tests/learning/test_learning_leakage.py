@@ -74,7 +74,7 @@ def test_a_middle_value_that_only_responders_have_determines_the_outcome():
 def test_a_column_that_is_filled_in_for_responders_only_is_refused():
     column = np.where(Y == 1, np.random.default_rng(0).normal(size=40), np.nan)
     (found,) = leaking_covariates(("follow-up",), column[:, None], Y)
-    assert "missing according to the outcome" in found.reason
+    assert "missing depending on the outcome" in found.reason
 
 
 def test_honest_columns_pass_even_when_every_value_is_unique():

@@ -111,14 +111,14 @@ def test_a_model_that_says_the_same_of_everybody_has_no_rows_and_says_why():
     )
     rows, about = table([dead])
     assert rows == {}
-    assert "the same of everyone" in about["NoMaps"]
+    assert "the same for everyone" in about["NoMaps"]
     pattern = replace(
         explanation(edges=symmetric([[np.nan] * 6])),
         method="Haufe pattern", converged=None, delta=None, steps=None, gap=None,
     )  # fmt: skip
     rows, about = table([pattern])
     assert rows == {}
-    assert "the same of everyone" in about["NoMaps"]
+    assert "the same for everyone" in about["NoMaps"]
 
 
 def test_a_source_that_carries_nothing_has_no_rows_and_is_named():

@@ -142,7 +142,7 @@ def test_series_are_centred_by_parcel_and_what_is_missing_is_the_training_mean()
 
 @pytest.mark.parametrize("value", [np.nan, 5.0])
 def test_training_series_without_variation_are_refused(value):
-    with pytest.raises(InputError, match="2 training people do not vary"):
+    with pytest.raises(InputError, match="2 training participants do not vary"):
         CentredSeries.fit(np.full((3, 4, 10), value, np.float32), np.arange(2))
 
 

@@ -47,7 +47,7 @@ def test_split_rows_cover_the_training_people():
 
 
 def test_a_stratum_smaller_than_the_folds_is_named():
-    with pytest.raises(InputError, match=r"'1\|rare' has 3 people.*need 5"):
+    with pytest.raises(InputError, match=r"'1\|rare' has 3 participants.*need 5"):
         outer_folds((*STRATA, *("1|rare",) * 3), folds=5, repeats=1, seed=0)
 
 
@@ -116,6 +116,6 @@ def test_splits_that_only_fail_inside_are_found_before_fitting():
 
 def test_a_calibration_is_refused_for_the_people_it_would_be_fitted_on():
     strata, train = ["0", "1"] * 120, TrainOptions(folds=5)
-    with pytest.raises(InputError, match="isotonic needs 200 people to train on, found 192"):
+    with pytest.raises(InputError, match="isotonic needs 200 training participants, found 192"):
         SplitPlan(strata, None, train, 0, "isotonic").check()
     SplitPlan(strata * 2, None, train, 0, "isotonic").check()

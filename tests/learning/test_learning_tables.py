@@ -167,7 +167,7 @@ def test_nobody_is_tested_across_arms_by_a_model_that_saw_one_of_their_own():
     cells = domains(arms, SplitPlan(strata, groups, OPTIONS, 0))
     cell = next(each for each in cells if (each.train_on, each.test_on) == ("drug", "placebo"))
     assert 2 not in cell.folds[0].test
-    assert cell.note.startswith("1 of 12 people share")
+    assert cell.note.startswith("1 of 12 participants share")
 
 
 def test_the_same_seed_gives_the_same_splits():
@@ -215,4 +215,4 @@ def test_a_cell_too_small_for_the_calibration_says_so_and_a_larger_one_is_had():
     strata = [str(i % 2) for i in range(440)]
     cells = domains(arms, SplitPlan(strata, None, TrainOptions(), 0, "isotonic"))
     assert [len(each.folds) for each in cells] == [0, 1, 0, 1]
-    assert "isotonic needs 200 people to train on, found 176" in cells[0].note
+    assert "isotonic needs 200 training participants, found 176" in cells[0].note

@@ -238,5 +238,5 @@ def test_three_streams_meet_and_each_of_them_moves_the_result(name: str) -> None
 
 @pytest.mark.parametrize("name", ["cross-attention", "bidirectional-cross-attention"])
 def test_cross_attention_refuses_a_third_stream_and_says_what_takes_one(name: str) -> None:
-    with pytest.raises(ValueError, match="there are 3; take concat, sum or mixture-of-experts"):
+    with pytest.raises(ValueError, match="there are 3; use concat, sum or mixture-of-experts"):
         FUSIONS[name](6, n_streams=3)

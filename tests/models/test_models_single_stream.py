@@ -55,11 +55,11 @@ NEEDS = {
     "bnt": "fc",
     "brainlm": "cls",
 }
-NEEDS_OF = {type(build(0)): NEEDS[name] for name, build in BUILDERS.items()}
+NEEDS_OF = {type(build(0).encoder): NEEDS[name] for name, build in BUILDERS.items()}
 
 
 def stream(network: SingleStream, n: int) -> torch.Tensor:
-    need = NEEDS_OF[type(network)]
+    need = NEEDS_OF[type(network.encoder)]
     values = torch.randn(n, *SHAPES[need], generator=torch.Generator().manual_seed(n))
     return (values + values.mT) / 2 if need == "fc" else values
 

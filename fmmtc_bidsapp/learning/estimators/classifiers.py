@@ -176,7 +176,7 @@ class NeighboursHead(Head):
     def restore(self, arrays: Arrays) -> _Neighbours:
         """Rebuild from arrays."""
         if not len(arrays["y"]) or not np.isin(arrays["y"], (0, 1)).all():
-            raise ModelFileError("The model's y holds other outcomes than 0 and 1. Train it again.")
+            raise ModelFileError("The model's y holds outcomes other than 0 and 1. Train it again.")
         return _Neighbours(arrays["columns"], arrays["y"])
 
     def many(self, columns: Floats, labels: Ints, others: Floats, seed: int) -> Floats:
@@ -196,7 +196,7 @@ class _ScreenedTrees:
         """(person, column) -> (person,)."""
         if self.kept[-1] >= columns.shape[1]:
             raise ModelFileError(
-                f"The model keeps column {self.kept[-1]} of people who have {columns.shape[1]}. "
+                f"The model needs column {self.kept[-1]} of {columns.shape[1]} columns. "
                 "Train it again."
             )
         return self.trees.logits(columns[:, self.kept])

@@ -161,7 +161,7 @@ _NEEDED = {
     "series": "parcel series",
     "covariates": "--covariates",
     "motion": "the mean framewise displacement of every run's sidecar",
-    "acquisition": "scans that differ between people in volumes, repetition time, runs or the like",
+    "acquisition": "scans that differ in volumes, repetition time, runs or the like",
 }
 
 
@@ -251,9 +251,9 @@ def refuse_adjusting(names: Sequence[str]) -> None:
             able = [key for key, each in MODELS.items() if each.adjustment == "columns"]
             raise UsageError(
                 f"--adjust cannot be used with {name}: networks, trees and nearest neighbours find "
-                "the covariates again in what a regression leaves. Name other models with "
-                f"--network ({', '.join(able)}), or leave --adjust out: whether a model adds to "
-                "the covariates is told without it."
+                "the covariates again in the residuals. Choose other models with --network "
+                f"({', '.join(able)}), or omit --adjust: added value beyond the covariates is "
+                "tested without it."
             )
 
 
@@ -264,6 +264,6 @@ def refuse_needs(names: Sequence[str], there: AbstractSet[str]) -> None:
         if missing:
             possible = ", ".join(key for key, each in MODELS.items() if set(each.needs) <= there)
             raise InputError(
-                f"{name} needs {' and '.join(missing)}, which these people do not have. Give them, "
-                f"or choose among {possible}."
+                f"{name} needs {' and '.join(missing)}, which these participants lack. Provide "
+                f"them, or choose from {possible}."
             )

@@ -132,17 +132,17 @@ def _problem(trees: Trees, n_columns: int) -> str:
     n_nodes = len(trees.feature)
     start = trees.start
     if not len(start) or start[0] != 0 or (np.diff(start) < 1).any() or start[-1] >= n_nodes:
-        return f"start does not cut {n_nodes} nodes into trees"
+        return f"start does not divide {n_nodes} nodes into trees"
     end = np.append(start[1:], n_nodes)[np.searchsorted(start, np.arange(n_nodes), "right") - 1]
     leaf = trees.feature == _LEAF
     if ((trees.feature < 0) & ~leaf).any() or (trees.feature >= n_columns).any():
-        return f"feature names a column that is none of the {n_columns} kept"
+        return f"a feature is not one of the {n_columns} kept columns"
     for name in ("left", "right"):
         child = getattr(trees, name)
         if (child[leaf] != _LEAF).any():
             return f"a leaf has a child ({name})"
         if (child[~leaf] <= np.flatnonzero(~leaf)).any() or (child[~leaf] >= end[~leaf]).any():
-            return f"a child ({name}) does not stand behind its parent in the same tree"
+            return f"a child ({name}) does not follow its parent in the same tree"
     children = np.concatenate([trees.left[~leaf], trees.right[~leaf]])
     if not np.array_equal(np.sort(np.concatenate([start, children])), np.arange(n_nodes)):
         return f"start, left and right do not reach each of {n_nodes} nodes once"

@@ -50,12 +50,12 @@ class ConnectivityRange:
         """Describe the distance of a connectome beyond the limit, or without shared edges."""
         found = self.distance(fc)
         if np.isnan(found):
-            return ["connectivity shares no edge with the training people"]
+            return ["connectivity shares no edge with the training participants"]
         if found <= self.limit:
             return []
         return [
             f"connectivity {found:.2f} from the training mean (RMS of Fisher's z), 99 % of the "
-            f"training people within {self.limit:.2f}"
+            f"training participants within {self.limit:.2f}"
         ]
 
     def tensors(self) -> dict[str, torch.Tensor]:

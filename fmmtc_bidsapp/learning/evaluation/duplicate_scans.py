@@ -26,7 +26,7 @@ def describe_duplicates(duplicates: Sequence[Duplicate], what: str, so: str) -> 
         return f"{pair} {what} ({close}). {so}"
     people = {key for each in duplicates for key in (each.first, each.second)}
     return (
-        f"{len(duplicates)} pairs of {len(people)} people {what} (the closest are {pair}, {close}; "
+        f"{len(duplicates)} pairs of {len(people)} participants {what} (closest: {pair}, {close}; "
         f"all are in the sidecar of the metrics). {so}"
     )
 
@@ -37,7 +37,7 @@ def refuse_duplicates(keys: Sequence[str], duplicates: Sequence[Duplicate]) -> N
     twins = {key for each in same for key in (each.first, each.second)}
     if keys and twins >= set(keys):
         raise InputError(
-            f"All {len(keys)} people have the same scan as somebody else, {same[0].first} and "
-            f"{same[0].second} for example, so nobody could be tested on a scan that was not "
-            "trained on. Check how the files were made: are they copies of one file?"
+            f"All {len(keys)} participants have the same scan as another participant (such as "
+            f"{same[0].first} and {same[0].second}), so no test scan would be absent from the "
+            "training set. Check whether the files are copies of one file."
         )

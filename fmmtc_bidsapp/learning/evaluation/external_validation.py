@@ -167,8 +167,9 @@ def _refusal(name: str, rarer: int) -> str:
     if rarer >= needed:
         return ""
     return (
-        f"{name}: {rarer} people have the rarer outcome, {needed} are needed ({_PER_PARAMETER} for "
-        "each number that is fitted; Peduzzi et al. 1996, doi:10.1016/S0895-4356(96)00236-3)"
+        f"{name}: {rarer} participants have the rarer outcome, {needed} are needed "
+        f"({_PER_PARAMETER} per fitted parameter; Peduzzi et al. 1996, "
+        "doi:10.1016/S0895-4356(96)00236-3)"
     )
 
 
@@ -222,13 +223,13 @@ def _without_folds(rows: Sequence[MetricRow], frozen: str) -> tuple[MetricRow, .
 
 
 def _sentence(rows: Sequence[MetricRow], y: Ints, *, people_are_new: bool) -> str:
-    kind = "external validation" if people_are_new else "figures (training people not ruled out)"
+    kind = "external validation" if people_are_new else "estimates (training data not ruled out)"
     auroc = next(row for row in rows if row.metric == "auroc")
     return (
-        f"{kind} on {len(y)} people, {int((y == 1).sum())} of them positive: AUROC "
+        f"{kind} on {len(y)} participants, {int((y == 1).sum())} of them positive: AUROC "
         f"{auroc.pooled:.2f} (95 % bootstrap interval {auroc.pooled_low:.2f} to "
-        f"{auroc.pooled_high:.2f}). Not tested with shuffled outcomes. Figures of fewer than 100 "
-        "people with each outcome are rough (Collins et al. 2016, doi:10.1002/sim.6787)."
+        f"{auroc.pooled_high:.2f}). Not tested with shuffled outcomes. Estimates from fewer than "
+        "100 participants per outcome are imprecise (Collins et al. 2016, doi:10.1002/sim.6787)."
     )
 
 
@@ -242,7 +243,7 @@ def _of_one_outcome(
         metrics=_without_folds(rows, frozen.model),
         curves=(),
         calibration=(),
-        verdict=f"all {len(y)} people with a known outcome have the same one: whether the model "
-        "tells outcomes apart cannot be seen on them.",
+        verdict=f"all {len(y)} participants with a known outcome have the same outcome, so "
+        "discrimination cannot be assessed.",
         expected_half_width=0.5,
     )

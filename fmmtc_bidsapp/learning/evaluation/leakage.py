@@ -193,7 +193,7 @@ def _reason(columns: Floats, y: Ints) -> str:
             return f"has an AUROC of {auroc:.2f} against the outcome"
         missing = _auroc(y, (~known).astype(float))
         if abs(missing - 0.5) >= _TELLING:
-            return f"is missing according to the outcome (AUROC {missing:.2f})"
+            return f"is missing depending on the outcome (AUROC {missing:.2f})"
     return "determines the outcome" if _determines(columns, y) else ""
 
 

@@ -70,7 +70,10 @@ def reference_columns(examples: Examples, references: Sequence[str]) -> Referenc
     curves = [curve for column in lines for curve in _curves(column)]
     straight = _independent(lines, kept)
     if straight.shape[1] > _MOST * kept:
-        problem = f"{straight.shape[1]} columns of {kept} people leave nothing for the brain to add"
+        problem = (
+            f"{straight.shape[1]} columns for {kept} participants leave nothing for the brain "
+            "to add"
+        )
         return Reference(straight, told, curved=False, problem=problem)
     curved = _independent([*lines, *curves], kept)
     if not curves or curved.shape[1] > _MOST_CURVED * kept:

@@ -39,11 +39,11 @@ METHOD = "integrated gradients"
 _COMPARED = 3
 """People of a fold on whom the other baselines are tried: the first whose map converged."""
 
-_NOTHING = "it reads nothing of the brain's activity, so it has no map"
-_NO_GRADIENT = "it has neither gradients nor weights to make a map of"
+_NOTHING = "it reads no brain activity, so it has no map"
+_NO_GRADIENT = "it has neither gradients nor linear weights, so it has no map"
 _OF_FEATURES = (
-    "it is linear in the encoder's features, which are no parcels; --network brainlm is as well, "
-    "and is mapped back through the encoder"
+    "its weights are of encoder features, not of parcels; --network brainlm is linear as well, and "
+    "is mapped back through the encoder"
 )
 _NO_MAP: Mapping[str, str] = {
     **dict.fromkeys(("dummy", "covariates", "motion", "acquisition"), _NOTHING),

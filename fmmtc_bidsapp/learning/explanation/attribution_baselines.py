@@ -68,8 +68,8 @@ class FoldBaselines:
         """Phase-randomise a person."""
         if self.examples.series is None:
             raise InputError(
-                "--explain-baseline surrogate needs parcel series, and these people have matrices "
-                "alone. Give the series, or take zero or mean."
+                "--explain-baseline surrogate needs parcel series, but there are only matrices. "
+                "Provide the series, or use zero or mean."
             )
         rng = np.random.default_rng(derive_seed(self.seed, row, draw))
         series = phase_randomise(self.examples.series[row].astype(np.float64), rng)

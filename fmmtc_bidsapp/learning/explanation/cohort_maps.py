@@ -29,7 +29,7 @@ SOURCES = ("series", "connectivity")
 """What maps are of."""
 
 _INCOMPLETE = "no integral was complete to 1 %"
-_SAME = "every attribution is zero: the model says the same of everyone"
+_SAME = "every attribution is zero: the prediction is the same for everyone"
 
 
 def sources_of(folds: Sequence[FoldExplanation]) -> tuple[str, ...]:

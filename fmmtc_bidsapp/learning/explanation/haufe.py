@@ -44,7 +44,7 @@ def shuffled_patterns(
     """Map a linear model for each of (shuffle, person) outcomes, on features that are made once."""
     examples, learner = analysis.examples, MODELS[name].learner(analysis.setup)
     if not isinstance(learner, ColumnsLearner):
-        raise TypeError(f"{name} is no classifier of columns.")
+        raise TypeError(f"{name} is not a classifier of columns.")
     seed = refit_seed(analysis.seed, fold)
     logits = learner.shuffled(examples, fold.train, fold.train, labels, seed)
     yield from _patterns(name, examples.take(fold.train), fold, logits)

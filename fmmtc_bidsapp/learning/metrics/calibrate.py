@@ -25,7 +25,7 @@ def check_calibration(method: str, n_people: int) -> None:
     """InputError for ``isotonic`` with fewer than 200 training people: steps would fit noise."""
     if method == "isotonic" and n_people < _LEAST_FOR_ISOTONIC:
         raise InputError(
-            f"--calibration isotonic needs {_LEAST_FOR_ISOTONIC} people to train on, found "
+            f"--calibration isotonic needs {_LEAST_FOR_ISOTONIC} training participants, found "
             f"{n_people}; use sigmoid."
         )
 

@@ -152,8 +152,8 @@ def restore_trainings(
     unknown = set(parts) - {f"training-{i}" for i in range(len(description["trainings"]))}
     if unknown:
         raise ModelFileError(
-            f"There are tensors of {', '.join(sorted(unknown)[:5])}, of which nothing is said. "
-            "Copy the whole bundle again."
+            f"There are tensors of {', '.join(sorted(unknown)[:5])}, which the configuration does "
+            "not describe. Copy the whole bundle again."
         )
     return EnsembleModel(
         tuple(

@@ -116,7 +116,7 @@ def check_strata(
     sizes = Counter(strata)
     if len({label.partition("|")[0] for label in sizes}) < 2:
         raise InputError(
-            f"All {len(strata)} people have the same outcome; prediction needs both. "
+            f"All {len(strata)} participants have the same outcome; prediction needs both. "
             "Check --target and --where."
         )
     if groups is not None:
@@ -126,8 +126,8 @@ def check_strata(
     needed = max(folds, _smallest_with(inner, folds))
     if size < needed:
         raise InputError(
-            f"Stratum {label!r} has {size} people, but {folds} folds with {inner} inner folds "
-            f"need {needed}. Use fewer folds, or fewer --stratify-by columns."
+            f"Stratum {label!r} has {size} participants, but {folds} folds with {inner} inner "
+            f"folds need {needed}. Use fewer folds, or fewer --stratify-by columns."
         )
 
 
@@ -143,8 +143,8 @@ def _check_groups(strata: Sequence[str], groups: Sequence[str], folds: int) -> N
         if len(own) < 2:
             raise InputError(
                 f"Everyone with outcome {outcome} is in one group, {own.pop()!r} (of --group-by, "
-                "or of copies of a scan), so no training set without it has both outcomes. Leave "
-                "--group-by out where it was given, or add people."
+                "or of copies of a scan), so no training set without it has both outcomes. Omit "
+                "--group-by if it was given, or add participants."
             )
 
 
@@ -170,8 +170,8 @@ def _split_groups(
     for train, test in splits:
         if not len(test) or len(set(outcomes[train])) < 2:
             raise InputError(
-                f"{len(set(groups))} groups of {Counter(groups).most_common(1)[0][1]} people and "
-                f"fewer cannot be split {folds} ways with both outcomes in every training set. Use "
-                "fewer --folds or --inner-folds, or leave --group-by out where it was given."
+                f"{len(set(groups))} groups of up to {Counter(groups).most_common(1)[0][1]} "
+                f"participants cannot be split {folds} ways with both outcomes in every training "
+                "set. Use fewer --folds or --inner-folds, or omit --group-by if it was given."
             )
     return splits

@@ -27,10 +27,10 @@ __all__ = ["OPTIMISTIC", "TableRow", "comparison_rows", "domain_rows", "table_ro
 OPTIMISTIC = "optimistic: epoch chosen on the test fold"
 """Said wherever such a figure is shown."""
 
-_ONE_FIT = "one training: the interval is the bootstrap's, given this fit"
+_ONE_FIT = "one training; bootstrap interval, given this fit"
 _SAME_PEOPLE = (
-    "mean and SD over {} trainings that are all tested on the same people: the interval is the "
-    "bootstrap's over people, given these fits"
+    "mean and SD over {} trainings tested on the same participants; bootstrap interval over "
+    "participants, given these fits"
 )
 _GUESSES = "interval: 2.5 and 97.5 % of the draws"
 
@@ -169,15 +169,15 @@ def _notes(line: TableRow, y: Ints) -> list[str]:
     lost = line.n_folds - len(line.folds)
     told = [OPTIMISTIC] if line.selection == BEST_ON_TEST else []
     if not line.folds:
-        return [*told, "failed on every fold: see the table that ends the run"]
+        return [*told, "failed on every fold: see the table at the end of the run"]
     if lost:
-        told.append(f"failed on {lost} of {line.n_folds} folds, which its figures leave out")
+        told.append(f"failed on {lost} of {line.n_folds} folds, which are left out")
     if line.n_folds == 1:
         told.append(_ONE_FIT)
     elif _tests_the_same_people(line):
         told.append(_SAME_PEOPLE.format(len(line.folds)))
     if all(len(np.unique(y[each.fold.test])) < 2 for each in line.folds):
-        told.append("everybody tested has the same outcome: nobody to tell apart")
+        told.append("all tested participants have the same outcome")
     return told
 
 

@@ -261,7 +261,9 @@ def _across(
     seen = set() if groups is None else {groups[row] for row in train}
     kept = np.array([row for row in test if groups is None or groups[row] not in seen], dtype=int)
     lost = len(test) - len(kept)
-    note = f"{lost} of {len(test)} people share a --group-by value with {level}" if lost else ""
+    note = (
+        f"{lost} of {len(test)} participants share a --group-by value with {level}" if lost else ""
+    )
     if not len(kept):
         return Domain(level, other, (), note)
     folds = tuple(replace(fit, test=kept) for fit in fits)

@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 OUTDATED = (
-    "This model was trained with --adjust by an older version, which let the covariates back in. "
-    "Train it again."
+    "This model was trained with --adjust by an older version, which did not remove the covariates "
+    "completely. Train it again."
 )
 
 ADJUSTMENT: Mapping[str, Declared] = {
@@ -60,8 +60,8 @@ class Adjustment:
         if covariates is None or covariates.shape[1] != len(self.mean):
             found = 0 if covariates is None else covariates.shape[1]
             raise InputError(
-                f"--adjust was fitted on {len(self.mean)} covariate columns, these people have "
-                f"{found}. Give the same --covariates."
+                f"--adjust was fitted on {len(self.mean)} covariate columns, these participants "
+                f"have {found}. Give the same --covariates."
             )
         return columns - _standardise(covariates, self.mean, self.weight) @ self.slopes
 
@@ -101,8 +101,8 @@ def check_adjustment(covariates: Floats, rows: Ints) -> None:
     rank = int(np.linalg.matrix_rank(design - design.mean(axis=0)))
     if not _enough(len(rows), rank):
         raise InputError(
-            f"--adjust has {rank} covariate columns for {len(rows)} training people; it needs "
-            f"{2 * rank + 1} or more. Use fewer --covariates, or more people."
+            f"--adjust has {rank} covariate columns for {len(rows)} training participants; it "
+            f"needs {2 * rank + 1} or more. Use fewer --covariates, or more participants."
         )
 
 

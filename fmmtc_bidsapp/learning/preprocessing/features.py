@@ -58,7 +58,7 @@ class Scaling:
         """
         if columns.shape[1] != len(self.fill):
             raise ModelFileError(
-                f"The model was trained on {len(self.fill)} columns, these people have "
+                f"The model was trained on {len(self.fill)} columns, these participants have "
                 f"{columns.shape[1]}. Train it again."
             )
         filled = np.where(np.isnan(columns), self.fill, columns)

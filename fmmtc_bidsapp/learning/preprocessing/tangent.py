@@ -79,8 +79,8 @@ def geometric_mean(matrices: Sequence[Floats]) -> Floats:
             break
     else:
         warnings.warn(
-            f"The geometric mean of {len(matrices)} connectomes did not settle in {_MOST_ROUNDS} "
-            "rounds; the tangent space is that of the last one.",
+            f"The geometric mean of {len(matrices)} connectomes did not converge in "
+            f"{_MOST_ROUNDS} iterations; the tangent space is that of the last one.",
             stacklevel=2,
         )
     factor = np.linalg.inv(inverse_factor)

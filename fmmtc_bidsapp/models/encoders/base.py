@@ -134,9 +134,7 @@ class Encoder(ABC):
         torch.Tensor
             (batch, width)
         """
-        raise UsageError(
-            f"{self.spec.title} is not differentiable, so there is no map of what it reads."
-        )
+        raise UsageError(f"{self.spec.title} is not differentiable, so it has no map of parcels.")
 
     def attention(self, clips: Clips, xyz_mm: Floats | None) -> Floats | None:
         """(clip, parcel) where it looks; None for an encoder that does not say."""

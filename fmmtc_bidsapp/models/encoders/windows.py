@@ -54,7 +54,7 @@ def fit_scale(series: Sequence[Floats]) -> Scale:
     iqr = quartiles[2] - quartiles[0]
     if not (iqr > 0).any():
         raise InputError(
-            f"No parcel varies in the {len(series)} runs of the training people, so "
+            f"No parcel varies in the {len(series)} runs of the training participants, so "
             "--normalisation robust has no scale; check the timeseries files."
         )
     return Scale(quartiles[1], np.where(iqr > 0, iqr, np.nan))
@@ -88,7 +88,7 @@ def _zscore(signal: Floats, scale: Scale | None) -> Floats:
 
 
 def _robust(signal: Floats, scale: Scale | None) -> Floats:
-    assert scale is not None, "the scale of the training people is missing"  # noqa: S101
+    assert scale is not None, "the scale of the training participants is missing"  # noqa: S101
     return (signal - scale.median) / scale.iqr
 
 

@@ -22,7 +22,6 @@ __all__ = [
     "PUBLISHED_SIZE",
     "BrainNetworkEncoder",
     "BrainNetworkSize",
-    "BrainNetworkTransformer",
     "OrthonormalReadout",
     "build_brain_network_transformer",
 ]
@@ -119,17 +118,10 @@ class BrainNetworkEncoder(nn.Module):
         return features
 
 
-class BrainNetworkTransformer(SingleStream):
-    """Brain Network Transformer of connectivity matrices.
-
-    Its layers have dropout: in training, seed torch's global generator of the device.
-    """
-
-
 def build_brain_network_transformer(
     n_parcels: int, seed: int, size: BrainNetworkSize = PUBLISHED_SIZE
-) -> BrainNetworkTransformer:
+) -> SingleStream:
     """Build a Brain Network Transformer with random weights of a seed, on the CPU."""
     with seeded(seed):
         encoder = BrainNetworkEncoder(n_parcels, size)
-        return BrainNetworkTransformer(encoder, nn.Linear(size.perceptron[-1], 1))
+        return SingleStream(encoder, nn.Linear(size.perceptron[-1], 1))

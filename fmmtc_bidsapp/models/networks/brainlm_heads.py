@@ -15,11 +15,7 @@ if TYPE_CHECKING:
     # Importing it takes seconds.
     from fmmtc_bidsapp.models.encoders.brainlm.model import BrainLM
 
-__all__ = ["FrozenBrainLM", "TunedBrainLM", "build_frozen_brainlm", "build_tuned_brainlm"]
-
-
-class FrozenBrainLM(SingleStream):
-    """A linear head on features that were encoded once: a logistic regression."""
+__all__ = ["TunedBrainLM", "build_frozen_brainlm", "build_tuned_brainlm"]
 
 
 class TunedBrainLM(SingleStream):
@@ -84,10 +80,10 @@ class TunedBrainLM(SingleStream):
         return cls
 
 
-def build_frozen_brainlm(hidden: int, seed: int) -> FrozenBrainLM:
+def build_frozen_brainlm(hidden: int, seed: int) -> SingleStream:
     """Build a head of random weights for (person, hidden) features of the frozen encoder."""
     with seeded(seed):
-        return FrozenBrainLM(nn.Identity(), nn.Linear(hidden, 1))
+        return SingleStream(nn.Identity(), nn.Linear(hidden, 1))
 
 
 def build_tuned_brainlm(

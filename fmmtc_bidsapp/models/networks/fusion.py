@@ -42,7 +42,7 @@ class Fusion(nn.Module, ABC):
     def __init__(self, width: int, n_streams: int = 2) -> None:
         super().__init__()
         if n_streams < 2:
-            raise ValueError(f"{n_streams} streams cannot be fused; it takes two or more.")
+            raise ValueError(f"{n_streams} streams cannot be fused; two or more are needed.")
         self.out_width = width
 
     @abstractmethod
@@ -148,8 +148,8 @@ class MixtureOfExperts(Fusion):
 def _require_two(n_streams: int) -> None:
     if n_streams != 2:
         raise ValueError(
-            f"Cross-attention is between two streams, and there are {n_streams}; take concat, sum "
-            "or mixture-of-experts."
+            f"Cross-attention needs two streams, and there are {n_streams}; use concat, sum or "
+            "mixture-of-experts."
         )
 
 
@@ -161,7 +161,7 @@ class _Attention(nn.Module):
         self.n_tokens = math.gcd(width, _MOST_TOKENS)
         if self.n_tokens == 1:
             raise ValueError(
-                f"{width} features cannot be cut into tokens; attention needs an even width."
+                f"{width} features cannot be divided into tokens; attention needs an even width."
             )
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)

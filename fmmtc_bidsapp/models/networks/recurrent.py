@@ -7,7 +7,7 @@ from torch import nn
 
 from fmmtc_bidsapp.models.networks.single_stream import SingleStream, seeded
 
-__all__ = ["LstmEncoder", "SeriesLstm", "build_lstm"]
+__all__ = ["LstmEncoder", "build_lstm"]
 
 _HIDDEN = 32
 
@@ -34,15 +34,11 @@ class LstmEncoder(nn.Module):
         return states.mean(dim=1)
 
 
-class SeriesLstm(SingleStream):
-    """LSTM of a window of series."""
-
-
-def build_lstm(n_parcels: int, seed: int, hidden: int = _HIDDEN) -> SeriesLstm:
+def build_lstm(n_parcels: int, seed: int, hidden: int = _HIDDEN) -> SingleStream:
     """Build an LSTM with random weights of a seed, on the CPU.
 
     The paper gives no numbers. One layer of 32 units with its outputs averaged is after the
     first LSTM of resting-state series (Dvornek et al. 2017, doi 10.1007/978-3-319-67389-9_42).
     """
     with seeded(seed):
-        return SeriesLstm(LstmEncoder(n_parcels, hidden), nn.Linear(hidden, 1))
+        return SingleStream(LstmEncoder(n_parcels, hidden), nn.Linear(hidden, 1))

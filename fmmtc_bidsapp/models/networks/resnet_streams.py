@@ -9,8 +9,6 @@ from fmmtc_bidsapp.models.networks.resnet import RESNET_18, ResNetEncoder, ResNe
 from fmmtc_bidsapp.models.networks.single_stream import SingleStream, seeded
 
 __all__ = [
-    "ConnectivityResNet",
-    "SeriesResNet",
     "SeriesResNetEncoder",
     "build_connectivity_resnet",
     "build_series_resnet",
@@ -18,14 +16,6 @@ __all__ = [
 
 _WIDTH = 256
 """Features that the backbone is projected to, as FMM_TC's are."""
-
-
-class ConnectivityResNet(SingleStream):
-    """FMM_TC without the series."""
-
-
-class SeriesResNet(SingleStream):
-    """The same network of the series."""
 
 
 class SeriesResNetEncoder(ResNetEncoder):
@@ -36,13 +26,13 @@ class SeriesResNetEncoder(ResNetEncoder):
         return super().forward(series.mT)
 
 
-def build_connectivity_resnet(seed: int, resnet: ResNetSize = RESNET_18) -> ConnectivityResNet:
+def build_connectivity_resnet(seed: int, resnet: ResNetSize = RESNET_18) -> SingleStream:
     """Build ResNet-18 of connectivity with random weights of a seed, on the CPU."""
     with seeded(seed):
-        return ConnectivityResNet(ResNetEncoder(_WIDTH, resnet), nn.Linear(_WIDTH, 1))
+        return SingleStream(ResNetEncoder(_WIDTH, resnet), nn.Linear(_WIDTH, 1))
 
 
-def build_series_resnet(seed: int, resnet: ResNetSize = RESNET_18) -> SeriesResNet:
+def build_series_resnet(seed: int, resnet: ResNetSize = RESNET_18) -> SingleStream:
     """Build ResNet-18 of series with random weights of a seed, on the CPU."""
     with seeded(seed):
-        return SeriesResNet(SeriesResNetEncoder(_WIDTH, resnet), nn.Linear(_WIDTH, 1))
+        return SingleStream(SeriesResNetEncoder(_WIDTH, resnet), nn.Linear(_WIDTH, 1))
