@@ -108,10 +108,6 @@ class Stream:
         )
 
 
-def _nothing(network: Any, examples: Examples, inputs: Inputs, setup: Setup) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class NetworkKind:
     """A row of the table of networks.
@@ -130,7 +126,7 @@ class NetworkKind:
     """(sizes, seed) -> network on the CPU"""
     batchnorm: tuple[str, int] | None = None
     """The part that has BatchNorm, and which of the inputs it reads."""
-    begin: Callable[[Any, Examples, Inputs, Setup], None] = _nothing
+    begin: Callable[[Any, Examples, Inputs, Setup], None] | None = None
     """What the built network is told of the training people before the first step."""
     slow: str | None = None
     """A part that was trained before and is only tuned, at a fiftieth of the learning rate."""

@@ -75,12 +75,12 @@ def follow(
     All have the loss of the network, so one epoch is chosen for all.
     """
     people = examples.take(validation)
-    training = _start(learners, examples, train, seed)
+    training = Training(learners[0].kind, learners[0].setup, examples, train, seed)
     inputs = training.prepare(people)
     logits: list[list[Floats]] = [[] for _ in learners]
     loss = []
     for network in training.trained():
-        seen = _seen(network, training)
+        seen = cache(partial(network.outputs, training.inputs))
         outputs = network.outputs(inputs)
         for own, learner in zip(logits, learners, strict=True):
             own.append(learner.on(network, seen, training.outcomes, seed).read(outputs))
@@ -92,9 +92,9 @@ def finish(
     learners: Sequence[OfNetwork], examples: Examples, rows: Ints, epoch: int, seed: int
 ) -> tuple[Reader, ...]:
     """Train the learners' network once for some epochs, and make each model of it."""
-    training = _start(learners, examples, rows, seed)
+    training = Training(learners[0].kind, learners[0].setup, examples, rows, seed)
     network = training.finish(epoch)
-    seen = _seen(network, training)
+    seen = cache(partial(network.outputs, training.inputs))
     return tuple(each.on(network, seen, training.outcomes, seed) for each in learners)
 
 
@@ -103,14 +103,6 @@ def predict(readers: Sequence[Reader], people: Examples) -> tuple[Floats, ...]:
     network = readers[0].source
     outputs = network.outputs(network.prepare(people))
     return tuple(each.read(outputs) for each in readers)
-
-
-def _start(learners: Sequence[OfNetwork], examples: Examples, rows: Ints, seed: int) -> Training:
-    return Training(learners[0].kind, learners[0].setup, examples, rows, seed)
-
-
-def _seen(network: FittedNetwork, training: Training) -> Callable[[], Outputs]:
-    return cache(partial(network.outputs, training.inputs))
 
 
 class NetworkLearner(OfNetwork):

@@ -133,7 +133,8 @@ class Training:
         # Otherwise the first epochs are spent on the share of responders.
         nn.init.constant_(network.get_parameter("head.bias"), float(logit(self.outcomes.mean())))
         self.network = network.to(setup.device)
-        kind.begin(self.network, examples, self.inputs, setup)
+        if kind.begin is not None:
+            kind.begin(self.network, examples, self.inputs, setup)
 
     def prepare(self, people: Examples) -> Inputs:
         """Prepare other people as the training rows are."""

@@ -57,13 +57,7 @@ def _row(
     p = corrected_test(difference, n_train, n_test, n_repeats)
     known = difference[~np.isnan(difference)]
     mean = float(known.mean()) if len(known) else float("nan")
-    # Two or three folds give an interval wider than any difference can be.
+    # Two or three folds give an interval wider than any difference can be; NaN stays.
     widest = metric.high - metric.low
-    return Difference(
-        theirs[0].model, name, mean, _at_least(low, -widest), -_at_least(-high, -widest), p
-    )
-
-
-def _at_least(value: float, least: float) -> float:
-    """Keep a value above another; NaN stays."""
-    return least if value < least else value
+    low, high = np.clip((low, high), -widest, widest).tolist()
+    return Difference(theirs[0].model, name, mean, low, high, p)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -104,10 +105,6 @@ def _isotonic(logits: Floats, y: Ints) -> _Map:
     return 1.0, 0.0, tuple(zip(steps.X_thresholds_, steps.y_thresholds_, strict=True))
 
 
-def _identity(logits: Floats, y: Ints) -> _Map:
-    return 1.0, 0.0, ()
-
-
 def _fit_logistic(x: Floats, target: Floats, start: tuple[float, ...]) -> tuple[float, float]:
     """Fit slope >= 0 (and intercept, if `start` has one) by least cross-entropy."""
 
@@ -123,10 +120,6 @@ def _fit_logistic(x: Floats, target: Floats, start: tuple[float, ...]) -> tuple[
     return float(found.x[0]), float(found.x[1:].sum())
 
 
-def _half(probability: Floats, y: Ints) -> float:
-    return 0.5
-
-
 def _tuned(probability: Floats, y: Ints) -> float:
     """Return the midpoint with the best balanced accuracy; of equals the one nearest to 0.5."""
     levels = np.unique(probability)
@@ -136,5 +129,13 @@ def _tuned(probability: Floats, y: Ints) -> float:
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-_FITS = {"sigmoid": _sigmoid, "temperature": _temperature, "isotonic": _isotonic, "none": _identity}
-_THRESHOLDS = {"0.5": _half, "tuned": _tuned}
+_FITS: Mapping[str, Callable[[Floats, Ints], _Map]] = {
+    "sigmoid": _sigmoid,
+    "temperature": _temperature,
+    "isotonic": _isotonic,
+    "none": lambda logits, y: (1.0, 0.0, ()),
+}
+_THRESHOLDS: Mapping[str, Callable[[Floats, Ints], float]] = {
+    "0.5": lambda probability, y: 0.5,
+    "tuned": _tuned,
+}

@@ -92,10 +92,6 @@ def _robust(signal: Floats, scale: Scale | None) -> Floats:
     return (signal - scale.median) / scale.iqr
 
 
-def _unscaled(signal: Floats, scale: Scale | None) -> Floats:
-    return signal
-
-
 def _centred(signal: Floats) -> Floats:
     centred: Floats = signal - signal.mean(axis=0)
     return centred
@@ -111,7 +107,7 @@ _NORMALISATIONS: dict[str, Callable[[Floats, Scale | None], Floats]] = {
     "scan": _scan,
     "zscore": _zscore,
     "robust": _robust,
-    "none": _unscaled,
+    "none": lambda signal, scale: signal,
 }
 
 
