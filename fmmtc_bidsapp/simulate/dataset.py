@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from fmmtc_bidsapp._version import __version__
-from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_text
+from fmmtc_bidsapp.bidsio.atlases import a424
+from fmmtc_bidsapp.bidsio.files.atomic import write_bytes, write_json, write_text
 from fmmtc_bidsapp.bidsio.files.names import build_name, dataset_description
 from fmmtc_bidsapp.bidsio.files.origin import SIMULATOR
 from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.records import Atlas
-from fmmtc_bidsapp.simulate.atlas_copy import copy_atlas
 from fmmtc_bidsapp.simulate.confounds import simulate_confounds
 from fmmtc_bidsapp.simulate.images import SPACE, Canvas, make_canvas, paint, write_image
 from fmmtc_bidsapp.simulate.options import SimulationOptions
@@ -128,7 +128,8 @@ def write_dataset(
     """Simulate a cohort and write its dataset; the truth, written last, marks it as finished."""
     truth = simulate_cohort(options, atlas.networks)
     canvas = make_canvas(atlas, voxel_size_mm)
-    copy_atlas(atlas, truth_dir(out))
+    for path in _atlas_files(atlas.image):
+        write_bytes(truth_dir(out) / path.name, path.read_bytes())
     _write_raw(out, truth)
     _write_derivatives_root(derivatives_dir(out))
     for person, label in enumerate(truth.participant_ids):
@@ -184,7 +185,16 @@ def _write_person(root: Path, truth: GroundTruth, canvas: Canvas, person: int, d
     volumes = paint(canvas, series, options, rng)
     timing = (options.volumes, options.tr_s)
     write_image(bold, volumes, canvas.grid, dtype=dtype, time=timing)
-    write_json(_sidecar(bold), _bold_sidecar(options))
+    write_json(
+        _sidecar(bold),
+        {
+            "RepetitionTime": options.tr_s,
+            "SkullStripped": False,
+            "SliceTimingCorrected": False,
+            "StartTime": 0.0,
+            "TaskName": _TASK,
+        },
+    )
     mask = _func_path(root, label, {"space": SPACE, "desc": "brain"}, "mask.nii.gz")
     write_image(mask, [canvas.brain], canvas.grid, dtype="uint8")
     write_json(_sidecar(mask), {"Type": "Brain", "RawSources": []})
@@ -207,14 +217,13 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name.partition(".")[0] + ".json")
 
 
-def _bold_sidecar(options: SimulationOptions) -> dict[str, Any]:
-    return {
-        "RepetitionTime": options.tr_s,
-        "SkullStripped": False,
-        "SliceTimingCorrected": False,
-        "StartTime": 0.0,
-        "TaskName": _TASK,
-    }
+def _atlas_files(image: Path) -> list[Path]:
+    """List the files of an atlas; they keep their names, by which A424 is recognised."""
+    if image.name == a424.IMAGE:
+        return [image.with_name(name) for name in a424.SHA256]
+    stem = image.name.partition(".")[0]
+    table, sidecar = (image.with_name(stem + ending) for ending in (".tsv", ".json"))
+    return [image, table, *([sidecar] if sidecar.is_file() else [])]
 
 
 def _write_truth(

@@ -287,7 +287,7 @@ def test_a_report_prints_to_paper_and_a_sheet_to_one_page(chromium, pages, name)
 
 def test_a_sheet_leads_to_the_report_of_the_group(chromium, pages):
     with Visit(chromium, pages["sheet"]) as visit:
-        visit.page.get_by_role("link", name="Everyone of this run").click()
+        visit.page.get_by_role("link", name="All participants of this run").click()
         assert visit.page.url == pages["apply"].as_uri()
         assert visit.page.get_by_role("link", name="sub-01").first.is_visible()
 

@@ -56,7 +56,7 @@ def test_it_is_no_run(write_a_run):
     assert [run.relmat for run in found.runs] == [run.relmat for run in runs]
     html = report(write_a_run.root)
     assert "2 runs finished, 2 usable." in words(html)
-    summary = html[html.index("Every run, done or left out") : html.index('id="run1"')]
+    summary = html[html.index("All runs, processed or left out") : html.index('id="run1"')]
     assert "combined" not in summary
 
 
@@ -78,7 +78,7 @@ def test_a_run_that_is_no_longer_there_is_still_named(write_a_run):
     for path in two.there():
         path.unlink()
     html = section(report(write_a_run.root), "combined1")
-    assert "task-rest run-2 no longer there n/a" in words(html)
+    assert "task-rest run-2 no longer in this dataset n/a" in words(html)
 
 
 def test_its_picture_stands_in_the_section_or_a_sentence_for_it(write_a_run):
@@ -136,7 +136,7 @@ def test_reports_and_signals_agree_on_what_is_averaged_as_fishers_z(measure):
 @pytest.mark.parametrize(
     ("measure", "fisher_z", "how"),
     [
-        ("correlation", False, "as Fisher's z (turned back afterwards) and weighted by"),
+        ("correlation", False, "as Fisher's z (then transformed back) and weighted by"),
         ("partial-correlation", True, "as Fisher's z and weighted by"),
         ("covariance", False, "averaged to one, weighted by"),
     ],

@@ -69,8 +69,8 @@ def test_training_shows_every_section(write_a_group):
 
 def test_the_answer_names_the_interval_and_that_nothing_was_tested(write_a_group):
     text = text_of(write_group_report(write_a_group.train(), "L").read_text())
-    assert "AUROC of 0.66 (95 % interval 0.49 to 0.83; guessing gives 0.50)" in text
-    assert "Not tested: on people it had not seen, FMM_TC reached" in text
+    assert "AUROC of 0.66 (95 % interval 0.49 to 0.83; chance level 0.50)" in text
+    assert "Not tested: in held-out people, FMM_TC reached" in text
     assert "no shuffles were asked for" in text
     assert "prognosis, not prediction of a drug" in text
     assert "Research use only." in text
@@ -80,7 +80,7 @@ def test_applying_without_outcomes_shows_no_performance(write_a_group):
     html = write_group_report(write_a_group.apply(), "L").read_text()
     assert "performance" not in sections(html)
     assert "learning" not in sections(html)
-    assert "how often it is right cannot be said" in html
+    assert "performance cannot be computed" in html
     assert "AUROC" not in text_of(html)
 
 
@@ -88,7 +88,7 @@ def test_a_fallback_atlas_is_announced(write_a_group):
     root = write_a_group.train()
     sidecar = GroupFiles(root, "L").metrics.with_suffix(".json")
     write_json(sidecar, read_json(sidecar) | {"AtlasFallback": True, "Atlas": "generated"})
-    assert "not made with A424, but with generated" in write_group_report(root, "L").read_text()
+    assert "The atlas is generated, not A424" in write_group_report(root, "L").read_text()
 
 
 def test_an_analysis_that_was_not_run_is_an_error_that_says_what_to_do(tmp_path):
@@ -101,7 +101,7 @@ def test_an_absent_table_of_exclusions_is_not_taken_for_nobody(write_a_group):
     GroupFiles(root, "L").exclusions.unlink()
     text = text_of(write_group_report(root, "L").read_text())
     assert "Nobody was left out" not in text
-    assert "No table says" in text
+    assert "The table of exclusions is missing" in text
 
 
 def test_eligibility_shows_outcomes_and_arms():
@@ -206,7 +206,7 @@ def test_the_answer_is_the_verdict_that_was_written(verdict):
         assert others[0].startswith("Beyond motion and acquisition: ")
         assert ("not shown that it adds" in others[0]) == verdict.startswith("predicts;")
         assert (
-            "The AUROC of mean_fd_mm, volumes alone is 0.71, and 0.72 with the brain's score"
+            "The AUROC of mean_fd_mm, volumes alone is 0.71, and 0.72 with the model's score added"
             in (others[0])
         )
     untested = STEP | {"Reached": None, "Reason": "head motion is not known"}
@@ -261,7 +261,7 @@ def test_an_interval_above_one_half_alone_proves_nothing():
     metrics = auroc("not tested", n_permutations=0)
     assert answer_of_training(metrics, "fmmtc", "FMM_TC", {}).startswith("Not tested: ")
     (sentence,) = meaning(metrics, pd.DataFrame(), "fmmtc", NAMES, {})
-    assert "do not say whether it predicts" in sentence
+    assert "Whether it predicts better than chance is not known" in sentence
     assert "evidence" not in sentence
 
 
@@ -461,7 +461,7 @@ def test_a_person_of_unknown_outcome_has_no_call():
 
 def test_the_caption_of_a_curve_says_that_its_area_is_the_quoted_figure(write_a_group):
     text = text_of(write_group_report(write_a_group.train(), "L").read_text())
-    assert "mean over the held-out folds; grey: the folds of FMM_TC" in text
+    assert "mean over the held-out folds. Grey: folds of FMM_TC" in text
     assert "The area under a line is its AUROC" in text
     assert "The area under a line is its average precision" in text
     assert "Shaded" not in text
@@ -479,7 +479,9 @@ def test_curves_of_an_older_version_are_told_not_to_have_the_quoted_area(write_a
 
 def test_the_model_card_is_in_the_report_of_its_training(write_a_group):
     root = write_a_group.train()
-    assert "its card lies with it" in write_group_report(root, "L").read_text()
+    assert (
+        "The folder of the model, which holds its card" in write_group_report(root, "L").read_text()
+    )
     card = GroupFiles(root, "L").model_card
     card.parent.mkdir(parents=True)
     card.write_text("# A card <b>\n\n## Limits\n")
@@ -512,7 +514,7 @@ def test_equal_folds_are_answered_with_a_bound_and_the_floor_of_the_p():
                   n_permutations=19)  # fmt: skip
     text = answer_of_training(table, "fmmtc", "FMM_TC", {"Target": "Response", "N": 16})
     assert "no interval: the AUROC was the same in every fold" in text
-    assert "from a true AUROC of 0.78 on" in text
+    assert "the true AUROC may be as low as 0.78" in text
     assert "adjusted p = 0.050, the smallest possible with 19 permutations" in text
 
 

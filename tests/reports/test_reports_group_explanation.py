@@ -89,9 +89,9 @@ def test_every_part_is_there(whole):
     ]
     html = rendered(whole)
     for heading in (
-        "How much each stream carries", "Reliability of the maps",
-        "Parcels that FMM_TC uses", "Which networks", "Which edges: FMM_TC: connectivity",
-        "Beside it: FC-logistic",
+        "Share of each stream", "Reliability of the maps",
+        "Parcels that FMM_TC uses", "Networks</h3>", "Edges: FMM_TC: connectivity",
+        "Other models: FC-logistic",
     ):  # fmt: skip
         assert heading in html
     assert NO_EVIDENCE not in html
@@ -199,8 +199,8 @@ def test_integrals_that_are_not_complete_are_counted():
 def test_parcels_beyond_chance_are_counted_beside_what_chance_gives():
     z = np.concatenate([np.full(12, 2.5), np.full(188, 0.5), [np.nan]])
     (sentence,) = z_sentences({"A": (pd.DataFrame({"z": z}), 20)})
-    assert "12 of 200 parcels lie beyond |z| = 2.14 against 20 maps" in sentence
-    assert "about 10 would do so by chance (uncorrected)" in sentence
+    assert "12 of 200 parcels exceed |z| = 2.14 relative to 20 maps" in sentence
+    assert "about 10 are expected by chance (uncorrected)" in sentence
     assert z_sentences({"A": (pd.DataFrame({"z": [np.nan]}), 20)}) == []
     assert z_sentences({"A": (pd.DataFrame({"z": z}), None)}) == []
 
@@ -233,7 +233,7 @@ def test_a_map_without_values_is_left_out_and_named_and_the_rest_is_there(root):
     assert "<svg" in section["glass_beside"]
     assert "There is no map of FMM_TC, time series: every attribution is 0 or not known" in said
     assert "There is no map of FMM_TC, connectivity:" in said
-    assert "How much each stream of FMM_TC carries is not known" in said
+    assert "The stream shares of FMM_TC are not known" in said
 
 
 @pytest.mark.parametrize("level", ["network", "edge"])
@@ -267,7 +267,7 @@ def test_parcels_whose_names_are_not_in_the_table_are_not_drawn(root):
     section = explanation_section(write_explanation(folder, strangers, PLANTED, label="strange"))
     assert section["glass"] == section["slices"] == section["glass_beside"] == ""
     assert all(not each["figure"] for each in section["edges"])
-    assert "is in the atlas’s table by its name" in rendered(section)
+    assert "No parcel of the maps is named" in rendered(section)
 
 
 def test_labels_that_cannot_be_read_take_the_slices_alone(tmp_path):
@@ -290,7 +290,7 @@ def test_what_was_explained_of_a_study_is_the_first_row_of_trust(whole):
     first = whole["trust"][0]
     assert first["what"] == "What was explained"
     assert first["value"] == "training: the first of 5, repeat: the only one, folds: 5 of 5"
-    assert "nothing is known about the others" in first["words"]
+    assert "the others were not explained" in first["words"]
     assert "first window of the first run" in first["words"]
 
 
@@ -321,7 +321,7 @@ def test_a_linear_main_model_is_not_said_to_go_by_its_pattern(root):
     said = words(rendered(explanation_section(
         write_explanation(*root, PLANTED, label="svm", Models=pattern)
     )))  # fmt: skip
-    assert "Which parcels differ with what FMM_TC predicts" in said
+    assert "Parcels that vary with the prediction of FMM_TC" in said
     assert "Parcels that FMM_TC uses" not in said
 
 
@@ -414,7 +414,7 @@ def test_what_the_auroc_loses_without_a_stream_is_said_before_the_shares():
     assert "falls by 0.21 (0.10 to 0.32) with the connectivity replaced" in first
     assert "by 0.02 (−0.05 to 0.09) with the time series replaced" in first
     assert "In 20 fits to shuffled outcomes the time series have 80 % (70 to 90 %)" in second
-    assert "the share is within what shuffled outcomes give" in second
+    assert "the share is within this range" in second
 
 
 def test_an_auroc_that_is_higher_without_a_stream_is_said_to_rise():
@@ -428,12 +428,12 @@ def test_a_share_outside_of_those_of_shuffled_outcomes_is_called_so():
     (only,) = share_sentences(
         stream_shares(**{**NULL, "null_low": 0.1, "null_high": 0.3}), {"m": "M"}
     )
-    assert "lies outside of that" in only
+    assert "is outside this range" in only
 
 
 def test_a_share_without_fits_to_shuffled_outcomes_is_called_no_evidence():
     (only,) = share_sentences(stream_shares(), {"m": "M"})
-    assert "a share is no evidence" in only
+    assert "a share is not evidence" in only
 
 
 def test_attention_maps_of_an_earlier_version_are_passed_over(root, whole):

@@ -116,7 +116,7 @@ def test_a_transform_is_named_with_templateflow(write_a_run):
 def test_labels_on_another_grid_are_resampled_and_nothing_is_said_of_templateflow(write_a_run):
     write_a_run.run(sidecar={"AtlasResampling": "nearest"})
     text = participant_methods(write_a_run.root)
-    assert "brought to the grid of the data by nearest-neighbour resampling" in text
+    assert "resampled to the grid of the data (nearest neighbour)" in text
     assert "ciric2022" not in text
 
 
@@ -168,7 +168,7 @@ def test_the_analysis_text_follows_the_options(write_a_group):
 
 def test_applying_a_model_claims_no_training(write_a_group):
     text = group_methods(write_a_group.apply(n=6), "L")
-    assert "applied as it is (analysis L) to 6 people" in text
+    assert "applied without refitting (analysis L) to 6 people" in text
     assert "cross-validation" not in text
 
 
@@ -342,4 +342,4 @@ def test_volumes_of_unknown_motion_and_signals_that_stayed_are_told(write_a_run)
     write_json(path, told | {"SignalColumns": ["signal__task"]})
     text = participant_methods(write_a_run.root)
     assert "above 0.5 mm, and those whose motion is unknown, were censored" in text
-    assert "less what they share with `signal__task`, which stayed." in text
+    assert "after removing from them what they share with `signal__task`." in text

@@ -116,20 +116,20 @@ def analysis_with(write_a_group, fd) -> dict:
 def test_motion_that_goes_with_the_prediction_is_said_to(write_a_group, sign, words):
     people = read_analysis(GroupFiles(write_a_group.train(), "L")).people
     section = analysis_with(write_a_group, 0.5 + 0.4 * sign * people["probability"].to_numpy())
-    assert words in section["motion_told"][0]
+    assert words in section["motion_sentences"][0]
     assert 'aria-label="Predicted probability' in section["motion"]
 
 
 def test_motion_that_does_not_is_not_and_its_baseline_is_named(write_a_group):
     section = analysis_with(write_a_group, np.tile([0.1, 0.1, 0.3, 0.3], 5))
-    told = " ".join(section["motion_told"])
+    told = " ".join(section["motion_sentences"])
     assert "no clear relation" in told
     assert "No model of head motion alone was fitted" in told
 
 
 def test_people_without_known_motion_are_counted(write_a_group):
     section = analysis_with(write_a_group, np.linspace(0.1, 0.3, 18))
-    assert "Head motion of 2 people is not known" in " ".join(section["motion_told"])
+    assert "Head motion of 2 people is not known" in " ".join(section["motion_sentences"])
 
 
 def test_without_tables_of_quality_the_section_says_what_to_run(write_a_group):

@@ -60,7 +60,7 @@ def test_a_report_says_responder_in_answer_tables_figures_and_methods(write_a_gr
 def test_a_sheet_says_responder_or_no_responder(tmp_path):
     write_applied(tmp_path, **CODED, **WORDS)
     text = shown(write_sheets(tmp_path, "new")[0].read_text())
-    assert "probability of responder; called  responder" in text
+    assert "probability of responder; classified as  responder" in text
     assert not re.search(r"Response\s*(=|≠)", text)
     write_applied(tmp_path, person={"probability": 0.2, "y_pred": 0}, **CODED, **WORDS)
-    assert "called  no responder" in shown(write_sheets(tmp_path, "new")[0].read_text())
+    assert "classified as  no responder" in shown(write_sheets(tmp_path, "new")[0].read_text())

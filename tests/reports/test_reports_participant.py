@@ -69,14 +69,14 @@ def test_without_any_picture_there_is_a_sentence_for_each(write_a_run):
 def test_half_a_picture_is_an_error_that_names_it(write_a_run):
     files = write_a_run.run()
     write_text(files.figure("carpet"), "<svg ")
-    with pytest.raises(InputError, match=r"carpet\.svg is no whole SVG"):
+    with pytest.raises(InputError, match=r"carpet\.svg is not a complete SVG"):
         report(write_a_run.root)
 
 
 def test_grayordinates_have_sentences_where_a_volume_would_be_drawn(write_a_run):
     text = words(report(write_a_run(den="91k", draw=True)))
-    assert "on grayordinates (CIFTI), which have no volume to outline the parcels on" in text
-    assert "on grayordinates (CIFTI), which have no volume to colour" in text
+    assert "on grayordinates (CIFTI), so there is no image for outlines" in text
+    assert "on grayordinates (CIFTI), so there is no image" in text
 
 
 def test_the_quality_table_has_the_words_and_units_of_the_record(write_a_run):
@@ -96,7 +96,7 @@ def test_what_cleaning_left_is_said_in_a_sentence_with_its_notes(write_a_run):
 def test_a_run_that_is_not_usable_says_why_in_summary_and_section(write_a_run):
     root = write_a_run(quality={"usable": False, "reasons": "35 volumes, fewer than 50"})
     text = words(report(root))
-    assert "Why not: 35 volumes, fewer than 50." in text
+    assert "Reason: 35 volumes, fewer than 50." in text
     assert "not usable 35 volumes, fewer than 50" in text
     assert "1 run finished, 0 usable." in text
 
@@ -119,7 +119,7 @@ def test_missing_parcels_are_counted_as_the_quality_table_does_and_apart_from_th
     missing = listed(html, "missing parcel")
     assert missing == ["P1"]
     assert len(missing) == int(read_table(run.qc)["n_parcels_missing"].iloc[0])
-    thin = listed(html, "parcels kept with less than 90 % of the volume")
+    thin = listed(html, "parcels with less than 90 % coverage")
     assert set(thin) == set(coverage[coverage < 0.9].index) - {"P1"}
 
 
@@ -160,14 +160,14 @@ def test_the_uncleaned_series_beside_a_cleaned_one_is_no_run_of_its_own(write_a_
 
 def test_another_atlas_than_a424_is_announced(write_a_run):
     root = write_a_run("02", atlas="generated")
-    assert "were not made with A424, but with Atlas generated (generated)" in report(root, "sub-02")
+    assert "The atlas is Atlas generated (generated), not A424" in report(root, "sub-02")
     assert "not made with" not in report(write_a_run())
 
 
 def test_a_run_that_was_left_out_is_told_in_summary_and_errors(write_a_run):
     html = report(write_a_run(), problems=[("task-rest run-2", "no mask\nGive one.")])
     assert "1 left out or failed" in html
-    assert "task-rest run-2 not done no mask" in words(html)
+    assert "task-rest run-2 not processed no mask" in words(html)
     assert "no mask\nGive one." in html
 
 
@@ -215,7 +215,7 @@ def test_a_participant_without_a_finished_run_still_has_a_report(tmp_path):
     html = report(tmp_path, problems=[("task-rest", "no mask")])
     assert "No run finished." in html
     assert "no mask" in html
-    assert "Nothing was finished" in html
+    assert "No run was finished" in html
 
 
 def test_a_run_whose_quality_table_is_not_there_yet_is_not_reported(write_a_run):

@@ -141,7 +141,7 @@ def test_a_cleaned_series_that_fits_no_outliers_table_is_refused(write_a_run):
     files = write_a_run.run()
     outliers = read_table(files.outliers)
     write_tsv(files.outliers, {name: outliers[name][:-1].tolist() for name in outliers})
-    with pytest.raises(InputError, match="not of one run"):
+    with pytest.raises(InputError, match="of different runs"):
         read_series(files)
 
 

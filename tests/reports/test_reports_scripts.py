@@ -106,13 +106,13 @@ def test_the_filter_shows_the_wrong_calls_and_says_how_many(open_page, written_d
     shown = rows.locator("visible=true")
     assert set(shown.locator("th").all_inner_texts()) == wrong
     told = page.get_by_role("status")
-    assert told.inner_text() == f"{len(wrong)} of {len(table)} people are shown."
+    assert told.inner_text() == f"{len(wrong)} of {len(table)} participants are shown."
     assert told.get_attribute("aria-live") == "polite"
     page.locator("form.filters [name=fold]").select_option("2")
     both = wrong & set(table.loc[table["fold"] == "2", "participant_id"])
     assert set(shown.locator("th").all_inner_texts()) == both
     page.get_by_role("button", name="Show all").press("Enter")
-    page.get_by_text(f"All {len(table)} people are shown.").wait_for()
+    page.get_by_text(f"All {len(table)} participants are shown.").wait_for()
     assert shown.count() == len(table)
 
 

@@ -53,11 +53,11 @@ def test_an_analysis_that_is_not_there_has_no_page(tmp_path):
 
 def test_the_page_says_what_the_number_is_and_is_not(tmp_path):
     text = text_of(sheet(tmp_path))
-    assert "0.64 probability of Response = 1; called Response = 1" in text
+    assert "0.64 probability of Response = 1; classified as Response = 1" in text
     assert "research use only · not a medical device" in text
-    assert "21 (38 %) were Response = 1: what one would say without a scan" in text
-    assert "Threshold 0.50: from there on the model calls a person Response = 1." in text
-    assert "no clinical cut-off" in text
+    assert "21 (38 %) were Response = 1; without a scan, this share is the best estimate" in text
+    assert "Threshold 0.50: at or above it the model classifies a person as Response = 1." in text
+    assert "not a clinical cut-off" in text
     assert "Computed on 2026-11-21" in text
     assert "fmmtc_bidsapp 0.1.0" in text
     assert "9f" * 32 in text
@@ -103,13 +103,13 @@ def test_one_training_has_no_interval_and_the_page_says_why(tmp_path):
 
 def test_several_trainings_have_an_interval(tmp_path):
     html = sheet(tmp_path, person={"probability_low": 0.55, "probability_high": 0.7}, Trainings=5)
-    assert "0.55 to 0.70, the 2.5 and 97.5 % quantiles of 5 trainings" in text_of(html)
+    assert "0.55 to 0.70, the 2.5 and 97.5 % quantiles of 5 training runs" in text_of(html)
     assert '<rect class="band" x="55.00%" width="15.00%"' in html
 
 
 def test_below_the_threshold_a_person_is_called_otherwise(tmp_path):
     text = text_of(sheet(tmp_path, person={"threshold": 0.7, "y_pred": 0}))
-    assert "called Response ≠ 1" in text
+    assert "classified as Response ≠ 1" in text
 
 
 def test_the_training_people_are_drawn_by_outcome(tmp_path):
@@ -118,7 +118,7 @@ def test_the_training_people_are_drawn_by_outcome(tmp_path):
         bars = re.findall(f'class="{outcome}"', html)
         assert len(bars) == sum(1 for count in EVIDENCE[outcome] if count)
     n = sum(EVIDENCE["positive"]) + sum(EVIDENCE["negative"])
-    assert f"{n} probabilities of training people" in html
+    assert f"{n} probabilities of training participants" in html
 
 
 def test_a_strip_places_the_person_on_the_axis_of_the_training(tmp_path):
@@ -179,8 +179,11 @@ def test_quality_and_another_atlas_are_told_at_the_top(tmp_path):
         Atlas="generated",
     )
     text = text_of(html)
-    for words in ("in doubt. mean FD 0.60 mm above", "not made with A424, but with generated"):
-        assert text.index(words) < text.index("What FMM_TC says")
+    for words in (
+        "has a quality warning. mean FD 0.60 mm above",
+        "The atlas is generated, not A424",
+    ):
+        assert text.index(words) < text.index("Prediction of FMM_TC")
 
 
 def test_names_from_tables_cannot_put_markup_on_the_page(tmp_path):

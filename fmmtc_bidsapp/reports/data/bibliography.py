@@ -87,7 +87,7 @@ def code(name: object) -> str:
 
 
 def unescaped(text: str) -> str:
-    """Take back what `escaped` did, for a page that is not made from Markdown."""
+    """Undo `escaped`, for a page that is not made from Markdown."""
     return _ESCAPED.sub(r"\1", text)
 
 

@@ -88,7 +88,7 @@ def read_analysis(files: GroupFiles) -> Analysis:
     predictions = read_table(files.predictions)
     if predictions.empty:
         raise InputError(
-            f"{files.predictions} is absent or has no rows, and a report needs predictions. "
+            f"{files.predictions} is missing or empty; a report needs predictions. "
             f"Run the group level with --label {files.label} first."
         )
     about = read_json(files.metrics.with_suffix(".json")) or read_json(

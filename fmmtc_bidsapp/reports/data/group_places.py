@@ -46,7 +46,7 @@ class Places(ParcelTable):
         return dict(zip(self.names, self.index.tolist(), strict=True))
 
 
-def drawing_places(output_dir: Path, label: str, told: Mapping[str, Any]) -> Places | None:
+def drawing_places(output_dir: Path, label: str, sidecar: Mapping[str, Any]) -> Places | None:
     """Read the parcels of an atlas, in the order of its table; None without a table.
 
     The table and image are the ``Table`` and ``Labels`` of the maps' sidecar, else the first of the
@@ -54,11 +54,11 @@ def drawing_places(output_dir: Path, label: str, told: Mapping[str, Any]) -> Pla
     BrainLM was trained, are 3 mm off. InputError if the table cannot be read; an image that cannot
     be read is a ``note``.
     """
-    path = _told_file(output_dir, told.get("Table")) or find_parcel_table(output_dir, label)
+    path = _linked_file(output_dir, sidecar.get("Table")) or find_parcel_table(output_dir, label)
     if path is None:
         return None
     table = read_parcel_table(path)
-    image = _told_file(output_dir, told.get("Labels")) or path.with_suffix(".nii.gz")
+    image = _linked_file(output_dir, sidecar.get("Labels")) or path.with_suffix(".nii.gz")
     index, volume, note = np.arange(1, len(table.names) + 1), None, ""
     if table.index is not None and (table.index > 0).all():
         index = table.index
@@ -69,7 +69,7 @@ def drawing_places(output_dir: Path, label: str, told: Mapping[str, Any]) -> Pla
     return Places(**found, volume=volume, note=note)
 
 
-def _told_file(root: Path, uri: object) -> Path | None:
+def _linked_file(root: Path, uri: object) -> Path | None:
     """Find what a sidecar points to; None where that is not a file of this dataset."""
     if not isinstance(uri, str):
         return None
@@ -103,6 +103,6 @@ def _middles(volume: LabelVolume, n_parcels: int) -> Floats:
 
 
 def paint(volume: LabelVolume, values: Floats) -> Any:
-    """Give every voxel the value of its parcel, NaN outside: a nibabel image."""
+    """Return a nibabel image with the value of each voxel's parcel, NaN outside."""
     drawn = np.concatenate([[np.nan], values])[volume.labels].astype(np.float32)
     return nib.Nifti1Image(drawn, volume.image.affine)

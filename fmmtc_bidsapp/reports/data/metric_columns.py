@@ -18,34 +18,42 @@ class MetricColumn(NamedTuple):
 
 
 METRICS = (
-    MetricColumn("auroc", "AUROC", "Chance that a positive ranks above a negative; guessing 0.5"),
-    MetricColumn("balanced_accuracy", "Balanced accuracy", "Mean of both rates; guessing 0.5"),
-    MetricColumn("mcc", "MCC", "Correlation of predicted and true; guessing 0"),
-    MetricColumn("f1_macro", "F1 (macro)", "Mean F1 of both classes"),
-    MetricColumn("sensitivity", "Sensitivity", "Positives found"),
-    MetricColumn("specificity", "Specificity", "Negatives found"),
-    MetricColumn("average_precision", "Average precision", "Guessing gives the share of positives"),
-    MetricColumn("brier", "Brier score", "Squared error of the probability; smaller is better"),
     MetricColumn(
-        "brier_skill", "Brier skill", "Against the training share of positives; 0 is no gain"
+        "auroc", "AUROC", "Probability that a positive ranks above a negative; chance 0.5"
+    ),
+    MetricColumn(
+        "balanced_accuracy", "Balanced accuracy", "Mean of sensitivity and specificity; chance 0.5"
+    ),
+    MetricColumn("mcc", "MCC", "Correlation of predicted and true outcomes; chance 0"),
+    MetricColumn("f1_macro", "F1 (macro)", "Mean F1 of both outcomes"),
+    MetricColumn("sensitivity", "Sensitivity", "Share of positives that are called positive"),
+    MetricColumn("specificity", "Specificity", "Share of negatives that are called negative"),
+    MetricColumn(
+        "average_precision",
+        "Average precision",
+        "Mean precision over recall; chance is the share of positives",
+    ),
+    MetricColumn("brier", "Brier score", "Mean squared error of the probability; lower is better"),
+    MetricColumn(
+        "brier_skill",
+        "Brier skill",
+        "Gain over predicting the training share of positives; 0 is none",
     ),
     MetricColumn(
         "brier_skill_own_share",
         "Brier skill, own share",
-        "Against the share of positives among these people; 0 is no gain",
+        "Gain over predicting the share of positives among these people; 0 is none",
     ),
-    MetricColumn("log_loss", "Log loss", "Smaller is better"),
+    MetricColumn("log_loss", "Log loss", "Mean negative log likelihood; lower is better"),
     MetricColumn("log_loss_skill", "Log loss skill", "As the Brier skill"),
     MetricColumn(
         "log_loss_skill_own_share", "Log loss skill, own share", "As the Brier skill, own share"
     ),
-    MetricColumn("calibration_slope", "Calibration slope", "Of all folds together; ideal 1"),
-    MetricColumn(
-        "calibration_intercept", "Calibration intercept", "Of all folds together; ideal 0"
-    ),
+    MetricColumn("calibration_slope", "Calibration slope", "Over all folds; ideal 1"),
+    MetricColumn("calibration_intercept", "Calibration intercept", "Over all folds; ideal 0"),
     MetricColumn(
         "calibration_error",
         "Calibration error",
-        "Of all folds together, five bins; ideal is what chance alone makes of it",
+        "Over all folds, five bins; compare with the value expected if calibrated",
     ),
 )

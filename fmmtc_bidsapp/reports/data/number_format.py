@@ -15,7 +15,7 @@ __all__ = [
 
 
 def number(value: object, digits: int = 2) -> str:
-    """Spell a number with a true minus sign; ``n/a`` where there is none."""
+    """Format a number with a true minus sign; ``n/a`` where there is none."""
     if value is None or isinstance(value, str):
         return value or "n/a"
     if isinstance(value, bool):
@@ -27,13 +27,13 @@ def number(value: object, digits: int = 2) -> str:
 
 
 def interval(low: object, high: object, digits: int = 2) -> str:
-    """Spell an interval as ``0.44 to 0.80``; empty where it is not known."""
+    """Format an interval as ``0.44 to 0.80``; empty where it is not known."""
     ends = [number(low, digits), number(high, digits)]
     return "" if "n/a" in ends else " to ".join(ends)
 
 
 def interval_or_bound(low: object, high: object, bound: object = None) -> str:
-    """Spell an interval; where nothing shows a spread ``no interval; at least 0.78``, if known."""
+    """Format an interval, or without a spread ``no interval; at least 0.78``, if known."""
     least = number(bound)
     if shows_spread(low, high) or least == "n/a":
         return interval(low, high)
@@ -41,12 +41,12 @@ def interval_or_bound(low: object, high: object, bound: object = None) -> str:
 
 
 def shows_spread(low: object, high: object) -> bool:
-    """Say whether an interval is one: draws that are all equal show no spread."""
+    """Return whether an interval has a spread: equal draws have none."""
     return interval(low, high) != "" and low != high
 
 
 def p_value(p: object, n_permutations: object) -> str:
-    """Spell a p of a permutation test; with what the number of permutations allows at its floor."""
+    """Format a p of a permutation test, and say if it is the smallest possible."""
     words, shuffles = number(p, 3), number(n_permutations, 0)
     if "n/a" in (words, shuffles) or not float(n_permutations):  # type: ignore[arg-type]
         return words
@@ -60,5 +60,5 @@ _ROUNDING = 1e-9
 
 
 def percent(share: float) -> str:
-    """Spell a share of 0 to 1 as ``64 %``; ``n/a`` where there is none."""
+    """Format a share of 0 to 1 as ``64 %``; ``n/a`` where there is none."""
     return "n/a" if math.isnan(share) else f"{100 * share:.0f} %"

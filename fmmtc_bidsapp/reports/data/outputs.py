@@ -168,7 +168,7 @@ def crash_files(output_dir: Path, participant_id: str) -> list[Path]:
 
 
 def _ours(paths: Sequence[Path]) -> list[Path]:
-    """Keep the files that by their names are ours: the others stop no report."""
+    """Keep the files whose names are this program's."""
     named, _ = sort_out(paths)
     return [path for path, name in named.items() if set(_ALWAYS) <= set(name.entities)]
 

@@ -70,14 +70,14 @@ def read_motion(files: RunFiles, n_volumes: int | None = None) -> Motion:
     table = read_table(files.outliers)
     if table.empty:
         table = pd.DataFrame(index=range(n_volumes or 0))
-    told = read_json(files.timeseries.with_suffix(".json"))
+    sidecar = read_json(files.timeseries.with_suffix(".json"))
     return Motion(
         fd_mm=_floats(table, "fd_mm"),
         std_dvars=_floats(table, "std_dvars"),
         dummy=_flags(table, "dummy"),
         censored=_flags(table, "censored"),
-        fd_threshold_mm=_number(told.get("FramewiseDisplacementThreshold")),
-        std_dvars_threshold=_number(told.get("StandardisedDVARSThreshold")),
+        fd_threshold_mm=_number(sidecar.get("FramewiseDisplacementThreshold")),
+        std_dvars_threshold=_number(sidecar.get("StandardisedDVARSThreshold")),
     )
 
 
@@ -108,7 +108,7 @@ def _spread(files: RunFiles, cleaned: pd.DataFrame, retained: Flags, n_volumes: 
         raise InputError(
             f"{files.timeseries} has {len(cleaned)} volumes, {files.uncleaned.name} {n_volumes}, "
             f"and {files.outliers.name} keeps {int(retained.sum())} of {len(retained)}. They are "
-            "not of one run: delete them and run again."
+            "of different runs: delete them and run again."
         )
     whole = np.full((n_volumes, cleaned.shape[1]), np.nan)
     whole[retained] = cleaned.to_numpy(dtype=float)

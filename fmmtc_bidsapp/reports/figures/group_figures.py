@@ -155,7 +155,7 @@ def _square_axes() -> tuple[Figure, Axes]:
 
 
 def mean_curves(curves: pd.DataFrame) -> pd.DataFrame:
-    """Keep the means over folds; of a table that knows no folds everything."""
+    """Keep the means over folds, or everything in a table without folds."""
     return curves[curves["fold"].isna()] if "fold" in curves else curves
 
 
@@ -232,8 +232,8 @@ def motion_scatter(known: pd.DataFrame, names: Mapping[str, str]) -> Markup:
     axes.set_axisbelow(True)
     plain_axes(axes, "Mean framewise displacement (mm)", "Predicted probability")
     figure.legend(loc="outside upper right", ncols=3)
-    told = "Predicted probability of each participant against mean framewise displacement."
-    return inline_svg(figure, "motion", told)
+    alt = "Predicted probability of each participant against mean framewise displacement."
+    return inline_svg(figure, "motion", alt)
 
 
 _MOST_KINDS = 4
@@ -266,5 +266,5 @@ def qcfc_by_distance(kinds: pd.DataFrame) -> Markup | str:
         axes.set_axisbelow(True)
         plain_axes(axes, "Distance of the parcels (mm)", name)
     figure.legend(loc="outside upper right", ncols=2)
-    told = "Correlation of head motion with connectivity over people, by distance of the parcels."
-    return inline_svg(figure, "qcfc", told)
+    alt = "Correlation of head motion with connectivity over people, by distance of the parcels."
+    return inline_svg(figure, "qcfc", alt)

@@ -54,8 +54,8 @@ class _Line:
         if self.has_interval:
             return f"{number(self.value)} ({interval(self.low, self.high)})"
         least = number(self.bound)
-        told = "interval n/a" if least == "n/a" else f"interval n/a; at least {least}"
-        return f"{number(self.value)} ({told})"
+        words = "interval n/a" if least == "n/a" else f"interval n/a; at least {least}"
+        return f"{number(self.value)} ({words})"
 
 
 @themed
@@ -178,6 +178,6 @@ def _draw(
 
 
 def _alt(what: str, lines: Sequence[_Line]) -> str:
-    """Say what the lines say: the figure is text to someone who cannot see it."""
-    told = "; ".join(f"{line.name} {line.words}" for line in lines)
-    return f"{what} with its 95 % interval: {told}."
+    """Describe the lines in words, as alternative text."""
+    described = "; ".join(f"{line.name} {line.words}" for line in lines)
+    return f"{what} with its 95 % interval: {described}."

@@ -127,7 +127,7 @@ def glass_figure(
         ends = {-1.0: "other", 0.0: "mixed", 1.0: "positive"}
         shades = ScalarMappable(Normalize(-1, 1), _DIRECTIONS)
         length = 0.8 / len(rows) ** 0.5
-        colour_bar(shades, list(grid.ravel()), ends, "Speaks for the outcome", shrink=length)
+        colour_bar(shades, list(grid.ravel()), ends, "Favours the outcome", shrink=length)
     for axes in grid.ravel():
         axes.set_anchor("S")  # a colour bar moves it
     watermark(figure, mark)
@@ -291,7 +291,7 @@ def _name_slices(axes: Axes, cuts: Sequence[int], affine: Floats, size: tuple[in
 
 
 def _anatomy(grid: Any) -> Floats:
-    """Bring the template onto a grid: 0 outside the head, 1 at the brightest."""
+    """Resample the template to a grid, scaled from 0 outside the head to 1."""
     template = load_mni152_template(resolution=2)
     placed = resample_from_to(template, (grid.shape[:3], grid.affine), order=1)
     values = np.asarray(placed.get_fdata(dtype=np.float32), dtype=np.float64)

@@ -97,7 +97,7 @@ def shares_figure(
         Line2D([], [], color=colour, linewidth=7, label=name) for name, colour in streams.values()
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), handlelength=1)
-    plain_axes(axes, "Share of |attribution| (%); line: 95 % interval, dashed: both alike", "")
+    plain_axes(axes, "Share of |attribution| (%); line: 95 % interval, dashed: equal shares", "")
     axes.tick_params(axis="y", labelcolor=INK)
     watermark(figure, mark)
     return figure
@@ -179,7 +179,7 @@ def edges_figure(edges: pd.DataFrame, places: Places, mark: str = "") -> Figure:
     circle.set_aspect("equal")
     circle.set_axis_off()
     handles = [
-        Line2D([], [], color=colour, linewidth=2.4, label=f"speaks for the {name} outcome")
+        Line2D([], [], color=colour, linewidth=2.4, label=f"favours the {name} outcome")
         for name, colour in (("positive", POSITIVE), ("other", NEGATIVE))
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
@@ -221,7 +221,7 @@ def _draw_arcs(axes: Axes, angles: NDArray[np.float64], networks: Sequence[str])
 def _draw_chord(axes: Axes, ends: NDArray[np.float64], style: Mapping[str, Any]) -> None:
     points = np.column_stack([np.cos(ends), np.sin(ends)])
     apart = abs(np.angle(np.exp(1j * (ends[0] - ends[1])))) / np.pi
-    # Neighbours bow a little, opposites go through the middle: so the two are told apart.
+    # Neighbours bow a little, opposites go through the middle: so they are distinguishable.
     middle = 0.85 * (1 - apart) * points.mean(axis=0)
     path = Path([points[0], middle, points[1]], [Path.MOVETO, Path.CURVE3, Path.CURVE3])
     axes.add_patch(PathPatch(path, fill=False, capstyle="round", **style))

@@ -86,13 +86,13 @@ def outline_figure(
         columnspacing=1.3,
     )  # fmt: skip
     if reference is None:
-        figure.suptitle("no boldref in this space: the labels alone", color=INK, fontsize=9)
+        figure.suptitle("No boldref in this space: labels only", color=INK, fontsize=9)
     on = "alone: no boldref in this space" if reference is None else "on the BOLD reference"
     return figure, f"Outlines of {len(networks)} parcels, coloured by network, {on}."
 
 
 def _rows_of_cuts(rows: Sequence[Sequence[_Cut]]) -> tuple[Figure, list[Axes]]:
-    """Lay rows of cuts out so that those of a row are drawn to one scale."""
+    """Arrange rows of cuts, one scale per row."""
     widths = [[cut.shown_mm[0] for cut in row] for row in rows]
     heights_in = [
         9.4 * max(cut.shown_mm[1] for cut in row) / sum(width)
@@ -179,7 +179,7 @@ def _histogram(axes: Axes, coverage: Floats, min_coverage: float | None) -> None
 
 
 def _on_grid(path: Path, grid: Any) -> Floats:
-    """Bring a reference volume onto the grid of the labels."""
+    """Resample a reference volume to the grid of the labels."""
     image = read_from_the_front(path)
     if image.shape[:3] != grid.shape[:3] or not np.allclose(image.affine, grid.affine, atol=1e-3):
         image = resample_from_to(image, (grid.shape[:3], grid.affine), order=1)

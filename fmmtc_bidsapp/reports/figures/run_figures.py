@@ -61,7 +61,7 @@ def draw_combined(files: RunFiles) -> Path:
 
 
 def why_not_drawn(files: RunFiles, kind: str) -> str:
-    """Say why a run has no picture of a kind."""
+    """State why a run has no picture of a kind."""
     name = files.figure(kind).name
     return _KINDS[kind].why_not(files) or (
         f"{name} was not drawn: drawing failed or was interrupted (see Errors). Run again to draw "
@@ -83,7 +83,7 @@ def _motion(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
 def _no_motion(files: RunFiles) -> str | None:
     if read_motion(files).known:
         return None
-    return "The head motion of this run is not known: no confounds table gave it."
+    return "The head motion of this run is not known: no confounds table has it."
 
 
 def _design(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
@@ -107,11 +107,9 @@ def _outline(files: RunFiles, boldref: Path | None) -> tuple[Figure, str]:
 
 def _no_image(files: RunFiles) -> str | None:
     if files.den is not None:
-        return (
-            "This run is on grayordinates (CIFTI), which have no volume to outline the parcels on."
-        )
+        return "This run is on grayordinates (CIFTI), so there is no image for outlines."
     absent = next((path for path in _atlas(files)[:2] if not path.exists()), None)
-    return None if absent is None else f"{absent.name} is not there, so no parcel can be outlined."
+    return None if absent is None else f"{absent.name} is missing, so no parcel is outlined."
 
 
 def _coverage(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
@@ -134,9 +132,9 @@ def _no_coverage(files: RunFiles) -> str | None:
 
 def _connectivity(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
     matrix, parcels = read_matrix(files)
-    told = read_json(files.relmat.with_suffix(".json"))
-    measure = str(told.get("RelationshipMeasure", files.measure))
-    transformed = told.get("FisherZ") is True
+    sidecar = read_json(files.relmat.with_suffix(".json"))
+    measure = str(sidecar.get("RelationshipMeasure", files.measure))
+    transformed = sidecar.get("FisherZ") is True
     plain = files.measure == "correlation" and not transformed
     name = f"{measure} (Fisher z)" if transformed else measure
     networks = read_parcels(files, parcels).networks
@@ -144,7 +142,7 @@ def _connectivity(files: RunFiles, _: Path | None) -> tuple[Figure, str]:
 
 
 def _no_matrix(files: RunFiles) -> str | None:
-    return None if files.relmat.exists() else f"{files.relmat.name} is not there."
+    return None if files.relmat.exists() else f"{files.relmat.name} is missing."
 
 
 def _always(_: RunFiles) -> None:

@@ -62,7 +62,7 @@ def motion_figure(motion: Motion) -> tuple[Figure, str]:
 
 
 def left_out_legend(axes: Axes, dummy: NDArray[np.bool_], censored: NDArray[np.bool_]) -> None:
-    """Say above a panel what marks the volumes that were left out, where there are any."""
+    """Draw a legend of excluded volumes above a panel."""
     kinds = ((SECOND, censored, "censored"), (GREY, dummy, "dummy"))
     handles = [
         Patch(facecolor=colour, alpha=0.55, label=f"{int(flags.sum())} {name}")

@@ -49,7 +49,7 @@ def scale(evidence: Mapping[str, Any], person: Mapping[Any, Any]) -> dict[str, A
 
 
 def _bars(counts: Sequence[int]) -> list[dict[str, str]]:
-    """Give each bin its place, and its height as a share of the tallest; of each outcome alone."""
+    """Return place and height of each bin, scaled to the tallest of its outcome."""
     most = max(counts, default=0) or 1
     width = 1 / max(len(counts), 1)
     return [
@@ -117,7 +117,7 @@ def _range_text(values: Sequence[float], measure: _Measure) -> str:
 
 
 def _drawn(found: Sequence[float], low: float, high: float, *, known: bool) -> dict[str, Any]:
-    """Lay an axis that holds the training range and the person, with a margin at both ends."""
+    """Place training range and person on an axis with a margin at both ends."""
     ends = [*found, *([low, high] if known else [])]
     if not ends:
         return {"range": None, "dots": []}

@@ -147,7 +147,7 @@ def inline_file(path: Path, name: str) -> Markup:
     """Convert an SVG of `write_svg` to an element for a page, in light and dark colours."""
     svg = path.read_text(encoding="utf-8")
     if "<svg" not in svg or not svg.rstrip().endswith("</svg>"):
-        raise InputError(f"{path} is no whole SVG. Delete it and run again.")
+        raise InputError(f"{path} is not a complete SVG. Delete it and run again.")
     return _for_page(svg[svg.index("<svg") :], name, _OF_LIGHT)
 
 
@@ -215,7 +215,7 @@ def colour_bar(
 
 
 def colour_of(groups: Iterable[str]) -> dict[str, str]:
-    """Give each distinct group a colour, in order of first appearance; n/a is grey."""
+    """Assign a colour to each distinct group, in order of first appearance; n/a is grey."""
     distinct = [each for each in dict.fromkeys(groups) if each != "n/a"]
     return {**dict(zip(distinct, cycle(CATEGORICAL), strict=False)), "n/a": GREY}
 

@@ -98,7 +98,7 @@ def _opening(analysis: Analysis, explanation: Mapping[str, Any]) -> dict[str, An
         "card": analysis.kind != "compare",
     }
     sections = {
-        "answer": "Answer",
+        "answer": "Result",
         "people": "Participants",
         "performance": "Performance",
         "comparison": "Comparison",
@@ -106,7 +106,7 @@ def _opening(analysis: Analysis, explanation: Mapping[str, Any]) -> dict[str, An
         "learning": "Learning",
         "explanation": "Explanation",
         "motion": "Head motion",
-        "participants": "Each participant",
+        "participants": "Predictions",
         "methods": "Methods",
         "card": "Model card",
         "about": "About",
@@ -181,23 +181,23 @@ def _curves(analysis: Analysis) -> dict[str, Any]:
         "precision_recall": figures.precision_recall(
             curves, drawn, bands.get("pr"), _prevalence(analysis.people)
         ),
-        "roc_caption": f"{what} its AUROC. The diagonal is guessing. {band}".rstrip(),
-        "pr_caption": f"{what} its average precision. Dashed: the share of positives, which "
-        f"guessing reaches at any recall. {band}".rstrip(),
+        "roc_caption": f"{what} its AUROC. The diagonal is chance. {band}".rstrip(),
+        "pr_caption": f"{what} its average precision. Dashed: the share of positives, the "
+        f"precision of chance. {band}".rstrip(),
     }
 
 
 def _what_is_drawn(analysis: Analysis, curves: pd.DataFrame) -> str:
-    """Say what a line is and what its area is, up to the name of the figure."""
+    """Describe a line and its area, up to the name of the metric."""
     if not analysis.trained:
-        return "Everyone together: the area under a line is"
+        return "All participants pooled. The area under a line is"
     if "fold" not in curves:
         return (
-            "Pooled held-out predictions of an older version: the tables quote means over folds, "
-            "so the area under a line is not"
+            "Pooled held-out predictions of an older version. The tables give means over folds, so "
+            "the area under a line is not"
         )
     return (
-        f"Each line is the mean over the held-out folds; grey: the folds of {analysis.main_name}. "
+        f"Lines: mean over the held-out folds. Grey: folds of {analysis.main_name}. "
         "The area under a line is"
     )
 
@@ -206,16 +206,15 @@ def _of_band(analysis: Analysis, bands: Mapping[str, Any]) -> str:
     if analysis.trained:
         return ""
     if not bands:
-        return "There are too few people of an outcome for a band."
+        return "No band: too few people of an outcome."
     return (
-        f"Shaded: where 95 % of the curves of {analysis.main_name} lie, point by point, when its "
-        f"participants are drawn {BAND_DRAWS} times anew (for ROC within outcome), the fits taken "
-        "as given."
+        f"Shaded: pointwise 95 % band of {analysis.main_name} over {BAND_DRAWS} bootstrap draws of "
+        "participants (for ROC within outcome), for this fit."
     )
 
 
 def _few(names: Mapping[str, str], main: str) -> dict[str, str]:
-    """Keep as many models as there are colours to tell them apart: the main one and baselines."""
+    """Keep only the main model and the baselines if there are more models than colours."""
     if len(names) <= _MOST_LINES:
         return dict(names)
     return {model: names[model] for model in dict.fromkeys((main, *_BASELINES)) if model in names}

@@ -30,26 +30,26 @@ def _about(analysis: Analysis) -> list[tuple[str, str]]:
         "EncoderTitle" if "EncoderTitle" in analysis.about else "Encoder": "Encoder",
         "EncoderDigest": "Digest of its weights",
         "Normalisation": "Normalisation",
-        "Device": "Computed on",
-        "Precision": "Arithmetic",
+        "Device": "Device",
+        "Precision": "Precision",
         "NumberOfWindows": "Windows encoded",
-        "PatchesLeftOut": "Patches that short series do not fill",
-        "ParcelsLeftOut": "Parcels without data, over people",
-        "EdgesImputed": "Edges filled from the training people",
+        "PatchesLeftOut": "Unfilled patches of short series, left out",
+        "ParcelsLeftOut": "Parcels without data, summed over people",
+        "EdgesImputed": "Edges imputed from the training people",
         "OrderSpread": "Relative spread over token orders",
-        "Selection": "Choice of the epoch",
-        "Seeds": "Trainings of each network",
+        "Selection": "Selection of the epoch",
+        "Seeds": "Training runs per network",
     }
-    told = [
+    facts = [
         (name, f"{value:.3g}" if isinstance(value, float) else str(value))
         for key, name in keys.items()
         if (value := analysis.about.get(key)) is not None
     ]
-    return [("Program", f"fmmtc_bidsapp {version}"), ("Label", analysis.files.label), *told]
+    return [("Program", f"fmmtc_bidsapp {version}"), ("Label", analysis.files.label), *facts]
 
 
 def _options(analysis: Analysis) -> list[tuple[str, str]]:
-    """Spell every option as a reader would: lists by their members."""
+    """Format every option; lists by their members."""
     flat = sorted(flat_options(analysis.about.get("Options", {})).items())
     return [
         (name, ", ".join(map(str, value)) or "none")

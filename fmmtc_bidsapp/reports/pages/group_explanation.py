@@ -39,13 +39,13 @@ _BROAD = ("network", "hemisphere", "subnetwork")
 
 def explanation_section(files: GroupFiles) -> dict[str, Any]:
     """Return the values of ``explanation.html.jinja``, empty without an explanation."""
-    sidecar = files.attributions.with_suffix(".json")
-    told = read_json(sidecar) or read_json(files.modality.with_suffix(".json"))
-    if not told:
+    path = files.attributions.with_suffix(".json")
+    sidecar = read_json(path) or read_json(files.modality.with_suffix(".json"))
+    if not sidecar:
         return {}
-    found = read_explained(files, told)
-    if told.get("HeldBack"):
-        reason, flag_helps = _held_back(str(told["HeldBack"]), found.names[found.main])
+    found = read_explained(files, sidecar)
+    if sidecar.get("HeldBack"):
+        reason, flag_helps = _held_back(str(sidecar["HeldBack"]), found.names[found.main])
         return {"held_back": reason, "flag_helps": flag_helps}
     return {
         "held_back": "",
@@ -55,12 +55,12 @@ def explanation_section(files: GroupFiles) -> dict[str, Any]:
         **_parcels(found, files),
         **_groups(found),
         **_edges(found),
-        "trust": trust_rows({m: found.told_of(m) for m in found.names}, found.names, told),
+        "trust": trust_rows({m: found.model_sidecar(m) for m in found.names}, found.names, sidecar),
     }
 
 
 def _held_back(reason: str, model: str) -> tuple[str, bool]:
-    """Say in a sentence why there is nothing, and whether the flag would show it."""
+    """State why maps are withheld, and whether the flag would show them."""
     verdicts = {
         NO_EVIDENCE: f"There is no evidence that {model} predicts.",
         NOT_TESTED: f"Whether {model} predicts was not tested.",
@@ -73,14 +73,14 @@ def _held_back(reason: str, model: str) -> tuple[str, bool]:
 
 
 def _notes(found: Explained) -> list[str]:
-    """Say which models have no maps, and why, and what was written without values."""
-    said = {model: found.told_of(model) for model in found.told.get("Models", {})}
+    """List models without maps, with reasons, and maps without values."""
+    said = {model: found.model_sidecar(model) for model in found.sidecar.get("Models", {})}
     kinds = {"HeldBack": "The explanation of {} is not shown: {}.", "NoMaps": "No maps of {}: {}."}
     return [
-        text.format(found.names.get(model, model), told[key])
-        for model, told in said.items()
+        text.format(found.names.get(model, model), sidecar[key])
+        for model, sidecar in said.items()
         for key, text in kinds.items()
-        if told.get(key)
+        if sidecar.get(key)
     ] + list(found.lacking)
 
 
@@ -116,7 +116,7 @@ def _parcels(found: Explained, files: GroupFiles) -> dict[str, Any]:
             {
                 found.title(*pair): (
                     found.of("parcel", *pair),
-                    found.told_of(pair[0]).get("NullMaps"),
+                    found.model_sidecar(pair[0]).get("NullMaps"),
                 )
                 for pair in found.maps
             }
@@ -135,8 +135,8 @@ def _parcels(found: Explained, files: GroupFiles) -> dict[str, Any]:
 def _image(found: Explained, files: GroupFiles) -> dict[str, str]:
     """Name the image of the main model's parcels and what it is of, or say why there is none."""
     if not files.attribution_map.exists():
-        return {"file": "", "stream": "", "why_none": str(found.told.get("NoImage", ""))}
-    source = str(found.told.get("Image", {}).get("Source", ""))
+        return {"file": "", "stream": "", "why_none": str(found.sidecar.get("NoImage", ""))}
+    source = str(found.sidecar.get("Image", {}).get("Source", ""))
     stream = SOURCE_TITLES.get(source, "one stream")
     return {"file": files.attribution_map.name, "stream": stream, "why_none": ""}
 
@@ -148,7 +148,7 @@ def _table(found: Explained, pair: tuple[str, str], rows: list[dict[str, str]]) 
 
 
 def _row_of_glass(found: Explained, places: Places, model: str, source: str) -> Glass | None:
-    """Bring a map into the order of the atlas's table by names; None where it shares none."""
+    """Return a map in the order of the atlas's table, by names; None if no name matches."""
     own = found.of("parcel", model, source).drop_duplicates("name").set_index("name")
     mean = float(own["attribution"].mean())
     rows = own.reindex(places.names)

@@ -49,7 +49,23 @@ class RankCorrelation:
 
 def motion_section(analysis: Analysis) -> dict[str, Any]:
     """Return the figure, sentences, or reason for neither, on head motion and the prediction."""
-    return _of_predictions(analysis, read_table(group_quality(analysis.files.output_dir)))
+    quality = read_table(group_quality(analysis.files.output_dir))
+    nothing = {"motion": "", "motion_sentences": [], "motion_absent": ""}
+    if quality.empty:
+        return nothing | {"motion_absent": not_checked("this was not checked")}
+    people = analysis.people.assign(mean_fd_mm=mean_fd_mm(quality, analysis.people, analysis.about))
+    known = people[people["mean_fd_mm"].notna()]
+    if known.empty:
+        absent = "No run of the people predicted is in the table of the runs’ quality, or their "
+        return nothing | {"motion_absent": f"{absent}head motion is not known."}
+    return nothing | {
+        "motion": motion_scatter(known, analysis.outcome_names),
+        "motion_sentences": [
+            *_correlation_sentences(analysis, known),
+            *_unknown_motion(len(people) - len(known)),
+            *_baseline(analysis),
+        ],
+    }
 
 
 def mean_fd_mm(quality: pd.DataFrame, people: pd.DataFrame, about: Mapping[str, Any]) -> Floats:
@@ -99,33 +115,14 @@ def rank_correlation(x: Floats, y: Floats, draws: int = _DRAWS) -> RankCorrelati
     return RankCorrelation(stats.rank_correlation(x, y, _FEWEST), low, high, n)
 
 
-def _of_predictions(analysis: Analysis, quality: pd.DataFrame) -> dict[str, Any]:
-    nothing = {"motion": "", "motion_told": [], "motion_absent": ""}
-    if quality.empty:
-        return nothing | {"motion_absent": not_checked("this was not checked")}
-    people = analysis.people.assign(mean_fd_mm=mean_fd_mm(quality, analysis.people, analysis.about))
-    known = people[people["mean_fd_mm"].notna()]
-    if known.empty:
-        absent = "No run of the people predicted is in the table of the runs’ quality, or their "
-        return nothing | {"motion_absent": f"{absent}head motion is not known."}
-    return nothing | {
-        "motion": motion_scatter(known, analysis.outcome_names),
-        "motion_told": [
-            *_told(analysis, known),
-            *_lacking(len(people) - len(known)),
-            *_baseline(analysis),
-        ],
-    }
-
-
-def _told(analysis: Analysis, known: pd.DataFrame) -> list[str]:
+def _correlation_sentences(analysis: Analysis, known: pd.DataFrame) -> list[str]:
     found = rank_correlation(
         known["mean_fd_mm"].to_numpy(dtype=float), known["probability"].to_numpy(dtype=float)
     )
     if np.isnan(found.value):
         return [
-            f"There is no rank correlation of head motion with the prediction for {found.n} "
-            "people with known motion: they are too few, or all of one value."
+            f"No rank correlation of head motion with the prediction: the {found.n} people "
+            "with known motion are too few, or all values are the same."
         ]
     words = "no clear relation"
     if found.low > 0:
@@ -142,30 +139,30 @@ def _told(analysis: Analysis, known: pd.DataFrame) -> list[str]:
 
 def _by_outcome(known: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
     medians = known.groupby("y_true")["mean_fd_mm"].median()
-    told = [f"{number(medians[key])} mm in {names[key]}" for key in names if key in medians]
-    return [f"Median of mean framewise displacement: {', '.join(told)}."] if told else []
+    found = [f"{names[key]} {number(medians[key])} mm" for key in names if key in medians]
+    return [f"Median of mean framewise displacement: {', '.join(found)}."] if found else []
 
 
-def _lacking(n: int) -> list[str]:
+def _unknown_motion(n: int) -> list[str]:
     noun = "person" if n == 1 else "people"
     return [f"Head motion of {n} {noun} is not known; they are not in the figure."] if n else []
 
 
 def _baseline(analysis: Analysis) -> list[str]:
-    """Hold the main model against the one that knows head motion alone."""
+    """Compare the main model with the model of head motion alone."""
     metrics = analysis.metrics
     if metrics.empty:
         return []
     rows = metrics[(metrics["metric"] == HEADLINE) & metrics["mean"].notna()].set_index("model")
     if _MOTION not in rows.index:
-        return ["No model of head motion alone was fitted, so what it can predict is not known."]
+        return ["No model of head motion alone was fitted, so its AUROC is not known."]
     own = rows.loc[_MOTION]
     limits = interval(own["mean_low"], own["mean_high"]) or "interval not known"
     words = f"Head motion alone predicts the outcome with an AUROC of {number(own['mean'])} "
     if analysis.main == _MOTION or analysis.main not in rows.index:
         return [f"{words}({limits})."]
     ours = number(rows.loc[analysis.main, "mean"])
-    return [f"{words}({limits}); {analysis.main_name} with {ours}."]
+    return [f"{words}({limits}); {analysis.main_name}: {ours}."]
 
 
 def qcfc_section(output_dir: Path) -> dict[str, Any]:
@@ -180,7 +177,7 @@ def qcfc_section(output_dir: Path) -> dict[str, Any]:
 
 
 def not_checked(what: str) -> str:
-    """Say what to run where nobody looked at the quality of the runs."""
+    """State which command computes the quality of the runs."""
     return (
         f"There is no table of the runs’ quality, so {what}. Run fmmtc BIDS_DIR OUTPUT_DIR group "
         "--analysis qc on the folder of the participant level, then this label again with "
@@ -189,7 +186,7 @@ def not_checked(what: str) -> str:
 
 
 def _kind_rows(kinds: pd.DataFrame) -> list[dict[str, str]]:
-    """Spell QC-FC over all edges, a row for every kind of matrix."""
+    """Format QC-FC over all edges, a row for every kind of matrix."""
     if kinds.empty:
         return []
     figures = {

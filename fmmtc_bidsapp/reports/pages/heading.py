@@ -29,7 +29,9 @@ __all__ = ["Heading", "group_heading", "participant_heading"]
 Heading = Mapping[str, Any]
 """``facts`` (name and value) and ``simulated`` (a sentence, empty where nothing is)."""
 
-_TRAINED_ON_SIMULATED = "The model was trained on simulated data. Its predictions describe nobody."
+_TRAINED_ON_SIMULATED = (
+    "The model was trained on simulated data. Its predictions do not apply to real people."
+)
 
 
 def participant_heading(output_dir: Path, participant_id: str, runs: Sequence[RunFiles]) -> Heading:
@@ -89,10 +91,12 @@ def _wrote(log_dir: Path) -> str | None:
 def _is_of(plan: Path, label: str, analysis: str) -> bool:
     """All labels share the log, and what another one left damaged takes no page."""
     try:
-        told = read_plan(plan)
+        content = read_plan(plan)
     except InputError:
         return False
-    return (told.get("label"), told.get("analysis")) == (label, analysis) and computed(told)
+    return (content.get("label"), content.get("analysis")) == (label, analysis) and computed(
+        content
+    )
 
 
 def _spelled_date(run_id: str) -> str:

@@ -48,32 +48,33 @@ def write_participant_report(
     """Write ``sub-01.html``; ``problems`` are places and reasons of what was left out."""
     files = finished_runs(output_dir, participant_id)
     combined = combined_matrices(output_dir, participant_id)
-    telling = _telling([*files, *(each.files for each in combined)])
+    distinguishing = _distinguishing([*files, *(each.files for each in combined)])
     runs = [
-        run_section(f"run{i}", _title(run, telling), run) for i, run in enumerate(files, start=1)
+        run_section(f"run{i}", _title(run, distinguishing), run)
+        for i, run in enumerate(files, start=1)
     ]
-    wholes = _wholes(combined, runs, telling)
+    matrices = _combined_sections(combined, runs, distinguishing)
     plan = last_plan(output_dir, participant_id)
-    told = [{"where": where, "text": text, "summary": ""} for where, text in problems]
+    left_out = [{"where": where, "text": text, "summary": ""} for where, text in problems]
     crashes = [_crash(path) for path in crash_files(output_dir, participant_id)]
     text = participant_methods(output_dir, participant_id)
     pieces = {
-        "summary": _part("summary", _summary(files, runs, [*told, *crashes])),
+        "summary": _part("summary", _summary(files, runs, [*left_out, *crashes])),
         "methods": _part("methods", {"text": methods_html(text) if text else ""}),
-        "errors": _part("errors", {"problems": [*told, *crashes]}),
+        "errors": _part("errors", {"problems": [*left_out, *crashes]}),
         "about": _part("about", _about(output_dir, files, plan)),
     }
     frame = {
         "header": _part("head", {"title": participant_id}),
         "navbar": _part(
             "top",
-            _top(participant_id, runs, wholes, len(told) + len(crashes))
+            _top(participant_id, runs, matrices, len(left_out) + len(crashes))
             | {"heading": participant_heading(output_dir, participant_id, files)},
         ),
         "footer": _part("footer", {}),
     }
     path = participant_report(output_dir, participant_id)
-    write_text(path, assemble(frame, pieces, [each.pieces for each in (*runs, *wholes)]))
+    write_text(path, assemble(frame, pieces, [each.pieces for each in (*runs, *matrices)]))
     return path
 
 
@@ -81,28 +82,28 @@ def _part(name: str, values: Mapping[str, Any]) -> Markup:
     return render_part(_TEMPLATE, name, values)
 
 
-def _telling(runs: Sequence[RunFiles]) -> list[str]:
+def _distinguishing(runs: Sequence[RunFiles]) -> list[str]:
     """List what tells runs of the same entities from each other."""
     kinds = ("desc", "space", "res", "den", "atlas")
     return [kind for kind in kinds if len({getattr(run, kind) for run in runs}) > 1]
 
 
-def _title(run: RunFiles, telling: Sequence[str]) -> str:
+def _title(run: RunFiles, distinguishing: Sequence[str]) -> str:
     own = [f"{key}-{value}" for key, value in run.entities.items() if key != "sub"]
-    others = [f"{kind}-{getattr(run, kind)}" for kind in telling if getattr(run, kind)]
+    others = [f"{kind}-{getattr(run, kind)}" for kind in distinguishing if getattr(run, kind)]
     return " ".join([*own, *others]) or "Run"
 
 
-def _wholes(
-    combined: Sequence[Combined], runs: Sequence[RunSection], telling: Sequence[str]
+def _combined_sections(
+    combined: Sequence[Combined], runs: Sequence[RunSection], distinguishing: Sequence[str]
 ) -> list[Section]:
     shown = {run.title: run for run in runs}
     return [
         combined_section(
             f"combined{i}",
-            _title(each.files, telling),
+            _title(each.files, distinguishing),
             each,
-            [_title(run, telling) for run in each.runs],
+            [_title(run, distinguishing) for run in each.runs],
             shown,
         )
         for i, each in enumerate(combined, start=1)
@@ -112,7 +113,7 @@ def _wholes(
 def _top(
     participant_id: str,
     runs: Sequence[RunSection],
-    wholes: Sequence[Section],
+    matrices: Sequence[Section],
     n_problems: int,
 ) -> dict[str, Any]:
     return {
@@ -120,7 +121,7 @@ def _top(
         "lead": _lead(runs, n_problems),
         "sections": [
             ("summary", "Summary"),
-            *((each.anchor, each.title) for each in (*runs, *wholes)),
+            *((each.anchor, each.title) for each in (*runs, *matrices)),
             *((name.lower(), name) for name in _WITHOUT_RUNS),
         ],
     }
@@ -144,7 +145,7 @@ def _summary(
         {
             "title": each["where"],
             "anchor": "",
-            "result": "not done",
+            "result": "not processed",
             "reason": each["summary"] or _first_line(each["text"]),
         }
         for each in problems
@@ -166,13 +167,13 @@ def _notices(
     others = {run.atlas: run for run in runs if run.atlas != PUBLISHED_ATLAS}
     atlases = [
         (
-            f"These series were not made with {PUBLISHED_ATLAS}, but with {_atlas_title(run)}.",
+            f"The atlas is {_atlas_title(run)}, not {PUBLISHED_ATLAS}.",
             f"{_atlas_text(run)} BrainLM was trained on {PUBLISHED_ATLAS}; results on other "
             "parcels cannot be compared with it.",
         )
         for run in others.values()
     ]
-    failed = [("Not everything finished.", "What was left out or failed is listed under Errors.")]
+    failed = [("Something failed or was left out.", "See Errors.")]
     return atlases + (failed if problems else [])
 
 
@@ -182,12 +183,12 @@ def _atlas_title(run: RunFiles) -> str:
 
 
 def _atlas_text(run: RunFiles) -> str:
-    told = _told(run).get("AtlasDescription")
+    description = _sidecar(run).get("AtlasDescription")
     described = read_json(atlas_description(run.output_dir, run.atlas))
-    return str(told or described.get("Description") or "")
+    return str(description or described.get("Description") or "")
 
 
-def _told(run: RunFiles) -> dict[str, Any]:
+def _sidecar(run: RunFiles) -> dict[str, Any]:
     return read_json(run.timeseries.with_suffix(".json"))
 
 
@@ -199,24 +200,24 @@ def _facts(runs: Sequence[RunFiles]) -> list[tuple[str, str]]:
         ("Atlas", _joined(run.atlas for run in runs) or "n/a"),
         ("Space", _joined(run.space for run in runs) or "n/a"),
         ("Cleaning", _joined(_cleaning(run) for run in runs) or "n/a"),
-        ("Labels brought to the data", _joined(_carried(run) for run in runs) or "n/a"),
+        ("Atlas resampling", _joined(_carried(run) for run in runs) or "n/a"),
     ]
 
 
 def _cleaning(run: RunFiles) -> str:
-    title = _told(run).get("CleaningTitle")
+    title = _sidecar(run).get("CleaningTitle")
     if title is None:
         return "none (parcel means)" if run.desc == "none" else run.desc
     return f"{run.desc} ({title})"
 
 
 def _carried(run: RunFiles) -> str:
-    told = _told(run)
-    transform = told.get("AtlasTransform", "n/a")
+    sidecar = _sidecar(run)
+    transform = sidecar.get("AtlasTransform", "n/a")
     if transform != "n/a":
         return f"through {transform}"
-    how = str(told.get("AtlasResampling", "n/a"))
-    return "as they are" if how == "none" else how
+    how = str(sidecar.get("AtlasResampling", "n/a"))
+    return "not needed" if how == "none" else how
 
 
 def _joined(values: Iterable[str]) -> str:
@@ -224,7 +225,7 @@ def _joined(values: Iterable[str]) -> str:
 
 
 def _crash(path: Path) -> dict[str, str]:
-    """Tell a crash by the last line of its traceback, the whole file folded away."""
+    """Summarise a crash by the last line of its traceback."""
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return {"where": path.name, "text": text, "summary": lines[-1] if lines else "An empty file."}

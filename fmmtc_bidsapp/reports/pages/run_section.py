@@ -29,20 +29,19 @@ _IN_THE_HEAD = ("usable", "reasons")
 
 _CAPTIONS = {
     "motion": "Framewise displacement and standardised DVARS of every volume, as fMRIPrep wrote "
-    "them. Shaded volumes were left out of the cleaned series and of the matrix.",
-    "design": "Left: how the regressors go with each other; many strong colours mean that they "
-    "remove the same thing several times. Right: how each goes with the mean of the uncleaned "
-    "parcels.",
-    "carpet": "Each row is a parcel, ordered by network; white is +2 SD of its uncleaned series, "
-    "black −2 SD, before and after, the linear trend left out of the drawing. What cleaning took "
-    "away is seen as fading. Vertical bands are changes that all parcels share, often motion or "
-    "breathing. Sand-coloured rows have no data; gaps are volumes that were left out.",
-    "outline": "Every parcel outlined in the colour of its network, right is right. Where there is "
-    "a BOLD reference image, the outlines should follow its grey matter.",
-    "coverage": "Share of each parcel's volume in the atlas that holds data; the vertical scale of "
+    "them. Shaded volumes were excluded from the cleaned series and the matrix.",
+    "design": "Left: correlations between regressors; many strong colours mean that they are "
+    "redundant. Right: correlation of each regressor with the mean of the uncleaned parcels.",
+    "carpet": "Each row is a parcel, ordered by network, before and after cleaning. White is +2 SD "
+    "and black −2 SD of the uncleaned series, without its linear trend. Patterns that fade were "
+    "removed by cleaning. Vertical bands are changes that all parcels share, often motion or "
+    "breathing. Sand: parcels without data. Gaps: excluded volumes.",
+    "outline": "Each parcel is outlined in the colour of its network; right is right. On a BOLD "
+    "reference image, the outlines should follow grey matter.",
+    "coverage": "Share of each parcel's volume in the atlas that has data; the vertical axis of "
     "the histogram is logarithmic.",
-    "connectivity": "Parcels ordered by network; grey rows and columns are missing parcels. To the "
-    "right the values of all pairs of parcels.",
+    "connectivity": "Parcels ordered by network; grey rows and columns are missing "
+    "parcels. Right: histogram of all pairs of parcels.",
 }
 
 
@@ -74,7 +73,7 @@ class RunSection(Section):
 def run_section(anchor: str, title: str, run: RunFiles) -> RunSection:
     """Return the section of a run, with a piece for every entry of ``participant.yml``."""
     quality = read_table(run.qc).iloc[0]
-    told = read_json(run.timeseries.with_suffix(".json"))
+    sidecar = read_json(run.timeseries.with_suffix(".json"))
     usable = bool(quality["usable"])
     reasons = "" if pd.isna(quality.get("reasons")) else str(quality["reasons"])
     head = {
@@ -83,11 +82,11 @@ def run_section(anchor: str, title: str, run: RunFiles) -> RunSection:
         "result": "usable" if usable else "not usable",
         "reasons": reasons,
         "retained": _retained(quality),
-        "notes": told.get("CleaningNotes", []),
+        "notes": sidecar.get("CleaningNotes", []),
     }
     pictures = {kind: picture_of(anchor, run, kind) for kind in KINDS}
-    pictures["coverage"] |= _coverage(run, told.get("MinimumCoverage"), pictures["coverage"])
-    pictures["design"] |= {"regressors": told.get("ConfoundRegressors", [])}
+    pictures["coverage"] |= _coverage(run, sidecar.get("MinimumCoverage"), pictures["coverage"])
+    pictures["design"] |= {"regressors": sidecar.get("ConfoundRegressors", [])}
     parts = {"design": "design", "coverage": "coverage"}
     pieces = {
         "head": render_part(_TEMPLATE, "run_head", head),
@@ -150,22 +149,20 @@ def _coverage(
 ) -> dict[str, Any]:
     series = read_series(run)
     limit = (
-        ""
-        if min_coverage is None
-        else f" Dashed: below {percent(min_coverage)} a parcel becomes n/a."
+        "" if min_coverage is None else f" Dashed: below {percent(min_coverage)} a parcel is n/a."
     )
     flat = (
-        " This run is on grayordinates (CIFTI), which have no volume to colour."
+        " This run is on grayordinates (CIFTI), so there is no image."
         if run.den is not None
         else ""
     )
     return {
         "caption": f"{picture['caption']}{limit}{flat}",
-        **_lacking(series, read_coverage(run, series.parcels)),
+        **_missing_or_thin(series, read_coverage(run, series.parcels)),
     }
 
 
-def _lacking(series: Series, coverage: Any) -> dict[str, Sequence[Mapping[Hashable, Any]]]:
+def _missing_or_thin(series: Series, coverage: Any) -> dict[str, Sequence[Mapping[Hashable, Any]]]:
     """List the parcels without a series, and apart from them those kept with thin coverage."""
     table = pd.DataFrame(
         {"name": series.parcels, "network": series.networks, "share": coverage}
@@ -189,18 +186,18 @@ def combined_section(
     files = combined.files
     n_runs = len(combined.runs)
     title = f"{name} ({n_runs} run{'' if n_runs == 1 else 's'} combined)"
-    told = read_json(files.relmat.with_suffix(".json"))
+    sidecar = read_json(files.relmat.with_suffix(".json"))
     head = {
         "anchor": anchor,
         "title": title,
-        "measure": told.get("RelationshipMeasure", files.measure),
+        "measure": sidecar.get("RelationshipMeasure", files.measure),
         "averaged_as_z": averaged_as_z(files.measure),
-        "fisher_z": told.get("FisherZ") is True,
+        "fisher_z": sidecar.get("FisherZ") is True,
         "runs": [
             _run(run_title, run, shown.get(run_title))
             for run_title, run in zip(titles, combined.runs, strict=True)
         ],
-        "left_out": _left_out(told),
+        "left_out": _left_out(sidecar),
     }
     pieces = {
         "head": render_part(_TEMPLATE, "combined_head", head),
@@ -209,18 +206,18 @@ def combined_section(
     return Section(anchor, title, pieces)
 
 
-def _left_out(told: Mapping[str, Any]) -> list[dict[str, str]]:
+def _left_out(sidecar: Mapping[str, Any]) -> list[dict[str, str]]:
     """List the runs that were not averaged, with their reasons."""
-    runs = told.get("RunsLeftOut")
+    runs = sidecar.get("RunsLeftOut")
     found = runs.items() if isinstance(runs, dict) else ()
     return [{"name": uri.rpartition("/")[2], "reasons": str(why)} for uri, why in found]
 
 
 def _run(title: str, run: RunFiles, section: RunSection | None) -> dict[str, Any]:
-    told = read_json(run.timeseries.with_suffix(".json"))
+    sidecar = read_json(run.timeseries.with_suffix(".json"))
     return {
         "title": title,
         "anchor": "" if section is None else section.anchor,
         "result": "" if section is None else section.result,
-        "retained": number(told.get("NumberOfVolumesRetained"), 0),
+        "retained": number(sidecar.get("NumberOfVolumesRetained"), 0),
     }

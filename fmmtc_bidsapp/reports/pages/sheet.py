@@ -31,11 +31,11 @@ _USABLE = "usable"
 _MOST_REASONS = 4
 _MOST_CHARACTERS = 300
 """Of a notice: what fits on the page beside everything else."""
-_REST = " … (the report of the group has the rest)"
+_REST = " … (see the group report)"
 
 _THRESHOLDS = {
-    "0.5": "It is 0.5 by choice.",
-    "tuned": "It gave the best balanced accuracy within the training people.",
+    "0.5": "It was set to 0.5.",
+    "tuned": "It gave the best balanced accuracy in the training participants.",
 }
 
 
@@ -92,6 +92,7 @@ def _sheet(
     provenance: Sequence[tuple[str, str]],
     heading: Heading,
 ) -> str:
+    reached = person["probability"] >= person["threshold"]
     return render_page(
         "sheet.html.jinja",
         {
@@ -100,7 +101,7 @@ def _sheet(
             "model": application.model,
             "positive": application.positive,
             "probability": spelled_apart(person["probability"], person["threshold"]),
-            "called": _called(application, person),
+            "called": outcome_words(application.about)["1" if reached else "0"],
             "notices": _notices(application, person),
             "sentences": _sentences(application, person),
             "scale": scale(application.evidence, person),
@@ -113,24 +114,21 @@ def _sheet(
     )
 
 
-def _called(application: _Application, person: Mapping[Any, Any]) -> str:
-    reached = person["probability"] >= person["threshold"]
-    return outcome_words(application.about)["1" if reached else "0"]
-
-
 def _notices(application: _Application, person: Mapping[Any, Any]) -> list[tuple[str, str]]:
     """List what must be known before the number is read."""
-    told = [*_of_worth(application.evidence)]
+    messages = [*_of_worth(application.evidence)]
     reasons = person["out_of_distribution"]
     if isinstance(reasons, str):
-        told.append(
+        messages.append(
             ("This scan is unlike those the model was trained on.", f"{_shortened(reasons)}.")
         )
     quality = text_of(person["qc_flag"])
     if quality not in (_USABLE, "n/a"):
-        told.append(("The quality of this scan was in doubt.", f"{quality}."))
-    told += notices(application.about, "apply", application.model)
-    return [(heading, shorten(text, _MOST_CHARACTERS, placeholder=_REST)) for heading, text in told]
+        messages.append(("This scan has a quality warning.", f"{quality}."))
+    messages += notices(application.about, "apply", application.model)
+    return [
+        (heading, shorten(text, _MOST_CHARACTERS, placeholder=_REST)) for heading, text in messages
+    ]
 
 
 def _of_worth(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -138,7 +136,7 @@ def _of_worth(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     if verdict == EVIDENCE:
         return []
     if verdict is None:
-        return [("How well this model predicts is not known.", "Its bundle does not say.")]
+        return [("How well this model predicts is not known.", "Its bundle does not state it.")]
     if verdict == NOT_TESTED:
         return [
             (
@@ -158,23 +156,23 @@ def _shortened(reasons: str) -> str:
 
 
 def _sentences(application: _Application, person: Mapping[Any, Any]) -> list[str]:
-    """Say what the probability, its interval and the threshold mean."""
+    """State what the probability, its interval and the threshold mean."""
     evidence, positive = application.evidence, application.positive
     n, n_positive = evidence.get("n_people"), evidence.get("n_positive")
     base = (
         [
-            f"Of the {n} people it was trained on, {n_positive} ({percent(n_positive / n)}) were "
-            f"{positive}: what one would say without a scan."
+            f"Of its {n} training participants, {n_positive} ({percent(n_positive / n)}) were "
+            f"{positive}; without a scan, this share is the best estimate."
         ]
         if n
         else []
     )
-    how = _THRESHOLDS.get(str(evidence.get("threshold")), "It is the one of the bundle.")
+    how = _THRESHOLDS.get(str(evidence.get("threshold")), "It was taken from the bundle.")
     return [
         _spread(application, person),
         *base,
-        f"Threshold {number(person['threshold'])}: from there on the model calls a person "
-        f"{positive}. {how} It is no clinical cut-off.",
+        f"Threshold {number(person['threshold'])}: at or above it the model classifies a person as "
+        f"{positive}. {how} It is not a clinical cut-off.",
     ]
 
 
@@ -182,23 +180,23 @@ def _spread(application: _Application, person: Mapping[Any, Any]) -> str:
     limits = interval(person["probability_low"], person["probability_high"])
     if not limits:
         return (
-            "Interval: n/a. The model was trained once, so it is not known how far "
-            "another training would move this probability; nor how far other training people would."
+            "Interval: n/a. The model was trained once, so the variation of this probability over "
+            "training runs, or over other training participants, is not known."
         )
     n = application.about.get("Trainings", "n/a")
     return (
-        f"Interval: {limits}, the 2.5 and 97.5 % quantiles of {n} trainings of this model. It does "
-        "not tell how far other training people would move it."
+        f"Interval: {limits}, the 2.5 and 97.5 % quantiles of {n} training runs of this model. It "
+        "leaves out the variation over other training participants."
     )
 
 
 def _worth(application: _Application) -> str:
-    """Say in one sentence how well the procedure did that made the model."""
+    """State the cross-validated performance of the procedure that made the model."""
     evidence = application.evidence
     if not evidence:
         return (
-            "The bundle does not say how well the procedure that made the model did on people it "
-            "had not seen; its model card may."
+            "The bundle does not state the performance of the model in held-out people; see its "
+            "model card."
         )
     limits = _limits(evidence)
     p = evidence["p_adjusted"]
@@ -207,7 +205,7 @@ def _worth(application: _Application) -> str:
     steps = evidence.get("steps_not_tested")
     return (
         f"In cross-validation on {_predicted(evidence)}, the procedure that made this model "
-        f"reached an AUROC of {number(evidence['auroc'])} ({limits}; guessing gives "
+        f"reached an AUROC of {number(evidence['auroc'])} ({limits}; chance level "
         f"0.50{tested}): {evidence['verdict']}{f', since {why}' if why else ''}"
         f"{f'; {steps}' if steps else ''}."
     )
@@ -224,22 +222,22 @@ def _limits(evidence: Mapping[str, Any]) -> str:
         return f"95 % interval {limits}"
     least = number(evidence.get("auroc_bound"))
     return (
-        "no interval" if least == "n/a" else f"no interval; a true AUROC of {least} could give it"
+        "no interval" if least == "n/a" else f"no interval; compatible with a true AUROC of {least}"
     )
 
 
 def _provenance(application: _Application) -> list[tuple[str, str]]:
-    """Say what the model is, and under which label it was applied: the same for everyone."""
+    """Describe the model and the label of its application."""
     about, files = application.about, application.files
     keys = {
-        "BundlePeople": "Trained on, people",
-        "Trainings": "Trainings",
+        "BundlePeople": "Training participants",
+        "Trainings": "Training runs",
         "Atlas": "Atlas",
         "EncoderTitle" if "EncoderTitle" in about else "Encoder": "Encoder",
         "Bundle": "Bundle",
     }
-    told = [(name, str(about[key])) for key, name in keys.items() if about.get(key) is not None]
+    facts = [(name, str(about[key])) for key, name in keys.items() if about.get(key) is not None]
     return [
-        *told,
+        *facts,
         ("Label", files.label),
     ]

@@ -29,7 +29,7 @@ _HAUFE = "Haufe pattern"
 _ROW_COLUMNS = ("model", "source", "level", "name", "index", "other", "attribution")
 _SHARE_COLUMNS = ("model", "modality", "share")
 _NO_PLACES = "The atlas’s table in this dataset has no coordinates, so no brain is drawn."
-_NO_NAMES = "None of these parcels is in the atlas’s table by its name, so no brain is drawn."
+_NO_NAMES = "No parcel of the maps is named in the atlas’s table, so no brain is drawn."
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Explained:
     """Of ``_attributions.tsv``, of maps that hold a value."""
     shares: pd.DataFrame
     """Of ``_modality.tsv``, of models whose two shares are known."""
-    told: Mapping[str, Any]
+    sidecar: Mapping[str, Any]
     """Sidecar of the maps."""
     names: Mapping[str, str]
     """Readable names of the models, the main one first."""
@@ -56,13 +56,13 @@ class Explained:
     @property
     def mark(self) -> str:
         """Watermark of every figure; only what is said to be supported goes without."""
-        return "" if self.told.get("Supported") is True else NO_EVIDENCE
+        return "" if self.sidecar.get("Supported") is True else NO_EVIDENCE
 
     @property
     def titles(self) -> dict[str, str]:
         """Readable name of each modality: this program's, then those of other packages."""
         own = {name: SOURCE_TITLES[name] for name in STREAM_SOURCES}
-        return own | dict(self.told.get("Modalities", {}))
+        return own | dict(self.sidecar.get("Modalities", {}))
 
     @property
     def maps(self) -> list[tuple[str, str]]:
@@ -74,12 +74,12 @@ class Explained:
     @property
     def other_maps(self) -> list[tuple[str, str, str]]:
         """Model, source and level of each map of places that are no parcels."""
-        here = self.rows[self.rows["source"].isin(self.told.get("Modalities", {}))]
+        here = self.rows[self.rows["source"].isin(self.sidecar.get("Modalities", {}))]
         keys = zip(here["model"], here["source"], here["level"], strict=True)
         return [(m, s, level) for m, s, level in dict.fromkeys(keys) if level != "parcel"]
 
     def of(self, level: str, model: str | None = None, source: str | None = None) -> pd.DataFrame:
-        """Take the rows of a level; of one model and source where they are named."""
+        """Return the rows of a level, or only those of one model and source."""
         kept = self.rows[self.rows["level"] == level]
         if model is not None:
             kept = kept[kept["model"] == model]
@@ -94,19 +94,19 @@ class Explained:
 
     def is_pattern(self, model: str) -> bool:
         """Whether its map says how places differ with the prediction, not what the model uses."""
-        return bool(self.told_of(model).get("Method") == _HAUFE)
+        return bool(self.model_sidecar(model).get("Method") == _HAUFE)
 
     def z_limit(self, model: str) -> float:
-        """Give the |z| from which a place of a model's maps stands out."""
-        return z_limit(self.told_of(model).get("NullMaps"))
+        """Return the |z| beyond which a place of a model's maps is marked."""
+        return z_limit(self.model_sidecar(model).get("NullMaps"))
 
-    def told_of(self, model: str) -> Mapping[str, Any]:
-        """Take what the sidecar says of one model."""
-        told: Mapping[str, Any] = self.told.get("Models", {}).get(model, {})
-        return told
+    def model_sidecar(self, model: str) -> Mapping[str, Any]:
+        """Return the part of the sidecar on one model."""
+        sidecar: Mapping[str, Any] = self.sidecar.get("Models", {}).get(model, {})
+        return sidecar
 
 
-def read_explained(files: GroupFiles, told: Mapping[str, Any]) -> Explained:
+def read_explained(files: GroupFiles, sidecar: Mapping[str, Any]) -> Explained:
     """Read the explanation tables of a label.
 
     A map without values and an atlas that cannot be read are left out and named.
@@ -117,15 +117,15 @@ def read_explained(files: GroupFiles, told: Mapping[str, Any]) -> Explained:
     rows = _with_columns(read_table(files.attributions), _ROW_COLUMNS)
     rows = rows[~rows["source"].isin(_REMOVED_SOURCES)]
     shares = _with_columns(read_table(files.modality), _SHARE_COLUMNS)
-    present = dict.fromkeys([main, *rows["model"], *shares["model"], *told.get("Models", {})])
+    present = dict.fromkeys([main, *rows["model"], *shares["model"], *sidecar.get("Models", {})])
     names = {model: given.get(model, MAIN_NAME if model == main else model) for model in present}
     kept, no_maps = _with_values(rows, names)
     known, no_shares = _known_shares(shares, names)
-    places, no_places, unread = _places(files, str(about.get("Atlas", "")), told, kept)
+    places, no_places, unread = _places(files, str(about.get("Atlas", "")), sidecar, kept)
     return Explained(
         kept,
         known,
-        told,
+        sidecar,
         names,
         main,
         outcome_words(about)["1"] if "Target" in about else "the positive outcome",
@@ -140,7 +140,7 @@ def _with_columns(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame
 
 
 def _with_values(rows: pd.DataFrame, names: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
-    """Keep the tables that hold a value; those of a map whose parcels have none go with them."""
+    """Keep the tables with a value, except those of maps without a value of a parcel."""
     if rows.empty:
         return rows, []
     amount = pd.to_numeric(rows["attribution"], errors="coerce")
@@ -155,7 +155,7 @@ def _with_values(rows: pd.DataFrame, names: Mapping[str, str]) -> tuple[pd.DataF
     alone = [each for each in lacking if each[:2] not in maps]
     return rows[~np.array(gone)], [
         f"There is no map of {names[model]}, {SOURCE_TITLES.get(source, source)}: every "
-        "attribution is 0 or not known, as of a network whose output nothing moves."
+        "attribution is 0 or not known, as when the output of a network is constant."
         for model, source in sorted(maps)
     ] + [
         f"Of {names[model]}, {SOURCE_TITLES.get(source, source)}, no {level} has a value."
@@ -172,22 +172,22 @@ def _known_shares(shares: pd.DataFrame, names: Mapping[str, str]) -> tuple[pd.Da
         if own.nunique() == streams[model] > 1
     ]
     return known[known["model"].isin(whole)], [
-        f"How much each stream of {names[model]} carries is not known: none moves its output."
+        f"The stream shares of {names[model]} are not known: no stream changes its output."
         for model in dict.fromkeys(shares["model"])
         if model not in whole
     ]
 
 
 def _places(
-    files: GroupFiles, atlas: str, told: Mapping[str, Any], rows: pd.DataFrame
+    files: GroupFiles, atlas: str, sidecar: Mapping[str, Any], rows: pd.DataFrame
 ) -> tuple[Places | None, str, list[str]]:
     """Read where the parcels are; else None, why, and what could not be read."""
     # Where an image was painted, it says which labels it was painted into.
-    used = {**told.get("Image", {}), **told}
+    used = {**sidecar.get("Image", {}), **sidecar}
     try:
         places = drawing_places(files.output_dir, atlas, used)
     except InputError as error:
-        return None, _NO_PLACES, [f"The atlas cannot be drawn on: {error}"]
+        return None, _NO_PLACES, [f"The atlas cannot be drawn: {error}"]
     if places is None:
         return None, _NO_PLACES, []
     parcels = set(rows.loc[rows["level"] == "parcel", "name"])
@@ -197,8 +197,8 @@ def _places(
     notes = [places.note] if places.note else []
     if strangers:
         notes.append(
-            f"{len(strangers)} of {len(parcels)} parcels are not in the atlas’s table by their "
-            "names, and are not drawn."
+            f"{len(strangers)} of {len(parcels)} parcels are not named in the atlas’s table, "
+            "and are not drawn."
         )
     return places, "" if places.known else _NO_PLACES, notes
 

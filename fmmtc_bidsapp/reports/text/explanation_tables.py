@@ -23,13 +23,12 @@ __all__ = [
 ]
 
 _N_SHOWN = 20
-_LEVELS = {"network": "network", "hemisphere": "hemisphere", "subnetwork": "subnetwork"}
 
 
 def share_sentences(
     shares: pd.DataFrame, names: Mapping[str, str], titles: Mapping[str, str] = SOURCE_TITLES
 ) -> list[str]:
-    """Say how each model's attribution divides over its streams (``_modality.tsv``)."""
+    """State how each model's attribution divides over its streams (``_modality.tsv``)."""
     sentences = []
     for model, name in names.items():
         rows = [row for row in shares.to_dict("records") if row["model"] == model]
@@ -39,12 +38,12 @@ def share_sentences(
         if lost:
             sentences.append(f"{name}: {lost}.")
         # One of two streams leaves the other what it does not take.
-        told = rows[:1] if len(rows) == 2 else rows
-        parts = [_share_words(row, titles, row in told, i == 0) for i, row in enumerate(rows)]
-        spread = " and ".join(number(100 * row["fold_sd"], 0) for row in told)
+        stated = rows[:1] if len(rows) == 2 else rows
+        parts = [_share_words(row, titles, row in stated, i == 0) for i, row in enumerate(rows)]
+        spread = " and ".join(number(100 * row["fold_sd"], 0) for row in stated)
         sentences.append(
             f"{name}: {', '.join(parts)}, over {number(rows[0]['n'], 0)} people; the SD over folds "
-            f"is {spread} points. {_null_words(told, titles)}"
+            f"is {spread} points. {_null_words(stated, titles)}"
         )
     return sentences
 
@@ -69,8 +68,8 @@ def _article(row: Mapping[Any, Any], titles: Mapping[str, str]) -> str:
 
 
 def _lost_words(rows: Sequence[Mapping[Any, Any]], titles: Mapping[str, str]) -> str:
-    """Say what held-out people's AUROC loses without each stream; empty where it is not known."""
-    told = []
+    """State what held-out people's AUROC loses without each stream; empty where it is not known."""
+    losses = []
     for row in reversed(rows):
         lost = row.get("auroc_lost")
         if number(lost) == "n/a":
@@ -82,19 +81,19 @@ def _lost_words(rows: Sequence[Mapping[Any, Any]], titles: Mapping[str, str]) ->
             if lost >= 0
             else (f"rises by {number(-lost)}", interval(-high, -low))
         )
-        told.append(
+        losses.append(
             f"{change} ({limits or 'interval n/a'}) with the {_title(row, titles)} replaced by the "
             "training mean"
         )
-    return f"the AUROC of held-out people {', and '.join(told)}"
+    return f"the AUROC of held-out people {', and '.join(losses)}"
 
 
 def _null_words(rows: Sequence[Mapping[Any, Any]], titles: Mapping[str, str]) -> str:
-    """Say what shares streams have where outcomes are shuffled, or that this is not known."""
+    """State what shares streams have where outcomes are shuffled, or that this is not known."""
     if number(rows[0].get("null_share")) == "n/a":
         return (
-            "Streams of different scale or size take different shares also where nothing is to be "
-            "learnt; without fits to shuffled outcomes (--null-maps) a share is no evidence."
+            "Streams of different scale or size have different shares even without an effect; "
+            "without fits to shuffled outcomes (--null-maps) a share is not evidence."
         )
     return " ".join(_null_of(row, titles) for row in rows)
 
@@ -106,7 +105,7 @@ def _null_of(row: Mapping[Any, Any], titles: Mapping[str, str]) -> str:
         f"In {number(row['n_null'], 0)} fits to shuffled outcomes {_article(row, titles)} "
         f"{'have' if row['modality'] == 'series' else 'has'} "
         f"{number(100 * row['null_share'], 0)} % ({limits} %): the share "
-        f"{'is within what shuffled outcomes give' if inside else 'lies outside of that'}."
+        f"is {'within' if inside else 'outside'} this range."
     )
 
 
@@ -138,7 +137,7 @@ def _percent(share: float | None) -> float | None:
 
 
 def z_sentences(tables: Mapping[str, tuple[pd.DataFrame, object]]) -> list[str]:
-    """Say how many parcels of each map exceed the limit of z.
+    """State how many parcels of each map exceed the limit of z.
 
     None for a map without z or with fewer than two null maps.
     """
@@ -149,9 +148,9 @@ def z_sentences(tables: Mapping[str, tuple[pd.DataFrame, object]]) -> list[str]:
             continue
         beyond = int((z.abs() > limit).sum())
         sentences.append(
-            f"{title}: {beyond} of {len(z)} parcels lie beyond |z| = {limit:.2f} against "
+            f"{title}: {beyond} of {len(z)} parcels exceed |z| = {limit:.2f} relative to "
             f"{number(n_null, 0)} maps of models fitted to shuffled outcomes; about "
-            f"{round(0.05 * len(z))} would do so by chance (uncorrected)."
+            f"{round(0.05 * len(z))} are expected by chance (uncorrected)."
         )
     return sentences
 
@@ -175,7 +174,7 @@ def group_rows(tables: Iterable[pd.DataFrame], limit: float) -> list[dict[str, s
     """Format networks, hemispheres and subnetworks, a row each, in the order of the tables."""
     return [
         {
-            "level": _LEVELS.get(row["level"], str(row["level"])),
+            "level": str(row["level"]),
             "name": str(row["name"]),
             "amount": number(row["attribution"]),
             "interval": interval(row["low"], row["high"]),
@@ -208,7 +207,7 @@ def _joined(networks: Iterable[str]) -> str:
 
 
 def _signs(row: Mapping[Any, Any], limit: float) -> dict[str, str]:
-    """Spell which outcome a place speaks for, in how many people, and how it stands to chance."""
+    """Format the outcome that a place favours, the share of people with its sign, and z."""
     signed, consistency = row["signed"], row["sign_consistency"]
     outcome = "n/a" if pd.isna(signed) else "positive" if signed > 0 else "other"
     z = row["z"]

@@ -22,13 +22,15 @@ _BASELINES = {
 
 
 def trust_rows(
-    told: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], whole: Mapping[str, Any]
+    models: Mapping[str, Mapping[str, Any]],
+    names: Mapping[str, str],
+    common_sidecar: Mapping[str, Any],
 ) -> list[dict[str, str]]:
     """Format every check of the maps; a check that was not made has no row."""
-    common = {key: whole[key] for key in ("Training", "Repeat") if key in whole}
+    common = {key: common_sidecar[key] for key in ("Training", "Repeat") if key in common_sidecar}
     return [
         {"model": names[model], "what": what, "value": value, "words": words}
-        for model, about in told.items()
+        for model, about in models.items()
         for check in _CHECKS
         for what, value, words in check({**common, **about})
     ]
@@ -44,13 +46,13 @@ def _what(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     )
     said = []
     if any(text and not str(text).endswith(" of 1") for text in whole.values()):
-        said.append("nothing is known about the others")
+        said.append("the others were not explained")
     done, _, wanted = str(folds).partition(" of ")
     if wanted and done != wanted:
         said.append("the other folds could not be explained, and their people are not in the maps")
     if about.get("Method") == _INTEGRATED:
-        said.append("of each person the time series of the first window of the first run")
-    yield "What was explained", value, "; ".join(said) or "all that was fitted"
+        said.append("time series: the first window of the first run of a person")
+    yield "What was explained", value, "; ".join(said) or "all fits"
 
 
 def _part(text: object) -> str:
@@ -80,7 +82,7 @@ def _agreement(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_people(n: object, baseline: str) -> str:
-    """Say how many people were held against another baseline, one number or one a baseline."""
+    """State how many people were compared with another baseline."""
     own = n.get(baseline) if isinstance(n, Mapping) else n
     return "" if own is None else f", of {number(own, 0)} people"
 
@@ -108,8 +110,8 @@ def _gap(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     gap = about.get("MedianGap")
     if gap is not None:
         words = (
-            "median over people of how far the function explained is from what the training that "
-            "was explained predicts"
+            "median over people of the difference between the explained function and the "
+            "prediction of its training run"
         )
         yield "Logit explained against logit predicted", number(gap), words
 
@@ -118,11 +120,11 @@ def _null_maps(about: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     n = about.get("NullMaps")
     if n is None:
         return
-    words = "z is against as many models fitted to shuffled outcomes"
+    words = "z is relative to these models fitted to shuffled outcomes"
     if n == 0:
         words = "no z: no null maps were computed"
     elif n < _FEW_NULLS:
-        words = f"{words}; few, so z is rough, and its limit lies further out than 1.96"
+        words = f"{words}; with so few, z is imprecise and its limit exceeds 1.96"
     yield "Maps of shuffled outcomes", number(n, 0), words
 
 

@@ -64,12 +64,12 @@ def _line(
 
 
 def arm_rows(arms: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Spell the rows of ``_arms.tsv`` that are of one arm, the main model first."""
+    """Format the rows of ``_arms.tsv`` that are of one arm, the main model first."""
     return _of_arms(arms, names, differences=False)
 
 
 def arm_differences(arms: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Spell the rows of ``_arms.tsv`` that are differences of two arms, the main model first."""
+    """Format the rows of ``_arms.tsv`` that are differences of two arms, the main model first."""
     return _of_arms(arms, names, differences=True)
 
 
@@ -113,7 +113,7 @@ def _in_one_arm(row: Mapping[Any, Any], column: str) -> str:
     limits = interval(row["low"], row["high"]) or "not known"
     return (
         f"{column} = {row['arm']}: AUROC {number(row['value'])} (95 % bootstrap interval {limits}) "
-        f"in {people}; not tested on its own."
+        f"in {people}; not tested separately."
     )
 
 
@@ -127,7 +127,7 @@ def _between_arms(row: Mapping[Any, Any]) -> str:
 
 
 def optimism_rows(metrics: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Spell what another choice of the epoch gives, for the models and metrics that have it."""
+    """Format the values of other choices of the epoch, where they were computed."""
     if metrics.empty or "last_epoch" not in metrics:
         return []
     metric_names = {metric.column: metric.name for metric in METRICS}

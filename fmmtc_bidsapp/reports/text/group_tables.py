@@ -67,7 +67,7 @@ def model_rows(metrics: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str
 
 
 def _of_floor(headline: Mapping[Any, Any]) -> str:
-    """Say that a p is at its floor; empty of any other."""
+    """State that a p is the smallest possible; else empty."""
     _, _, floor = p_value(headline.get("p"), headline.get("n_permutations")).partition(", the ")
     return floor
 
@@ -89,7 +89,7 @@ def _by_key(metrics: pd.DataFrame) -> dict[tuple[str, str], Mapping[Hashable, An
 
 
 def cell_of(row: Mapping[Any, Any]) -> dict[str, str]:
-    """Spell one metric of one model."""
+    """Format one metric of one model."""
     # A fold alone is too small for some metrics; what they have is the pooled value.
     shown = "pooled" if pd.isna(row.get("mean")) else "mean"
     chance = _if_calibrated(row)
@@ -107,7 +107,7 @@ def cell_of(row: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def _if_calibrated(row: Mapping[Any, Any]) -> str:
-    """Say what chance alone makes of a calibration error; empty for other metrics."""
+    """State the calibration error expected by chance; empty for other metrics."""
     expected = number(row.get("pooled_if_calibrated"))
     if expected == "n/a":
         return ""
@@ -185,7 +185,7 @@ def people_rows(people: pd.DataFrame, outcome_names: Mapping[str, str]) -> list[
 
 
 def spelled_apart(probability: float, threshold: float) -> str:
-    """Spell a probability with two digits, or as many more as tell it from the threshold."""
+    """Format a probability with two digits, or more if the threshold would look equal."""
     digits = 2
     while (
         digits < _MOST_DIGITS
@@ -212,7 +212,7 @@ def confusion(people: pd.DataFrame) -> dict[str, str]:
 
 
 def text_of(value: object) -> str:
-    """Spell a value; ``n/a`` where there is none."""
+    """Format a value; ``n/a`` where there is none."""
     if value is None or value != value:  # NaN is the only value that differs from itself
         return "n/a"
     if isinstance(value, bool):

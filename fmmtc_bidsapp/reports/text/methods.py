@@ -93,7 +93,7 @@ def group_methods(output_dir: Path, label: str) -> str:
             "label": label,
             "origin": _origin(origin_of(about) or Origin()),
             "version": program_version(output_dir),
-            "trained": _was_trained(predictions),
+            "trained": not predictions.empty and bool(predictions["fold"].notna().any()),
             "n": about.get("N", _n_people(predictions)),
             "n_positive": about.get("NPositive", "n/a"),
             "positive": escaped(outcome_words(about)["1"]),
@@ -117,7 +117,7 @@ def group_methods(output_dir: Path, label: str) -> str:
 
 
 def _origin(origin: Origin) -> dict[str, Any]:
-    """Spell what made the images, for a template."""
+    """Format the origin of the images for a template."""
     named = [each for each in origin.made_by if each != NOT_STATED]
     return {
         "simulated": origin.simulated,
@@ -154,7 +154,7 @@ def write_citation(output_dir: Path) -> None:
 
 
 def _finished(output_dir: Path) -> dict[Path, int]:
-    """Take down what the text rests on: each run and analysis by the date of what is last of it."""
+    """Return the date of the last file of each run and analysis."""
     patterns = (QUALITY_PATTERN, "group/group_desc-*.json")
     dates = {}
     for path in (path for each in patterns for path in output_dir.glob(each)):
@@ -183,7 +183,7 @@ def _write_citation(output_dir: Path) -> None:
 
 
 def flat_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay the groups of options of a plan side by side: name to value."""
+    """Return the options of a plan without their groups, name to value."""
     flat: dict[str, Any] = {}
     for name, value in options.items():
         flat |= value if isinstance(value, Mapping) else {name: value}
@@ -208,10 +208,6 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, list):
         return [_escaped(each) for each in value]
     return escaped(value) if isinstance(value, str) else value
-
-
-def _was_trained(predictions: Any) -> bool:
-    return not predictions.empty and bool(predictions["fold"].notna().any())
 
 
 def _models(files: GroupFiles) -> list[str]:

@@ -31,7 +31,7 @@ class _Family(NamedTuple):
     one: str
     several: str
     key: str | None = None
-    """Whose idea it is, in ``references.bib``."""
+    """Its source in ``references.bib``."""
 
 
 _EXPANDED = "(_derivative1)?(_power2)?"
@@ -84,7 +84,7 @@ def parcellations(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
     """
     # Several cleanings of a run share its parcels.
     parcels = {run.uncleaned: run for run in runs}.values()
-    told = [
+    sidecars = [
         {
             "label": run.atlas,
             "title": escaped(
@@ -98,7 +98,7 @@ def parcellations(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
         for run in parcels
     ]
     counts: dict[str, dict[str, Any]] = {}
-    for entry in told:
+    for entry in sidecars:
         counts.setdefault(repr(entry), entry | {"n_runs": 0})["n_runs"] += 1
     return list(counts.values())
 
@@ -126,47 +126,49 @@ def cleanings(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
 
 
 def _cleaning(desc: str, runs: Sequence[RunFiles]) -> dict[str, Any]:
-    told = [read_json(run.timeseries.with_suffix(".json")) for run in runs]
+    sidecars = [read_json(run.timeseries.with_suffix(".json")) for run in runs]
     quality = pd.concat([read_table(run.qc) for run in runs])
-    filters = [_mapping(each.get("SoftwareFilters")) for each in told]
+    filters = [_mapping(each.get("SoftwareFilters")) for each in sidecars]
     return {
         "name": desc,
         "title": None
-        if told[0].get("CleaningStrategy") == UNCLEANED
-        else escaped(told[0].get("CleaningTitle") or "") or None,
-        "keys": [key for key in told[0].get("CleaningReferences", []) if key in references()],
-        "dropped": any(each.get("NumberOfDummyVolumes", 0) for each in told),
+        if sidecars[0].get("CleaningStrategy") == UNCLEANED
+        else escaped(sidecars[0].get("CleaningTitle") or "") or None,
+        "keys": [key for key in sidecars[0].get("CleaningReferences", []) if key in references()],
+        "dropped": any(each.get("NumberOfDummyVolumes", 0) for each in sidecars),
         # Thresholds are the configuration's, so all runs of a desc- share them.
-        "fd_threshold_mm": _number(told[0].get("FramewiseDisplacementThreshold")),
-        "std_dvars_threshold": _number(told[0].get("StandardisedDVARSThreshold")),
-        "censored": _share_censored(told),
-        "unknown": any(each.get("NumberOfVolumesOfUnknownMotion", 0) for each in told),
-        "interpolated": any(each.get("Interpolated") is True for each in told),
+        "fd_threshold_mm": _number(sidecars[0].get("FramewiseDisplacementThreshold")),
+        "std_dvars_threshold": _number(sidecars[0].get("StandardisedDVARSThreshold")),
+        "censored": _share_censored(sidecars),
+        "unknown": any(each.get("NumberOfVolumesOfUnknownMotion", 0) for each in sidecars),
+        "interpolated": any(each.get("Interpolated") is True for each in sidecars),
         "detrended": any("Detrend" in each for each in filters),
         # A low-pass beyond a run's Nyquist frequency is not applied to that run.
         "band": " or ".join(
             sorted({_band(_mapping(each.get("Bandpass"))) for each in filters} - {""})
         ),
-        "regressors": regressors_in_words([each.get("ConfoundRegressors", []) for each in told]),
+        "regressors": regressors_in_words(
+            [each.get("ConfoundRegressors", []) for each in sidecars]
+        ),
         "signals": ", ".join(
-            dict.fromkeys(code(name) for each in told for name in each.get("SignalColumns", []))
+            dict.fromkeys(code(name) for each in sidecars for name in each.get("SignalColumns", []))
         ),
         "dof": _range(quality["dof"].dropna().astype(int)) if "dof" in quality else "",
     }
 
 
-def _share_censored(told: Iterable[Mapping[str, Any]]) -> str:
+def _share_censored(sidecars: Iterable[Mapping[str, Any]]) -> str:
     shares = [
         100 * each.get("NumberOfCensoredVolumes", 0) / each["NumberOfVolumes"]
-        for each in told
+        for each in sidecars
         if each.get("NumberOfVolumes")
     ]
     return f"{pd.Series(shares).median():.0f}" if shares else "n/a"
 
 
-def _band(told: Mapping[str, Any]) -> str:
+def _band(bandpass: Mapping[str, Any]) -> str:
     """``0.01 to 0.08 Hz``; empty where no frequency was removed."""
-    low, high = (_number(told.get(end)) for end in ("LowCutoffHz", "HighCutoffHz"))
+    low, high = (_number(bandpass.get(end)) for end in ("LowCutoffHz", "HighCutoffHz"))
     if low is not None and high is not None:
         return f"{low:g} to {high:g} Hz were kept"
     if low is not None:

@@ -41,30 +41,30 @@ def answer_of_training(
     """State the verdict and the main model's AUROC in held-out participants, in one sentence."""
     row = _metric(metrics, main, "auroc")
     if row is None or pd.isna(row["mean"]):
-        return f"{name} could not be judged: there is no AUROC."
+        return f"{name} was not evaluated: there is no AUROC."
     limits = _interval_in_words(row, "mean", "95 % interval")
     p = row.get("p_adjusted")
     tested = "" if pd.isna(p) else f"; adjusted p = {p_value(p, row.get('n_permutations'))}"
     words = verdict_of(row)
     return (
-        f"{words[0].upper()}{words[1:]}: on people it had not seen, {name} reached an AUROC of "
-        f"{number(row['mean'])} ({limits}; guessing gives 0.50{tested}) for "
+        f"{words[0].upper()}{words[1:]}: in held-out people, {name} reached an AUROC of "
+        f"{number(row['mean'])} ({limits}; chance level 0.50{tested}) for "
         f"{_asked(about)} in {people_of(about, main)}."
         f"{_left_out(about, main) if predicts(words) else ''}"
     )
 
 
 def _left_out(about: Mapping[str, Any], main: str) -> str:
-    """Tell the steps that could not be tested, each with its reason; empty where all were."""
+    """List the steps that could not be tested, with reasons; empty if there are none."""
     steps = about.get("Steps", {}).get(main, ())
-    told = untested_steps(
+    reasons = untested_steps(
         [(each["Step"], each["Reason"]) for each in steps if each["Reached"] is None]
     )
-    return f" {told[0].upper()}{told[1:]}." if told else ""
+    return f" {reasons[0].upper()}{reasons[1:]}." if reasons else ""
 
 
 def people_of(about: Mapping[str, Any], model: str) -> str:
-    """Say of how many people a model's figures are: ``8 of 24 people (1 of 3 folds)``."""
+    """State of how many people a model's figures are: ``8 of 24 people (1 of 3 folds)``."""
     n, own = about.get("N", "n/a"), about.get("People", {}).get(model)
     folds, planned = about.get("FoldsFitted", {}).get(model), about.get("FoldsPlanned")
     if folds is None or folds == planned:
@@ -78,23 +78,23 @@ def answer_of_validation(
     """State the pooled AUROC of a trained model in participants whose outcomes are known."""
     row = _metric(metrics, main, "auroc")
     if row is None or pd.isna(row["pooled"]):
-        return f"{name} could not be judged on these people: there is no AUROC."
+        return f"{name} was not evaluated in these people: there is no AUROC."
     limits = _interval_in_words(row, "pooled", "95 % bootstrap interval")
     return (
         f"On {about.get('N', 'n/a')} {_who(about)} {name} without refitting reached an AUROC of "
-        f"{number(row['pooled'])} ({limits}; guessing gives 0.50) for "
+        f"{number(row['pooled'])} ({limits}; chance level 0.50) for "
         f"{_asked(about)}."
     )
 
 
 def _asked(about: Mapping[str, Any]) -> str:
-    """Say what was predicted: the column, and its outcomes where they have words."""
+    """Name the predicted column, and its outcomes if they have words."""
     if "Target" not in about:
         return "the outcome"
     words = outcome_words(about)
     has_words = about.get("PositiveMeaning") and about.get("NegativeMeaning")
-    told = f" ({words['1']} or {words['0']})" if has_words else ""
-    return f"{about['Target']}{told}"
+    words_of_outcomes = f" ({words['1']} or {words['0']})" if has_words else ""
+    return f"{about['Target']}{words_of_outcomes}"
 
 
 def _who(about: Mapping[str, Any]) -> str:
@@ -106,11 +106,11 @@ def _who(about: Mapping[str, Any]) -> str:
 
 
 def _interval_in_words(row: pd.Series, what: str, name: str) -> str:
-    """Spell the interval of an AUROC; where nothing shows a spread, how low the truth may be."""
+    """Format the interval of an AUROC, or without a spread the lower bound."""
     bound = number(row.get("bound"))
     if bound != "n/a" and not shows_spread(row[f"{what}_low"], row[f"{what}_high"]):
         same = "the AUROC was the same in every " + ("fold" if what == "mean" else "bootstrap draw")
-        return f"no interval: {same}; so few people could give it from a true AUROC of {bound} on"
+        return f"no interval: {same}; with so few people, the true AUROC may be as low as {bound}"
     if what == "mean" and row.get("fold_sd") == 0:
         return "no interval: the AUROC was the same in every fold"
     return f"{name} {interval(row[f'{what}_low'], row[f'{what}_high']) or 'not known'}"
@@ -131,39 +131,41 @@ def titled_verdict(verdict: str, names: Mapping[str, str]) -> str:
 
 
 def answer_of_application(people: pd.DataFrame, name: str, positive: str) -> str:
-    """Say how many people a trained model calls positive, where nothing was judged."""
+    """State how many people a trained model calls positive, where nothing was judged."""
     n, called = len(people), int(people["y_pred"].eq("1").sum())
     noun = "person" if n == 1 else "people"
     truth = (
-        "Performance was not computed for them."
+        "Performance was not computed."
         if people["y_true"].notna().any()
-        else "Their outcomes are not known here, so how often it is right cannot be said."
+        else "Their outcomes are not known, so performance cannot be computed."
     )
-    return f"{name} was applied to {n} {noun} and calls {called} of them {positive}. {truth}"
+    return (
+        f"{name} was applied to {n} {noun} and classifies {called} of them as {positive}. {truth}"
+    )
 
 
 def notices(about: Mapping[str, Any], kind: str, main: str) -> list[tuple[str, str]]:
     """List what must be known before the result, as heading and sentence."""
-    told: list[tuple[str, str]] = []
+    messages: list[tuple[str, str]] = []
     if about.get("Warning"):
-        told.append(
+        messages.append(
             (
                 f"{about['Warning']}.",
-                "The figures under that name show what the published protocol adds; nothing else "
-                "here was chosen on people who were to be predicted.",
+                "Values under this name show the effect of the published protocol. No other value "
+                "was selected on test participants.",
             )
         )
     if about.get("Duplicates"):
         pairs = [f"{each['First']} and {each['Second']}" for each in about["Duplicates"]]
-        told.append(
+        messages.append(
             (
-                "The same scan, or the same person, may be in here twice.",
-                f"The connectivity of {', '.join(pairs)} is all but identical, or far more alike "
-                "than that of all others. They were kept together in every fold and shuffle.",
+                "A scan or a person may be included twice.",
+                f"The connectivity of {', '.join(pairs)} is nearly identical, or far more similar "
+                "than that of all others. They were kept in one fold and permuted together.",
             )
         )
     if about.get("AcquisitionWarnings"):
-        told.append(
+        messages.append(
             (
                 "Scan properties are associated with the outcome.",
                 f"{'; '.join(about['AcquisitionWarnings'])}. A model may use these properties "
@@ -171,23 +173,23 @@ def notices(about: Mapping[str, Any], kind: str, main: str) -> list[tuple[str, s
             )
         )
     if kind == "compare":
-        told.append(
+        messages.append(
             (
-                "No model was kept.",
-                f"A comparison fits no bundle; the probabilities below are those of {main}, the "
+                "No model was saved.",
+                f"A comparison writes no bundle. The probabilities below are those of {main}, the "
                 "first model.",
             )
         )
     if about.get("AtlasFallback") and about.get("Encoder") == "brainlm":
-        told.append(
+        messages.append(
             (
-                f"These series were not made with A424, but with {about.get('Atlas', 'another')}.",
-                "BrainLM was trained on A424; figures on other parcels cannot be compared with it.",
+                f"The atlas is {about.get('Atlas', 'another')}, not A424.",
+                "BrainLM was trained on A424; results on other parcels cannot be compared with it.",
             )
         )
     if about.get("Notice"):
-        told.append(("Note.", about["Notice"]))
-    return told
+        messages.append(("Note.", about["Notice"]))
+    return messages
 
 
 def meaning(
@@ -197,7 +199,7 @@ def meaning(
     names: Mapping[str, str],
     about: Mapping[str, Any],
 ) -> list[str]:
-    """Say what the result means at this sample size; a sentence without its figures is left out."""
+    """State what the result means at this sample size; missing values have no sentence."""
     auroc, skill = (_metric(metrics, main, each) for each in ("auroc", "brier_skill"))
     return [
         *_size(about),
@@ -220,8 +222,8 @@ def _size(about: Mapping[str, Any]) -> list[str]:
     return [
         f"{about.get('NPositive', 'n/a')} of {about.get('N', 'n/a')} people are positive"
         f"{_meant(about)}. At this "
-        f"size an AUROC is known to about ±{number(half)}: a model without information can "
-        f"land anywhere from {number(CHANCE - half)} to {number(CHANCE + half)}."
+        f"size an AUROC has a 95 % interval of about ±{number(half)}: a model without information "
+        f"can reach any value from {number(CHANCE - half)} to {number(CHANCE + half)}."
     ]
 
 
@@ -230,19 +232,19 @@ def _meant(about: Mapping[str, Any]) -> str:
 
 
 def _of_the_test(auroc: pd.Series, main: str, about: Mapping[str, Any]) -> list[str]:
-    """Say what the permutation run found, in the words of the verdict that was written."""
+    """State the result of the permutation test, with the written verdict."""
     words, p = verdict_of(auroc), auroc.get("p")
     adjusted = float(auroc.get("p_adjusted", float("nan")))
     if words == NOT_TESTED or pd.isna(p):
         why = about.get("NotTested", {}).get(main)
         return [
-            f"It was not tested against shuffled outcomes{f': {why}' if why else ''}. These "
-            "figures do not say whether it predicts better than chance."
+            f"It was not tested against permuted outcomes{f': {why}' if why else ''}. Whether it "
+            "predicts better than chance is not known."
         ]
     n_permutations = auroc.get("n_permutations")
     reached = adjusted <= LEVEL and not words.startswith("no ")
     found = (
-        f"Against {number(n_permutations, 0)} shuffles of the outcome, p = "
+        f"Against {number(n_permutations, 0)} permutations of the outcome, p = "
         f"{p_value(p, n_permutations)}, and {number(adjusted, 3)} when adjusted for all models "
         f"tested: {words}."
     )
@@ -251,7 +253,7 @@ def _of_the_test(auroc: pd.Series, main: str, about: Mapping[str, Any]) -> list[
 
 
 def _of_a_step(step: Mapping[str, Any]) -> str:
-    """Say whether the brain adds to what is known without it."""
+    """State whether the model adds to the reference columns."""
     name = f"{step['Step'][:1].upper()}{step['Step'][1:]}"
     if step["Reached"] is None:
         return f"{name}: {NOT_TESTED}, since {step['Reason']}."
@@ -261,8 +263,8 @@ def _of_a_step(step: Mapping[str, Any]) -> str:
     unknown = f" ({step['Reason']})" if step["Reason"] else ""
     return (
         f"{name}{unknown}: {shown}{meaning}. The AUROC of {against} alone is "
-        f"{number(step['ReferenceAUROC'])}, and {number(step['AUROC'])} with the brain's score; "
-        f"adjusted p = {number(step['PAdjusted'], 3)}."
+        f"{number(step['ReferenceAUROC'])}, and {number(step['AUROC'])} with the model's score "
+        f"added; adjusted p = {number(step['PAdjusted'], 3)}."
     )
 
 
@@ -270,8 +272,8 @@ def _of_the_interval(auroc: pd.Series) -> list[str]:
     if pd.isna(auroc["mean_high"]) or auroc["mean_high"] >= CHANCE:
         return []
     return [
-        "The interval lies below 0.5: worse than guessing, which small samples and stratified "
-        "folds can produce, or mixed-up labels."
+        "The interval lies below 0.5, worse than chance. Small samples with stratified folds can "
+        "cause this, and so can swapped labels."
     ]
 
 
@@ -308,8 +310,8 @@ def _of_probabilities(skill: pd.Series) -> list[str]:
         return []
     limits = interval(skill["mean_low"], skill["mean_high"]) or "interval not known"
     words = (
-        f"Brier skill of its probabilities: {number(skill['mean'])} ({limits}), where 0 is "
-        "predicting the share of positives for everyone"
+        f"Brier skill of its probabilities: {number(skill['mean'])} ({limits}), where 0 is a "
+        "prediction of the share of positives for everyone"
     )
     if skill["mean"] <= 0:
         return [f"{words}: they are no better than that."]

@@ -4,7 +4,7 @@ for (const form of document.querySelectorAll("form.filters")) {
   const table = document.getElementById(form.dataset.table);
   const rows = [...table.tBodies[0].rows];
   const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
-  const told = form.querySelector("[role=status]");
+  const status = form.querySelector("[role=status]");
 
   const fits = (row) => {
     const words = form.elements.text.value.toLowerCase().split(/\s+/);
@@ -16,7 +16,7 @@ for (const form of document.querySelectorAll("form.filters")) {
     for (const row of rows) row.hidden = !fits(row);
     const n = rows.filter((row) => !row.hidden).length;
     const all = n === rows.length;
-    told.textContent = all ? `All ${n} people are shown.` : `${n} of ${rows.length} people are shown.`;
+    status.textContent = all ? `All ${n} participants are shown.` : `${n} of ${rows.length} participants are shown.`;
     form.classList.toggle("filtering", !all);
   };
 
