@@ -285,7 +285,7 @@ def test_a_verdict_calls_models_as_the_tables_do():
 def test_a_baseline_that_is_the_main_model_is_not_held_against_itself():
     rows = [comparison(table=None, row=None, model=m, difference=0.1) for m in ("dummy", "motion")]
     told = meaning(auroc("not tested"), pd.DataFrame(rows), "motion", {"dummy": "Dummy"}, {})
-    assert [each for each in told if "minus" in each] == ["Its AUROC minus that of Dummy is 0.10."]
+    assert [each for each in told if "minus" in each] == ["AUROC minus that of Dummy: 0.10."]
 
 
 def test_options_are_plain_text(write_a_group):

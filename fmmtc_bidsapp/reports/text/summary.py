@@ -294,15 +294,15 @@ def _against_baselines(comparison: pd.DataFrame, main: str, names: Mapping[str, 
 
 
 def _one_baseline(row: Mapping[Any, Any], name: str) -> str:
-    words = f"Its AUROC minus that of {name} is {number(row['difference'])}"
+    words = f"AUROC minus that of {name}: {number(row['difference'])}"
     limits = interval(row["difference_low"], row["difference_high"])
     if not limits:
         return f"{words}."
     if row["difference_low"] > 0:
-        return f"{words} ({limits}): higher."
+        return f"{words} ({limits}), higher."
     if row["difference_high"] < 0:
-        return f"{words} ({limits}): lower."
-    return f"{words} ({limits}): no clear difference."
+        return f"{words} ({limits}), lower."
+    return f"{words} ({limits}), no clear difference."
 
 
 def _of_probabilities(skill: pd.Series) -> list[str]:
@@ -310,7 +310,7 @@ def _of_probabilities(skill: pd.Series) -> list[str]:
         return []
     limits = interval(skill["mean_low"], skill["mean_high"]) or "interval not known"
     words = (
-        f"Brier skill of its probabilities: {number(skill['mean'])} ({limits}), where 0 is a "
+        f"Brier skill: {number(skill['mean'])} ({limits}), where 0 is a "
         "prediction of the share of positives for everyone"
     )
     if skill["mean"] <= 0:
