@@ -8,7 +8,7 @@ where they are installed. Ends with 1 where a limit is missed.
 from __future__ import annotations
 
 import importlib.util
-import resource
+import os
 import shutil
 import subprocess
 import sys
@@ -78,13 +78,15 @@ def bed_reader(bed: str) -> Callable[[], int]:
 
 
 def plink(bed: Path) -> tuple[float, float]:
-    """Run PLINK's three reports: seconds, and MB of its largest process."""
+    """Run PLINK's three reports: seconds and MB."""
     prefix, out = str(bed.with_suffix("")), str(bed.with_suffix(".plink"))
     words = ["--bfile", prefix, "--freq", "--missing", "--hardy", "--out", out]
     began = time.perf_counter()
-    subprocess.run(["plink1.9", *words], check=True, stdout=subprocess.DEVNULL)
-    wall_s = time.perf_counter() - began
-    return wall_s, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+    process = subprocess.Popen(["plink1.9", *words], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"PLINK ended with {os.waitstatus_to_exitcode(status)}.")
+    return time.perf_counter() - began, used.ru_maxrss * 1024 / 1e6
 
 
 def _row(size: str, name: str, wall_s: float, peak_mb: float) -> dict[str, str]:
