@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.eligibility import eligibility_columns
-from fmmtc_bidsapp.bidsio.files.atomic import write_bytes, write_json
+from fmmtc_bidsapp.bidsio.derivatives.declared_table import Column, write_table
+from fmmtc_bidsapp.bidsio.files.atomic import write_bytes
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
-from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.group.output.column_descriptions import describe
+from fmmtc_bidsapp.group.output.columns import COLUMNS, columns_of_arms
 from fmmtc_bidsapp.group.output.out_of_distribution import Position
 from fmmtc_bidsapp.learning.estimators.models import MODELS
 from fmmtc_bidsapp.learning.evaluation.subgroups import PROGNOSIS
@@ -25,6 +26,7 @@ from fmmtc_bidsapp.learning.metrics.predictions import PredictionRow
 from fmmtc_bidsapp.learning.paper.best_on_test import BEST_ON_TEST
 from fmmtc_bidsapp.learning.paper.comparison_table import OPTIMISTIC
 from fmmtc_bidsapp.records import (
+    CalibrationBin,
     ComparisonRow,
     Evaluation,
     Exclusion,
@@ -53,15 +55,19 @@ __all__ = [
 ]
 
 
-def _write(path: Path, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    write_tsv(path, columns)
-    described = {name: describe(name) for name in columns}
-    write_json(path.with_suffix(".json"), {**about, **described})
+def _write(path: Path, table: pd.DataFrame, about: Mapping[str, Any]) -> None:
+    write_table(path, table, {**COLUMNS, **columns_of_arms(table.columns)}, about)
 
 
-def _table(rows: Sequence[Any], kind: type) -> dict[str, list[Any]]:
-    """Turn dataclasses into columns, also when there is no row."""
-    return {each.name: [getattr(row, each.name) for row in rows] for each in fields(kind)}
+def _table(rows: Iterable[Sequence[Any]], *names: str) -> pd.DataFrame:
+    """Return rows as columns of Python objects, which keep integers beside None."""
+    return pd.DataFrame(list(rows), columns=list(names), dtype=object)
+
+
+def _records(rows: Sequence[Any], kind: type) -> pd.DataFrame:
+    """Return records of a dataclass as a table, also without any row."""
+    names = [each.name for each in fields(kind)]
+    return _table(([getattr(row, name) for name in names] for row in rows), *names)
 
 
 def write_cohort(
@@ -72,32 +78,21 @@ def write_cohort(
 ) -> None:
     """Write how many people each step left, and who was left out and why.
 
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-    cohort
-        The people before encoding, with the exclusions so far.
-    people
-        Those that the encoder left.
-    exclusions
-        Those of the encoder.
+    `cohort` and its exclusions are those before encoding, `people` and `exclusions` those after.
     """
     columns = eligibility_columns([*cohort.eligibility, cohort.count("encoded", people)])
-    _write(files.eligibility, columns, {})
-    _write(files.exclusions, _table([*cohort.exclusions, *exclusions], Exclusion), {})
+    _write(files.eligibility, pd.DataFrame(columns, dtype=object), {})
+    _write(files.exclusions, _records([*cohort.exclusions, *exclusions], Exclusion), {})
 
 
 def write_folds(files: GroupFiles, people: Sequence[Person], folds: Sequence[Fold]) -> None:
     """Write which person was tested in which fold."""
-    tested = [(people[row], fold) for fold in folds for row in fold.test]
-    columns = {
-        "participant_id": [person.participant_id for person, _ in tested],
-        "session_id": [person.session_id for person, _ in tested],
-        "repeat": [fold.repeat for _, fold in tested],
-        "fold": [fold.fold for _, fold in tested],
-    }
-    _write(files.folds, columns, {})
+    tested = [
+        (people[row].participant_id, people[row].session_id, fold.repeat, fold.fold)
+        for fold in folds
+        for row in fold.test
+    ]
+    _write(files.folds, _table(tested, "participant_id", "session_id", "repeat", "fold"), {})
 
 
 def write_predictions(
@@ -108,51 +103,39 @@ def write_predictions(
     out_of_distribution: Mapping[str, str],
     about: Mapping[str, Any],
 ) -> None:
-    """Write one row per person and repeat.
+    """Write one row per person and repeat of one model.
 
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-    people
-        The people behind the rows.
-    rows
-        Predictions of one model; ``fold`` and ``repeat`` below 0 become n/a, and so does an
-        outcome below 0.
-    out_of_distribution
-        By key, in what a scan lies outside the training scans.
-    about
-        What the run was, for the sidecar.
+    A fold, repeat or outcome below 0 becomes n/a; `out_of_distribution` says, by key, in what a
+    scan lies outside the training scans.
     """
     by_key = {person.key: person for person in people}
     persons = [by_key[row.key] for row in rows]
-    columns = {
-        "participant_id": [person.participant_id for person in persons],
-        "session_id": [person.session_id for person in persons],
-        "y_true": _known(row.y_true for row in rows),
-        "logit": [row.logit for row in rows],
-        "probability_raw": [row.probability_raw for row in rows],
-        "probability": [row.probability for row in rows],
-        "probability_low": [row.probability_low for row in rows],
-        "probability_high": [row.probability_high for row in rows],
-        "y_pred": [row.y_pred for row in rows],
-        "threshold": [row.threshold for row in rows],
-        "fold": _known(row.fold for row in rows),
-        "repeat": _known(row.repeat for row in rows),
-        "n_runs": [len(person.runs) for person in persons],
-        "qc_flag": [_qc_flag(person) for person in persons],
-        "out_of_distribution": [out_of_distribution.get(row.key) for row in rows],
-    }
-    _write(files.predictions, columns, about)
+    table = _records(rows, PredictionRow).drop(columns="key")
+    for name in ("y_true", "fold", "repeat"):
+        table[name] = _objects(value if value >= 0 else None for value in table[name])
+    table["participant_id"] = _objects(person.participant_id for person in persons)
+    table["session_id"] = _objects(person.session_id for person in persons)
+    table["n_runs"] = _objects(len(person.runs) for person in persons)
+    table["qc_flag"] = _objects(_qc_flag(person) for person in persons)
+    table["out_of_distribution"] = _objects(out_of_distribution.get(row.key) for row in rows)
+    _write(files.predictions, table[list(_PREDICTIONS)], about)
+
+
+_PREDICTIONS = (
+    *("participant_id", "session_id", "y_true", "logit", "probability_raw", "probability"),
+    *("probability_low", "probability_high", "y_pred", "threshold", "fold", "repeat"),
+    *("n_runs", "qc_flag", "out_of_distribution"),
+)
+"""Columns of the predictions, in their order."""
+
+
+def _objects(values: Iterable[Any]) -> pd.Series[Any]:
+    return pd.Series(list(values), dtype=object)
 
 
 def write_ranges(files: GroupFiles, places: Sequence[Position]) -> None:
     """Write where the scans of new people lie among the training scans."""
-    _write(files.ranges, _table(places, Position), {})
-
-
-def _known(values: Any) -> list[int | None]:
-    return [value if value >= 0 else None for value in values]
+    _write(files.ranges, _records(places, Position), {})
 
 
 def _qc_flag(person: Person) -> str:
@@ -161,20 +144,10 @@ def _qc_flag(person: Person) -> str:
 
 
 def write_evaluation(files: GroupFiles, evaluation: Evaluation, about: Mapping[str, Any]) -> None:
-    """Write everything that is said of the models: a table of each kind.
-
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-    evaluation
-        Of all models.
-    about
-        What the run was, for the sidecar of the metrics.
-    """
+    """Write all results of the models, a table of each kind; `about` is for their sidecars."""
     warning = warning_of(evaluation)
     _write(files.metrics, _metrics(evaluation), {**about, **told_of(evaluation), **warning})
-    comparison = _table(evaluation.comparison, ComparisonRow)
+    comparison = _records(evaluation.comparison, ComparisonRow)
     main = {"MainModel": about["MainModel"]} if "MainModel" in about else {}
     _write(files.comparison, comparison, {**main, **warning})
     if evaluation.arms:
@@ -183,16 +156,13 @@ def write_evaluation(files: GroupFiles, evaluation: Evaluation, about: Mapping[s
 
 
 def warning_of(evaluation: Evaluation) -> dict[str, str]:
-    """Give the key that every sidecar of a table with optimistic figures carries.
-
-    Without a network the published protocol was fitted for nobody, and nothing is optimistic.
-    """
+    """Return the warning for sidecars of tables with optimistic figures, which need a network."""
     there = evaluation.selection == BEST_ON_TEST and evaluation.optimism
     return {"Warning": OPTIMISTIC} if there else {}
 
 
 def told_of(evaluation: Evaluation) -> dict[str, Any]:
-    """Say what was found, model by model, for sidecars."""
+    """Return verdicts, steps and duplicates for sidecars."""
     return {
         "Verdict": evaluation.verdict,
         "Verdicts": {each.model: each.verdict for each in evaluation.tests},
@@ -213,7 +183,7 @@ def told_of(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _steps(test: PermutationTest) -> list[dict[str, Any]]:
-    """Tell the steps beyond the first, with what the brain was held against."""
+    """Return the steps beyond the first, with the references of each."""
     return [
         {
             "Step": each.step,
@@ -243,21 +213,21 @@ _OPTIMISM = {
 """Columns of the metrics, and fields of `OptimismRow`."""
 
 
-def _metrics(evaluation: Evaluation) -> dict[str, list[Any]]:
-    """Put the tests and the optimism beside the metrics they are of."""
+def _metrics(evaluation: Evaluation) -> pd.DataFrame:
+    """Return the metrics, with the tests and the optimism beside them."""
     tests = {(each.model, "auroc"): each for each in evaluation.tests}
     optimism = {(each.model, each.metric): each for each in evaluation.optimism}
-    columns = _table(evaluation.metrics, MetricRow)
+    table = _records(evaluation.metrics, MetricRow)
     keys = [(row.model, row.metric) for row in evaluation.metrics]
     for name in ("n_people", "n_folds", "n_permutations", "p", "p_adjusted", "verdict"):
-        columns[name] = [getattr(tests.get(key), name, None) for key in keys]
+        table[name] = _objects(getattr(tests.get(key), name, None) for key in keys)
     for name, field in _OPTIMISM.items():
-        columns[name] = [getattr(optimism.get(key), field, None) for key in keys]
-    return columns
+        table[name] = _objects(getattr(optimism.get(key), field, None) for key in keys)
+    return table
 
 
 def _write_arms(files: GroupFiles, evaluation: Evaluation) -> None:
-    """Write the arms, and below them how they differ."""
+    """Write the arms, and below them their differences."""
     rows: list[tuple[Any, ...]] = [
         (a.model, a.metric, a.arm, None, a.n, a.n_positive, a.value, a.low, a.high)
         for a in evaluation.arms
@@ -267,8 +237,7 @@ def _write_arms(files: GroupFiles, evaluation: Evaluation) -> None:
         for d in evaluation.arm_differences
     ]
     names = ("model", "metric", "arm", "other", "n", "n_positive", "value", "low", "high")
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    _write(files.arms, columns, {"Note": f"{PROGNOSIS[0].upper()}{PROGNOSIS[1:]}."})
+    _write(files.arms, _table(rows, *names), {"Note": f"{PROGNOSIS[0].upper()}{PROGNOSIS[1:]}."})
 
 
 _MEAN_CURVES = (
@@ -278,26 +247,20 @@ _MEAN_CURVES = (
 
 
 def _write_curves(files: GroupFiles, evaluation: Evaluation) -> None:
-    points = [(each, i) for each in evaluation.curves for i in range(len(each.x))]
-    curves = {
-        "model": [each.model for each, _ in points],
-        "kind": [each.kind for each, _ in points],
-        "repeat": [each.repeat for each, _ in points],
-        "fold": [each.fold for each, _ in points],
-        "x": [float(each.x[i]) for each, i in points],
-        "y": [float(each.y[i]) for each, i in points],
-    }
+    points = (
+        (each.model, each.kind, each.repeat, each.fold, x, y)
+        for each in evaluation.curves
+        for x, y in zip(each.x.tolist(), each.y.tolist(), strict=True)
+    )
+    curves = _table(points, "model", "kind", "repeat", "fold", "x", "y")
     _write(files.curves, curves, {"Note": _MEAN_CURVES})
-    bins = [asdict(each) for each in evaluation.calibration]
-    names = ("model", "stage", "mean_probability", "observed_share", "low", "high", "n")
-    write_tsv(files.calibration, {name: [each[name] for each in bins] for name in names})
-    described = {name: describe(name) for name in names}
-    stage = {"stage": {"Description": "Before or after calibration."}}
-    write_json(files.calibration.with_suffix(".json"), described | stage)
+    stage = {"stage": Column("Before or after calibration.")}
+    bins = _records(evaluation.calibration, CalibrationBin)
+    write_table(files.calibration, bins, {**COLUMNS, **stage}, {})
 
 
 def write_learning(files: GroupFiles, predictions: Sequence[FoldPredictions]) -> None:
-    """Write the losses of every model with epochs, training by training and fold by fold."""
+    """Write the losses of every model with epochs, by training and fold."""
     rows = []
     for each in predictions:
         if not MODELS[each.model].is_network:
@@ -309,7 +272,7 @@ def write_learning(files: GroupFiles, predictions: Sequence[FoldPredictions]) ->
         for epoch, (trained, validated) in enumerate(losses, start=1):
             rows.append((*who, epoch, float(trained), float(validated), epoch == each.epoch))
     names = ("model", "seed", "repeat", "fold", "epoch", "train_loss", "validation_loss", "chosen")
-    _write(files.learning, {name: [row[i] for row in rows] for i, name in enumerate(names)}, {})
+    _write(files.learning, _table(rows, *names), {})
 
 
 def write_explanation(
@@ -318,19 +281,10 @@ def write_explanation(
     about: Mapping[str, Any],
     image: bytes | None,
 ) -> None:
-    """Write what the models go by; what an earlier run wrote goes.
+    """Write the explanation of the models in place of an earlier one.
 
-    Parameters
-    ----------
-    files
-        Names of the group's files.
-    explanation
-        Its tables have no row where it is held back, and their sidecars say why; None where nothing
-        was asked for.
-    about
-        What the maps are of, for their sidecar.
-    image
-        Content of the image of the main model's parcels; None where there is none.
+    Tables of one that is held back have no row, and their sidecars say why. None removes the
+    earlier one. `image` is the content of the map of the main model, None without one.
     """
     if image is None:
         files.attribution_map.unlink(missing_ok=True)
@@ -343,22 +297,22 @@ def write_explanation(
         "Supported": not (explanation.unsupported or explanation.held_back),
         **about,
     }
-    _write(files.modality, _table(explanation.shares, ModalityShare), told)
-    _write(files.attributions, _table(explanation.rows, MapRow), told)
+    _write(files.modality, _records(explanation.shares, ModalityShare), told)
+    _write(files.attributions, _records(explanation.rows, MapRow), told)
     if image is not None:
         write_bytes(files.attribution_map, image)
 
 
 _EXPLAINED = "PredictionsSHA256"
-"""Key of what a sidecar's maps explain."""
+"""Key of the digest of the explained predictions."""
 
 
 def withdraw_stale_explanation(files: GroupFiles) -> None:
-    """Take explanations away that are of other predictions than those that stand there now."""
+    """Remove explanations of other predictions than the present ones."""
     try:
         explained = read_json(files.attributions.with_suffix(".json")).get(_EXPLAINED)
     except InputError:
-        # Absent or damaged: nothing says what the rest is of.
+        # Absent or damaged: the predictions explained are unknown.
         explained = None
     if explained != _digest(files):
         withdraw_explanation(files)
@@ -369,7 +323,7 @@ def _digest(files: GroupFiles) -> str:
 
 
 def withdraw_explanation(files: GroupFiles) -> None:
-    """Take what an earlier run under the label wrote of explanations away."""
+    """Remove the explanation of an earlier run under the label."""
     tables = (files.modality, files.attributions)
     for path in (files.attribution_map, *tables, *(each.with_suffix(".json") for each in tables)):
         path.unlink(missing_ok=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from fmmtc_bidsapp.bidsio.atlases.parcel_table import read_atlas_table
 from fmmtc_bidsapp.bidsio.cohort.distinct_runs import merged_runs
-from fmmtc_bidsapp.bidsio.files.atomic import write_json
+from fmmtc_bidsapp.bidsio.derivatives.declared_table import Column, write_table
 from fmmtc_bidsapp.bidsio.files.names import group_motion_connectivity
-from fmmtc_bidsapp.bidsio.files.tsv import write_tsv
 from fmmtc_bidsapp.bidsio.tables.quality import (
     RatedRun,
     absent_columns,
@@ -37,24 +37,31 @@ from fmmtc_bidsapp.signals.motion_connectivity import (
 __all__ = ["write_quality"]
 
 _COLUMNS = {
-    "desc": "Cleaning.",
-    "atlas": "Atlas.",
-    "space": "Space of the series.",
-    "measure": "What the matrices hold; correlations and partial correlations enter as Fisher's z.",
-    "bin": "all, or the number of a tenth of the edges by rising distance.",
-    "n_participants": "People with a matrix of a usable run and known head motion.",
-    "distance_low_mm": "Smallest Euclidean distance of two parcels.",
-    "distance_high_mm": "Largest Euclidean distance of two parcels.",
-    "n_edges": f"Edges that {FEWEST_PEOPLE} people or more have.",
-    "median_r": "Median over edges of the correlation of connectivity with mean FD over people.",
-    "median_abs_r": "Median of its size.",
-    "share_p_below_05": "Share of edges with p < 0.05.",
-    "share_q_below_05": "Share of edges with q < 0.05 (Benjamini and Hochberg, over all edges).",
-    "distance_spearman": "Rank correlation of r with distance over all edges.",
-    "chance_median_abs_r": "Median size of r that this many people give without any effect.",
-    "note": "What was left out, or why nothing was computed.",
+    "desc": Column("Cleaning."),
+    "atlas": Column("Atlas."),
+    "space": Column("Space of the series."),
+    "measure": Column(
+        "What the matrices hold; correlations and partial correlations enter as Fisher's z."
+    ),
+    "bin": Column("all, or the number of a tenth of the edges by rising distance."),
+    "n_participants": Column("People with a matrix of a usable run and known head motion."),
+    "distance_low_mm": Column("Smallest Euclidean distance of two parcels.", "mm"),
+    "distance_high_mm": Column("Largest Euclidean distance of two parcels.", "mm"),
+    "n_edges": Column(f"Edges that {FEWEST_PEOPLE} people or more have."),
+    "median_r": Column(
+        "Median over edges of the correlation of connectivity with mean FD over people."
+    ),
+    "median_abs_r": Column("Median of its size."),
+    "share_p_below_05": Column("Share of edges with p < 0.05."),
+    "share_q_below_05": Column(
+        "Share of edges with q < 0.05 (Benjamini and Hochberg, over all edges)."
+    ),
+    "distance_spearman": Column("Rank correlation of r with distance over all edges."),
+    "chance_median_abs_r": Column(
+        "Median size of r that this many people give without any effect."
+    ),
+    "note": Column("What was left out, or why nothing was computed."),
 }
-_MILLIMETRES = {"distance_low_mm": {"Units": "mm"}, "distance_high_mm": {"Units": "mm"}}
 
 
 class _Kind(NamedTuple):
@@ -90,11 +97,8 @@ def write_quality(output_dir: Path) -> str:
     results = {kind: _relate(output_dir, kind, usable) for kind in kinds}
     rows = [row for kind, (found, note) in results.items() for row in _rows(kind, found, note)]
     path = group_motion_connectivity(output_dir)
-    write_tsv(path, {name: [row[name] for row in rows] for name in _COLUMNS})
-    about = {
-        name: {"Description": text} | _MILLIMETRES.get(name, {}) for name, text in _COLUMNS.items()
-    }
-    write_json(path.with_suffix(".json"), about)
+    table = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
+    write_table(path, table, _COLUMNS, {})
     told = _summary(runs, {kind: found for kind, (found, _) in results.items()})
     if any(merged):
         told += f"; left out {sum(merged)} tables that merge runs with their own tables"
