@@ -1,7 +1,6 @@
 """Classifiers of feature vectors, each with its log odds.
 
-What they say of people is brought to the scale of log odds here, roughly; the calibration that
-follows makes it a probability.
+Outputs are roughly on the scale of log odds; calibration then turns them into probabilities.
 """
 
 from __future__ import annotations
@@ -115,7 +114,7 @@ class SvmHead(_Linear):
     """Linear support vector machine with C = 1."""
 
     def fit(self, columns: Floats, y: Ints, seed: int) -> Weights:
-        """Train; the margin stands for the log odds, as it does in Platt's calibration."""
+        """Train; the margin is used as log odds, as in Platt's calibration."""
         model = SVC(C=1.0, kernel="linear").fit(columns, y)
         return Weights(np.ascontiguousarray(model.coef_[0]), float(model.intercept_[0]))
 

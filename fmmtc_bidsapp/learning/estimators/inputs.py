@@ -55,7 +55,7 @@ class Inputs:
         if self.held is None:
             yield from (self._prepared(self.rows[at]) for at in split_batches(positions, size))
             return
-        # One transfer for all batches: each of its own would make the host wait for the device.
+        # One transfer for all batches: one per batch would make the host wait for the device.
         index = torch.as_tensor(positions, device=self.device)
         for at in index.tensor_split(n_batches(len(positions), size)):
             yield tuple(each.index_select(0, at) for each in self.held)

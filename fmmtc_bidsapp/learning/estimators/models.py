@@ -46,7 +46,7 @@ class Model:
 
     learner: Callable[[Setup], Learner]
     title: str
-    """As a reader calls it, by `title_of`; ``{encoder}`` stands for the encoder's title."""
+    """In tables, by `title_of`; ``{encoder}`` is replaced by the encoder's title."""
     needs: tuple[str, ...] = ()
     """What the cohort must have: names of `_HAS`."""
     is_network: bool = False
@@ -59,14 +59,14 @@ class Model:
 
 
 MAIN_MODEL = "fmmtc"
-"""The model that the others stand beside."""
+"""The model that the others are compared with."""
 
 BASELINES = ("dummy", "covariates", "motion", "acquisition", "fc-logistic")
-"""Fitted beside whatever is asked for, where the cohort has what they need."""
+"""Always fitted as well, where the cohort fulfils their needs."""
 
 REFERENCE_MODELS = frozenset({"dummy", "covariates", "motion", "acquisition"})
-"""Those that know nothing of the brain's activity: models are held against them, and that one of
-them predicts is no evidence for any model."""
+"""Models without brain activity, with which others are compared; if one of them predicts, that is
+no evidence for any model."""
 
 _CLASSIFIERS = {"svm": "SVM", "ridge": "Ridge", "knn": "k-NN", "xgboost": "XGBoost"}
 _COLUMNS = ("ts", "fc", "pca-ts", "pca-fc", "encoder")

@@ -127,9 +127,9 @@ class NetworkKind:
     batchnorm: tuple[str, int] | None = None
     """The part that has BatchNorm, and which of the inputs it reads."""
     begin: Callable[[Any, Examples, Inputs, Setup], None] | None = None
-    """What the built network is told of the training people before the first step."""
+    """Prepares the built network with the training people, before the first step."""
     slow: str | None = None
-    """A part that was trained before and is only tuned, at a fiftieth of the learning rate."""
+    """A pre-trained part, tuned at a fiftieth of the learning rate."""
     title: str = ""
     """As a reader calls it; the name where it is empty."""
 

@@ -6,13 +6,13 @@ columns do not explain, and what is left is added to the log odds of the referen
 `WEIGHT`: a weight that is fixed learns nothing from the outcome. The gain is the AUROC of the sum
 minus that of the reference model.
 
-The null comes from the shuffled outcomes of the permutation test. Shuffling outcomes between people
-is exchanging their brains and leaving outcome and reference where they are; so the outputs of the
-models that were fitted to shuffled outcomes, carried to the people whose outcome was used, are
-scores of brains that add nothing. They hang together over folds as the real ones do. Exchanging
-finished scores instead does not keep that, and found a gain in one of ten cohorts without any.
-Exchanged scores are rid of the reference columns as the real one is (Freedman & Lane 1983): a brain
-that carries head motion alone is compared with brains that carry none of what motion explains.
+The null distribution uses the shuffled outcomes of the permutation test. Shuffling outcomes between
+people equals exchanging their brains and keeping outcome and reference; so the outputs of models of
+shuffled outcomes, moved to the people whose outcome was used, are scores of brains that add
+nothing. They correlate over folds as the real ones do; exchanging finished scores does not, and
+found a gain in one of ten cohorts without any. The reference columns are regressed out of exchanged
+scores as of the real one (Freedman & Lane 1983): a brain that reflects head motion only is compared
+with brains without anything that motion explains.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from fmmtc_bidsapp.records import Floats, Fold, FoldPredictions, Ints
 __all__ = ["Gain", "brain_scores", "carry_back", "gains", "reference_scores"]
 
 WEIGHT = 0.7
-"""Log odds that one SD of the brain's score counts: between what an AUROC of 0.65 and one of 0.8
-would make of it."""
+"""Log odds per SD of the brain's score: between those of an AUROC of 0.65 and of 0.8."""
 _FLAT = 1e-9
 
 

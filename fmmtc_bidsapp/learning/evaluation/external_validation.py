@@ -65,7 +65,7 @@ class External:
     evaluation: Evaluation
     """The model as it is, then recalibrated; the columns of folds are NaN."""
     recalibrations: tuple[Recalibration, ...]
-    """Fitted on all of these people: for others to come, and judged by nobody."""
+    """Fitted on all of these people, for future ones; not evaluated."""
 
 
 def predict_new(model: FittedModel | EnsembleModel, people: Examples) -> FoldPredictions:

@@ -22,10 +22,10 @@ from fmmtc_bidsapp.records import ArmDifference, ArmRow, Floats, FoldPredictions
 __all__ = ["PROGNOSIS", "UNKNOWN_ARM", "evaluate_arms"]
 
 PROGNOSIS = "response under any treatment is prognosis, not prediction of a drug's effect"
-"""Said wherever these figures are shown."""
+"""Printed beside these figures everywhere."""
 
 UNKNOWN_ARM = "n/a"
-"""Of people whom the table gives none; they are in no arm."""
+"""Of people without a value in the table; they are in no arm."""
 
 _SHOWN = ("auroc", "balanced_accuracy", "mcc", "brier")
 

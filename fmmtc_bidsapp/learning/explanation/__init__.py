@@ -1,1 +1,1 @@
-"""What a fitted model goes by: maps, patterns, shares of the streams."""
+"""Explanations of a fitted model: maps, patterns, shares of the streams."""

@@ -1,7 +1,7 @@
 """Integrated gradients of a network, back to parcels and edges, for the people of a fold.
 
-The explained logit stands for the predicted one: of the windows the first, and of the token orders
-the first that people were encoded with. `FoldExplanation.gap` is the difference between the two.
+The explained logit is of the first window and the first token order, the predicted one of all.
+`FoldExplanation.gap` is the difference between the two.
 """
 
 from __future__ import annotations

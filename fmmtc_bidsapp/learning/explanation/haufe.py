@@ -1,8 +1,8 @@
 """Haufe patterns: the features that covary with the output of a linear model.
 
-A weight of a linear model says how to read a signal out, noise and all: an edge can have a large
-one only because it cancels what disturbs another. The pattern says how the data change with the
-output, and is what a map may show.
+A weight of a linear model extracts a signal: an edge can have a large weight only because it
+cancels the noise of another edge. The pattern is the change of the data with the output, which a
+map can show.
 """
 
 from __future__ import annotations

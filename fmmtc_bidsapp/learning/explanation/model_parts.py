@@ -22,7 +22,7 @@ from fmmtc_bidsapp.models.networks.single_stream import log_odds
 __all__ = ["Branches", "branches_of"]
 
 _ADDITIVE = (Concat, Sum)
-"""Fusions after which a linear head adds up what each stream has to say."""
+"""Fusions after which a linear head sums one function of each stream."""
 
 
 @dataclass(frozen=True, eq=False)

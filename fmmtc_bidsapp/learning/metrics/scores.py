@@ -36,9 +36,9 @@ class Scored:
 
     y: Ints
     score: Floats
-    """What people of one fold are ranked by."""
+    """Ranks people of one fold."""
     lift: Floats
-    """What people of all folds are ranked by."""
+    """Ranks people of all folds."""
     probability: Floats
     positive: NDArray[np.bool_]
     """The decision."""
@@ -58,7 +58,7 @@ Compute = Callable[[Scored, Floats], Floats]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, the values it can take, and how far its value is to be trusted."""
+    """A metric, the values it can take, and when it and its interval are defined."""
 
     compute: Compute
     low: float = 0.0
@@ -67,7 +67,8 @@ class Metric:
     """Whether one fold is enough to compute it."""
     of_each_outcome: bool = False
     """Whether it is the same for any share of positives. The interval of any other must let that
-    share vary: with it fixed, that of the calibration intercept held the truth in half of cases."""
+    share vary: with a fixed one, that of the calibration intercept covered the truth in half of
+    the cases."""
     has_interval: bool = True
     """False where the bootstrap's distribution lies off the value itself."""
 
@@ -99,7 +100,7 @@ def _average_precision(scored: Scored, weights: Floats) -> Floats:
     last_of_ties = np.append(ranked[1:] != ranked[:-1], True)
     drawn = weights[:, order].cumsum(axis=1)[:, last_of_ties]
     true = (weights * scored.y)[:, order].cumsum(axis=1)[:, last_of_ties]
-    precision = np.nan_to_num(_ratio(true, drawn))  # nobody drawn yet: the step is 0 as well
+    precision = np.nan_to_num(_ratio(true, drawn))  # without draws the step is 0 as well
     gained = np.diff(true, axis=1, prepend=0)
     both = (true[:, -1] > 0) & (true[:, -1] < drawn[:, -1])
     return np.where(both, _ratio((precision * gained).sum(axis=1), true[:, -1]), np.nan)
@@ -325,7 +326,7 @@ METRICS: dict[str, Metric] = {
     "brier_skill": Metric(_skill(_squared), low=-np.inf),
     "log_loss": Metric(_loss(_logarithmic), high=np.inf),
     "log_loss_skill": Metric(_skill(_logarithmic), low=-np.inf),
-    # A dozen people cannot tell a slope: only from all folds together.
+    # A dozen people are too few for a slope: only from all folds together.
     "calibration_slope": Metric(_calibration_slope, low=-np.inf, high=np.inf, within_fold=False),
     "calibration_intercept": Metric(
         _calibration_intercept, low=-np.inf, high=np.inf, within_fold=False
@@ -342,5 +343,5 @@ EXTERNAL_METRICS: dict[str, Metric] = METRICS | {
         _skill_beyond_own_share(_logarithmic, _logarithmic_of_share), low=-np.inf
     ),
 }
-"""Of a finished model on new people, among whom the outcome can be rarer or more common than in
-training: a skill against the training share alone would be gained by knowing nothing else."""
+"""Of a finished model on new people, whose share of positives can differ from the training's: a
+skill against the training share alone could be gained from that difference."""

@@ -78,7 +78,7 @@ def outer_folds(
 ) -> list[Fold]:
     """Split people into test folds of equal strata, once per repeat.
 
-    In each repeat every person is tested once, by a model that was trained on nobody of the same
+    In each repeat every person is tested once, by a model that was not trained on the same
     group; strata are then as equal as the groups allow. InputError as in `split_rows`.
     """
     return [

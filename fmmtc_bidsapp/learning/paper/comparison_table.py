@@ -25,7 +25,7 @@ from fmmtc_bidsapp.records import (
 __all__ = ["OPTIMISTIC", "TableRow", "comparison_rows", "domain_rows", "table_rows"]
 
 OPTIMISTIC = "optimistic: epoch chosen on the test fold"
-"""Said wherever such a figure is shown."""
+"""Printed beside such a figure everywhere."""
 
 _ONE_FIT = "one training; bootstrap interval, given this fit"
 _SAME_PEOPLE = (

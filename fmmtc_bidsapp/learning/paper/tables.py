@@ -40,9 +40,9 @@ class PaperRow:
     """A key of `fmmtc_bidsapp.learning.estimators.models.MODELS`, or ``random``."""
     title: str
     note: str = ""
-    """What to know of the line."""
+    """A remark."""
     possible: bool = True
-    """False where the line cannot be had; `note` then says why."""
+    """False where there can be no figures; `note` gives the reason."""
 
 
 TABLE_1, TABLE_3, TABLE_4, FIGURE_2A = "Table 1", "Table 3", "Table 4", "Fig. 2a"
@@ -113,7 +113,7 @@ TABLE_4_MODELS = ("fmmtc", "brainlm-tuned", "brainlm")
 
 _UNTRAINED = {"brainlm-untrained": "brainlm", "fmmtc-untrained": "fmmtc"}
 _TUNED = "brainlm-tuned"
-"""The one model that holds an encoder of its own, whatever the people went through."""
+"""The one model that contains an encoder."""
 _PRE_TRAINED = frozenset({_TUNED, "fmmtc"})
 _NO_CHECKPOINT = "needs the published checkpoint of the encoder: --encoder brainlm"
 _WITHOUT = "encoder without pre-training"
@@ -195,10 +195,10 @@ class Domain:
     test_on: str
     """The same arm, by cross-validation within it, or another."""
     folds: tuple[Fold, ...]
-    """Rows of the whole cohort; empty where the cell cannot be had. Folds of the same repeat and
+    """Rows of the whole cohort; empty where the cell cannot be fitted. Folds of the same repeat and
     number in cells of one `train_on` share their training rows, and so their fit."""
     note: str = ""
-    """Why it cannot be had, or what to know of it."""
+    """The reason for no folds, or a remark."""
 
 
 def domains(arms: Sequence[str], plan: SplitPlan) -> tuple[Domain, ...]:

@@ -1,4 +1,4 @@
-"""What every encoder of series is: three calls, and what it says of itself."""
+"""The base of every encoder of series: three calls and a specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an encoder says of itself, before it or any heavy library is loaded."""
+"""The specification of an encoder, available before it or any heavy library is loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["EncoderSpec"]
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """One encoder: its name, its input, its output, and whose it is.
+    """One encoder: name, input, output, and origin.
 
     Examples
     --------
@@ -34,9 +34,9 @@ class EncoderSpec:
     width: int | None
     """Features of a clip; None where the weights decide."""
     normalisation: str
-    """How the series are scaled; an encoder that follows ``--normalisation`` says so."""
+    """How the series are scaled; as text, such as ``as --normalisation says``."""
     padding: str
-    """What is done with a run that is shorter than a clip."""
+    """Treatment of a run that is shorter than a clip."""
     pooling: str
     """How clips, and what varies within them, become one vector."""
     atlas: str = ""
@@ -48,7 +48,7 @@ class EncoderSpec:
     tr_s: float | None = None
     """Repetition time of the training data."""
     reads_coordinates: bool = False
-    """Whether it is told where the parcels are."""
+    """Whether it reads the coordinates of the parcels."""
     is_differentiable: bool = True
     """Whether ``--explain parcels`` can go back through it."""
     code_licence: str = "Apache-2.0"

@@ -1,4 +1,4 @@
-"""Series scaled and cut into windows, as BrainLM and the models of series are shown them."""
+"""Series scaled and cut into windows, for BrainLM and the models of series."""
 
 from __future__ import annotations
 

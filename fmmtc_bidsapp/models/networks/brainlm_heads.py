@@ -1,4 +1,4 @@
-"""BrainLM as a predictor of its own: a linear head on its features, frozen or trained with it."""
+"""BrainLM as a predictor: a linear head on its features, frozen or trained with it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""How the features of several streams meet (Table 1 of the paper).
+"""Fusion of the features of several streams (Table 1 of the paper).
 
-The paper (arXiv 2503.00210) names five ways and the authors' code has one of them, the
-concatenation. The other four are each the plainest form of what their name says; their numbers are
-not the paper's.
+The paper (arXiv 2503.00210) names five fusions; the authors' code has one of them, the
+concatenation. The other four are the simplest form of their names; their sizes are not the paper's.
 """
 
 from __future__ import annotations

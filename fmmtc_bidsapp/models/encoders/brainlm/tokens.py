@@ -1,4 +1,4 @@
-"""In what order BrainLM is shown its tokens."""
+"""Orders of BrainLM's tokens."""
 
 from __future__ import annotations
 
