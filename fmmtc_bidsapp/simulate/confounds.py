@@ -28,10 +28,10 @@ _COMPONENTS = {"c": ("CSF", 3), "w": ("WM", 3), "a": ("combined", 5)}
 
 @dataclass(frozen=True, eq=False)
 class ConfoundsTable:
-    """A confounds table and the sidecar that explains its columns."""
+    """A confounds table and its sidecar."""
 
     columns: dict[str, Floats]
-    """(time,) by name; NaN in the first row of what needs a volume before it."""
+    """(time,) by name; differences between volumes are NaN in the first row."""
     sidecar: dict[str, Any]
 
 

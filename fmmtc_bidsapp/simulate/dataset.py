@@ -99,12 +99,12 @@ def is_finished(out: Path, made_from: dict[str, Any]) -> bool:
     truth = truth_dir(out) / _TRUTH
     if not truth.is_file():
         raise UsageError(
-            f"{out} is not empty and holds no finished simulation. Choose another folder, or "
-            "delete it if it is what an interrupted simulation left."
+            f"{out} is not empty and has no finished simulation. Choose another folder, or "
+            "delete it if it is from an interrupted simulation."
         )
     found = json.loads(truth.read_text(encoding="utf-8"))[_RECIPE]
     other = [
-        f"{key} {found.get(key)} (asked for: {wanted})"
+        f"{key} {found.get(key)} (requested: {wanted})"
         for key, wanted in made_from.items()
         if found.get(key) != wanted
     ]
@@ -160,7 +160,7 @@ def _write_raw(out: Path, truth: GroundTruth) -> None:
     )
     write_json(out / "participants.json", _PARTICIPANT_COLUMNS)
     for label in truth.participant_ids:
-        # An empty list of scans: the person belongs to the dataset, no raw image does.
+        # An empty list of scans: the person is in the dataset without a raw image.
         write_tsv(out / label / f"{label}_scans.tsv", {"filename": []})
 
 

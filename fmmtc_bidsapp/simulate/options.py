@@ -9,7 +9,7 @@ from fmmtc_bidsapp.errors import UsageError
 __all__ = ["EFFECTS", "SimulationOptions"]
 
 EFFECTS: tuple[str, ...] = ("level", "autoregression", "amplitude", "coupling")
-"""What a response can show in, in the order of every table."""
+"""Effects of a response, in the order of every table."""
 
 _POSITIVE = ("tr_s", "fluctuation", "voxel_noise", "mean_fd_mm")
 _NOT_NEGATIVE = ("controls", "strength", "outcome_noise", "baseline", "seed")
@@ -25,7 +25,7 @@ class SimulationOptions:
     """Patients and controls together."""
 
     controls: int = 4
-    """How many of the people are controls, who have no drug and no response."""
+    """Number of controls among the people; they have no drug and no response."""
 
     volumes: int = 120
     """Volumes of a scan."""
@@ -34,22 +34,22 @@ class SimulationOptions:
     """Repetition time in seconds."""
 
     effects: tuple[str, ...] = ("coupling",)
-    """Where the response shows: any of level, autoregression, amplitude, coupling. Without one
-    (none on the command line) the response is a coin."""
+    """Effects of the response: any of level, autoregression, amplitude, coupling. Without an effect
+    (none on the command line) the response is random."""
 
     strength: float = 1.0
     """Size of the effects. With 60 patients, 200 volumes and 10 networks the oracle of a single
     effect has an AUROC of about 0.97 at 1, 0.8 at 0.25 and 0.5 at 0."""
 
     outcome_noise: float = 0.0
-    """SD of what the response owes to nothing in the brain, where each effect's SD is 1; lowers
-    the oracle's AUROC without making the effect itself smaller."""
+    """SD of the part of the response that is independent of the brain, relative to an effect's SD
+    of 1; lowers the oracle's AUROC but not the size of the effect."""
 
     planted_networks: tuple[str, ...] = ()
     """Names of the networks that carry the effects; empty takes the first three."""
 
     parcel_noise: float = 0.5
-    """Share of a parcel's variance that it does not have in common with its network."""
+    """Share of a parcel's variance that is independent of its network."""
 
     baseline: float = 1000.0
     """Mean signal over parcels, in scanner units; 0 gives series around zero."""
@@ -61,10 +61,10 @@ class SimulationOptions:
     """SD of a voxel around the mean of its parcel, in scanner units."""
 
     mean_fd_mm: float = 0.15
-    """Framewise displacement of a typical person, in mm; it does not touch the signal."""
+    """Mean framewise displacement of a typical person, in mm; it does not affect the signal."""
 
     seed: int = 0
-    """Everything random comes from this number."""
+    """Seed of all random numbers."""
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -76,7 +76,7 @@ class SimulationOptions:
         self._require(
             "people",
             self.people - self.controls >= _MIN_PATIENTS,
-            f"besides the {self.controls} controls at least {_MIN_PATIENTS} patients are needed",
+            f"at least {_MIN_PATIENTS} patients are needed besides the {self.controls} controls",
         )
         known = set(self.effects) <= set(EFFECTS) and len(set(self.effects)) == len(self.effects)
         self._require("effects", known, f"allowed, each once, are {', '.join(EFFECTS)}")

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Oracle:
-    """One number per person, and how well it tells responders from the others."""
+    """A value per person, and how well it separates responders from non-responders."""
 
     name: str
     definition: str
@@ -71,8 +71,7 @@ ORACLES: Mapping[str, OracleRule] = {
         "Mean Fisher z of the correlations between the mean series of the planted networks.",
     ),
 }
-"""One per effect; all are measured whatever was planted, so that those of effects that were not
-planted show chance."""
+"""One per effect, all measured for every cohort; those of other effects are at chance."""
 
 _COMBINED = "Sum of the oracles of all planted effects, each standardised over the people."
 

@@ -10,7 +10,7 @@ __all__ = ["Stream", "random_stream"]
 
 
 class Stream(IntEnum):
-    """What a stream is drawn for; the numbers are part of what a seed means."""
+    """Purpose of a random stream; changing a number changes the data of every seed."""
 
     LATENT = 0
     OUTCOME = 1

@@ -1,7 +1,7 @@
 """Simulate a cohort of parcel series with a known response effect.
 
 Every network has a latent first-order autoregressive process, and a parcel is a mixture of its
-network's latent and of noise of its own, in scanner units. The networks form two communities, the
+network's latent and independent noise, in scanner units. The networks form two communities, the
 planted one and the rest; within a community the latents correlate through a common source. For
 each planted effect a person has a z ~ N(0, 1) that shifts one parameter of the planted networks
 and nothing else. A patient responds when the sum of these z lies in the upper half.
@@ -38,7 +38,7 @@ _ARMS = (("1", "placebo"), ("2", "duloxetine"), ("2", "placebo"))
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """A simulated cohort and everything that is known of it."""
+    """A simulated cohort and its ground truth."""
 
     options: SimulationOptions
     networks: tuple[str, ...]
@@ -64,7 +64,7 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class _Dynamics:
-    """What an effect can shift in the planted networks; the defaults hold everywhere else."""
+    """Parameters that effects shift in the planted networks; other networks have the defaults."""
 
     level: float = 0.0
     autoregression: float = _AUTOREGRESSION
@@ -161,7 +161,7 @@ def _autoregressive(
 
 
 def _parcel_levels(options: SimulationOptions, n_parcels: int) -> Floats:
-    # The same map for everybody: without an effect, a person's level tells nothing.
+    # The same for everyone: without an effect, a person's level carries no information.
     rng = random_stream(options.seed, Stream.PARCELS)
     return options.baseline * rng.uniform(*_PARCEL_LEVELS, n_parcels)
 
@@ -184,7 +184,7 @@ def _covariates(options: SimulationOptions, y: NDArray[np.int64]) -> dict[str, t
     rng = random_stream(options.seed, Stream.COVARIATES)
     study, drug = [_UNKNOWN] * len(y), [_UNKNOWN] * len(y)
     for outcome in (0, 1):
-        # Arms are dealt out within an outcome, so that no arm tells the response.
+        # Arms are assigned within an outcome, so that arm and response are independent.
         for turn, person in enumerate(rng.permutation(np.flatnonzero(y == outcome))):
             study[person], drug[person] = _ARMS[turn % len(_ARMS)]
     age = rng.normal(57, 7, len(y)).clip(40, 75).round().astype(int)

@@ -142,7 +142,7 @@ def test_only_the_same_recipe_counts_as_finished(
     out, _ = written
     assert is_finished(out, recipe(STUDY, block_atlas, 12, "int16"))
     assert not is_finished(tmp_path, recipe(STUDY, block_atlas, 12, "int16"))
-    with pytest.raises(UsageError, match=r"strength 1\.0 \(asked for: 2\.0\)"):
+    with pytest.raises(UsageError, match=r"strength 1\.0 \(requested: 2\.0\)"):
         is_finished(out, recipe(replace(STUDY, strength=2.0), block_atlas, 12, "int16"))
 
 

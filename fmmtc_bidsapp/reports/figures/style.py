@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 DASHED = (0, (3, 3))
-"""Line style of what things are held against."""
+"""Line style of reference lines."""
 
 INK, MUTED, LINE = "#010101", "#020202", "#030303"
 ACCENT, SECOND = "#040404", "#050505"

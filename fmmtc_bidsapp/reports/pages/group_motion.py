@@ -80,7 +80,7 @@ def mean_fd_mm(quality: pd.DataFrame, people: pd.DataFrame, about: Mapping[str, 
             known = known[known[column] == asked]
     if not options.get("keep_unusable"):
         known = known[known["usable"]]
-    # A run that was cleaned in two ways, or put on two grids, moved once.
+    # A run with two cleanings or grids counts once.
     runs = known.drop_duplicates([each for each in known if str(each).endswith("_id")])
     return np.array(
         [

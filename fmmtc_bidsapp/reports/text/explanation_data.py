@@ -55,7 +55,7 @@ class Explained:
 
     @property
     def mark(self) -> str:
-        """Watermark of every figure; only what is said to be supported goes without."""
+        """Watermark of every figure, empty if the maps are supported."""
         return "" if self.sidecar.get("Supported") is True else NO_EVIDENCE
 
     @property
