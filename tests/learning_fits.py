@@ -46,10 +46,10 @@ def fit_everyone(
 
 
 def fit_published(
-    name: str, examples: Examples, fold: Fold, setup: Setup, *, seed: int, training: int = 0
+    name: str, examples: Examples, fold: Fold, setup: Setup, *, seed: int
 ) -> dict[str, FoldPredictions]:
     analysis = Analysis(examples, setup, EvaluationOptions(), seed)
-    return publish_together(analysis, (name,), fold, training)[0]
+    return publish_together(analysis, (name,), fold)[0]
 
 
 def permuted_aurocs(

@@ -42,13 +42,13 @@ _FEWEST_PEOPLE = 5
 """Of each outcome; fewer are ranked without a mistake by chance."""
 
 
-def find_duplicates(examples: Examples, least: float = _SAME_SCAN) -> tuple[Duplicate, ...]:
+def find_duplicates(examples: Examples) -> tuple[Duplicate, ...]:
     """Find pairs of people whose connectomes are as alike as those of one scan or one person.
 
     One scan under two names, in training and in test, leaks the outcome, and so does one person
     scanned twice. Scans of one person correlate at 0.6 to 0.9, as those of strangers do in some
     cohorts, so such a pair is found relative to the cohort: each is by far the other's most
-    alike. `least` is the correlation of the same scan. Pairs with fewer than 10 shared edges
+    alike. Pairs with fewer than 10 shared edges
     are not judged, with fewer than 100 only as the same scan. The closest come first.
     """
     n, total, squares, products = _pairwise_sums(examples.fc)
@@ -57,7 +57,7 @@ def find_duplicates(examples: Examples, least: float = _SAME_SCAN) -> tuple[Dupl
     scale = np.sqrt(np.maximum(variance, 0) * np.maximum(variance.T, 0))
     judged = (n >= _FEWEST_EDGES) & (scale > 1e-9 * n**2)
     correlation = np.divide(covariance, scale, out=np.zeros_like(scale), where=judged)
-    same = judged & (correlation >= least)
+    same = judged & (correlation >= _SAME_SCAN)
     first, second = np.nonzero(
         np.triu(same | _standing_out(correlation, n >= _ENOUGH_EDGES, same), k=1)
     )

@@ -31,7 +31,7 @@ _AS_IT_IS = Calibration(method="none", slope=1.0, intercept=0.0, threshold=0.5)
 
 
 def publish_together(
-    analysis: Analysis, names: Sequence[str], fold: Fold, training: int = 0
+    analysis: Analysis, names: Sequence[str], fold: Fold
 ) -> tuple[dict[str, FoldPredictions], ...]:
     """Train models of one training once, and predict the test rows after every epoch.
 
@@ -41,8 +41,8 @@ def publish_together(
     """
     examples = analysis.examples
     check_needs(names, examples)
-    # The networks that `fit_together` trains in the end, evaluated otherwise.
-    own_seed = refit_seed(analysis.seed, fold, training)
+    # The networks of the first training that `fit_together` trains in the end, evaluated otherwise.
+    own_seed = refit_seed(analysis.seed, fold)
     curves = validation_curves(analysis, names, fold.train, fold.test, own_seed)
     return tuple(
         {
@@ -55,7 +55,6 @@ def publish_together(
                 epoch=epoch + 1,
                 validation_loss=curve.loss,
                 train_loss=np.zeros(0),
-                seed=training,
                 selection=selection,
             )
             for selection, epoch in _epochs(curve, examples.y[fold.test]).items()

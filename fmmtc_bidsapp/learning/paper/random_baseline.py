@@ -16,12 +16,12 @@ __all__ = ["RANDOM", "random_rows"]
 RANDOM = "random"
 """Name of the row in every table."""
 
+_DRAWS = 1000
+
 Cells = tuple[Floats, Floats, Floats, Floats]
 
 
-def random_rows(
-    folds: Sequence[Fold], y: Ints, seed: int, draws: int = 1000
-) -> tuple[MetricRow, ...]:
+def random_rows(folds: Sequence[Fold], y: Ints, seed: int) -> tuple[MetricRow, ...]:
     """Evaluate random guesses at the prevalence of the training rows, 1,000 at once.
 
     As scikit-learn's ``DummyClassifier(strategy="stratified")``. Means over draws; the
@@ -29,7 +29,7 @@ def random_rows(
     Guesses of two values have the AUROC of their balanced accuracy.
     """
     rng = np.random.default_rng(derive_seed(seed, GUESSES))
-    guesses = [rng.uniform(size=(draws, len(each.test))) < y[each.train].mean() for each in folds]
+    guesses = [rng.uniform(size=(_DRAWS, len(each.test))) < y[each.train].mean() for each in folds]
     cells = [_confusion(each, y[fold.test]) for each, fold in zip(guesses, folds, strict=True)]
     repeats = sorted({each.repeat for each in folds})
     together = [
