@@ -45,16 +45,14 @@ def main() -> int:
 
 def find_runs(fmriprep: str) -> Callable[[], int]:
     from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs
+    from fmmtc_bidsapp.bidsio.layout.query import Query
 
     def find() -> int:
         runs, _, _ = find_bold_runs(
             Path(fmriprep),
+            Query(),
             spaces=["MNI152NLin6Asym"],
             file_format="nifti",
-            participants=(),
-            sessions=(),
-            tasks=(),
-            runs=(),
         )
         return len(runs)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.covariates import CovariateLevels, covariate_columns
-from fmmtc_bidsapp.bidsio.files.writable import refuse_unwritable
+from fmmtc_bidsapp.bidsio.files.atomic import refuse_unwritable
 from fmmtc_bidsapp.bidsio.tables.quality import find_quality
 from fmmtc_bidsapp.bidsio.tables.read_series import read_relmat, read_series
 from fmmtc_bidsapp.errors import InputError

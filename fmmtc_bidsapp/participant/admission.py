@@ -14,8 +14,10 @@ from fmmtc_bidsapp.bidsio.derivatives.dataset import check_output_dir, check_wor
 from fmmtc_bidsapp.bidsio.files.names import LONGEST_NAME, RunFiles, bids_uri
 from fmmtc_bidsapp.bidsio.files.origin import join_origins, read_origin
 from fmmtc_bidsapp.bidsio.files.strays import Stray
+from fmmtc_bidsapp.bidsio.layout.filters import read_filter
 from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
 from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs
+from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.bidsio.tables.strategy import read_strategy
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import AppError, InputError, UsageError
@@ -134,22 +136,30 @@ class Start:
 def begin(plan: ParticipantPlan) -> Start:
     """Find the runs and everything they need; AppError if nothing can be started."""
     fmriprep_dir = find_fmriprep(plan.bids_dir, plan.derivatives)
-    _check_places(plan, [plan.bids_dir, fmriprep_dir, *plan.derivatives.values()])
+    inputs = [plan.bids_dir, fmriprep_dir, *plan.derivatives.values()]
+    check_output_dir(plan.output_dir, inputs)
+    check_work_dir(plan.resources.work_dir, inputs)
+    if plan.resources.bids_database_dir is not None:
+        check_work_dir(plan.resources.bids_database_dir, inputs, flag="--bids-database-dir")
     atlas = resolve_atlas(plan.parcel.atlas)
-    strategy = _strategy(plan)
+    named = plan.denoise.denoise_strategy
+    strategy = choose_strategy(read_strategy(named) or STRATEGIES_TABLE[named], plan.denoise)
+    selection = plan.selection
     found, exclusions, strays = find_bold_runs(
         fmriprep_dir,
+        Query(
+            selection.participants,
+            selection.sessions,
+            selection.tasks,
+            selection.runs,
+            {} if selection.bids_filter_file is None else read_filter(selection.bids_filter_file),
+        ),
         spaces=_spaces(plan, atlas),
         file_format=plan.parcel.file_format,
-        participants=plan.selection.participants,
-        sessions=plan.selection.sessions,
-        tasks=plan.selection.tasks,
-        runs=plan.selection.runs,
-        filter_file=plan.selection.bids_filter_file,
         database_dir=plan.resources.bids_database_dir,
         aroma_dir=plan.derivatives.get("aroma") if strategy.takes("aroma") else None,
     )
-    problems = [excluded(each, plan.selection.participants) for each in exclusions]
+    problems = [excluded(each, selection.participants) for each in exclusions]
     transforms, runs, unreachable = _reach(plan, atlas, found)
     spaces = sorted({run.space for run in runs})
     start = Start(
@@ -186,13 +196,6 @@ def _without_long_names(start: Start) -> Start:
     return replace(start, runs=kept, problems=(*start.problems, *problems))
 
 
-def _check_places(plan: ParticipantPlan, inputs: Sequence[Path]) -> None:
-    check_output_dir(plan.output_dir, inputs)
-    check_work_dir(plan.resources.work_dir, inputs)
-    if plan.resources.bids_database_dir is not None:
-        check_work_dir(plan.resources.bids_database_dir, inputs, flag="--bids-database-dir")
-
-
 def _origin(plan: ParticipantPlan, fmriprep_dir: Path) -> Origin:
     """Read the provenance of the images, and of noise components by another program."""
     own = read_origin(fmriprep_dir, plan.bids_dir)
@@ -200,11 +203,6 @@ def _origin(plan: ParticipantPlan, fmriprep_dir: Path) -> Origin:
     if aroma_dir is None:
         return own
     return join_origins([own, replace(read_origin(aroma_dir), dataset=own.dataset)])
-
-
-def _strategy(plan: ParticipantPlan) -> Strategy:
-    named = plan.denoise.denoise_strategy
-    return choose_strategy(read_strategy(named) or STRATEGIES_TABLE[named], plan.denoise)
 
 
 def _spaces(plan: ParticipantPlan, atlas: Atlas) -> tuple[str, ...]:

@@ -73,9 +73,17 @@ def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], 
     done = [run for run in runs if f"{run_name(run)}.write" in results.done]
     failed = [_failed(each, runs) for each in results.failures]
     told = {each.what for each in (*failed, *unbuilt)}
-    _withdraw(start, [run for run in runs if run not in done and run_name(run) in told])
-    rest = [run for run in runs if run not in done and run_name(run) not in told]
-    return done, [*unbuilt, *failed, *(_not_started(run) for run in rest)]
+    # Quality tables mark results as complete, so those of failed runs are removed.
+    for run in runs:
+        if run not in done and run_name(run) in told:
+            start.files(run).qc.unlink(missing_ok=True)
+    message = "not started, because another run failed (--stop-on-first-crash)"
+    not_started = [
+        Problem(run.participant_id, run_name(run), message, InputError.exit_code)
+        for run in runs
+        if run not in done and run_name(run) not in told
+    ]
+    return done, [*unbuilt, *failed, *not_started]
 
 
 def _runs_workflow(start: Start, runs: Sequence[BoldRun]) -> tuple[Any, list[Problem]]:
@@ -221,12 +229,6 @@ def _written_files(start: Start, runs: Sequence[BoldRun]) -> dict[str, list[Path
     return written
 
 
-def _withdraw(start: Start, failed: Sequence[BoldRun]) -> None:
-    """Remove the quality tables of failed runs, which mark results as complete."""
-    for run in failed:
-        start.files(run).qc.unlink(missing_ok=True)
-
-
 def _withdraw_wholes(start: Start, runs: Sequence[BoldRun]) -> None:
     """Remove combined matrices of earlier versions of these runs."""
     for whole in _wholes(start, runs):
@@ -245,8 +247,3 @@ def _failed(failure: NodeFailure, runs: Sequence[BoldRun]) -> Problem:
 def _broken(failure: NodeFailure, participant_id: str, what: str) -> Problem:
     code = error_code(failure.error)
     return Problem(participant_id, what, failure.message, code, failure.crash_file)
-
-
-def _not_started(run: BoldRun) -> Problem:
-    message = "not started, because another run failed (--stop-on-first-crash)"
-    return Problem(run.participant_id, run_name(run), message, InputError.exit_code)

@@ -20,7 +20,7 @@ from fmmtc_bidsapp.participant.combine import combine_runs
 from fmmtc_bidsapp.records import CleanedSeries, Connectome, Floats, ParcelSeries, Strategy
 from fmmtc_bidsapp.reports.figures.run_figures import draw_combined
 from fmmtc_bidsapp.signals.connectivity import connect, fisher_z
-from fmmtc_bidsapp.signals.denoising.confounds import relative_rms_mm
+from fmmtc_bidsapp.signals.denoising.confounds import motion_measure
 from fmmtc_bidsapp.signals.denoising.denoise import clean
 from fmmtc_bidsapp.signals.parcellation.cifti import cifti_parcel_means
 from fmmtc_bidsapp.signals.parcellation.grid import Grid
@@ -169,7 +169,7 @@ def write_files(
         cleaned,
         matrix,
         tr_sidecar_s=tr_s,
-        relative_rms_mm=relative_rms_mm(table or {}),
+        relative_rms_mm=motion_measure(table or {}, "rmsd"),
         atlas_resampling=means.resampling,
         template_overlap=means.template_overlap,
         anat_overlap=means.anat_overlap,

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from fmmtc_bidsapp.records import CleanedSeries, RunQuality
 from fmmtc_bidsapp.signals.damage import WHOLE, describe_damage
-from fmmtc_bidsapp.signals.denoising.censoring import unknown_volumes
-from fmmtc_bidsapp.signals.denoising.gaps import longest_gap
+from fmmtc_bidsapp.signals.denoising.censoring import longest_gap, unknown_volumes
 from fmmtc_bidsapp.signals.parcellation.means import ParcelMeans
 
 __all__ = ["RULES", "Limits", "Rule", "assess"]

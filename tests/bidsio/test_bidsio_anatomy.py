@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs
+from fmmtc_bidsapp.bidsio.layout.query import Query
 
 SPACE, OTHER = "MNI152NLin6Asym", "MNI152NLin2009cAsym"
 ANNEX = "../../.git/annex/objects/aa/bb/MD5E-s9--0.nii.gz"
@@ -27,12 +28,9 @@ SECOND = run_files("sub-01/ses-2/func/sub-01_ses-2_task-rest")
 def masks(root, spaces=(SPACE,), file_format="auto", database_dir=None):
     runs, exclusions, _ = find_bold_runs(
         root,
+        Query(),
         spaces=spaces,
         file_format=file_format,
-        participants=(),
-        sessions=(),
-        tasks=(),
-        runs=(),
         database_dir=database_dir,
     )
     assert exclusions == []
@@ -140,12 +138,9 @@ def test_the_mask_of_another_cohort_is_not_taken(fmriprep):
     def found():
         (run,), _, *_ = find_bold_runs(
             root,
+            Query(),
             spaces=["MNIInfant:cohort-2"],
             file_format="nifti",
-            participants=[],
-            sessions=[],
-            tasks=[],
-            runs=[],
         )
         return run.anat_mask
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from bids.layout import BIDSLayoutIndexer
 
+from fmmtc_bidsapp.bidsio.layout.filters import read_filter
 from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
 from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs
+from fmmtc_bidsapp.bidsio.layout.query import Query
 from fmmtc_bidsapp.errors import InputError, OutputError, UsageError
 
 SPACE, OTHER = "MNI152NLin6Asym", "MNI152NLin2009cAsym"
@@ -34,13 +36,9 @@ def find_all(
 ):
     return find_bold_runs(
         root,
+        Query(participants, sessions, tasks, runs, read_filter(filter_file) if filter_file else {}),
         spaces=spaces,
         file_format=file_format,
-        participants=participants,
-        sessions=sessions,
-        tasks=tasks,
-        runs=runs,
-        filter_file=filter_file,
         database_dir=database_dir,
         aroma_dir=aroma_dir,
     )

@@ -183,12 +183,9 @@ def test_the_root_of_a_dataset_is_listed_once_for_all_runs(fmriprep, monkeypatch
     monkeypatch.setattr(find, "json_names", counted)
     runs, *_ = find.find_bold_runs(
         root,
+        Query(),
         spaces=["MNI152NLin6Asym"],
         file_format="auto",
-        participants=[],
-        sessions=[],
-        tasks=[],
-        runs=[],
     )
     assert [run.tr_s for run in runs] == [2.0] * 4
     assert folders[root] == 1

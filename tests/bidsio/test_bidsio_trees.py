@@ -15,6 +15,7 @@ import pytest
 
 from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
 from fmmtc_bidsapp.bidsio.layout.find_runs import find_bold_runs
+from fmmtc_bidsapp.bidsio.layout.query import Query
 
 N6, N9 = "MNI152NLin6Asym", "MNI152NLin2009cAsym"
 UNFETCHED = "image not fetched: run `datalad get "
@@ -228,12 +229,9 @@ def find_in(shared, folder, tree, spaces, file_format, *, fetched=False):
     aroma_dir = top / "fmripost-aroma"
     runs, exclusions, strays = find_bold_runs(
         root,
+        Query(),
         spaces=spaces,
         file_format=file_format,
-        participants=(),
-        sessions=(),
-        tasks=(),
-        runs=(),
         aroma_dir=aroma_dir if aroma_dir.is_dir() else None,
     )
     # Every name that fMRIPrep ever wrote can be read.

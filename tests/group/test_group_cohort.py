@@ -11,7 +11,7 @@ import pytest
 from parcel_study import group_command, write_parcel_study
 
 from fmmtc_bidsapp.bidsio.cohort.covariates import covariate_columns
-from fmmtc_bidsapp.bidsio.files.writable import refuse_unwritable
+from fmmtc_bidsapp.bidsio.files.atomic import refuse_unwritable
 from fmmtc_bidsapp.cli.main import main
 from fmmtc_bidsapp.errors import InputError, OutputError
 

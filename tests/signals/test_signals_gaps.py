@@ -8,8 +8,8 @@ from scipy.interpolate import CubicSpline
 from scipy.signal import lfilter
 
 from fmmtc_bidsapp.records import Strategy
+from fmmtc_bidsapp.signals.denoising.censoring import bridge, longest_gap
 from fmmtc_bidsapp.signals.denoising.denoise import clean
-from fmmtc_bidsapp.signals.denoising.gaps import bridge, longest_gap
 
 TR_S, N, N_PARCELS = 2.0, 240, 12
 

@@ -15,11 +15,7 @@ from fmmtc_bidsapp.errors import InputError, UsageError
 from fmmtc_bidsapp.options import STRATEGIES, DenoiseOptions
 from fmmtc_bidsapp.records import Regressor, Strategy
 from fmmtc_bidsapp.signals.denoising.censoring import censored_volumes, dummy_volumes
-from fmmtc_bidsapp.signals.denoising.confounds import (
-    canonical,
-    framewise_displacement,
-    standardised_dvars,
-)
+from fmmtc_bidsapp.signals.denoising.confounds import canonical, motion_measure
 from fmmtc_bidsapp.signals.denoising.design import read_design
 from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE, choose_strategy
 
@@ -186,7 +182,10 @@ def test_design_and_retained_volumes_equal_nilearns(shared, tmp_path, version, n
     np.testing.assert_allclose(found[expected.columns], expected, rtol=1e-12)
     n = len(found)
     dummy, _ = dummy_volumes(canonical(confounds), "auto", n)
-    fd_mm, std_dvars = framewise_displacement(confounds), standardised_dvars(confounds)
+    fd_mm, std_dvars = (
+        motion_measure(confounds, "framewise_displacement"),
+        motion_measure(confounds, "std_dvars"),
+    )
     censored, _ = censored_volumes(fd_mm, std_dvars, strategy, dummy)
     kept = np.arange(n) if sample_mask is None else sample_mask
     assert np.flatnonzero(~(dummy | censored)).tolist() == kept.tolist()

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import SoftFileLock, Timeout
 
-from fmmtc_bidsapp.bidsio.files.atomic import write_json, write_text
+from fmmtc_bidsapp.bidsio.files.atomic import refuse_unwritable, write_json, write_text
 from fmmtc_bidsapp.bidsio.files.names import (
     STATISTICS,
     UNCLEANED,
@@ -22,7 +22,6 @@ from fmmtc_bidsapp.bidsio.files.names import (
     results_patterns,
 )
 from fmmtc_bidsapp.bidsio.files.run_lock import hold
-from fmmtc_bidsapp.bidsio.files.writable import refuse_unwritable
 from fmmtc_bidsapp.errors import OutputError, UsageError
 
 __all__ = [

@@ -12,17 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.atlases.write_atlas import told_density, told_resolution
-from fmmtc_bidsapp.bidsio.derivatives.dataset import (
-    PARCEL_MEANS,
-    check_output_dir,
-    check_work_dir,
-    prepare_output,
-)
-from fmmtc_bidsapp.bidsio.files.atomic import atomic_path, write_bytes, write_json, write_text
+from fmmtc_bidsapp.bidsio.files.atomic import write_bytes, write_json
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files, bids_uri
 from fmmtc_bidsapp.bidsio.files.origin import join_origins, origin_of, told_origin
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
-from fmmtc_bidsapp.bidsio.files.tsv import MISSING, tsv_bytes, write_tsv
+from fmmtc_bidsapp.bidsio.files.tsv import MISSING, Column, describe, tsv_bytes, write_tsv
 from fmmtc_bidsapp.records import (
     CleanedSeries,
     Connectome,
@@ -31,19 +25,7 @@ from fmmtc_bidsapp.records import (
     Strategy,
 )
 
-__all__ = [
-    "PARCEL_MEANS",
-    "atomic_path",
-    "check_output_dir",
-    "check_work_dir",
-    "prepare_output",
-    "write_bytes",
-    "write_connectome",
-    "write_json",
-    "write_run",
-    "write_text",
-    "write_tsv",
-]
+__all__ = ["OUTLIERS", "write_connectome", "write_run"]
 
 Floats = NDArray[np.float64]
 
@@ -79,15 +61,19 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _ID_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
 
-_OUTLIERS = {
-    "fd_mm": ("Framewise displacement of the volume.", "mm"),
-    "std_dvars": ("Standardised DVARS of the volume, as fMRIPrep wrote it.", "arbitrary"),
-    "dummy": ("Whether the volume was dropped at the start.", None),
-    "censored": (
-        "Whether the volume was left out for motion, or because a measure with a threshold is n/a.",
-        None,
+OUTLIERS = (
+    Column("fd_mm", float, "Framewise displacement of the volume.", "mm"),
+    Column(
+        "std_dvars", float, "Standardised DVARS of the volume, as fMRIPrep wrote it.", "arbitrary"
     ),
-}
+    Column("dummy", bool, "Whether the volume was dropped at the start."),
+    Column(
+        "censored",
+        bool,
+        "Whether the volume was left out for motion, or because a measure with a threshold is n/a.",
+    ),
+)
+"""Columns of the table of outliers, one row per volume."""
 
 
 def write_run(
@@ -238,15 +224,11 @@ def _write_outliers(files: RunFiles, cleaned: CleanedSeries, strategy: Strategy)
         "censored": cleaned.censored.astype(int),
     }
     write_tsv(files.outliers, columns)
-    about = {
-        name: {"Description": text} | ({} if unit is None else {"Units": unit})
-        for name, (text, unit) in _OUTLIERS.items()
-    }
     limits = {
         "FramewiseDisplacementThreshold": _or_missing(strategy.fd_threshold_mm),
         "StandardisedDVARSThreshold": _or_missing(strategy.std_dvars_threshold),
     }
-    write_json(files.outliers.with_suffix(".json"), about | limits)
+    write_json(files.outliers.with_suffix(".json"), describe(OUTLIERS) | limits)
 
 
 def _write_design(files: RunFiles, cleaned: CleanedSeries, sources: Sequence[str]) -> None:
@@ -293,8 +275,13 @@ def write_connectome(
 
 
 _COVERAGE = (
-    "Share of the parcel's volume in the atlas that held data, 0 to 1; of grayordinates the share "
-    "of those that the atlas gives it."
+    Column("Node", str, "Name of the parcel."),
+    Column(
+        "coverage",
+        float,
+        "Share of the parcel's volume in the atlas that held data, 0 to 1; of grayordinates the "
+        "share of those that the atlas gives it.",
+    ),
 )
 
 
@@ -302,9 +289,8 @@ def _write_coverage(files: RunFiles, series: ParcelSeries, sidecar: Mapping[str,
     coverage = np.full(len(series.parcels), np.nan) if series.coverage is None else series.coverage
     write_tsv(files.coverage, {"Node": series.parcels, "coverage": coverage})
     content = {
-        "Description": f"Coverage: {_COVERAGE}",
-        "Node": {"Description": "Name of the parcel."},
-        "coverage": {"Description": _COVERAGE},
+        "Description": f"Coverage: {_COVERAGE[1].description}",
+        **describe(_COVERAGE),
         "Sources": sidecar.get("Sources", []),
         **_origin_told([sidecar]),
         **_grid_told(files),

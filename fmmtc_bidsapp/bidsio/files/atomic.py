@@ -24,6 +24,7 @@ from fmmtc_bidsapp.visible import visible, visible_json
 __all__ = [
     "atomic_path",
     "noting_written",
+    "refuse_unwritable",
     "write_bytes",
     "write_json",
     "write_text",
@@ -145,3 +146,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping of plain values as JSON, in its order; NaN is an error."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, visible_json(text) + "\n")
+
+
+def refuse_unwritable(folder: Path, name: str) -> None:
+    """Raise OutputError if a folder cannot be written or made; ``name`` is for the message."""
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        why = f"{there} is not a folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        why = f"no permission to write to {there}"
+    else:
+        return
+    raise OutputError(f"Cannot write to {folder}: {why}. Choose another {name}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,53 @@ from fmmtc_bidsapp.bidsio.files.atomic import write_bytes
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.visible import visible
 
-__all__ = ["MISSING", "MISSING_CELLS", "read_cells", "read_table", "tsv_bytes", "write_tsv"]
+__all__ = [
+    "MISSING",
+    "MISSING_CELLS",
+    "Column",
+    "describe",
+    "read_cells",
+    "read_table",
+    "tsv_bytes",
+    "with_columns",
+    "write_tsv",
+]
 
 MISSING = "n/a"
 MISSING_CELLS = frozenset({MISSING, "", "NaN", "nan", "NA"})
 """Cells without a value, of any program."""
 
 _SEPARATORS = {".csv": ","}
+
+
+class Column(NamedTuple):
+    """Declaration of a column that is written, described in the sidecar, and read again."""
+
+    name: str
+    kind: type
+    description: str
+    unit: str | None = None
+
+
+def describe(columns: Iterable[Column]) -> dict[str, dict[str, str]]:
+    """Return the sidecar keys of columns."""
+    return {
+        each.name: {"Description": each.description} | ({"Units": each.unit} if each.unit else {})
+        for each in columns
+    }
+
+
+def with_columns(table: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
+    """Return these columns of a table; one that an older version lacks is NaN, or False."""
+    return pd.DataFrame(
+        {
+            each.name: table[each.name].astype(each.kind)
+            if each.name in table
+            else (False if each.kind is bool else np.nan)
+            for each in columns
+        },
+        index=table.index,
+    )
 
 
 def read_table(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:

@@ -19,7 +19,6 @@ from fmmtc_bidsapp.bidsio.files.sidecar import (
 )
 from fmmtc_bidsapp.bidsio.files.strays import Stray, excluded_strays, sort_out
 from fmmtc_bidsapp.bidsio.layout.anatomy import with_anat_masks
-from fmmtc_bidsapp.bidsio.layout.filters import read_filter
 from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
 from fmmtc_bidsapp.bidsio.layout.index import func_files, index_run_files
 from fmmtc_bidsapp.bidsio.layout.query import Query, absent_participants, identity, run_title
@@ -68,14 +67,10 @@ class _Files:
 
 def find_bold_runs(
     fmriprep_dir: Path,
+    query: Query,
     *,
     spaces: Sequence[str],
     file_format: str,
-    participants: Sequence[str],
-    sessions: Sequence[str],
-    tasks: Sequence[str],
-    runs: Sequence[str],
-    filter_file: Path | None = None,
     database_dir: Path | None = None,
     aroma_dir: Path | None = None,
 ) -> tuple[list[BoldRun], list[Exclusion], list[Stray]]:
@@ -83,11 +78,8 @@ def find_bold_runs(
 
     Each run gets the image of the first of ``spaces`` that it has, fetched or not; ``file_format``
     is ``nifti``, ``cifti`` (fsLR 91k) or ``auto`` (NIfTI, else CIFTI). ``aroma_dir`` has
-    fMRIPost-AROMA's derivatives. InputError if no run is selected, UsageError for a wrong filter
-    file.
+    fMRIPost-AROMA's derivatives. InputError if no run is selected.
     """
-    filters = {} if filter_file is None else read_filter(filter_file)
-    query = Query(participants, sessions, tasks, runs, filters)
     named, strays = _named(fmriprep_dir, query, database_dir)
     found = [files for files in _group(named) if query.admits({**files.entities, **_RAW})]
     if not found:
@@ -109,7 +101,8 @@ def find_bold_runs(
             _require_content(files, chosen, table, spaces)
             selected.append(_read_run(files, chosen, table, fmriprep_dir, listed))
         except InputError as error:
-            exclusions.append(_exclude(files.entities, str(error)))
+            reason = f"{run_title(files.entities)}: {error}"
+            exclusions.append(Exclusion(*identity(files.entities), "find", reason))
     return with_anat_masks(selected, fmriprep_dir), exclusions, [*others, *of_aroma]
 
 
@@ -284,7 +277,3 @@ def _read_run(
         boldref=None if boldref is None or content_problem(boldref) else boldref,
         aroma=aroma,
     )
-
-
-def _exclude(entities: Mapping[str, str], reason: str) -> Exclusion:
-    return Exclusion(*identity(entities), "find", f"{run_title(entities)}: {reason}")

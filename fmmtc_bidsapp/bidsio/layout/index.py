@@ -32,7 +32,8 @@ def index_run_files(
     Nested derivatives are left out. ``database_dir`` keeps the index for later calls. InputError if
     a folder cannot be read, OutputError if the database cannot be used.
     """
-    ignore = [_NO_RUNS, _NO_DATA, _NOT_UTF8, _other_folders(participant_ids)]
+    asked = "|".join(map(re.escape, participant_ids)) or "sub-[^/]+"
+    ignore = [_NO_RUNS, _NO_DATA, _NOT_UTF8, rf"^/(?!({asked})(/|$))"]
     layout = _index(root, ignore) if database_dir is None else _kept(database_dir, root, ignore)
     found: list[str] = layout.get(
         suffix=list(RUN_SUFFIXES),
@@ -41,11 +42,6 @@ def index_run_files(
         return_type="filename",
     )
     return [Path(path) for path in sorted(found)]
-
-
-def _other_folders(participant_ids: Sequence[str]) -> str:
-    asked = "|".join(re.escape(each) for each in participant_ids) or "sub-[^/]+"
-    return rf"^/(?!({asked})(/|$))"
 
 
 def _index(root: Path, ignore: Sequence[str], database: Path | None = None) -> BIDSLayout:

@@ -22,10 +22,10 @@ _SHOWN = 8
 class Query:
     """Labels to keep, with or without prefix; an empty list keeps all."""
 
-    participants: Sequence[str]
-    sessions: Sequence[str]
-    tasks: Sequence[str]
-    runs: Sequence[str]
+    participants: Sequence[str] = ()
+    sessions: Sequence[str] = ()
+    tasks: Sequence[str] = ()
+    runs: Sequence[str] = ()
     filters: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     """Values of a filter file by short entity key, which must hold as well."""
 

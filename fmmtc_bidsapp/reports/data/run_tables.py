@@ -9,7 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.atlases.parcel_table import read_parcel_table
+from fmmtc_bidsapp.bidsio.derivatives.write import OUTLIERS
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files
+from fmmtc_bidsapp.bidsio.files.tsv import with_columns
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import ParcelTable
 from fmmtc_bidsapp.reports.data.outputs import read_json, read_table
@@ -70,12 +72,13 @@ def read_motion(files: RunFiles, n_volumes: int | None = None) -> Motion:
     table = read_table(files.outliers)
     if table.empty:
         table = pd.DataFrame(index=range(n_volumes or 0))
+    known = with_columns(table, OUTLIERS)
     sidecar = read_json(files.timeseries.with_suffix(".json"))
     return Motion(
-        fd_mm=_floats(table, "fd_mm"),
-        std_dvars=_floats(table, "std_dvars"),
-        dummy=_flags(table, "dummy"),
-        censored=_flags(table, "censored"),
+        fd_mm=known["fd_mm"].to_numpy(),
+        std_dvars=known["std_dvars"].to_numpy(),
+        dummy=known["dummy"].to_numpy(),
+        censored=known["censored"].to_numpy(),
         fd_threshold_mm=_number(sidecar.get("FramewiseDisplacementThreshold")),
         std_dvars_threshold=_number(sidecar.get("StandardisedDVARSThreshold")),
     )
@@ -137,18 +140,6 @@ def read_matrix(files: RunFiles) -> tuple[Floats, tuple[str, ...]]:
     """Read the matrix of a run and the names of its parcels."""
     table = read_table(files.relmat).set_index("Node")
     return table.to_numpy(dtype=float), tuple(table.index)
-
-
-def _floats(table: pd.DataFrame, column: str) -> Floats:
-    if column not in table:
-        return np.full(len(table), np.nan)
-    return np.asarray(table[column].to_numpy(dtype=float))
-
-
-def _flags(table: pd.DataFrame, column: str) -> Flags:
-    if column not in table:
-        return np.zeros(len(table), dtype=bool)
-    return np.asarray(table[column].to_numpy(dtype=bool))
 
 
 def _number(value: object) -> float | None:

@@ -13,13 +13,12 @@ from fmmtc_bidsapp.errors import InputError
 
 __all__ = [
     "EXPANDED",
+    "MEASURES",
     "MOTION",
     "canonical",
     "components_by_mask",
     "current_name",
-    "framewise_displacement",
-    "relative_rms_mm",
-    "standardised_dvars",
+    "motion_measure",
     "summarise",
     "unreadable_motion",
 ]
@@ -53,6 +52,10 @@ _SPELLINGS = (
     (r"AROMAAggrComp_?(\d+)", r"aroma_motion_\1"),
 )
 _PATTERNS = tuple((re.compile(old), new) for old, new in _SPELLINGS)
+
+MEASURES = ("framewise_displacement", "std_dvars", "rmsd")
+"""Framewise displacement in mm (Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018), DVARS
+without unit, and relative RMS in mm (absent before fMRIPrep 20.0); unknown in the first volume."""
 
 _PREFIX_OF_MASK = {"CSF": "c", "WM": "w"}
 
@@ -114,27 +117,10 @@ def components_by_mask(names: Iterable[str], masks: Mapping[str, str]) -> dict[s
     return named
 
 
-def framewise_displacement(confounds: Mapping[str, Floats]) -> Floats | None:
-    """Return framewise displacement, (time,) in mm, NaN in the first volume; None if absent.
-
-    Power et al. (2012), doi:10.1016/j.neuroimage.2011.10.018.
-    """
-    return _column(confounds, "framewise_displacement")
-
-
-def standardised_dvars(confounds: Mapping[str, Floats]) -> Floats | None:
-    """Return fMRIPrep's standardised DVARS, (time,) without unit; None if absent."""
-    return _column(confounds, "std_dvars")
-
-
-def relative_rms_mm(confounds: Mapping[str, Floats]) -> Floats | None:
-    """Return fMRIPrep's ``rmsd``, (time,) in mm; None if absent (before 20.0)."""
-    return _column(confounds, "rmsd")
-
-
-def _column(confounds: Mapping[str, Floats], wanted: str) -> Floats | None:
-    for name, values in confounds.items():
-        if current_name(name) == wanted:
+def motion_measure(confounds: Mapping[str, Floats], name: str) -> Floats | None:
+    """Return a measure of `MEASURES`, (time,), NaN where it is not a number; None if absent."""
+    for spelled, values in confounds.items():
+        if current_name(spelled) == name:
             column = np.asarray(values, dtype=np.float64)
             return np.where(np.isinf(column), np.nan, column)
     return None
@@ -147,11 +133,8 @@ def unreadable_motion(confounds: Mapping[str, Floats]) -> tuple[str, ...]:
         f"{name} is not a number in {int(flags[name].sum())} volumes, the first is "
         f"{int(np.argmax(flags[name]))}: read as unknown"
         for name in flags
-        if current_name(name) in _MEASURES and flags[name].any()
+        if current_name(name) in MEASURES and flags[name].any()
     )
-
-
-_MEASURES = ("framewise_displacement", "std_dvars", "rmsd")
 
 
 def summarise(names: Iterable[str]) -> str:

@@ -18,15 +18,13 @@ from scipy.linalg import qr
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import CleanedSeries, Strategy
 from fmmtc_bidsapp.signals.damage import ranges
-from fmmtc_bidsapp.signals.denoising.censoring import censored_volumes, dummy_volumes
+from fmmtc_bidsapp.signals.denoising.censoring import bridge, censored_volumes, dummy_volumes
 from fmmtc_bidsapp.signals.denoising.confounds import (
     canonical,
-    framewise_displacement,
-    standardised_dvars,
+    motion_measure,
     unreadable_motion,
 )
 from fmmtc_bidsapp.signals.denoising.design import read_design
-from fmmtc_bidsapp.signals.denoising.gaps import bridge
 
 __all__ = ["clean"]
 
@@ -97,7 +95,9 @@ def clean(
         If columns, the repetition time or enough volumes are missing.
     """
     table = canonical(confounds or {})
-    fd_mm, std_dvars = framewise_displacement(table), standardised_dvars(table)
+    fd_mm, std_dvars = (
+        motion_measure(table, name) for name in ("framewise_displacement", "std_dvars")
+    )
     motion_notes = unreadable_motion(table)
     none = np.zeros(len(signal), dtype=bool)
     if not strategy.cleans:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp._version import __version__
+from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError, OutputError
 from fmmtc_bidsapp.signals.parcellation.grid import Grid, look_up
 from fmmtc_bidsapp.signals.parcellation.space import labels_on_grid, read_grid, read_labels
@@ -168,14 +169,9 @@ def _digest(
 ) -> str:
     """Return a digest of all that a placement depends on, this program's version included."""
     texts = [__version__, target, repr(grid.shape), repr(grid.affine.tolist())]
-    texts += [repr(index.tolist()), _content(atlas_image)]
-    texts += [] if transform is None else [transform.name, _content(transform)]
+    texts += [repr(index.tolist()), digest_of(atlas_image)]
+    texts += [] if transform is None else [transform.name, digest_of(transform)]
     return hashlib.blake2b("\n".join(texts).encode(), digest_size=16).hexdigest()
-
-
-def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def _load(path: Path) -> PlacedVoxels | None:

@@ -47,7 +47,9 @@ class MaskOverlap:
 
 def read_grid(image: Path) -> Grid:
     """Return the grid of an image, of a 4D one its first three axes."""
-    return _grid(read_info(image))
+    info = read_info(image)
+    x, y, z = info.shape[:3]
+    return Grid((x, y, z), info.affine)
 
 
 def header_remarks(images: Sequence[Path]) -> list[str]:
@@ -134,11 +136,6 @@ def mask_overlap(mask: Bools, grid: Grid, other_mask: Path) -> MaskOverlap:
         correlation=float(correlation),
         overlap=float(n_shared / n_smaller),
     )
-
-
-def _grid(info: ImageInfo) -> Grid:
-    x, y, z = info.shape[:3]
-    return Grid((x, y, z), info.affine)
 
 
 def _read_inside(mask: Path) -> Bools:
