@@ -222,7 +222,7 @@ def test_a_run_that_is_not_usable_is_left_out_of_the_mean_and_told(
     ((left_out, reasons),) = told["RunsLeftOut"].items()
     assert left_out.rpartition("/")[2] == names[1]
     assert "38 of 39 volumes are retained, at least 39 are needed" in reasons
-    assert f"Left out of {whole.name}: {names[1]}, not usable (38 of" in capsys.readouterr().out
+    assert f"Excluded from {whole.name}: {names[1]}, not usable (38 of" in capsys.readouterr().out
     assert f"<li>{names[1]}: 38 of 39 volumes" in place.report
 
 

@@ -60,8 +60,8 @@ def dummy_volumes(
         count = int(dummy_scans)
     if count >= n_volumes:
         raise InputError(
-            f"All {n_volumes} volumes of the run would be dropped as dummies ({count}). Give a "
-            "smaller number with --dummy-scans."
+            f"{count} dummy volumes would be dropped from a run of {n_volumes}, which leaves none. "
+            "Give a smaller number with --dummy-scans."
         )
     return np.arange(n_volumes) < count, notes
 
