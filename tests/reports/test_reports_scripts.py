@@ -16,7 +16,7 @@ from fmmtc_bidsapp.reports.pages.group import write_group_report
 
 pytestmark = pytest.mark.browser
 
-SCRIPTS = Path(__file__).parents[2] / "fmmtc_bidsapp" / "reports" / "templates"
+SCRIPTS = Path(__file__).parents[2] / "fmmtc_bidsapp" / "reports" / "pages" / "templates"
 SVG = "{http://www.w3.org/2000/svg}"
 
 Open = Callable[..., object]
