@@ -12,7 +12,7 @@ import numpy as np
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
-from fmmtc_bidsapp.bidsio.files.origin import told_origin
+from fmmtc_bidsapp.bidsio.files.origin import origin_keys
 from fmmtc_bidsapp.engine import Outcome, load_record, node_file, raise_failure, run_workflow
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.bundle.bundle import Bundle
@@ -358,7 +358,7 @@ def _about(plan: GroupPlan, admitted: Application, encoded: Encoded) -> dict[str
         "BundlePeople": bundle.n_people,
         "Evidence": None if bundle.evidence is None else asdict(bundle.evidence),
         "Trainings": bundle.trainings,
-        **told_origin(cohort.origin),
+        **origin_keys(cohort.origin),
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",
         "Notice": "; ".join(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fmmtc_bidsapp.bidsio.cohort.distinct_runs import averaged_runs, unlike_runs
+from fmmtc_bidsapp.bidsio.cohort.distinct_runs import averaged_runs, notes_on_acquisitions
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
-from fmmtc_bidsapp.bidsio.files.origin import told_origin
+from fmmtc_bidsapp.bidsio.files.origin import origin_keys
 from fmmtc_bidsapp.engine import Outcome
 from fmmtc_bidsapp.group.bundle.write import withdraw_bundle
 from fmmtc_bidsapp.group.cohort.dataset import (
@@ -127,7 +127,7 @@ def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, A
         **outcome_told(cohort),
         "N": len(y),
         "NPositive": int((y == 1).sum()),
-        **told_origin(cohort.origin),
+        **origin_keys(cohort.origin),
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",
         "Notice": "; ".join(
@@ -137,7 +137,7 @@ def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, A
                     study.notice,
                     same_input_note(plan.model),
                     *encoded.notes,
-                    *unlike_runs(encoded.people),
+                    *notes_on_acquisitions(encoded.people),
                 ),
             )
         ),

@@ -29,7 +29,7 @@ from fmmtc_bidsapp.signals.denoising.strategies import STRATEGIES_TABLE, choose_
 __all__ = ["Start", "Transform", "begin"]
 
 _TEMPLATES = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
-"""Between these TemplateFlow has transforms both ways."""
+"""TemplateFlow has transforms between these in both directions."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Start:
     strategy: Strategy
     runs: tuple[BoldRun, ...]
     problems: tuple[Problem, ...]
-    """Who and what was left out so far."""
+    """Excluded participants and runs so far."""
     strays: tuple[Stray, ...]
-    """Files that are nobody's run, by their names."""
+    """Files without a valid run name."""
     transforms: Mapping[str, Transform]
     """By space of the images, where it is not the atlas's."""
     template_masks: Mapping[str, Path | None]

@@ -24,9 +24,9 @@ from fmmtc_bidsapp.participant.finished import (
     PICTURES,
     file_stem,
     ledger_of,
-    made_from,
     mark_run,
     report_entry,
+    run_inputs,
 )
 from fmmtc_bidsapp.participant.resume import stamps
 from fmmtc_bidsapp.participant.run_status import Problem, note_plan
@@ -43,15 +43,21 @@ from fmmtc_bidsapp.records import BoldRun
 from fmmtc_bidsapp.reports.data.outputs import crash_files
 from fmmtc_bidsapp.reports.figures.run_figures import COMBINED_KIND
 
-__all__ = ["combine_tasks", "compute_runs", "draw_again", "told_of", "write_reports"]
+__all__ = [
+    "combine_tasks",
+    "compute_runs",
+    "draw_again",
+    "problems_by_participant",
+    "write_reports",
+]
 
 
 def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], list[Problem]]:
-    """Compute files and figures of runs; return the completed runs, and the problems."""
+    """Compute files and figures of runs; return completed runs and problems."""
     if not runs:
         return [], []
     _withdraw_wholes(start, runs)
-    inputs = {run_name(run): made_from(start, run) for run in runs}
+    inputs = {run_name(run): run_inputs(start, run) for run in runs}
     unbuilt: list[Problem] = []
     built: list[Any] = []
 
@@ -187,7 +193,7 @@ def write_reports(
 ) -> list[Problem]:
     """Write the outdated reports of participants with runs; return the problems."""
     ledger = ledger_of(start)
-    texts = told_of(start, problems)
+    texts = problems_by_participant(start, problems)
     entries = {who: report_entry(who, told) for who, told in texts.items()}
     written = _written_files(start, runs)
     inputs = {who: stamps(written.get(who, [])) for who in texts}
@@ -211,7 +217,9 @@ def _has_old_crashes(start: Start, who: str) -> bool:
     return any(path.parent.name != start.plan.run_id for path in crashes)
 
 
-def told_of(start: Start, problems: Sequence[Problem]) -> dict[str, list[tuple[str, str]]]:
+def problems_by_participant(
+    start: Start, problems: Sequence[Problem]
+) -> dict[str, list[tuple[str, str]]]:
     """Return the problems of each participant that has runs, for the report."""
     people = sorted({run.participant_id for run in start.runs})
     return {

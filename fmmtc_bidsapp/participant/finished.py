@@ -22,16 +22,16 @@ from fmmtc_bidsapp.records import BoldRun
 
 __all__ = [
     "PICTURES",
+    "changed_results",
     "file_stem",
     "finished_before",
     "forget",
     "is_methods_finished",
     "ledger_of",
-    "lost_meanwhile",
-    "made_from",
     "mark_methods",
     "mark_run",
     "report_entry",
+    "run_inputs",
 ]
 
 PICTURES = "draw"
@@ -52,14 +52,14 @@ def finished_before(start: Start) -> list[BoldRun]:
     """Return the runs that an earlier call completed from the same inputs and configuration."""
     ledger = ledger_of(start)
     return [
-        run for run in start.runs if ledger.is_finished(_entry(start, run), made_from(start, run))
+        run for run in start.runs if ledger.is_finished(_entry(start, run), run_inputs(start, run))
     ]
 
 
 def mark_run(start: Start, run: BoldRun, inputs: Stamps, pictures: Sequence[Path]) -> None:
     """Record a run as complete, with every file that its nodes wrote.
 
-    ``inputs`` are of `made_from` before the work began; a lost figure is noticed as a lost table
+    ``inputs`` are of `run_inputs` before the work began; a lost figure is noticed as a lost table
     is.
     """
     files = start.files(run)
@@ -85,7 +85,7 @@ def report_entry(participant_id: str, told: Sequence[tuple[str, str]]) -> str:
     return f"report_{participant_id}_{digest}"
 
 
-def lost_meanwhile(
+def changed_results(
     start: Start, runs: Sequence[BoldRun], told: Mapping[str, Sequence[tuple[str, str]]]
 ) -> list[Problem]:
     """Return problems of completed runs and reports that were changed or deleted since.
@@ -117,7 +117,7 @@ def forget(start: Start, runs: Sequence[BoldRun]) -> None:
             entry.unlink(missing_ok=True)
 
 
-def made_from(start: Start, run: BoldRun) -> Stamps:
+def run_inputs(start: Start, run: BoldRun) -> Stamps:
     """Return stamps of a run's inputs, and the timing of its sidecars."""
     timing = f"RepetitionTime {run.tr_s}, StartTime {run.start_time_s}"
     return {**stamps(start.inputs(run)), timing: []}

@@ -48,8 +48,8 @@ class Ledger:
         entry is not complete.
         """
         entry = self._read(name)
-        made_from = {key: entry.get(key) for key in ("version", "config_hash", "inputs")}
-        return made_from == self._origin(inputs) and _is_there(entry)
+        recorded = {key: entry.get(key) for key in ("version", "config_hash", "inputs")}
+        return recorded == self._origin(inputs) and _is_there(entry)
 
     def is_whole(self, name: str) -> bool:
         """Return whether the recorded outputs of ``name`` are unchanged."""

@@ -24,14 +24,14 @@ from fmmtc_bidsapp.participant.compute import (
     combine_tasks,
     compute_runs,
     draw_again,
-    told_of,
+    problems_by_participant,
     write_reports,
 )
 from fmmtc_bidsapp.participant.finished import (
+    changed_results,
     finished_before,
     forget,
     is_methods_finished,
-    lost_meanwhile,
     mark_methods,
 )
 from fmmtc_bidsapp.participant.labels import require_labels, write_labels
@@ -40,9 +40,9 @@ from fmmtc_bidsapp.participant.run_status import (
     Problem,
     close,
     keep_crash_files,
-    list_strays,
     note_plan,
-    tell_strays,
+    print_strays,
+    write_strays,
 )
 from fmmtc_bidsapp.participant.workflow import run_name
 from fmmtc_bidsapp.plan import ParticipantPlan
@@ -67,11 +67,11 @@ def run_participant(plan: ParticipantPlan) -> int:
 def _process(plan: ParticipantPlan) -> int:
     """Compute every run from image to report; completed runs are kept."""
     start = begin(plan)
-    tell_strays(start.strays, everyone=not start.runs)
+    print_strays(start.strays, everyone=not start.runs)
     if not start.runs:
         return close(plan.output_dir, plan.run_id, set(), start.problems)
     join_output(start)
-    list_strays(plan.output_dir, plan.run_id, start.strays)
+    write_strays(plan.output_dir, plan.run_id, start.strays)
     before = finished_before(start)
     todo = [run for run in start.runs if run not in before]
     _announce(start, before, todo)
@@ -84,9 +84,9 @@ def _process(plan: ParticipantPlan) -> int:
     combined, not_combined = combine_tasks(start, there)
     problems = _report(start, there, [*start.problems, *broken, *not_combined])
     lost = _lost(start, there, problems) if todo or combined else []
-    disturbed = _disturbed(start, labels)
+    disturbed = _output_error(start, labels)
     people = {run.participant_id for run in there}
-    problems += [*lost, *_told_to_all(people, disturbed)]
+    problems += [*lost, *_problems_for_all(people, disturbed)]
     if lost or disturbed:
         forget(start, todo)
     try:
@@ -118,15 +118,15 @@ def _lost(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) ->
     """Return problems of results that were changed or deleted since they were complete."""
     failed = {each.what.partition(",")[0] for each in problems if each.crash_file}
     pageless = {each.participant_id for each in problems if each.what == "report"}
-    told = told_of(start, [each for each in problems if each.what != "report"])
-    return lost_meanwhile(
+    told = problems_by_participant(start, [each for each in problems if each.what != "report"])
+    return changed_results(
         start,
         [run for run in runs if run_name(run) not in failed],
         {who: each for who, each in told.items() if who not in pageless},
     )
 
 
-def _disturbed(start: Start, labels: Sequence[Sequence[Path]]) -> AppError | None:
+def _output_error(start: Start, labels: Sequence[Sequence[Path]]) -> AppError | None:
     """Return the error if shared files of the output were changed during this run."""
     try:
         require_joined(start.plan.output_dir, _hashes(start))
@@ -136,7 +136,7 @@ def _disturbed(start: Start, labels: Sequence[Sequence[Path]]) -> AppError | Non
     return None
 
 
-def _told_to_all(people: Collection[str], error: AppError | None) -> list[Problem]:
+def _problems_for_all(people: Collection[str], error: AppError | None) -> list[Problem]:
     """Return a problem for each participant if the output was disturbed."""
     if error is None:
         return []
@@ -226,10 +226,10 @@ def _write_boilerplate(plan: ParticipantPlan) -> int:
     return 0
 
 
-def _rehearse(plan: ParticipantPlan) -> int:
+def _dry_run(plan: ParticipantPlan) -> int:
     """Print what would be done, and its memory, without writing."""
     start = begin(plan)
-    tell_strays(start.strays, everyone=True)
+    print_strays(start.strays, everyone=True)
     check_configuration(plan.output_dir, _hashes(start), _sources(start))
     before = finished_before(start)
     todo = [run for run in start.runs if run not in before]
@@ -252,5 +252,5 @@ _MODES = {
     "run": _process,
     "reports-only": _rebuild_reports,
     "boilerplate-only": _write_boilerplate,
-    "dry-run": _rehearse,
+    "dry-run": _dry_run,
 }

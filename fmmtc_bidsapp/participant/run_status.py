@@ -27,9 +27,9 @@ __all__ = [
     "close",
     "excluded",
     "keep_crash_files",
-    "list_strays",
     "note_plan",
-    "tell_strays",
+    "print_strays",
+    "write_strays",
 ]
 
 _MANY = 10
@@ -76,7 +76,7 @@ def keep_crash_files(
             write_text(log_dir / f"{prefix}{problem.crash_file.name}", text)
 
 
-def tell_strays(strays: Sequence[Stray], *, everyone: bool) -> None:
+def print_strays(strays: Sequence[Stray], *, everyone: bool) -> None:
     """Print the files that belong to no run: the first ones, or all."""
     shown = strays if everyone else strays[:_MANY]
     for stray in shown:
@@ -85,7 +85,7 @@ def tell_strays(strays: Sequence[Stray], *, everyone: bool) -> None:
         print(f"no valid run name: {len(strays) - len(shown)} more files, listed in logs/")
 
 
-def list_strays(output_dir: Path, run_id: str, strays: Sequence[Stray]) -> None:
+def write_strays(output_dir: Path, run_id: str, strays: Sequence[Stray]) -> None:
     """Write the table of files that belong to no run, if any."""
     if strays:
         columns = {

@@ -9,7 +9,7 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from fmmtc_bidsapp.bidsio.files.names import RunFiles
-from fmmtc_bidsapp.bidsio.files.origin import told_origin
+from fmmtc_bidsapp.bidsio.files.origin import origin_keys
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.engine import Task, new_workflow, node_name, task
 from fmmtc_bidsapp.participant.admission import Start
@@ -160,7 +160,7 @@ def _sidecar(start: Start, run: BoldRun) -> dict[str, Any]:
     transform = start.transforms.get(run.space)
     return {
         "Sources": [start.uri(run.bold)],
-        **told_origin(start.origin),
+        **origin_keys(start.origin),
         "AtlasDigest": start.atlas.digest,
         "AtlasSpace": start.atlas.space,
         "AtlasDescription": start.atlas.title,

@@ -21,7 +21,7 @@ FEWEST_PEOPLE = 10
 
 N_BINS = 10
 
-# What is left of a sum of squares by rounding alone, as a share of the sum's own size.
+# Rounding error of a sum of squares, as a share of the sum.
 _ROUNDING = 1e-20
 
 

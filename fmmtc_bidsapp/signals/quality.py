@@ -21,15 +21,15 @@ Bools = NDArray[np.bool_]
 
 _COEFFICIENTS = ("correlation", "partial-correlation")
 
-# Two brains that lie 2 cm apart, or a scan that misses the upper third, come to about 0.8; runs
-# that fMRIPrep normalised well to 0.9.
+# Two brains 2 cm apart, or a scan without the upper third, have about 0.8; runs that fMRIPrep
+# normalised well have 0.9.
 SMALLEST_DICE = 0.8
 
-# Raw series with drifts and a strong global signal come to about 0.6; a step that all parcels
-# share, such as volumes without a brain, to nearly 1.
+# Raw series with drifts and a strong global signal have about 0.6; a step in all parcels, such as
+# volumes without a brain, gives nearly 1.
 LARGEST_FC_MEAN = 0.8
 
-# The mean of a parcel's voxels comes to 50 to 500, in fast scans of small voxels too.
+# The mean of a parcel's voxels has 50 to 500, also in fast scans of small voxels.
 SMALLEST_TSNR = 20.0
 
 # A straight line stands for a gap in a filter; of a cycle of 30 s, at 2 s a volume, none is left.

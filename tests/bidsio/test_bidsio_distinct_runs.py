@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fmmtc_bidsapp.bidsio.cohort.distinct_runs import averaged_runs, merged_runs, unlike_runs
+from fmmtc_bidsapp.bidsio.cohort.distinct_runs import (
+    averaged_runs,
+    merged_runs,
+    notes_on_acquisitions,
+)
 from fmmtc_bidsapp.bidsio.cohort.matrices import find_matrices
 from fmmtc_bidsapp.bidsio.cohort.series import find_series
 from fmmtc_bidsapp.bidsio.files.names import parse_name
@@ -122,7 +126,7 @@ def person(*titles):
 
 def test_what_is_averaged_is_said_and_scans_of_another_kind_are_warned_of():
     once = [person("sub-01_task-rest"), person("sub-02_task-rest")]
-    assert (averaged_runs(once), unlike_runs(once)) == ("", [])
+    assert (averaged_runs(once), notes_on_acquisitions(once)) == ("", [])
     two = [f"sub-0{{}}_task-rest_dir-{way}" for way in ("AP", "PA")]
     people = [person(*(each.format(i) for each in two)) for i in (1, 2)]
     people.append(person("sub-03_task-rest_dir-AP"))
@@ -131,5 +135,5 @@ def test_what_is_averaged_is_said_and_scans_of_another_kind_are_warned_of():
         "participants per combination: 2: task-rest_dir-AP + task-rest_dir-PA; 1: task-rest_dir-AP"
         in said
     )
-    (note,) = unlike_runs(people)
+    (note,) = notes_on_acquisitions(people)
     assert note == "runs with different dir- (AP, PA) are averaged in 2 of 3 participants"

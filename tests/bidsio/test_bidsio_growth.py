@@ -9,7 +9,7 @@ import pytest
 from fmmtc_bidsapp.bidsio.cohort import cohort as cohort_module
 from fmmtc_bidsapp.bidsio.cohort import eligibility, outcome
 from fmmtc_bidsapp.bidsio.cohort.cohort import read_cohort
-from fmmtc_bidsapp.bidsio.cohort.distinct_runs import merged_runs, refuse_versions
+from fmmtc_bidsapp.bidsio.cohort.distinct_runs import merged_runs, refuse_duplicate_scans
 from fmmtc_bidsapp.bidsio.cohort.eligibility import eligibility_columns, read_eligible
 from fmmtc_bidsapp.bidsio.files.sidecar import json_names
 from fmmtc_bidsapp.bidsio.layout import find_runs as find
@@ -148,7 +148,7 @@ def test_telling_runs_apart_grows_with_the_files():
             for i in range(people)
             for run in "12"
         ]
-        return lambda: (merged_runs(found), refuse_versions(found))
+        return lambda: (merged_runs(found), refuse_duplicate_scans(found))
 
     assert growth(work) < LIMIT
 

@@ -9,9 +9,9 @@ import pytest
 from fmmtc_bidsapp.bidsio.files.origin import (
     SIMULATOR,
     join_origins,
+    origin_keys,
     origin_of,
     read_origin,
-    told_origin,
 )
 from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
 from fmmtc_bidsapp.records import Origin
@@ -72,7 +72,7 @@ def test_what_another_program_made_of_a_simulated_dataset_is_simulated(tmp_path)
 
 def test_an_origin_comes_back_from_the_sidecar_it_was_written_to():
     for origin in (Origin(), Origin("x", ("fMRIPrep 24.1.1",)), Origin(simulated=True)):
-        assert origin_of(told_origin(origin)) == origin
+        assert origin_of(origin_keys(origin)) == origin
     assert origin_of({"RepetitionTime": 2.0}) is None
 
 

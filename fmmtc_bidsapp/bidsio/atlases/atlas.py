@@ -30,8 +30,8 @@ from fmmtc_bidsapp.visible import is_blank, visible
 __all__ = ["require_dlabel", "resolve_atlas"]
 
 _LABEL = "A424"
-# nibabel takes what a header says as it is, so a damaged one ends in errors of Python's own: a size
-# that is NaN or infinite, an attribute that is not there, more bytes than there is memory.
+# nibabel does not check headers, so a damaged one raises errors of Python: a size that is NaN or
+# infinite, an absent attribute, more bytes than memory.
 _UNREADABLE = (
     *(ImageFileError, HeaderDataError, Cifti2HeaderError, ExpatError),
     *(zlib.error, OSError, EOFError, MemoryError),

@@ -49,7 +49,7 @@ def _transform(source: str, target: str) -> _File:
 def _mask(space: str, resolution: int) -> _File:
     template, _, cohort = space.partition(":")
     if cohort:
-        # TemplateFlow keeps each cohort in a folder of its own, and does not pad its resolutions.
+        # Cohorts of TemplateFlow are folders, with resolutions that are not padded.
         name = f"{cohort}/tpl-{template}_{cohort}_res-{resolution}_desc-brain_mask.nii.gz"
         return _File(template, name)
     return _File(space, f"tpl-{space}_res-{resolution:02}_desc-brain_mask.nii.gz")

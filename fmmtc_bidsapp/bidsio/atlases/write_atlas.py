@@ -15,7 +15,7 @@ from fmmtc_bidsapp.bidsio.files.names import atlas_description, atlas_files
 from fmmtc_bidsapp.bidsio.files.tsv import MISSING, write_tsv
 from fmmtc_bidsapp.records import Atlas
 
-__all__ = ["label_bytes", "map_bytes", "told_density", "told_resolution", "write_atlas"]
+__all__ = ["density_key", "label_bytes", "map_bytes", "resolution_key", "write_atlas"]
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def write_atlas(
     description = f"{atlas.title} on the grid of the series that were made with it."
     write_json(
         sidecar,
-        {"Description": description, "Manual": False, **told_resolution(res), **told_density(den)},
+        {"Description": description, "Manual": False, **resolution_key(res), **density_key(den)},
     )
     write_json(
         atlas_description(output_dir, atlas.label),
@@ -81,11 +81,11 @@ def _parcel_columns(atlas: Atlas) -> dict[str, Any]:
     }
 
 
-def told_resolution(res: str | None) -> dict[str, str]:
+def resolution_key(res: str | None) -> dict[str, str]:
     """Return the sidecar key that explains ``res-``, as BIDS requires."""
     return {} if res is None else {"Resolution": f"That of the preprocessed image (res-{res})."}
 
 
-def told_density(den: str | None) -> dict[str, str]:
+def density_key(den: str | None) -> dict[str, str]:
     """Return the sidecar key that explains ``den-``, as BIDS requires."""
     return {} if den is None else {"Density": f"{den} grayordinates of the preprocessed image."}

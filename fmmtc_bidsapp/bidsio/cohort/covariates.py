@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.tables.cells import as_number, is_missing, same_value, spelled
-from fmmtc_bidsapp.bidsio.tables.far_values import FAR_OFF, far_off
+from fmmtc_bidsapp.bidsio.tables.far_values import OUTLYING_NOTE, outlying
 from fmmtc_bidsapp.bidsio.tables.value_labels import Meanings, meaning_of, same_meaning
 from fmmtc_bidsapp.errors import InputError, UsageError
 
@@ -132,7 +132,7 @@ def _find_levels(name: str, values: Sequence[str], meanings: Meanings) -> Covari
                 "the values that are not numbers."
             )
         return CovariateLevels(name, levels, meanings=_described(levels, meanings))
-    codes = sorted(set(numbers) - far_off(numbers))
+    codes = sorted(set(numbers) - outlying(numbers))
     return CovariateLevels(
         name,
         range=(codes[0], codes[-1]) if codes else None,
@@ -224,12 +224,12 @@ def _notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
 def _far_notes(values: Sequence[str], name: str) -> list[str]:
     """Describe the outliers of a column, such as codes for missing values."""
     numbers = [number for value in _known(values) if (number := _finite(value)) is not None]
-    far = far_off(numbers)
+    far = outlying(numbers)
     if not far:
         return []
     n = sum(number in far for number in numbers)
     told = _some([f"{each:g}" for each in sorted(far)])
-    return [f"{name} is {told} for {n} of {len(numbers)} participants, {FAR_OFF}"]
+    return [f"{name} is {told} for {n} of {len(numbers)} participants, {OUTLYING_NOTE}"]
 
 
 def _new_notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from fmmtc_bidsapp.bidsio.cohort.distinct_runs import (
     merged_runs,
+    refuse_duplicate_scans,
     refuse_mixed_tasks,
-    refuse_versions,
 )
 from fmmtc_bidsapp.bidsio.files.annex import content_problem
 from fmmtc_bidsapp.bidsio.files.names import ParsedName, build_name, space_of
 from fmmtc_bidsapp.bidsio.files.origin import origin_of
 from fmmtc_bidsapp.bidsio.files.sidecar import Listing, json_names, read_sidecar, repetition_time_s
-from fmmtc_bidsapp.bidsio.files.strays import excluded_strays, sort_out
+from fmmtc_bidsapp.bidsio.files.strays import excluded_strays, split_by_name
 from fmmtc_bidsapp.bidsio.layout.query import Query, identity
 from fmmtc_bidsapp.bidsio.tables.quality import read_quality
 from fmmtc_bidsapp.bidsio.tables.xcpd_quality import XcpdQuality, read_xcpd_quality
@@ -26,15 +26,15 @@ from fmmtc_bidsapp.records import Exclusion, RunQuality, SeriesFile
 
 __all__ = [
     "Candidate",
-    "asked_for",
     "choose",
+    "default_desc",
     "describe",
     "describe_all",
     "find_candidates",
     "is_of_parcels",
-    "meant_desc",
     "of_one_atlas_and_space",
-    "runs_of_their_own",
+    "select_files",
+    "separate_runs",
     "stray_candidates",
 ]
 
@@ -83,14 +83,14 @@ def find_candidates(
     folder: Path, patterns: Iterable[str], wanted: Callable[[ParsedName], bool]
 ) -> list[Candidate]:
     """Return files by glob and parsed name, sorted by path."""
-    named, _ = sort_out(_paths(folder, patterns))
+    named, _ = split_by_name(_paths(folder, patterns))
     found = (Candidate(path, name) for path, name in named.items())
     return [each for each in found if wanted(each.name)]
 
 
 def stray_candidates(folder: Path, patterns: Iterable[str], query: Query) -> list[Exclusion]:
     """Return exclusions of files by glob without a valid name that may be selected."""
-    _, strays = sort_out(_paths(folder, patterns))
+    _, strays = split_by_name(_paths(folder, patterns))
     return excluded_strays((each for each in strays if not query.rules_out(each.entities)), _STAGE)
 
 
@@ -98,7 +98,7 @@ def _paths(folder: Path, patterns: Iterable[str]) -> list[Path]:
     return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
-def asked_for(
+def select_files(
     found: Iterable[Candidate], query: Query
 ) -> tuple[list[Candidate], list[Mapping[str, str]]]:
     """Return the selected files, and the entities of the others."""
@@ -121,7 +121,7 @@ def of_one_atlas_and_space(
     return choose(chosen, "space", wanted_space, lambda each: each.space)
 
 
-def meant_desc(found: Iterable[Candidate], asked: str | None) -> str | None:
+def default_desc(found: Iterable[Candidate], asked: str | None) -> str | None:
     """Return ``(none)`` if such files exist and no ``desc-`` was chosen; else the choice."""
     return NO_DESC if asked is None and any(each.desc == NO_DESC for each in found) else asked
 
@@ -145,7 +145,7 @@ def choose(
     return [each for each in found if wanted in (None, value(each))]
 
 
-def runs_of_their_own(
+def separate_runs(
     found: Sequence[Candidate], tasks: Sequence[str]
 ) -> tuple[list[Candidate], list[Exclusion]]:
     """Return files that are runs, and exclusions of files over several runs.
@@ -156,7 +156,7 @@ def runs_of_their_own(
     refuse_mixed_tasks(entities, tasks)
     is_merged = merged_runs(entities)
     runs = [each for each, merged in zip(found, is_merged, strict=True) if not merged]
-    refuse_versions([each.name.entities for each in runs])
+    refuse_duplicate_scans([each.name.entities for each in runs])
     exclusions = [
         Exclusion(
             *identity(each.name.entities),

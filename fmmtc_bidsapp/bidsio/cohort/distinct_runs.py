@@ -14,9 +14,9 @@ from fmmtc_bidsapp.records import Person
 __all__ = [
     "averaged_runs",
     "merged_runs",
+    "notes_on_acquisitions",
+    "refuse_duplicate_scans",
     "refuse_mixed_tasks",
-    "refuse_versions",
-    "unlike_runs",
 ]
 
 Entities = Mapping[str, str]
@@ -66,7 +66,7 @@ def refuse_mixed_tasks(found: Iterable[Entities], asked: Sequence[str]) -> None:
     )
 
 
-def refuse_versions(found: Iterable[Entities]) -> None:
+def refuse_duplicate_scans(found: Iterable[Entities]) -> None:
     """Raise UsageError for a scan in several resolutions, echoes or the like."""
     versions: defaultdict[frozenset[tuple[str, str]], list[Entities]] = defaultdict(list)
     for entities in found:
@@ -105,7 +105,7 @@ def averaged_runs(people: Sequence[Person]) -> str:
     return f"The runs of a participant are averaged (participants per combination: {listed}{more})."
 
 
-def unlike_runs(people: Sequence[Person]) -> list[str]:
+def notes_on_acquisitions(people: Sequence[Person]) -> list[str]:
     """Return notes on averaged runs with different acquisitions."""
     notes = []
     for key in _UNLIKE:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.cohort.derivative_files import (
     Candidate,
-    asked_for,
     choose,
+    default_desc,
     describe,
     describe_all,
     find_candidates,
     is_of_parcels,
-    meant_desc,
     of_one_atlas_and_space,
-    runs_of_their_own,
+    select_files,
+    separate_runs,
     stray_candidates,
 )
 from fmmtc_bidsapp.bidsio.files.names import MATRIX_PATTERNS
@@ -41,7 +41,7 @@ def find_matrices(
 ) -> tuple[list[SeriesFile], list[Exclusion]]:
     """Return the correlation matrices of a derivative dataset, as `find_series` does."""
     candidates = find_candidates(folder, MATRIX_PATTERNS, is_of_parcels)
-    selected, passed_over = asked_for(candidates, query)
+    selected, passed_over = select_files(candidates, query)
     strays = stray_candidates(folder, MATRIX_PATTERNS, query)
     if not selected:
         instead = query.instead(passed_over)
@@ -50,8 +50,8 @@ def find_matrices(
             "the labels." + "".join(f"\n{each.reason}." for each in strays)
         )
     chosen = of_one_atlas_and_space(_correlations(selected, folder), atlas, space)
-    chosen = choose(chosen, "desc", meant_desc(chosen, desc), lambda each: each.desc)
-    chosen, merged = runs_of_their_own(chosen, query.tasks)
+    chosen = choose(chosen, "desc", default_desc(chosen, desc), lambda each: each.desc)
+    chosen, merged = separate_runs(chosen, query.tasks)
     matrices, unreadable = describe_all(chosen, folder, _describe_matrix)
     absent = absent_participants(
         folder, query, (each.name.entities for each in chosen), passed_over

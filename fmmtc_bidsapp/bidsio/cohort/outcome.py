@@ -25,7 +25,7 @@ class OutcomeCoding:
     column: str
     positive: str
     negative: str | None
-    """None where nobody has another value, or a bundle of an older format does not say it."""
+    """None without another value, or in a bundle of an older format."""
     positive_meaning: str | None = None
     negative_meaning: str | None = None
     """``Levels`` of the JSON beside the table; None where it does not describe the value."""

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from fmmtc_bidsapp.bidsio.cohort.derivative_files import (
     Candidate,
-    asked_for,
     choose,
+    default_desc,
     describe,
     describe_all,
     find_candidates,
     is_of_parcels,
-    meant_desc,
     of_one_atlas_and_space,
-    runs_of_their_own,
+    select_files,
+    separate_runs,
     stray_candidates,
 )
 from fmmtc_bidsapp.bidsio.files.names import (
@@ -46,7 +46,7 @@ def find_series(
     ambiguous or absent, or a scan exists in several versions; InputError if nothing is selected.
     """
     candidates = find_candidates(folder, SERIES_PATTERNS, _is_parcel_series)
-    selected, passed_over = asked_for(candidates, query)
+    selected, passed_over = select_files(candidates, query)
     strays = stray_candidates(folder, SERIES_PATTERNS, query)
     if not selected:
         instead = query.instead(passed_over)
@@ -56,10 +56,10 @@ def find_series(
             + "".join(f"\n{each.reason}." for each in strays)
         )
     chosen = of_one_atlas_and_space(selected, atlas, space)
-    desc = meant_desc(chosen, desc)
+    desc = default_desc(chosen, desc)
     cleaned, companions = _apart(chosen) if desc is None else (chosen, _apart(chosen)[1])
     chosen = choose(cleaned, "desc", desc, lambda each: each.desc)
-    chosen, merged = runs_of_their_own(chosen, query.tasks)
+    chosen, merged = separate_runs(chosen, query.tasks)
     there = {each.run for each in chosen}
     lone = [each for each in companions if each.run not in there]
     exclusions = [

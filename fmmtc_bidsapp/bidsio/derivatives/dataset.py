@@ -60,7 +60,7 @@ _UNNAMED_IN_BIDS = (
     "*_stat-coverage_bold.tsv",
     "*_stat-coverage_bold.json",
 )
-# The validator's patterns take one asterisk a name, so each label has lines of its own.
+# The validator allows one asterisk per name, so each label needs its lines.
 _UNNAMED_PER_LABEL = (
     "*_stat-mean_desc-{}_timeseries.tsv",
     "*_stat-mean_desc-{}_timeseries.json",
@@ -215,7 +215,7 @@ def _first_link(output_dir: Path) -> str:
 def _linked_folders(folder: Path, *, is_root: bool = True) -> Iterator[Path]:
     """Yield links to folders among those that are written to, down to the ones in a session."""
     folders: list[os.DirEntry[str]] = []
-    # What is not there, or may not be looked into, is told when it is made or written to.
+    # Absent and unreadable folders are reported when they are made or written to.
     with suppress(OSError), os.scandir(folder) as entries:
         folders += [each for each in entries if each.is_dir() and not each.name.startswith(".")]
     for each in folders:

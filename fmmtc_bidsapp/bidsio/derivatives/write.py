@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fmmtc_bidsapp.bidsio.atlases.write_atlas import told_density, told_resolution
+from fmmtc_bidsapp.bidsio.atlases.write_atlas import density_key, resolution_key
 from fmmtc_bidsapp.bidsio.files.atomic import write_bytes, write_json
 from fmmtc_bidsapp.bidsio.files.names import RunFiles, atlas_files, bids_uri
-from fmmtc_bidsapp.bidsio.files.origin import join_origins, origin_of, told_origin
+from fmmtc_bidsapp.bidsio.files.origin import join_origins, origin_keys, origin_of
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
 from fmmtc_bidsapp.bidsio.files.tsv import MISSING, Column, describe, tsv_bytes, write_tsv
 from fmmtc_bidsapp.records import (
@@ -306,8 +306,8 @@ def _sidecar_of(path: Path) -> dict[str, Any]:
 def _origin_told(sidecars: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the provenance keys of the sources' sidecars; empty without any."""
     origins = [origin_of(each) for each in sidecars]
-    return told_origin(join_origins(origins)) if any(origins) else {}
+    return origin_keys(join_origins(origins)) if any(origins) else {}
 
 
 def _grid_told(files: RunFiles) -> dict[str, str]:
-    return told_resolution(files.res) | told_density(files.den)
+    return resolution_key(files.res) | density_key(files.den)

@@ -150,7 +150,7 @@ def _as_since_1_2(parts: list[str], suffix: str) -> tuple[list[str], str]:
     parts.remove(raw)
     suffix, desc = _BEFORE_1_2[raw, suffix]
     if any(part.startswith("variant-") for part in parts):
-        # The AROMA image was a variant of preproc; now it has a desc of its own.
+        # The AROMA image was a variant of preproc; today it has another desc.
         return [part.replace("variant-", "desc-") for part in parts], suffix
     return [*parts, f"desc-{desc}"], suffix
 

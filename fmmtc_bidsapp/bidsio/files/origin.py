@@ -16,9 +16,9 @@ __all__ = [
     "SIMULATOR",
     "join_origins",
     "makers_of",
+    "origin_keys",
     "origin_of",
     "read_origin",
-    "told_origin",
 ]
 
 SIMULATOR = "fmmtc-tools simulate"
@@ -58,7 +58,7 @@ def makers_of(description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [each for each in found if isinstance(each, dict) and _text(each.get("Name"))]
 
 
-def told_origin(origin: Origin) -> dict[str, Any]:
+def origin_keys(origin: Origin) -> dict[str, Any]:
     """Return the sidecar keys that state a provenance."""
     simulated = {_SIMULATED: True} if origin.simulated else {}
     return {
@@ -96,7 +96,7 @@ def _description(root: Path) -> dict[str, Any]:
     try:
         return read_json(dataset_description(root))
     except InputError:
-        # Without a readable description nobody says what made it.
+        # Without a readable description the programs are unknown.
         return {}
 
 

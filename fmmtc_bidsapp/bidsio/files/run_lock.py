@@ -47,7 +47,7 @@ def hold(path: Path, *, change: bool) -> bool:
     try:
         if change and not _alone(handle):
             return False
-        # Whoever joins holds the lock of the dataset, so nobody comes in between.
+        # Callers hold the lock of the dataset, so no other run can join in between.
         _lock(handle, fcntl.LOCK_SH)
         if stack is not None:
             stack.callback(os.close, os.dup(handle))

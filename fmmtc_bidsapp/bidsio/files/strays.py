@@ -11,7 +11,7 @@ from fmmtc_bidsapp.bidsio.files.names import ParsedName, parse_run_name
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Exclusion
 
-__all__ = ["Stray", "excluded_strays", "sort_out"]
+__all__ = ["Stray", "excluded_strays", "split_by_name"]
 
 _PERSON = re.compile(r"sub-[0-9A-Za-z]+")
 _PART = re.compile(r"([a-z]+)-(.+)")
@@ -46,7 +46,7 @@ class Stray:
         return f"{self.path} is ignored: {self.reason}"
 
 
-def sort_out(paths: Iterable[Path]) -> tuple[dict[Path, ParsedName], list[Stray]]:
+def split_by_name(paths: Iterable[Path]) -> tuple[dict[Path, ParsedName], list[Stray]]:
     """Split files in ``func`` folders into those with a valid run name, parsed, and the others."""
     named: dict[Path, ParsedName] = {}
     strays: list[Stray] = []

@@ -17,7 +17,7 @@ from fmmtc_bidsapp.bidsio.files.sidecar import (
     read_sidecar,
     repetition_time_s,
 )
-from fmmtc_bidsapp.bidsio.files.strays import Stray, excluded_strays, sort_out
+from fmmtc_bidsapp.bidsio.files.strays import Stray, excluded_strays, split_by_name
 from fmmtc_bidsapp.bidsio.layout.anatomy import with_anat_masks
 from fmmtc_bidsapp.bidsio.layout.find_fmriprep import find_fmriprep
 from fmmtc_bidsapp.bidsio.layout.index import func_files, index_run_files
@@ -113,7 +113,7 @@ def _named(
     people = query.participant_ids()
     indexed = index_run_files(root, people, database_dir)
     # pybids lists files that it can parse; the others must not be ignored silently.
-    named, strays = sort_out(sorted({*indexed, *func_files(root, people)}))
+    named, strays = split_by_name(sorted({*indexed, *func_files(root, people)}))
     strays = [
         each
         for each in strays

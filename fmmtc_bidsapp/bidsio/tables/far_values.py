@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["FAR_OFF", "far_off"]
+__all__ = ["OUTLYING_NOTE", "outlying"]
 
 _CODES = frozenset(
     sign * float(digit * repeat) for digit in "789" for repeat in range(2, 6) for sign in (-1, 1)
@@ -18,11 +18,11 @@ _FAR = 10.0
 """Interquartile ranges from the nearer quartile; Tukey calls 3 far out, and ages are no normal
 distribution."""
 
-FAR_OFF = "far from the other values. If it is a code for a missing value, replace it by n/a"
+OUTLYING_NOTE = "far from the other values. If it is a code for a missing value, replace it by n/a"
 """End of a note on outliers."""
 
 
-def far_off(numbers: Sequence[float]) -> frozenset[float]:
+def outlying(numbers: Sequence[float]) -> frozenset[float]:
     """Return the outliers of (participant,) finite values.
 
     Usual codes for a missing value (-9, -99, 999, …) outside all other values by more than half

@@ -21,7 +21,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
     space_entities,
     space_of,
 )
-from fmmtc_bidsapp.bidsio.files.strays import Stray, sort_out
+from fmmtc_bidsapp.bidsio.files.strays import Stray, split_by_name
 from fmmtc_bidsapp.bidsio.files.tsv import MISSING, read_cells, write_tsv
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import RunQuality
@@ -163,7 +163,7 @@ def stray_tables(output_dir: Path) -> list[Stray]:
 
 
 def _tables(output_dir: Path) -> tuple[dict[Path, ParsedName], list[Stray]]:
-    named, strays = sort_out(sorted(output_dir.glob(QUALITY_PATTERN)))
+    named, strays = split_by_name(sorted(output_dir.glob(QUALITY_PATTERN)))
     absent = {
         path: [f"{key}-" for key in _OF_CLEANING if key not in name.entities]
         for path, name in named.items()
@@ -201,7 +201,7 @@ def matrices_of(run: RatedRun) -> dict[str, Path]:
     own = run.all_entities
     measures = {statistic: measure for measure, statistic in STATISTICS.items()}
     found: dict[str, Path] = {}
-    named, _ = sort_out(sorted(run.path.parent.glob("sub-*_relmat.tsv")))
+    named, _ = split_by_name(sorted(run.path.parent.glob("sub-*_relmat.tsv")))
     for path, name in named.items():
         entities = name.entities
         measure = measures.get(entities.get("stat", ""))

@@ -55,9 +55,9 @@ _NAMES_OF_XCPD: Mapping[str, str] = MappingProxyType(
 )
 """Names that XCP-D's ``--nuisance-regressors`` has and we lack, and what comes nearest."""
 _ALIKE = ("acompcor", "aroma")
-"""Names that both programs have; a file of XCP-D's is told apart in ``desc-``."""
+"""Names of both programs; ``desc-`` of XCP-D's file ends in XCPD."""
 
-# What a query may ask for, so that it means the run's own table or AROMA's.
+# Allowed values of a query: the run's confounds table or AROMA's.
 _MET: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "extension": (".tsv", "tsv"),
@@ -253,7 +253,7 @@ def _regressor(name: str, column: Any) -> Regressor:
                 f"{name}: {column} is not a valid regular expression ({error})."
             ) from error
     if column.lstrip("^").startswith(_COSINES):
-        # Short runs have none; and XCP-D's own files spell them cosine_00, fMRIPrep cosine00.
+        # Short runs have none; XCP-D's files have cosine_00, fMRIPrep cosine00.
         return Regressor("cosine columns", ((r"cosine\d+",),), optional=True)
     optional = column.lstrip("^").startswith(_PER_RUN)
     return Regressor(f"{column} ({name})", ((pattern,),), optional)

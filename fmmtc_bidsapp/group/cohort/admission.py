@@ -18,7 +18,7 @@ from fmmtc_bidsapp.bidsio.cohort.covariates import (
     CovariateLevels,
     covariate_columns,
 )
-from fmmtc_bidsapp.bidsio.cohort.distinct_runs import averaged_runs, unlike_runs
+from fmmtc_bidsapp.bidsio.cohort.distinct_runs import averaged_runs, notes_on_acquisitions
 from fmmtc_bidsapp.bidsio.cohort.eligibility import Eligible, LabelRow, read_eligible
 from fmmtc_bidsapp.bidsio.cohort.outcome import OutcomeCoding
 from fmmtc_bidsapp.bidsio.derivatives.dataset import check_configuration, prepare_output
@@ -231,7 +231,7 @@ def _say_runs(cohort: Cohort) -> None:
     for line in (counted_reasons(cohort.exclusions), averaged_runs(cohort.people)):
         if line:
             print(line)
-    for note in unlike_runs(cohort.people):
+    for note in notes_on_acquisitions(cohort.people):
         print(f"WARNING: {note}.")
 
 

@@ -22,7 +22,7 @@ from fmmtc_bidsapp.bidsio.files.names import (
     space_of,
 )
 from fmmtc_bidsapp.bidsio.files.origin import join_origins, origin_of
-from fmmtc_bidsapp.bidsio.files.strays import sort_out
+from fmmtc_bidsapp.bidsio.files.strays import split_by_name
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.records import Origin
@@ -169,7 +169,7 @@ def crash_files(output_dir: Path, participant_id: str) -> list[Path]:
 
 def _ours(paths: Sequence[Path]) -> list[Path]:
     """Keep the files whose names are this program's."""
-    named, _ = sort_out(paths)
+    named, _ = split_by_name(paths)
     return [path for path, name in named.items() if set(_ALWAYS) <= set(name.entities)]
 
 

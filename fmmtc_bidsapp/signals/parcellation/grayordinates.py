@@ -22,8 +22,8 @@ from fmmtc_bidsapp.signals.parcellation.volumes import READ_AGAIN
 
 __all__ = ["Cifti", "open_cifti", "positions"]
 
-# nibabel takes what a header says as it is, so a damaged one ends in errors of Python's own: a size
-# that is NaN or infinite, an attribute that is not there, more bytes than there is memory.
+# nibabel does not check headers, so a damaged one raises errors of Python: a size that is NaN or
+# infinite, an absent attribute, more bytes than memory.
 _UNREADABLE = (
     *(ImageFileError, HeaderDataError, Cifti2HeaderError, ExpatError),
     *(OSError, EOFError, MemoryError),

@@ -37,7 +37,7 @@ class ParcelMeans:
     signal: Floats
     """(time, parcel) mean over the used voxels; NaN throughout where there are too few."""
     coverage: Floats
-    """(parcel,) used voxels as a share of those that its volume in the atlas comes to."""
+    """(parcel,) used voxels as a share of the voxels of its volume in the atlas."""
     n_voxels_used: Ints
     """(parcel,)"""
     n_voxels_constant: int

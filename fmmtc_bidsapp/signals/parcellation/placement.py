@@ -42,13 +42,13 @@ class PlacedVoxels:
     parcel: Positions
     """(voxel,) column of the output, ascending"""
     n_expected: Floats
-    """(parcel,) voxels that the parcel's volume in the atlas comes to; never below n_placed."""
+    """(parcel,) voxels of the parcel's volume in the atlas; never below n_placed."""
     n_placed: NDArray[np.int64]
     """(parcel,) voxels that it has on the grid, inside or outside the brain mask."""
     resampling: str
     """``none``, ``nearest`` or ``nearest through <file name of the transform>``."""
     labels: Labels
-    """(x, y, z) as used: on the image's grid, or the atlas's own where the image is looked up."""
+    """(x, y, z) as used: on the image's grid for target data, on the atlas's for target atlas."""
     labels_affine: Floats
     """(4, 4) voxel indices of ``labels`` to mm."""
 

@@ -36,19 +36,19 @@ _UNIT_OF_TIME = 0x38
 # Beyond these limits a number is in another unit than its header says, or none at all.
 _SHORTEST_TR_S, _LONGEST_TR_S = 1e-3, 100.0
 
-# nibabel takes what a header says as it is, so a damaged one ends in errors of Python's own: a size
-# that is NaN or infinite, a code that is in no table, more bytes than there is memory.
+# nibabel does not check headers, so a damaged one raises errors of Python: a size that is NaN or
+# infinite, an unknown code, more bytes than memory.
 _UNREADABLE = (
     *(ImageFileError, HeaderDataError, zlib.error, OSError, EOFError),
     *(ValueError, ArithmeticError, LookupError, MemoryError),
 )
 
 LARGEST_DISAGREEMENT_MM = 1.0
-"""By which qform and sform may differ without a remark: rounding, and oblique axes straightened."""
+"""Largest difference of qform and sform without a remark: rounding, and oblique axes."""
 
 _SHORTEST_BOLD_TR_S, _LONGEST_BOLD_TR_S = 0.1, 20.0
 _DEFAULT_ZOOM = 1.0
-"""What libraries write where nobody gave them a time between volumes."""
+"""Default of libraries for an unknown time between volumes."""
 
 READ_AGAIN = "Run fMRIPrep again, or `datalad get` the file."
 
