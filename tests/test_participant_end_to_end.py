@@ -308,7 +308,7 @@ def test_a_second_call_over_finished_work_changes_no_file(place: Place, again: S
 
 
 def test_a_second_call_says_so_runs_no_node_and_is_quicker(again: Step, first: Step) -> None:
-    assert "4 runs finished before" in again.ended.text
+    assert "4 runs already complete" in again.ended.text
     assert not re.search("^(runs|reports|pictures|combined runs): ", again.ended.text, re.MULTILINE)
     assert done_of(again.ended) == done_of(first.ended)
     assert again.ended.duration_s < first.ended.duration_s
@@ -338,7 +338,7 @@ def test_a_dry_run_lists_what_would_be_done_and_writes_nothing(rehearsal: Step) 
     assert listed == [
         ("to do (0.6 GB)", "sub-01_task-rest"),
         ("to do (0.6 GB)", "sub-02_task-rest"),
-        ("finished before", "sub-03_task-rest_run-1"),
+        ("already complete", "sub-03_task-rest_run-1"),
         ("to do (0.6 GB)", "sub-03_task-rest_run-2"),
     ]
     assert "3 runs to do" in rehearsal.ended.text
@@ -347,7 +347,7 @@ def test_a_dry_run_lists_what_would_be_done_and_writes_nothing(rehearsal: Step) 
 def test_only_what_was_deleted_or_has_a_changed_input_is_done_again(
     place: Place, after_changes: Step, first: Step
 ) -> None:
-    assert "1 run finished before" in after_changes.ended.text
+    assert "1 run already complete" in after_changes.ended.text
     matrix = files_of(after_changes.out, "01", "scrubbing").relmat
     assert matrix.read_bytes() == files_of(first.out, "01", "scrubbing").relmat.read_bytes()
     kept = files_of(place.out, "03", "scrubbing", run="1").there()
