@@ -71,9 +71,7 @@ def relate_motion(
     """
     n_people = len(mean_fd_mm)
     if n_people < FEWEST_PEOPLE:
-        problem = (
-            f"{n_people} participants have a matrix and known motion, {FEWEST_PEOPLE} are needed"
-        )
+        problem = f"{n_people} people have a matrix and known motion, {FEWEST_PEOPLE} are needed"
         return MotionConnectivity(n_people, None, problem=problem)
     if np.ptp(mean_fd_mm) == 0:
         return MotionConnectivity(n_people, None, problem="all participants have the same mean FD")

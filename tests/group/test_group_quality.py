@@ -189,8 +189,8 @@ def test_too_few_people_are_told_and_not_computed(dataset: Path) -> None:
     whole = table(dataset, "qcfc").set_index("desc").loc["simple"]
     assert whole["n_participants"] == 9
     assert np.isnan(whole["median_abs_r"])
-    assert whole["note"] == "9 participants have a matrix and known motion, 10 are needed"
-    assert "median |QC-FC| simple not computed (9 participants" in summary
+    assert whole["note"] == "9 people have a matrix and known motion, 10 are needed"
+    assert "median |QC-FC| simple not computed (9 people" in summary
 
 
 def test_runs_that_cannot_take_part_are_counted(dataset: Path) -> None:

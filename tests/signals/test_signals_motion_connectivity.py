@@ -110,7 +110,7 @@ def test_an_atlas_without_coordinates_has_no_bins(rng, mean_fd_mm):
 def test_too_few_people_or_motion_that_is_all_the_same_says_why(rng, mean_fd_mm):
     few = relate_motion(noise(rng, 9), mean_fd_mm[:9], None)
     assert (few.overall, few.n_people) == (None, 9)
-    assert few.problem == "9 participants have a matrix and known motion, 10 are needed"
+    assert few.problem == "9 people have a matrix and known motion, 10 are needed"
     still = relate_motion(noise(rng), np.full(N_PEOPLE, 0.1), None)
     assert "same mean FD" in still.problem
 
