@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fmmtc_bidsapp.errors import MissingResourceError
 
-__all__ = ["import_reader"]
+__all__ = ["installed"]
 
 
-def import_reader(module: str, ending: str) -> ModuleType:
-    """Import the library that reads a format."""
+@contextmanager
+def installed(ending: str) -> Iterator[None]:
+    """Say what to install where the reader of a format cannot be imported."""
     try:
-        return import_module(module)
-    except ImportError:
+        yield
+    except ImportError as error:
         raise MissingResourceError(
-            f"{ending} files are read by {module}, which is not installed: "
+            f"{ending} files are read by {error.name}, which is not installed: "
             'pip install "fmmtc-bidsapp[genotypes]".'
         ) from None

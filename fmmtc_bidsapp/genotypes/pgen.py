@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.genotypes.optional import import_reader
+from fmmtc_bidsapp.genotypes.optional import installed
 from fmmtc_bidsapp.genotypes.packed import pack
 from fmmtc_bidsapp.genotypes.tables import PEOPLE, VARIANTS, positions, sexes
 from fmmtc_bidsapp.records import Ints
@@ -46,7 +46,8 @@ class _PgenCalls:
 
 def read_pgen(path: Path) -> tuple[_PgenCalls, pd.DataFrame, pd.DataFrame]:
     """Open a .pgen with its .pvar and .psam; the counted allele is ALT."""
-    pgenlib = import_reader("pgenlib", ".pgen")
+    with installed(".pgen"):
+        import pgenlib
     people = read_psam(path.with_suffix(".psam"))
     variants = _read_pvar(path.with_suffix(".pvar"))
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fmmtc_bidsapp.errors import InputError
-from fmmtc_bidsapp.genotypes.optional import import_reader
+from fmmtc_bidsapp.genotypes.optional import installed
 from fmmtc_bidsapp.genotypes.packed import MISSING, StoredCalls, pack
 from fmmtc_bidsapp.genotypes.pgen import read_psam
 from fmmtc_bidsapp.genotypes.tables import PEOPLE, VARIANTS
@@ -58,7 +58,8 @@ def read_vcf(path: Path) -> tuple[StoredCalls, pd.DataFrame, pd.DataFrame]:
 
 def _open(path: Path) -> tuple[list[str], Iterator[Any]]:
     """List the samples, and read the records one by one."""
-    cyvcf2 = import_reader("cyvcf2", path.suffix)
+    with installed(path.suffix):
+        import cyvcf2
     with _readable(path):
         reader = cyvcf2.VCF(str(path))
         samples = list(reader.samples)
