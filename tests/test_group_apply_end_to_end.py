@@ -222,8 +222,8 @@ def test_a_bundle_of_the_older_format_says_what_it_does_not_know(
     given[given.index("--model") + 1] = str(older)
     assert main(given) == 0
     said = capsys.readouterr().out
-    assert "whether these people were in training is not known" in said
-    assert "--positive-value has the model judged" in said
+    assert "whether these people are among them is not known" in said
+    assert "--positive-value makes the evaluation possible" in said
     files = GroupFiles(tmp_path / "out", "applied")
     assert read(files.predictions)["y_true"].isna().all()
     assert not files.metrics.exists()
@@ -259,7 +259,7 @@ def test_a_table_coded_in_another_way_is_refused_until_the_user_says_how(
         recoded["response"] += 1
         recoded.to_csv(path, sep="\t", index=False)
         assert main(application(place, "others", "recoded")) == 2
-        assert "trained with response: 1 counts as positive, 0" in capsys.readouterr().err
+        assert "trained with response: 1 is positive, 0 is negative" in capsys.readouterr().err
         assert not (place / "recoded").exists()
         assert main(application(place, "others", "recoded", "--positive-value", "2")) == 0
     finally:

@@ -119,7 +119,7 @@ def test_what_the_main_model_goes_by_is_shown_only_with_evidence(undisturbed: Pa
         ("--network ridge --subset-by response", 2, "is the outcome itself"),
         ("--network ridge --phenotype nowhere.tsv", 2, "--phenotype"),
         ("--network ridge --features nosuch", 2, "nosuch"),
-        ("--calibration isotonic", 65, "isotonic needs 200 people"),
+        ("--calibration isotonic", 65, "isotonic needs 200 training participants"),
         ("--group-by arm --folds 3", 65, "There are 2 groups"),
         ("--stratify-by site --folds 3", 65, "Stratum"),
     ],

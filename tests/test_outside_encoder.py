@@ -91,6 +91,7 @@ def test_maps_go_back_through_it(trained: tuple[Path, str]) -> None:
     assert of_series["attribution"].abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_its_bundle_is_applied_and_needs_the_same_package(
     site: Path, study: Path, trained: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -164,6 +164,7 @@ def test_without_the_package_the_bundle_is_refused_with_what_to_install(place, f
     assert "pip install lab-fmri==1.2" in done.stderr
 
 
+@pytest.mark.slow
 def test_another_version_of_the_package_is_told(place, files, tmp_path):
     site = install_outside_package(tmp_path, version="2.0")
     done = command(*application(place), "--dry-run", site=site)
@@ -171,6 +172,7 @@ def test_another_version_of_the_package_is_told(place, files, tmp_path):
     assert "lab-fmri 1.2, and 2.0 is installed" in done.stdout
 
 
+@pytest.mark.slow
 def test_places_in_another_order_are_refused(place, files, tmp_path):
     path = place / "new" / "phenotype" / "genes.tsv"
     before = path.read_text()
@@ -214,6 +216,7 @@ def test_who_lacks_a_modality_that_is_filled_stays_and_is_counted(tmp_path):
 
 
 def test_a_strategy_is_one_data_file_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "lab_fmri", raising=False)
     from fmmtc_bidsapp.bidsio.tables.strategy import read_strategy
 
     monkeypatch.syspath_prepend(str(install_outside_package(tmp_path)))

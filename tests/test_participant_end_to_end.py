@@ -513,6 +513,7 @@ def mine(place: Place, refused: Step) -> Step:
     return take_step(place, place.work.with_name("mine"), *words)
 
 
+@pytest.mark.slow
 def test_another_setting_under_the_same_desc_is_refused_with_both_hashes(refused: Step) -> None:
     assert refused.ended.code == 2, refused.ended.text
     assert refused.after == refused.before
@@ -523,6 +524,7 @@ def test_another_setting_under_the_same_desc_is_refused_with_both_hashes(refused
     assert by["ConfigurationHash"]["scrubbing"] in told
 
 
+@pytest.mark.slow
 def test_another_setting_under_a_desc_of_its_own_passes(mine: Step) -> None:
     assert mine.ended.code == 0, mine.ended.text
     thresholds = {"scrubbing": 0.5, "mine": 0.4}
@@ -532,6 +534,7 @@ def test_another_setting_under_a_desc_of_its_own_passes(mine: Step) -> None:
         assert told["CleaningStrategy"] == "scrubbing"
 
 
+@pytest.mark.slow
 def test_flags_from_a_file_hold_and_the_command_line_wins(place: Place, mine: Step) -> None:
     assert done_of(mine.ended) == {"sub-01": "done"}
     log_dirs = (mine.out / "sub-01" / "log").iterdir()
@@ -542,12 +545,14 @@ def test_flags_from_a_file_hold_and_the_command_line_wins(place: Place, mine: St
     assert plan["connectivity"]["fisher_z"] is True
 
 
+@pytest.mark.slow
 def test_another_plugin_gives_the_same_bytes(mine: Step) -> None:
     default, linear = (files_of(mine.out, "01", desc) for desc in ("scrubbing", "mine"))
     for name in ("timeseries", "relmat", "outliers", "design"):
         assert getattr(linear, name).read_bytes() == getattr(default, name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_several_cleanings_in_one_output_are_valid_bids(mine: Step) -> None:
     assert validate(mine.out, extended=True) == []
     assert validate(mine.out, extended=False) == []

@@ -26,7 +26,7 @@ from fmmtc_bidsapp.group.encode.encoder_config import (
     require_repetition_times,
     same_input_note,
 )
-from fmmtc_bidsapp.group.encode.other_modalities import others_told, with_other_modalities
+from fmmtc_bidsapp.group.encode.other_modalities import other_modality_keys, with_other_modalities
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.out_of_distribution import out_of_distribution, positions
 from fmmtc_bidsapp.group.tasks.compute import check_device, check_encoder
@@ -196,13 +196,13 @@ def _require_new_people(known: Mapping[str, str], n_people: int) -> None:
     if not known:
         return
     counts = Counter(known.values())
-    told = "; ".join(f"{n} because {reason}" for reason, n in counts.items())
+    reasons = "; ".join(f"{n} because {reason}" for reason, n in counts.items())
     if len(known) == n_people:
         raise InputError(
-            f"All of these {n_people} people are left out: {told}. A model cannot be tested on its "
-            "training people; apply it to others."
+            f"All of these {n_people} people are left out: {reasons}. A model cannot be tested on "
+            "its training people; apply it to others."
         )
-    print(f"WARNING: {len(known)} of {n_people} people are left out: {told}.", flush=True)
+    print(f"WARNING: {len(known)} of {n_people} people are left out: {reasons}.", flush=True)
 
 
 def _excluded(people: Sequence[Person], known: Mapping[str, str]) -> list[Exclusion]:
@@ -310,11 +310,11 @@ def _judge(
     for each in external.recalibrations:
         if each.reason:
             print(f"Not done: {each.reason}.")
-    told = {**about, "N": len(rows), **_told(external, about)}
-    results.write_evaluation(files, external.evaluation, told)
+    sidecar = {**about, "N": len(rows), **_validation_keys(external, about)}
+    results.write_evaluation(files, external.evaluation, sidecar)
 
 
-def _told(external: External, about: Mapping[str, Any]) -> dict[str, Any]:
+def _validation_keys(external: External, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of the sidecar on validation and recalibration."""
     done = [each for each in external.recalibrations if not each.reason]
     return {
@@ -346,8 +346,8 @@ def _about(plan: GroupPlan, admitted: Application, encoded: Encoded) -> dict[str
     coding = cohort.divisions.coding or bundle.coding
     left_out = [*cohort.exclusions, *encoded.exclusions]
     return {
-        **coding.told(),
-        "TrainedWith": bundle.coding.told(),
+        **coding.sidecar_keys(),
+        "TrainedWith": bundle.coding.sidecar_keys(),
         "TrainingPeopleKnown": bundle.people is not None,
         "TrainingPeopleLeftOut": sum(each.stage == _STAGE for each in left_out),
         "N": len(encoded.people),
@@ -370,7 +370,7 @@ def _about(plan: GroupPlan, admitted: Application, encoded: Encoded) -> dict[str
         "EncoderDigest": bundle.encoder_digest,
         "Device": admitted.device,
         "Precision": encoded.about[0]["precision"],
-        **others_told(cohort, encoded.examples),
+        **other_modality_keys(cohort, encoded.examples),
         "MainModel": bundle.main,
         "ModelNames": _titles(bundle),
         "Options": asdict(plan.cohort) | asdict(bundle.model),

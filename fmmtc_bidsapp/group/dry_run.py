@@ -37,10 +37,10 @@ from fmmtc_bidsapp.group.tasks.fit_steps import Kept, Step, list_explain_steps, 
 from fmmtc_bidsapp.group.tasks.memory import (
     explain_gb,
     list_kinds,
-    say_explain_steps,
-    say_kept,
-    say_scales,
-    say_steps,
+    print_explain_steps,
+    print_kept_weights,
+    print_models_to_fit,
+    print_scales,
     step_gb,
 )
 from fmmtc_bidsapp.group.tasks.workflow import ENCODE_GB, MERGE_GB, PREDICT_GB
@@ -51,10 +51,10 @@ from fmmtc_bidsapp.learning.paper.tables import Domain, folds_to_fit
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Examples, Exclusion, Fold, Person
 
-__all__ = ["rehearse"]
+__all__ = ["dry_run"]
 
 
-def rehearse(plan: GroupPlan) -> None:
+def dry_run(plan: GroupPlan) -> None:
     """Print the participants, models, steps and memory of a run; raise what the run would."""
     _REHEARSALS[plan.analysis](plan)
     refuse_unwritable(plan.output_dir, "output folder")
@@ -66,9 +66,9 @@ def _train(plan: GroupPlan) -> None:
     asked = asked_to_train(plan)
     admitted, examples, folds = _begin(plan, asked)
     models = with_baselines(asked, examples)
-    _say_encoding(admitted.plan, admitted.cohort, admitted.encoder, (None, *folds))
-    _say_fits(admitted, examples, _steps(admitted, examples, folds, models, final=True))
-    _say_explaining(admitted, examples, folds, models)
+    _print_encoding(admitted.plan, admitted.cohort, admitted.encoder, (None, *folds))
+    _print_fits(admitted, examples, _steps(admitted, examples, folds, models, final=True))
+    _print_explaining(admitted, examples, folds, models)
 
 
 def _compare(plan: GroupPlan) -> None:
@@ -81,11 +81,11 @@ def _compare(plan: GroupPlan) -> None:
     models = compared_models(asked, rows, examples)
     cells, inside = across_arms(admitted.plan, examples, models)
     across = folds_to_fit(cells)
-    _say_cells(cells)
-    _say_encoding(admitted.plan, admitted.cohort, admitted.encoder, (*folds, *across))
+    _print_cells(cells)
+    _print_encoding(admitted.plan, admitted.cohort, admitted.encoder, (*folds, *across))
     steps = _steps(admitted, examples, folds, models, final=False)
-    _say_fits(admitted, examples, [*steps, *_across(admitted, across, inside)])
-    _say_explaining(admitted, examples, folds, models)
+    _print_fits(admitted, examples, [*steps, *_across(admitted, across, inside)])
+    _print_explaining(admitted, examples, folds, models)
 
 
 def _begin(plan: GroupPlan, asked: Sequence[str]) -> tuple[Admitted, Examples, tuple[Fold, ...]]:
@@ -95,7 +95,7 @@ def _begin(plan: GroupPlan, asked: Sequence[str]) -> tuple[Admitted, Examples, t
     check_prepared(plan, cohort, admitted.digests)
     announce(plan, cohort, admitted.notice)
     warn_of_selection(plan, asked)
-    _say_exclusions(cohort.exclusions)
+    _print_exclusions(cohort.exclusions)
     _require_one_readable(cohort)
     examples = _as_if_encoded(plan, cohort, admitted.encoder)
     warn_of_acquisition(examples)
@@ -139,12 +139,12 @@ def _across(admitted: Admitted, folds: Sequence[Fold], models: Sequence[str]) ->
     return list_steps(plan, models, folds, device=admitted.device, final=False, permute=False)
 
 
-def _say_cells(cells: Sequence[Domain]) -> None:
+def _print_cells(cells: Sequence[Domain]) -> None:
     for cell in cells:
         n = len(cell.folds)
         counted = [f"{n} fold{'' if n == 1 else 's'}"] if n else []
-        told = "; ".join(filter(None, (*counted, cell.note)))
-        print(f"Table 4, trained on {cell.train_on}, tested on {cell.test_on}: {told}")
+        detail = "; ".join(filter(None, (*counted, cell.note)))
+        print(f"Table 4, trained on {cell.train_on}, tested on {cell.test_on}: {detail}")
 
 
 def _apply(plan: GroupPlan) -> None:
@@ -154,18 +154,18 @@ def _apply(plan: GroupPlan) -> None:
     encoder = admitted.encoder.without_scale if bundle.scale is None else admitted.encoder
     check_prepared(plan, cohort, {"bundle": bundle.digest})
     announce(plan, cohort, " ".join(admitted.notes), bundle.covariates)
-    _say_exclusions(cohort.exclusions)
+    _print_exclusions(cohort.exclusions)
     _require_one_readable(cohort)
     _as_if_encoded(plan, cohort, encoder, bundle.covariates)
     refuse_needs([bundle.main], needs_of_cohort(cohort, encoder))
-    _say_encoding(plan, cohort, encoder)
+    _print_encoding(plan, cohort, encoder)
     known = sum(person.y is not None for person in cohort.people)
     judged = f"is evaluated on the {known} whose outcome is known" if known else "is not evaluated"
     print(
         f"{bundle.title} of {bundle.folder}, trained on {bundle.n_people} people, predicts "
         f"{len(cohort.people)} people and {judged}."
     )
-    _say_memory([PREDICT_GB], plan)
+    _print_memory([PREDICT_GB], plan)
 
 
 def _quality(plan: GroupPlan) -> None:
@@ -255,13 +255,13 @@ def _read_person(person: Person, cohort: Cohort) -> None:
     )
 
 
-def _say_exclusions(exclusions: Sequence[Exclusion]) -> None:
+def _print_exclusions(exclusions: Sequence[Exclusion]) -> None:
     for each in exclusions:
         who = "_".join(filter(None, (each.participant_id, each.session_id)))
         print(f"left out: {who} ({each.stage}), {each.reason}")
 
 
-def _say_encoding(
+def _print_encoding(
     plan: GroupPlan,
     cohort: Cohort,
     encoder: EncoderChoice,
@@ -273,21 +273,21 @@ def _say_encoding(
     print(f"On {encoder.device}; scratch in {plan.workspace}, results in {plan.output_dir}")
     if not cohort.has_series:
         print(f"Merging the matrices of {n} people; nothing is encoded.")
-        _say_memory([MERGE_GB] * n, plan)
+        _print_memory([MERGE_GB] * n, plan)
         return
     if encoder.learns_scale:
-        _say_scales(cohort, encoder, splits)
+        _print_scales(cohort, encoder, splits)
     else:
         print(f"Encoding {n} people." if is_there else f"Reading the series of {n} people.")
-    _say_memory([ENCODE_GB] * n, plan)
+    _print_memory([ENCODE_GB] * n, plan)
 
 
-def _say_scales(cohort: Cohort, encoder: EncoderChoice, splits: Sequence[Fold | None]) -> None:
+def _print_scales(cohort: Cohort, encoder: EncoderChoice, splits: Sequence[Fold | None]) -> None:
     everyone = np.arange(len(cohort.people))
     rows = [everyone if each is None else np.union1d(each.train, each.test) for each in splits]
     scans = np.array([len(person.runs) for person in cohort.people])
     scans = scans * (2 if encoder.encodes_twice else 1)
-    say_scales(
+    print_scales(
         len(splits),
         encodings=int(sum(scans[own].sum() for own in rows)),
         once=int(scans.sum()),
@@ -295,15 +295,15 @@ def _say_scales(cohort: Cohort, encoder: EncoderChoice, splits: Sequence[Fold | 
     )
 
 
-def _say_fits(admitted: Admitted, examples: Examples, steps: Sequence[Step]) -> None:
+def _print_fits(admitted: Admitted, examples: Examples, steps: Sequence[Step]) -> None:
     memory_gb = {step: step_gb(step, examples) for step in steps}
-    say_steps(steps)
+    print_models_to_fit(steps)
     print(*list_kinds(memory_gb), sep="\n")
-    say_kept(steps)
-    _say_memory(memory_gb.values(), admitted.plan)
+    print_kept_weights(steps)
+    _print_memory(memory_gb.values(), admitted.plan)
 
 
-def _say_explaining(
+def _print_explaining(
     admitted: Admitted, examples: Examples, folds: Sequence[Fold], models: Sequence[str]
 ) -> None:
     """Print the steps and memory of explanations, as if the models predicted."""
@@ -320,18 +320,18 @@ def _say_explaining(
         return
     print("After that, for models with evidence of prediction:")
     memory_gb = {step: explain_gb(step, examples) for step in steps}
-    say_explain_steps(steps)
+    print_explain_steps(steps)
     print(*list_kinds(memory_gb), sep="\n")
-    _say_memory(memory_gb.values(), plan)
+    _print_memory(memory_gb.values(), plan)
 
 
-def _say_memory(steps_gb: Iterable[float], plan: GroupPlan) -> None:
+def _print_memory(steps_gb: Iterable[float], plan: GroupPlan) -> None:
     largest = sorted(steps_gb, reverse=True)[: plan.resources.n_procs]
     limit = plan.resources.memory_gb
-    told = "" if limit is None else f"; --mem-mb limits all steps together to {limit:.1f} GB"
+    detail = "" if limit is None else f"; --mem-mb limits all steps together to {limit:.1f} GB"
     print(
         f"Memory: up to {largest[0]:.1f} GB a step, {sum(largest):.1f} GB for "
-        f"{len(largest)} at once{told}."
+        f"{len(largest)} at once{detail}."
     )
 
 

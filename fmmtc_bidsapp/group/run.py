@@ -30,7 +30,7 @@ from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.apply import apply
 from fmmtc_bidsapp.group.cohort.admission import require_quality, write_plan
 from fmmtc_bidsapp.group.compare import compare
-from fmmtc_bidsapp.group.dry_run import rehearse
+from fmmtc_bidsapp.group.dry_run import dry_run
 from fmmtc_bidsapp.group.tasks.workflow import quality_workflow, report_workflow
 from fmmtc_bidsapp.group.train import train
 from fmmtc_bidsapp.plan import GroupPlan
@@ -155,8 +155,8 @@ def _write_boilerplate(plan: GroupPlan) -> int:
     return 0
 
 
-def _rehearse(plan: GroupPlan) -> int:
-    rehearse(plan)
+def _dry_run(plan: GroupPlan) -> int:
+    dry_run(plan)
     return 0
 
 
@@ -176,5 +176,5 @@ _MODES: Mapping[str, Callable[[GroupPlan], int]] = {
     "run": _process,
     "reports-only": _rewrite_report,
     "boilerplate-only": _write_boilerplate,
-    "dry-run": _rehearse,
+    "dry-run": _dry_run,
 }

@@ -14,13 +14,13 @@ from fmmtc_bidsapp.group.bundle.write import withdraw_bundle
 from fmmtc_bidsapp.group.cohort.dataset import (
     Study,
     begin,
-    outcome_told,
+    outcome_keys,
     outcomes,
     with_baselines,
     with_scales,
 )
 from fmmtc_bidsapp.group.encode.encoder_config import same_input_note
-from fmmtc_bidsapp.group.encode.other_modalities import others_told
+from fmmtc_bidsapp.group.encode.other_modalities import other_modality_keys
 from fmmtc_bidsapp.group.output import results
 from fmmtc_bidsapp.group.output.explain import explain, models_to_keep
 from fmmtc_bidsapp.group.output.save_bundle import keep_bundle, missing_covariates
@@ -124,7 +124,7 @@ def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, A
     options = (plan.cohort, plan.model, plan.train, plan.evaluation, plan.protocol)
     return {
         "Analysis": plan.analysis,
-        **outcome_told(cohort),
+        **outcome_keys(cohort),
         "N": len(y),
         "NPositive": int((y == 1).sum()),
         **origin_keys(cohort.origin),
@@ -162,7 +162,7 @@ def about_study(study: Study, fits: Fits, evaluation: Evaluation) -> dict[str, A
         "FoldsPlanned": len(study.folds),
         "AcquisitionWarnings": list(study.warnings),
         "Seeds": plan.train.seeds,
-        **others_told(cohort, encoded.examples),
+        **other_modality_keys(cohort, encoded.examples),
         "Options": {name: value for each in options for name, value in asdict(each).items()},
     }
 

@@ -139,6 +139,6 @@ def _problem(
     for axis, length in zip(declared.axes, shape, strict=True):
         needed, by = (axis, "") if isinstance(axis, int) else known.setdefault(axis, (length, name))
         if length != needed:
-            told = f" in {by}" if by else ""
-            return f"has shape {shape}, where {axis} is {needed}{told}"
+            source = f" in {by}" if by else ""
+            return f"has shape {shape}, where {axis} is {needed}{source}"
     return ""

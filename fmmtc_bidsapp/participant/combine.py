@@ -59,8 +59,10 @@ def combine_runs(runs: Sequence[RunFiles]) -> Path:
     whole = Connectome(
         fisher_z(mean) if first.fisher_z else mean, first.parcels, first.measure, first.fisher_z
     )
-    told = {bids_uri(path, files.output_dir): reasons for path, reasons in left_out.items()}
+    reasons_by_run = {
+        bids_uri(path, files.output_dir): reasons for path, reasons in left_out.items()
+    }
     write_connectome(
-        files, whole, sources=[each.relmat for each in runs], about={"RunsLeftOut": told}
+        files, whole, sources=[each.relmat for each in runs], about={"RunsLeftOut": reasons_by_run}
     )
     return files.relmat

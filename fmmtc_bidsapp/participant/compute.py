@@ -78,16 +78,16 @@ def compute_runs(start: Start, runs: Sequence[BoldRun]) -> tuple[list[BoldRun], 
     results = run_in_batches(runs, build, start.plan.resources, title="runs", then=note)
     done = [run for run in runs if f"{run_name(run)}.write" in results.done]
     failed = [_failed(each, runs) for each in results.failures]
-    told = {each.what for each in (*failed, *unbuilt)}
+    reported = {each.what for each in (*failed, *unbuilt)}
     # Quality tables mark results as complete, so those of failed runs are removed.
     for run in runs:
-        if run not in done and run_name(run) in told:
+        if run not in done and run_name(run) in reported:
             start.files(run).qc.unlink(missing_ok=True)
     message = "not started, because another run failed (--stop-on-first-crash)"
     not_started = [
         Problem(run.participant_id, run_name(run), message, InputError.exit_code)
         for run in runs
-        if run not in done and run_name(run) not in told
+        if run not in done and run_name(run) not in reported
     ]
     return done, [*unbuilt, *failed, *not_started]
 
@@ -194,7 +194,7 @@ def write_reports(
     """Write the outdated reports of participants with runs; return the problems."""
     ledger = ledger_of(start)
     texts = problems_by_participant(start, problems)
-    entries = {who: report_entry(who, told) for who, told in texts.items()}
+    entries = {who: report_entry(who, reported) for who, reported in texts.items()}
     written = _written_files(start, runs)
     inputs = {who: stamps(written.get(who, [])) for who in texts}
     todo = [who for who in texts if not ledger.is_finished(entries[who], inputs[who])]

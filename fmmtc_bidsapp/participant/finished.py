@@ -79,14 +79,14 @@ def mark_methods(start: Start) -> None:
     ledger_of(start).mark_finished(_METHODS, {}, forms)
 
 
-def report_entry(participant_id: str, told: Sequence[tuple[str, str]]) -> str:
+def report_entry(participant_id: str, reported: Sequence[tuple[str, str]]) -> str:
     """Return the ledger entry of a report with these problems."""
-    digest = hashlib.blake2b(json.dumps(told).encode(), digest_size=4).hexdigest()
+    digest = hashlib.blake2b(json.dumps(reported).encode(), digest_size=4).hexdigest()
     return f"report_{participant_id}_{digest}"
 
 
 def changed_results(
-    start: Start, runs: Sequence[BoldRun], told: Mapping[str, Sequence[tuple[str, str]]]
+    start: Start, runs: Sequence[BoldRun], reported: Mapping[str, Sequence[tuple[str, str]]]
 ) -> list[Problem]:
     """Return problems of completed runs and reports that were changed or deleted since.
 
@@ -100,7 +100,7 @@ def changed_results(
     ]
     lost += [
         (who, participant_report(start.plan.output_dir, who).name)
-        for who, problems in told.items()
+        for who, problems in reported.items()
         if not ledger.is_whole(report_entry(who, problems))
     ]
     return [Problem(who, what, f"{what} {_LOST}", OutputError.exit_code) for who, what in lost]

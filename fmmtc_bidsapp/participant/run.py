@@ -118,11 +118,13 @@ def _lost(start: Start, runs: Sequence[BoldRun], problems: Sequence[Problem]) ->
     """Return problems of results that were changed or deleted since they were complete."""
     failed = {each.what.partition(",")[0] for each in problems if each.crash_file}
     pageless = {each.participant_id for each in problems if each.what == "report"}
-    told = problems_by_participant(start, [each for each in problems if each.what != "report"])
+    by_participant = problems_by_participant(
+        start, [each for each in problems if each.what != "report"]
+    )
     return changed_results(
         start,
         [run for run in runs if run_name(run) not in failed],
-        {who: each for who, each in told.items() if who not in pageless},
+        {who: each for who, each in by_participant.items() if who not in pageless},
     )
 
 

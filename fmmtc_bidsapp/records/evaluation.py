@@ -122,7 +122,7 @@ class PermutationTest:
     p_adjusted: float
     """The same against the best of all tested models in each shuffle."""
     verdict: str
-    """Of `fmmtc_bidsapp.verdict.say_verdict`: which step is reached, and which is not."""
+    """Of `fmmtc_bidsapp.verdict.verdict_of_steps`: which step is reached, and which is not."""
     added: tuple[AddedValue, ...] = ()
     """The steps beyond the first, tested or not; empty where the first was not tested."""
     not_tested: str = ""

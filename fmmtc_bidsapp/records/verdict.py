@@ -16,8 +16,8 @@ __all__ = [
     "added_steps",
     "meaning_of_verdict",
     "predicts",
-    "say_verdict",
     "untested_steps",
+    "verdict_of_steps",
 ]
 
 LEVEL = 0.05
@@ -67,8 +67,8 @@ def added_steps() -> tuple[Step, ...]:
     return tuple(step for step in STEPS if step.references)
 
 
-def say_verdict(reached: Mapping[str, bool | None]) -> str:
-    """Say which step a model reached, and which it did not.
+def verdict_of_steps(reached: Mapping[str, bool | None]) -> str:
+    """Name the verdict from the steps that a model reached.
 
     Parameters
     ----------
@@ -112,5 +112,5 @@ def meaning_of_verdict(verdict: str) -> str:
 
 def untested_steps(reasons: Sequence[tuple[str, str]]) -> str:
     """Tell the steps that were not tested, each with its reason; empty where all were."""
-    told = "; ".join(f"{name} ({reason})" for name, reason in reasons)
-    return f"{NOT_TESTED}: {told}" if told else ""
+    listed = "; ".join(f"{name} ({reason})" for name, reason in reasons)
+    return f"{NOT_TESTED}: {listed}" if listed else ""

@@ -88,12 +88,12 @@ def _sd(values: NDArray[Any]) -> float:
 
 def describe_damage(damage: Codes) -> str:
     """Describe damaged volumes, counted from 0: ``57 to 59 are empty``; else ``n/a``."""
-    told = []
+    places = []
     for code, (one, several) in _WORDS.items():
         where = np.flatnonzero(damage == code)
         if len(where):
-            told.append(f"{ranges(where)} {one if len(where) == 1 else several}")
-    return ", ".join(told) or "n/a"
+            places.append(f"{ranges(where)} {one if len(where) == 1 else several}")
+    return ", ".join(places) or "n/a"
 
 
 def ranges(where: NDArray[np.intp]) -> str:

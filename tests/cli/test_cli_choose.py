@@ -37,7 +37,7 @@ def argv(tmp_path: Path) -> list[str]:
     ("content", "code", "words"),
     [
         ('{"bold": {"session": "1"}}', 65, "ses-1_task-rest"),
-        ('{"bold": {"session": "3"}}', 65, "asked for: ses 3"),
+        ('{"bold": {"session": "3"}}', 65, "selected: ses 3"),
         ('{"bold": {"season": "1"}}', 2, "those allowed are datatype, suffix, subject, session"),
         ('{"anat": {}}', 2, "those allowed are bold"),
     ],

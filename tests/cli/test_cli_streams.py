@@ -139,6 +139,7 @@ def test_a_signal_that_was_to_be_ignored_stays_ignored():
 FOREIGN = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
+@pytest.mark.slow
 def test_a_locale_that_is_not_utf8_changes_nothing(tmp_path):
     folder = tmp_path / "Größe Ω"
     command = [sys.executable, "-m", "fmmtc_bidsapp", str(folder), str(tmp_path / "out")]

@@ -282,7 +282,7 @@ def test_a_run_on_this_machine_imports_nothing_of_dask(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("tcp://127.0.0.1", "needs tcp://HOST:PORT"),
+        ("tcp://127.0.0.1", "give tcp://HOST:PORT"),
         ("http://127.0.0.1:8786", "is not an address of a Dask scheduler"),
         ("inproc://127.0.0.1/1/2", "is not an address of a Dask scheduler"),
         ("/nonexistent/scheduler.json", "neither tcp://HOST:PORT nor a file"),

@@ -223,7 +223,7 @@ def test_what_is_announced_tells_covariates_and_what_they_do_not_tell(
     announce(plan, read_people(plan, cohort, smallest_class=2), "mind the gap")
     said = capsys.readouterr().out
     assert "Covariates: age (number), arm (drug/placebo), scanner (A)" in said
-    assert "WARNING: scanner is A for everyone who has it." in said
+    assert "WARNING: scanner is A for all participants with a value." in said
     assert "WARNING: mind the gap" in said
 
 

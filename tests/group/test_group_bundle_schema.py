@@ -287,9 +287,9 @@ def test_a_tensor_too_many_and_a_tensor_too_few_are_refused(
 @pytest.mark.parametrize(
     ("model", "name", "value", "words"),
     [
-        ("knn-fc", "model.head.y", 7, "other outcomes"),
+        ("knn-fc", "model.head.y", 7, "outcomes other than 0 and 1"),
         ("xgboost-fc", "model.head.kept", -1, "kept columns do not rise"),
-        ("xgboost-fc", "model.head.kept", 10**6, "do not rise|keeps column"),
+        ("xgboost-fc", "model.head.kept", 10**6, "do not rise|needs column"),
         ("xgboost-fc", "model.head.left", 0, "trees of the model are damaged"),
         ("xgboost-fc", "model.head.feature", 999, "trees of the model are damaged"),
     ],

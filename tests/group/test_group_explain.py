@@ -41,7 +41,7 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     list_explain_steps,
     list_steps,
 )
-from fmmtc_bidsapp.group.tasks.memory import explain_gb, say_explain_steps, say_kept
+from fmmtc_bidsapp.group.tasks.memory import explain_gb, print_explain_steps, print_kept_weights
 from fmmtc_bidsapp.group.tasks.workflow import _own_explaining
 from fmmtc_bidsapp.learning.explanation.map_tables import Places
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
@@ -242,15 +242,15 @@ def test_what_is_explained_and_the_weights_that_are_kept_are_said_first(tmp_path
     kept = [Kept("fmmtc", fold, tmp_path)]
     steps = list_explain_steps(plan, kept, device="cpu", null_maps=True)
     assert all(explain_gb(step, examples()) > 0.5 for step in steps)
-    say_explain_steps(steps)
+    print_explain_steps(steps)
     assert "Explaining fmmtc in 3 steps, with 2 maps of shuffled" in capsys.readouterr().out
     folds = outer_folds(examples().strata, 12, 1, 0)
     many = list_steps(
         plan, ("fmmtc",), folds * 2, device="cpu", final=False, permute=False, keep=("fmmtc",)
     )
-    say_kept(many[:2])
+    print_kept_weights(many[:2])
     assert not capsys.readouterr().out
-    say_kept(many)
+    print_kept_weights(many)
     assert "The weights of 24 fits are kept" in capsys.readouterr().out
 
 

@@ -13,7 +13,7 @@ from fmmtc_bidsapp.group.encode.serialization import save_examples
 from fmmtc_bidsapp.group.tasks.encoding import Encoded
 from fmmtc_bidsapp.group.tasks.fit import fit_models
 from fmmtc_bidsapp.group.tasks.fit_steps import FINAL, FIT, PUBLISHED, SHUFFLES, list_steps
-from fmmtc_bidsapp.group.tasks.memory import kinds_of, list_kinds, say_steps, step_gb
+from fmmtc_bidsapp.group.tasks.memory import kinds_of, list_kinds, print_models_to_fit, step_gb
 from fmmtc_bidsapp.learning.model_selection.splits import outer_folds
 from fmmtc_bidsapp.learning.paper.best_on_test import BEST_ON_TEST, LAST_EPOCH
 from fmmtc_bidsapp.options import (
@@ -117,7 +117,7 @@ def test_a_classifier_needs_more_memory_for_more_parcels_and_a_network_the_same(
 def test_what_is_fitted_is_said_and_steps_are_listed_by_kind_with_their_memory(plan, capsys):
     found = steps(plan, ("fmmtc", "dummy"))
     listed = [each for kind in found.values() for each in kind]
-    say_steps(listed)
+    print_models_to_fit(listed)
     assert "2 models in 15 steps: fmmtc, dummy" in capsys.readouterr().out
     lines = list_kinds({each: step_gb(each, examples()) for each in listed})
     assert sum(int(line.split(" x ")[0]) for line in lines) == 15

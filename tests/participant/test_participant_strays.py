@@ -41,6 +41,7 @@ def test_a_dry_run_names_every_file_of_nobody(command: list[str]) -> None:
     assert "2 runs to do" in printed
 
 
+@pytest.mark.slow
 def test_files_of_nobody_stop_nobody_and_brackets_in_paths_do_not_matter(
     command: list[str],
 ) -> None:

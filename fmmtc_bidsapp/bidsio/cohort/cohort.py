@@ -109,13 +109,13 @@ def read_cohort(
         for usable, keys in (("with", runs_of), ("with usable", kept))
     ]
     tell(steps)
-    told = _unmatched_ids(eligible, found.files)
-    if told and kept:
-        warn(told)
+    warning = _unmatched_ids(eligible, found.files)
+    if warning and kept:
+        warn(warning)
     _refuse_two_sessions(runs_of)
     steps = [*eligible.steps, *steps]
     exclusions = (*_first_reasons(eligible.exclusions, found.lost, only_one), *unusable)
-    why = " ".join(filter(None, [found.problem, told, counted_reasons(exclusions)]))
+    why = " ".join(filter(None, [found.problem, warning, counted_reasons(exclusions)]))
     _require_people(people, steps, options.target, smallest_class, why)
     scans = [scan for person in people for scan in person.runs]
     parcels = _shared_parcels(scans)
@@ -225,12 +225,12 @@ def _kind(exclusion: Exclusion) -> tuple[str, str]:
 
 def _first_reasons(*stages: Sequence[Exclusion]) -> list[Exclusion]:
     """Return the exclusions of each participant by the earliest stage."""
-    told: set[str] = set()
+    warning: set[str] = set()
     kept: list[Exclusion] = []
     for stage in stages:
-        new = [each for each in stage if each.participant_id not in told]
+        new = [each for each in stage if each.participant_id not in warning]
         kept += new
-        told |= {each.participant_id for each in new}
+        warning |= {each.participant_id for each in new}
     return kept
 
 

@@ -96,7 +96,7 @@ def covariate_columns(
     described = meanings or {}
     if levels is None:
         levels = [_find_levels(name, own, described.get(name, {})) for name, own in by_name.items()]
-        told = [note for each in levels for note in _far_notes(by_name[each.name], each.name)]
+        remarks = [note for each in levels for note in _far_notes(by_name[each.name], each.name)]
     elif sorted(each.name for each in levels) != sorted(names):
         raise UsageError(
             f"--covariates are {', '.join(names) or 'none'}; the model was trained with "
@@ -105,14 +105,14 @@ def covariate_columns(
     else:
         for each in levels:
             _refuse_other_coding(by_name[each.name], each, described.get(each.name, {}))
-        told = [note for each in levels for note in _new_notes(by_name[each.name], each)]
+        remarks = [note for each in levels for note in _new_notes(by_name[each.name], each)]
     encoded = [_encode(by_name[each.name], each) for each in levels]
     empty = np.empty((len(values), 0))
     return CovariateColumns(
         np.concatenate([empty, *encoded], axis=1),
         tuple(name for each in levels for name in each.columns),
         tuple(levels),
-        (*(note for each in levels for note in _notes(by_name[each.name], each)), *told),
+        (*(note for each in levels for note in _notes(by_name[each.name], each)), *remarks),
     )
 
 
@@ -228,8 +228,8 @@ def _far_notes(values: Sequence[str], name: str) -> list[str]:
     if not far:
         return []
     n = sum(number in far for number in numbers)
-    told = _some([f"{each:g}" for each in sorted(far)])
-    return [f"{name} is {told} for {n} of {len(numbers)} participants, {OUTLYING_NOTE}"]
+    listed = _some([f"{each:g}" for each in sorted(far)])
+    return [f"{name} is {listed} for {n} of {len(numbers)} participants, {OUTLYING_NOTE}"]
 
 
 def _new_notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
@@ -237,12 +237,12 @@ def _new_notes(values: Sequence[str], covariate: CovariateLevels) -> list[str]:
     outside = [value for value in values if covariate.outside(value)]
     if not outside:
         return []
-    told, n, name = _some(sorted(set(outside))), len(outside), covariate.name
+    listed, n, name = _some(sorted(set(outside))), len(outside), covariate.name
     if covariate.levels is not None:
-        return [f"{name}: {told} (n = {n}) was not in the training: read as n/a"]
+        return [f"{name}: {listed} (n = {n}) was not in the training: read as n/a"]
     low, high = covariate.range or (math.nan, math.nan)
     return [
-        f"{name} is {told} for {n} of {len(_known(values))} participants, outside the {low:g} to "
+        f"{name} is {listed} for {n} of {len(_known(values))} participants, outside the {low:g} to "
         f"{high:g} of the training; their predictions are marked. If a value is a code for a "
         "missing one, replace it by n/a"
     ]

@@ -224,8 +224,8 @@ def _first(one: _Value | None, other: _Value | None) -> _Value | None:
 
 
 def _n_retained(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> int | None:
-    told = _whole(sidecar.get("NumberOfVolumesRetained"))
-    return quality.num_retained_volumes if told is None and quality is not None else told
+    n_stated = _whole(sidecar.get("NumberOfVolumesRetained"))
+    return quality.num_retained_volumes if n_stated is None and quality is not None else n_stated
 
 
 def _n_scanned(quality: RunQuality | None, sidecar: Mapping[str, Any]) -> int | None:

@@ -147,9 +147,9 @@ def read_eligible(
     rows, strangers = _asked_for(everyone, participants, participants_tsv.name)
     if strangers and not rows and not outcome_optional:
         asked = [each.participant_id for each in strangers]
-        told = f"--participant-label: {participants_tsv} has no row for {first_ids(asked)}."
+        sentence = f"--participant-label: {participants_tsv} has no row for {first_ids(asked)}."
         cause = likely_cause(asked, [_id(row) for row in everyone])
-        raise InputError(" ".join(filter(None, [told, cause])))
+        raise InputError(" ".join(filter(None, [sentence, cause])))
     known = [each for each in (None if outcome_optional else target, group_by) if each]
     requirements = [*conditions, *(_Requirement(column) for column in known)]
     kept, exclusions, trail = _narrow(rows, requirements, participants_tsv.name)

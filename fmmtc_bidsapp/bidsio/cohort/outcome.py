@@ -54,7 +54,7 @@ class OutcomeCoding:
         negative = _with_meaning(self.negative, self.negative_meaning)
         return f"{self.column}: {positive} is positive, {negative} is negative"
 
-    def told(self) -> dict[str, str | None]:
+    def sidecar_keys(self) -> dict[str, str | None]:
         """Return the keys of a sidecar."""
         return {
             "Target": self.column,

@@ -103,13 +103,13 @@ def write_run(
     }
     _write_series(files.uncleaned, uncleaned.signal, uncleaned, common | untouched)
     if files.timeseries != files.uncleaned:
-        told = _of_cleaning(strategy, cleaned) | {
+        of_cleaning = _of_cleaning(strategy, cleaned) | {
             "Sources": [bids_uri(files.uncleaned, files.output_dir), *common["Sources"]],
             "ConfoundSources": list(confound_sources),
             "MeanFramewiseDisplacement": _or_missing(quality.mean_fd),
             "NumberOfVolumesWithoutFramewiseDisplacement": _or_missing(quality.num_fd_unknown),
         }
-        _write_series(files.timeseries, cleaned.signal, uncleaned, common | told)
+        _write_series(files.timeseries, cleaned.signal, uncleaned, common | of_cleaning)
     _write_outliers(files, cleaned, strategy)
     _write_design(files, cleaned, confound_sources)
     write_connectome(files, connectome, sources=[files.timeseries])
@@ -164,7 +164,7 @@ def _of_both_series(files: RunFiles, series: ParcelSeries) -> dict[str, Any]:
         "NumberOfCensoredVolumes": 0,
         "Atlas": files.atlas,
         "AtlasSpace": files.space,
-        **_grid_told(files),
+        **_grid_keys(files),
         "MissingParcels": [
             name for name, gone in zip(series.parcels, series.missing, strict=True) if gone
         ],
@@ -267,8 +267,8 @@ def write_connectome(
         "FisherZ": connectome.fisher_z,
         "NodeFiles": [bids_uri(table, root)],
         "Sources": [bids_uri(each, root) for each in sources],
-        **_origin_told([_sidecar_of(each) for each in sources]),
-        **_grid_told(files),
+        **_origin_keys([_sidecar_of(each) for each in sources]),
+        **_grid_keys(files),
         **about,
     }
     write_json(files.relmat.with_suffix(".json"), content)
@@ -292,8 +292,8 @@ def _write_coverage(files: RunFiles, series: ParcelSeries, sidecar: Mapping[str,
         "Description": f"Coverage: {_COVERAGE[1].description}",
         **describe(_COVERAGE),
         "Sources": sidecar.get("Sources", []),
-        **_origin_told([sidecar]),
-        **_grid_told(files),
+        **_origin_keys([sidecar]),
+        **_grid_keys(files),
     }
     write_json(files.coverage.with_suffix(".json"), content)
 
@@ -303,11 +303,11 @@ def _sidecar_of(path: Path) -> dict[str, Any]:
     return read_json(sidecar) if sidecar.is_file() else {}
 
 
-def _origin_told(sidecars: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _origin_keys(sidecars: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the provenance keys of the sources' sidecars; empty without any."""
     origins = [origin_of(each) for each in sidecars]
     return origin_keys(join_origins(origins)) if any(origins) else {}
 
 
-def _grid_told(files: RunFiles) -> dict[str, str]:
+def _grid_keys(files: RunFiles) -> dict[str, str]:
     return resolution_key(files.res) | density_key(files.den)

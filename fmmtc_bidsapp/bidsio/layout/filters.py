@@ -82,8 +82,8 @@ def _of_derivatives(
     kept = {key: values for key, values in asked.items() if key not in ignored}
     if _MAGNITUDE in kept.get("part", ()):
         kept["part"] = (*kept["part"], None)
-    told = [f"bold's {key}" for key in asked if key in ignored and key != "space"]
-    return kept, told
+    notes = [f"bold's {key}" for key in asked if key in ignored and key != "space"]
+    return kept, notes
 
 
 _OF_RAW_FILES = {"space", "extension", "echo"}

@@ -46,11 +46,11 @@ def unmatched(in_table: AbstractSet[str], with_files: AbstractSet[str]) -> str:
     cause = likely_cause(sorted(only_table), only_files)
     if not (only_table and only_files) or not (cause or in_table.isdisjoint(with_files)):
         return ""
-    told = (
+    sentence = (
         f"{len(only_table)} participants of the table ({first_ids(only_table)}) have no files, and "
         f"{len(only_files)} participants with files ({first_ids(only_files)}) are not in the table."
     )
-    return f"{told} {cause}".rstrip()
+    return f"{sentence} {cause}".rstrip()
 
 
 def _reduced(own_id: str) -> str:

@@ -52,9 +52,9 @@ def read_rows(
     _refuse_twins(tables, [*used, *optional])
     first, *others = tables.values()
     for path in phenotype:
-        _say_match(participants_tsv, first, path, tables[path], used, warn)
+        _print_match(participants_tsv, first, path, tables[path], used, warn)
     for path, table in tables.items():
-        _say_other_sessions(path, table, sessions, warn)
+        _print_other_sessions(path, table, sessions, warn)
     rows: list[Row] = []
     for own_id, row in first.rows.items():
         joined: dict[str, str] = {}
@@ -65,7 +65,7 @@ def read_rows(
     return rows
 
 
-def _say_match(
+def _print_match(
     participants_tsv: Path,
     first: _Table,
     path: Path,
@@ -86,13 +86,15 @@ def _say_match(
         parts.append(f"its columns are n/a for {len(absent)} ({first_ids(absent)})")
     if strangers:
         parts.append(f"{len(strangers)} of its rows match no participant ({first_ids(strangers)})")
-    told = " ".join(filter(None, ["; ".join(parts) + ".", likely_cause(strangers, absent)]))
+    sentence = " ".join(filter(None, ["; ".join(parts) + ".", likely_cause(strangers, absent)]))
     if len(strangers) == len(table.rows) and set(used) & set(table.columns) - {_ID}:
-        raise InputError(f"{told} Its columns are needed, but no row matches. Correct its {_ID}.")
-    warn(told)
+        raise InputError(
+            f"{sentence} Its columns are needed, but no row matches. Correct its {_ID}."
+        )
+    warn(sentence)
 
 
-def _say_other_sessions(
+def _print_other_sessions(
     path: Path, table: _Table, sessions: Sequence[str], warn: Callable[[str], None]
 ) -> None:
     """Warn if a table with one row per participant has other sessions than requested."""

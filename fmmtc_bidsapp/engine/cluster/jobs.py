@@ -94,7 +94,7 @@ class Jobs:
                 except (OSError, RuntimeError, ValueError) as error:
                     # Dask cannot close a cluster with a job that neither began nor failed.
                     self.status = Status.failed
-                    refusals.append((self.name, _said(error)))
+                    refusals.append((self.name, _reason(error)))
                     raise
 
         try:
@@ -240,7 +240,7 @@ def _is_in(job: str, listing: str) -> bool:
     return number is None or re.search(rf"(?<!\d){number[0]}(?!\d)", listing) is not None
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return the message of a failed command, in one line."""
     _, _, words = str(error).rpartition("stderr:")
     return " ".join((words or str(error)).split()) or "no reason given"

@@ -89,8 +89,8 @@ class Preparation(WorkerPlugin):
         here = own_versions()
         other = {name: is_ for name, is_ in self._versions.items() if here[name] != is_}
         if other:
-            told = ", ".join(f"{name} {here[name]} (here {is_})" for name, is_ in other.items())
-            raise RuntimeError(f"it has other versions than this command: {told}")
+            listed = ", ".join(f"{name} {here[name]} (here {is_})" for name, is_ in other.items())
+            raise RuntimeError(f"it has other versions than this command: {listed}")
 
     def _require_folder(self) -> None:
         if not Path(self._folder).is_dir():

@@ -34,5 +34,5 @@ def fitted_paths(folder: Path) -> tuple[Path, Path]:
 
 def load_fitted(tensors: Path, description: Path, setup: Setup) -> FittedModel:
     """Read a model that `save_bundle_model` wrote."""
-    told = read_object(description)
-    return restore_model(load_tensors(tensors, told["tensors"]), told, setup)
+    described = read_object(description)
+    return restore_model(load_tensors(tensors, described["tensors"]), described, setup)

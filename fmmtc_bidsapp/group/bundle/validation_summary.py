@@ -24,7 +24,7 @@ class Evidence:
     """Results of the cross-validated procedure that made a model."""
 
     verdict: str
-    """Of `fmmtc_bidsapp.records.verdict.say_verdict`: which step is reached, and which is not."""
+    """Of `records.verdict.verdict_of_steps`: which step is reached, and which is not."""
     not_tested: str
     """Why it was not tested; empty if it was."""
     auroc: float | None

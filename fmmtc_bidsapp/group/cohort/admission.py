@@ -84,13 +84,13 @@ def read_people(
         tell=print_steps,
         warn=_warn,
     )
-    _say_groups(cohort.people, options, plan.protocol.subset_by)
+    _print_groups(cohort.people, options, plan.protocol.subset_by)
     if options.adjust:
         _refuse_empty_adjustment(cohort.people, options, is_training=trained is None)
     return cohort
 
 
-def _say_groups(people: Sequence[Person], options: CohortOptions, subset_by: str | None) -> None:
+def _print_groups(people: Sequence[Person], options: CohortOptions, subset_by: str | None) -> None:
     """Print the number and sizes of the groups of columns."""
     columns = {
         f"--group-by {options.group_by}": [person.group for person in people],
@@ -226,7 +226,7 @@ _STEP_WIDTH = 28
 """Width that aligns the steps by table with those by data."""
 
 
-def _say_runs(cohort: Cohort) -> None:
+def _print_runs(cohort: Cohort) -> None:
     """Print exclusions, and which runs of a person are averaged."""
     for line in (counted_reasons(cohort.exclusions), averaged_runs(cohort.people)):
         if line:
@@ -247,7 +247,7 @@ def announce(
     """
     print(f"fmmtc {__version__}: {plan.analysis} {plan.label} on {plan.series_dir}")
     print(f"Atlas {cohort.atlas_label or 'unnamed'}, {len(cohort.parcels)} parcels")
-    _say_runs(cohort)
+    _print_runs(cohort)
     print(f"Made by {', '.join(cohort.origin.made_by) or 'an unknown program'}")
     if cohort.origin.simulated:
         print("SIMULATED DATA: nobody was scanned.")

@@ -45,7 +45,7 @@ __all__ = [
     "Study",
     "admit",
     "begin",
-    "outcome_told",
+    "outcome_keys",
     "outcomes",
     "warn_of_acquisition",
     "warn_of_selection",
@@ -104,7 +104,7 @@ def admit(plan: GroupPlan, asked: Sequence[str]) -> Admitted:
     refuse_surrogates(asked, plan.explain, has_series=cohort.has_series)
     refuse_maps(asked, plan.model, plan.explain)
     refuse_other_parcels(cohort, plan.model)
-    _rehearse(plan, cohort.people)
+    _require_enough_people(plan, cohort.people)
     require_repetition_times(cohort.people, plan.model)
     digest = check_encoder(plan.model, plan.random_seed)
     xyz_mm, notice = coordinates(cohort, plan.model)
@@ -137,7 +137,7 @@ def begin(plan: GroupPlan, asked: Sequence[str]) -> Study:
     _warn_of_duplicates(encoded)
     warnings = warn_of_acquisition(encoded.examples)
     if len(encoded.people) < len(cohort.people):
-        _rehearse(plan, encoded.people)
+        _require_enough_people(plan, encoded.people)
     examples, train = encoded.examples, plan.train
     folds = outer_folds(
         examples.strata, train.folds, train.repeats, plan.random_seed, examples.groups
@@ -209,16 +209,16 @@ def _warn_of_duplicates(encoded: Encoded) -> None:
 
 def warn_of_acquisition(examples: Examples) -> tuple[str, ...]:
     """Warn of scans that differ by outcome, and return the warnings."""
-    told = tuple(f"{each.name} {each.reason}" for each in acquisition_leaks(examples))
-    for each in told:
+    leaks = tuple(f"{each.name} {each.reason}" for each in acquisition_leaks(examples))
+    for each in leaks:
         print(
             f"WARNING: what the scans were like goes with the outcome: {each}. A model may read "
             "that and nothing of the brain; see the step 'beyond motion and acquisition'."
         )
-    return told
+    return leaks
 
 
-def _rehearse(plan: GroupPlan, people: Sequence[Person]) -> None:
+def _require_enough_people(plan: GroupPlan, people: Sequence[Person]) -> None:
     """Refuse too few people for the folds or the calibration, before they are encoded."""
     strata = [stratum(each) for each in people]
     groups = None if plan.cohort.group_by is None else [str(each.group) for each in people]
@@ -237,10 +237,10 @@ def with_baselines(asked: Sequence[str], examples: Examples) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*asked, *baselines(examples)]))
 
 
-def outcome_told(cohort: Cohort) -> dict[str, str | None]:
+def outcome_keys(cohort: Cohort) -> dict[str, str | None]:
     """Return the coding of the outcome for sidecars."""
     coding = cohort.divisions.coding
-    return {} if coding is None else coding.told()
+    return {} if coding is None else coding.sidecar_keys()
 
 
 def outcomes(study: Study, fits: Sequence[Fits]) -> list[Outcome]:

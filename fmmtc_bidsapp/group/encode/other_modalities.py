@@ -19,7 +19,7 @@ from fmmtc_bidsapp.modalities.modality import LEAVE_OUT, Dataset, Modality
 from fmmtc_bidsapp.modalities.table import MODALITIES
 from fmmtc_bidsapp.records import Examples, Exclusion, ModalityValues, Person
 
-__all__ = ["others_told", "packages_of", "read_other_modalities", "with_other_modalities"]
+__all__ = ["other_modality_keys", "packages_of", "read_other_modalities", "with_other_modalities"]
 
 STAGE = "modality"
 """Stage of exclusions."""
@@ -48,7 +48,7 @@ def with_other_modalities(
         dataset = Dataset(cohort.people, bids_dir, derivatives, cohort.parcels)
         values = read_other_modalities(modality, dataset)
         lacking = [each for each in cohort.people if each.key not in values.arrays]
-        _say(modality, len(lacking), len(cohort.people))
+        _warn_lacking(modality, len(lacking), len(cohort.people))
         if modality.missing == LEAVE_OUT:
             cohort = _without(cohort, lacking, modality)
         cohort = replace(cohort, modalities={**cohort.modalities, name: values})
@@ -56,7 +56,7 @@ def with_other_modalities(
     return replace(cohort, packages=packages)
 
 
-def _say(modality: Modality, n_lacking: int, n_people: int) -> None:
+def _warn_lacking(modality: Modality, n_lacking: int, n_people: int) -> None:
     if n_lacking:
         so = "left out" if modality.missing == LEAVE_OUT else "kept, with values filled in"
         print(f"WARNING: {n_lacking} of {n_people} people lack {modality.title}; they are {so}.")
@@ -122,7 +122,7 @@ def _problem(modality: Modality, arrays: Mapping[str, NDArray[np.float32]], n_na
     return ""
 
 
-def others_told(cohort: Cohort, examples: Examples) -> dict[str, Any]:
+def other_modality_keys(cohort: Cohort, examples: Examples) -> dict[str, Any]:
     """Return the entries of sidecars on other packages; none without any."""
     if not cohort.packages:
         return {}

@@ -24,7 +24,7 @@ from fmmtc_bidsapp.engine import (
     run_workflow,
 )
 from fmmtc_bidsapp.errors import AppError
-from fmmtc_bidsapp.group.cohort.dataset import Study, outcome_told
+from fmmtc_bidsapp.group.cohort.dataset import Study, outcome_keys
 from fmmtc_bidsapp.group.output.atlas_map import draw_map, read_study_atlas
 from fmmtc_bidsapp.group.tasks.fit import Fits, blocks_of
 from fmmtc_bidsapp.group.tasks.fit_steps import (
@@ -36,7 +36,7 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     list_explain_steps,
     why_no_step,
 )
-from fmmtc_bidsapp.group.tasks.memory import explain_gb, kinds_of, say_explain_steps
+from fmmtc_bidsapp.group.tasks.memory import explain_gb, kinds_of, print_explain_steps
 from fmmtc_bidsapp.group.tasks.workflow import explain_workflow
 from fmmtc_bidsapp.learning.explanation.cohort_maps import NullMaps, join_nulls, restore_null_maps
 from fmmtc_bidsapp.learning.explanation.map_tables import Places, summarise
@@ -180,7 +180,7 @@ def _about(study: Study, main: str, models: Mapping[str, Any]) -> dict[str, Any]
     return {
         "MainModel": main,
         "Explain": plan.explain.explain,
-        **outcome_told(study.cohort),
+        **outcome_keys(study.cohort),
         "Repeat": f"the first of {plan.train.repeats}",
         "Training": f"the first of {plan.train.seeds}",
         "Models": dict(models),
@@ -220,7 +220,7 @@ def _run(
     plan, examples = study.plan, study.encoded.examples
     blocks = _blocks(study)
     steps = list_explain_steps(plan, kept, device=study.device, null_maps=bool(blocks))
-    say_explain_steps(steps)
+    print_explain_steps(steps)
     workflow = explain_workflow(
         plan,
         {step: study.encoded.examples_file_of(step.kept.fold) for step in steps},
@@ -303,7 +303,7 @@ def _summed_up(
         return (), counted
     if not mapped:
         return (), {**counted, "NoMaps": ONLY_PARCELS}
-    rows, told = summarise(
+    rows, summary_keys = summarise(
         mapped,
         nulls,
         places,
@@ -311,7 +311,7 @@ def _summed_up(
         n_bootstrap=plan.evaluation.bootstrap,
         others=_other_places(study.cohort, places),
     )
-    told = {**told, **counted}
+    summary_keys = {**summary_keys, **counted}
     if mapped[0].converged is None:
-        return rows, told
-    return rows, {**told, "Baseline": options.explain_baseline}
+        return rows, summary_keys
+    return rows, {**summary_keys, "Baseline": options.explain_baseline}

@@ -41,7 +41,7 @@ from fmmtc_bidsapp.records import (
 )
 
 __all__ = [
-    "told_of",
+    "evaluation_keys",
     "warning_of",
     "withdraw_explanation",
     "withdraw_stale_explanation",
@@ -146,7 +146,7 @@ def _qc_flag(person: Person) -> str:
 def write_evaluation(files: GroupFiles, evaluation: Evaluation, about: Mapping[str, Any]) -> None:
     """Write all results of the models, a table of each kind; `about` is for their sidecars."""
     warning = warning_of(evaluation)
-    _write(files.metrics, _metrics(evaluation), {**about, **told_of(evaluation), **warning})
+    _write(files.metrics, _metrics(evaluation), {**about, **evaluation_keys(evaluation), **warning})
     comparison = _records(evaluation.comparison, ComparisonRow)
     main = {"MainModel": about["MainModel"]} if "MainModel" in about else {}
     _write(files.comparison, comparison, {**main, **warning})
@@ -161,7 +161,7 @@ def warning_of(evaluation: Evaluation) -> dict[str, str]:
     return {"Warning": OPTIMISTIC} if there else {}
 
 
-def told_of(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_keys(evaluation: Evaluation) -> dict[str, Any]:
     """Return verdicts, steps and duplicates for sidecars."""
     return {
         "Verdict": evaluation.verdict,
@@ -291,14 +291,14 @@ def write_explanation(
     if explanation is None:
         withdraw_explanation(files)
         return
-    told = {
+    shared_keys = {
         "HeldBack": explanation.held_back,
         _EXPLAINED: _digest(files),
         "Supported": not (explanation.unsupported or explanation.held_back),
         **about,
     }
-    _write(files.modality, _records(explanation.shares, ModalityShare), told)
-    _write(files.attributions, _records(explanation.rows, MapRow), told)
+    _write(files.modality, _records(explanation.shares, ModalityShare), shared_keys)
+    _write(files.attributions, _records(explanation.rows, MapRow), shared_keys)
     if image is not None:
         write_bytes(files.attribution_map, image)
 

@@ -29,7 +29,12 @@ from fmmtc_bidsapp.group.tasks.fit_steps import (
     Step,
     list_steps,
 )
-from fmmtc_bidsapp.group.tasks.memory import kinds_of, say_kept, say_steps, step_gb
+from fmmtc_bidsapp.group.tasks.memory import (
+    kinds_of,
+    print_kept_weights,
+    print_models_to_fit,
+    step_gb,
+)
 from fmmtc_bidsapp.group.tasks.workflow import fit_workflow
 from fmmtc_bidsapp.learning.evaluation.added_value import carry_back
 from fmmtc_bidsapp.learning.model_selection.ensemble import merge_trainings
@@ -99,8 +104,8 @@ def fit_models(
     steps = list_steps(
         plan, models, folds, device=device, final=final, permute=bool(blocks), keep=keep
     )
-    say_steps(steps)
-    say_kept(steps)
+    print_models_to_fit(steps)
+    print_kept_weights(steps)
     workflow = fit_workflow(
         plan,
         f"{re.sub('[^0-9A-Za-z]+', '_', title)}_{plan.label}",

@@ -17,10 +17,10 @@ __all__ = [
     "explain_gb",
     "kinds_of",
     "list_kinds",
-    "say_explain_steps",
-    "say_kept",
-    "say_scales",
-    "say_steps",
+    "print_explain_steps",
+    "print_kept_weights",
+    "print_models_to_fit",
+    "print_scales",
     "scale_gb",
     "step_gb",
 ]
@@ -70,7 +70,7 @@ def list_kinds(memory_gb: Mapping[Step, float] | Mapping[ExplainStep, float]) ->
     return [f"  {n} x {kind} ({gb:.1f} GB each)" for (kind, gb), n in counts.items()]
 
 
-def say_scales(n_scales: int, *, encodings: int, once: int, encoder: str) -> None:
+def print_scales(n_scales: int, *, encodings: int, once: int, encoder: str) -> None:
     """Print how many scans are encoded with the scales of all training sets, against `once`."""
     what = "scans to scale" if encoder == NO_ENCODER else "encodings"
     print(
@@ -80,7 +80,7 @@ def say_scales(n_scales: int, *, encodings: int, once: int, encoder: str) -> Non
     )
 
 
-def say_steps(steps: Sequence[Step]) -> None:
+def print_models_to_fit(steps: Sequence[Step]) -> None:
     """Print the models and the number of steps."""
     models = dict.fromkeys(name for step in steps for name in step.models)
     print(
@@ -90,7 +90,7 @@ def say_steps(steps: Sequence[Step]) -> None:
     )
 
 
-def say_explain_steps(steps: Sequence[ExplainStep]) -> None:
+def print_explain_steps(steps: Sequence[ExplainStep]) -> None:
     """Print the models to explain and the number of steps."""
     models = dict.fromkeys(step.kept.model for step in steps)
     n_maps = sum(step.maps for step in steps if step.kind == NULL_MAPS)
@@ -101,7 +101,7 @@ def say_explain_steps(steps: Sequence[ExplainStep]) -> None:
     )
 
 
-def say_kept(steps: Sequence[Step]) -> None:
+def print_kept_weights(steps: Sequence[Step]) -> None:
     """Print the disk space of the weights kept for explanations, if above 1 GB."""
     n = sum(len(step.keep) for step in steps if step.is_network)
     if n * _KEPT_GB > 1:

@@ -220,7 +220,7 @@ def _summary(runs: Sequence[RatedRun], results: Mapping[_Kind, MotionConnectivit
     ]
     kinds = Counter(kind.desc for kind in results)
     parts += [
-        f"median |QC-FC| {kind.desc if kinds[kind.desc] == 1 else ' '.join(kind)} {_told(found)}"
+        f"median |QC-FC| {kind.desc if kinds[kind.desc] == 1 else ' '.join(kind)} {_median(found)}"
         for kind, found in results.items()
     ]
     absent = absent_columns(runs)
@@ -232,7 +232,7 @@ def _summary(runs: Sequence[RatedRun], results: Mapping[_Kind, MotionConnectivit
     return f"Quality of {n_runs} runs: {'; '.join(parts)}"
 
 
-def _told(found: MotionConnectivity) -> str:
+def _median(found: MotionConnectivity) -> str:
     if found.overall is None:
         return f"not computed ({found.problem})"
     chance = found.chance_median_abs_r

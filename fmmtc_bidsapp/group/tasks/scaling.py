@@ -38,7 +38,7 @@ from fmmtc_bidsapp.group.tasks.encoding import (
     keep_coordinates,
     keep_scale,
 )
-from fmmtc_bidsapp.group.tasks.memory import say_scales, scale_gb
+from fmmtc_bidsapp.group.tasks.memory import print_scales, scale_gb
 from fmmtc_bidsapp.group.tasks.workflow import encode_name, encode_workflow, scale_workflow
 from fmmtc_bidsapp.plan import GroupPlan
 from fmmtc_bidsapp.records import Fold, Ints
@@ -63,7 +63,7 @@ def encode_folds(
     training = [everyone if split is None else split.train for split in splits]
     rows = [everyone if split is None else _rows(split) for split in splits]
     encoders = encoders_of(encoder)
-    _say_scales(encoded, encoders, rows)
+    _print_scales(encoded, encoders, rows)
     scales = _fit_scales(plan, encoded, training, crash_dir)
     choices = [[replace(own, scale_file=scale) for own in encoders] for scale in scales]
     _encode(plan, encoded, choices, rows, crash_dir)
@@ -96,10 +96,12 @@ def _file(encoded: Encoded, split: Fold | None) -> Path:
     return encoded.examples_file.with_name(f"{name}.json")
 
 
-def _say_scales(encoded: Encoded, encoders: Sequence[EncoderChoice], rows: Sequence[Ints]) -> None:
+def _print_scales(
+    encoded: Encoded, encoders: Sequence[EncoderChoice], rows: Sequence[Ints]
+) -> None:
     """Print how many scans are encoded with every scale, against once."""
     scans = len(encoders) * np.array([len(person.runs) for person in encoded.people])
-    say_scales(
+    print_scales(
         len(rows),
         encodings=int(sum(scans[own].sum() for own in rows)),
         once=int(scans.sum()),

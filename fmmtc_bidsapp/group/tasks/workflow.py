@@ -287,9 +287,9 @@ def explain_workflow(
         function: Callable[..., Any] = explain
         files = {"tensors": tensors, "description": description}
         if step.kind == NULL_MAPS:
-            _, told = fitted_files(step.kept.folder)
+            _, about = fitted_files(step.kept.folder)
             shuffles = Shuffles(blocks, step.first, step.maps)
-            options |= {"epoch": told["epoch"], "shuffles": shuffles}
+            options |= {"epoch": about["epoch"], "shuffles": shuffles}
             function, files = explain_shuffled, {}
         own, digest = examples[step], digests[examples[step]]
         interface = _of_cohort(plan, function, options, own, digest, device_name, files)

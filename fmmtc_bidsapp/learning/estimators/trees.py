@@ -73,8 +73,8 @@ class Trees:
 
 def trees_of_xgboost(booster: xgboost.Booster) -> Trees:
     """Convert a booster of ``binary:logistic``, without categories and missing values."""
-    told = json.loads(bytes(booster.save_raw("json")))["learner"]
-    nodes = [_nodes(each) for each in told["gradient_booster"]["model"]["trees"]]
+    stored = json.loads(bytes(booster.save_raw("json")))["learner"]
+    nodes = [_nodes(each) for each in stored["gradient_booster"]["model"]["trees"]]
     start = np.cumsum([0, *map(len, nodes)])[:-1]
     moved = [
         (feature, *(child + begin if child != _LEAF else _LEAF for child in (left, right)), value)
@@ -83,7 +83,7 @@ def trees_of_xgboost(booster: xgboost.Booster) -> Trees:
     ]
     feature, left, right, value = zip(*moved, strict=True)
     # A list of one probability since xgboost 3, a number before.
-    probability = np.ravel(json.loads(told["learner_model_param"]["base_score"]))[0]
+    probability = np.ravel(json.loads(stored["learner_model_param"]["base_score"]))[0]
     return Trees(
         start.astype(np.int64),
         np.array(feature, dtype=np.int64),

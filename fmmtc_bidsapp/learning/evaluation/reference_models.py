@@ -66,7 +66,7 @@ def reference_columns(examples: Examples, references: Sequence[str]) -> Referenc
             names += [title for title, _ in known]
     varying = [i for i, column in enumerate(columns) if np.ptp(column) > 0]
     lines = [columns[i] for i in varying]
-    kept, told = len(examples.keys), tuple(names[i] for i in varying)
+    kept, kept_names = len(examples.keys), tuple(names[i] for i in varying)
     curves = [curve for column in lines for curve in _curves(column)]
     straight = _independent(lines, kept)
     if straight.shape[1] > _MOST * kept:
@@ -74,11 +74,11 @@ def reference_columns(examples: Examples, references: Sequence[str]) -> Referenc
             f"{straight.shape[1]} columns for {kept} participants leave nothing for the brain "
             "to add"
         )
-        return Reference(straight, told, curved=False, problem=problem)
+        return Reference(straight, kept_names, curved=False, problem=problem)
     curved = _independent([*lines, *curves], kept)
     if not curves or curved.shape[1] > _MOST_CURVED * kept:
-        return Reference(straight, told, curved=False)
-    return Reference(curved, told, curved=True)
+        return Reference(straight, kept_names, curved=False)
+    return Reference(curved, kept_names, curved=True)
 
 
 def with_unknown(column: Floats, name: str) -> list[tuple[str, Floats]]:
@@ -87,8 +87,8 @@ def with_unknown(column: Floats, name: str) -> list[tuple[str, Floats]]:
     if unknown.all():
         return []
     filled = np.where(unknown, column[~unknown].mean(), column)
-    told = [(f"{name} unknown", unknown.astype(np.float64))] if unknown.any() else []
-    return [(name, filled), *told]
+    kept_names = [(f"{name} unknown", unknown.astype(np.float64))] if unknown.any() else []
+    return [(name, filled), *kept_names]
 
 
 def _curves(column: Floats) -> list[Floats]:

@@ -21,8 +21,8 @@ from fmmtc_bidsapp.records.verdict import (
     Step,
     added_steps,
     predicts,
-    say_verdict,
     untested_steps,
+    verdict_of_steps,
 )
 
 __all__ = ["added_values", "permutation_tests", "verdict_sentence", "with_people"]
@@ -129,7 +129,7 @@ def permutation_tests(
         p = permutation_p(auroc, own)
         adjusted = max(p, permutation_p(auroc, best))
         reached = {PREDICTS: adjusted <= LEVEL and auroc > 0.5 and name not in REFERENCE_MODELS}
-        words = say_verdict(reached | {each.step: each.reached for each in values})
+        words = verdict_of_steps(reached | {each.step: each.reached for each in values})
         tests.append(PermutationTest(name, auroc, len(own), p, adjusted, words, values))
     return tuple(tests)
 
@@ -149,16 +149,16 @@ def verdict_sentence(tests: Sequence[PermutationTest], y: Ints, half_width: floa
             f"whether any model predicts better than chance. {width}"
         )
     left_out = [each.model for each in models if not each.n_permutations]
-    told = [
-        _told(tested),
+    sentences = [
+        _named_models(tested),
         f"Not tested: {', '.join(left_out)}." if left_out else "",
         _steps_left_out(tested),
         width,
     ]
-    return " ".join(filter(None, told))
+    return " ".join(filter(None, sentences))
 
 
-def _told(tested: Sequence[PermutationTest]) -> str:
+def _named_models(tested: Sequence[PermutationTest]) -> str:
     """Name the models of the best verdict, then those that predict with a lesser one."""
     found: dict[str, list[str]] = {}
     for each in sorted(tested, key=lambda each: each.verdict != EVIDENCE):
@@ -189,8 +189,8 @@ def _steps_left_out(tested: Sequence[PermutationTest]) -> str:
     reasons = {
         each.step: each.reason for test in tested for each in test.added if each.reached is None
     }
-    told = untested_steps(tuple(reasons.items()))
-    return f"{told[0].upper()}{told[1:]}." if told else ""
+    sentences = untested_steps(tuple(reasons.items()))
+    return f"{sentences[0].upper()}{sentences[1:]}." if sentences else ""
 
 
 def with_people(test: PermutationTest, folds: Sequence[Fold], planned: int) -> PermutationTest:

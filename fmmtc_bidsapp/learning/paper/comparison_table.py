@@ -167,18 +167,18 @@ def _notes(line: TableRow, y: Ints) -> list[str]:
     if not line.paper.possible:
         return []
     lost = line.n_folds - len(line.folds)
-    told = [OPTIMISTIC] if line.selection == BEST_ON_TEST else []
+    notes = [OPTIMISTIC] if line.selection == BEST_ON_TEST else []
     if not line.folds:
-        return [*told, "failed on every fold: see the table at the end of the run"]
+        return [*notes, "failed on every fold: see the table at the end of the run"]
     if lost:
-        told.append(f"failed on {lost} of {line.n_folds} folds, which are left out")
+        notes.append(f"failed on {lost} of {line.n_folds} folds, which are left out")
     if line.n_folds == 1:
-        told.append(_ONE_FIT)
+        notes.append(_ONE_FIT)
     elif _tests_the_same_people(line):
-        told.append(_SAME_PEOPLE.format(len(line.folds)))
+        notes.append(_SAME_PEOPLE.format(len(line.folds)))
     if all(len(np.unique(y[each.fold.test])) < 2 for each in line.folds):
-        told.append("all tested participants have the same outcome")
-    return told
+        notes.append("all tested participants have the same outcome")
+    return notes
 
 
 def _row(

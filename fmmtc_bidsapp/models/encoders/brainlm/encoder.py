@@ -94,8 +94,8 @@ class BrainLMEncoder(Encoder):
     def details(self) -> str:
         """Return revision or seed, width and layers."""
         size = self.network.size
-        told = f"width {size.hidden_size}, {size.num_hidden_layers} layers"
-        return f"{self.origin}, {told}" if self.origin else told
+        size_text = f"width {size.hidden_size}, {size.num_hidden_layers} layers"
+        return f"{self.origin}, {size_text}" if self.origin else size_text
 
     def _orders(self, there: NDArray[np.bool_], n_orders: int) -> torch.Tensor:
         """(parcel, time) -> (order, kept): orders of a full window, without what is not there.
