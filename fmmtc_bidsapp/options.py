@@ -346,36 +346,36 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class ExplainOptions:
-    """What is said of how a model comes to its predictions; no fit finds anything else by it."""
+    """How models are explained; no model is fitted differently for it."""
 
     explain: str = _one_of("features", "features", "parcels", "none")
-    """What is explained: features, how much series and connectivity carry (Fig. 2b of the paper);
-    parcels, also which parcels and edges, which takes tens of seconds a person on a CPU; none.
-    Maps are computed and shown only of a model with evidence of prediction. Asking for more later
-    may fit the first repeat of the main model and of fc-logistic anew, with the same result."""
+    """Explanation: features, the shares of series and connectivity (Fig. 2b of the paper); parcels,
+    also maps of parcels and edges (tens of seconds per participant on a CPU); none. Maps are
+    computed only for a model with evidence of prediction. A later run that asks for more may fit
+    the first repeat of the main model and of fc-logistic again, with the same result."""
 
     show_unsupported_maps: bool = False
-    """Compute and show maps of a model without evidence of prediction too, under a watermark."""
+    """Compute and show maps also for a model without evidence of prediction, with a watermark."""
 
     explain_baseline: str = _one_of("zero", "zero", "mean", "surrogate")
-    """What integrated gradients start from: zero (of centred series, of connectivity), the mean of
-    the training people, or a phase-randomised surrogate of each person. The agreement of the map
-    with those of the other two is reported."""
+    """Baseline of integrated gradients: zero (centred series and connectivity of zero), the mean of
+    the training participants, or a phase-randomised surrogate of each participant. The agreement
+    with the maps of the other two baselines is reported."""
 
     null_maps: str = "auto"
-    """Maps of models fitted to shuffled outcomes, against which a parcel's z is, and beside which
-    the shares of the streams stand: a number, or auto: 99 for models without epochs, for networks
-    20 on CUDA and 0 on a CPU."""
+    """Number of models fitted to permuted outcomes, which give the z of a parcel and the null
+    shares of the streams. auto: 99 for models without epochs; for networks 20 on CUDA and 0 on a
+    CPU."""
 
     def __post_init__(self) -> None:
         _check_choices(self)
         if self.null_maps != "auto" and not self.null_maps.isdecimal():
             raise UsageError(
-                f"--null-maps is {self.null_maps!r}; it must be auto or a whole number from 0 on."
+                f"--null-maps is {self.null_maps!r}; give auto or a whole number, 0 or more."
             )
 
     def n_null_maps(self, *, is_network: bool, device: str) -> int:
-        """Count the shuffled fits behind the maps of one model."""
+        """Return the number of permuted fits for the maps of one model."""
         if self.null_maps != "auto":
             return int(self.null_maps)
         if not is_network:
@@ -384,50 +384,50 @@ class ExplainOptions:
 
 
 _LEAST_PERMUTATIONS = 19
-"""From which on the smallest p, 1 / (shuffles + 1), is 0.05."""
+"""Permutations with which the smallest p, 1 / (permutations + 1), is 0.05."""
 
 
 def _check_permutations(flag: str, value: str) -> None:
     if value == "auto":
         return
     if not value.isdecimal():
-        raise UsageError(f"{flag} is {value!r}; it must be auto or a whole number from 0 on.")
+        raise UsageError(f"{flag} is {value!r}; give auto or a whole number, 0 or more.")
     if 0 < int(value) < _LEAST_PERMUTATIONS:
         raise UsageError(
-            f"{flag} is {value}: the smallest p of so few shuffles is {1 / (int(value) + 1):.3f}, "
-            f"which is never evidence. Give {_LEAST_PERMUTATIONS} or more, or 0 for none."
+            f"{flag} is {value}: the smallest possible p is {1 / (int(value) + 1):.3f}, "
+            f"too large for evidence. Give {_LEAST_PERMUTATIONS} or more, or 0 for no test."
         )
 
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """What is fitted and how it is put to the test; nothing here changes a single fit."""
+    """Which models are fitted and how they are tested; no single fit depends on it."""
 
     network: tuple[str, ...] = _registered((), extensions.NETWORKS)
-    """Models to judge, the main one first: fmmtc, brainlm, lstm, resnet-ts, resnet-fc, bnt, or svm,
-    ridge, knn, xgboost on each of --features. Left out, train takes fmmtc and compare every model
-    of the paper. The dummy, covariates-only, motion-only and FC-logistic baselines are always
+    """Models to evaluate, the main one first: fmmtc, brainlm, lstm, resnet-ts, resnet-fc, bnt, or
+    svm, ridge, knn, xgboost on each of --features. Default: fmmtc for train, every model of the
+    paper for compare. The dummy, covariates-only, motion-only and FC-logistic baselines are always
     added."""
 
     features: tuple[str, ...] = ()
-    """What svm, ridge, knn and xgboost see: ts, fc, pca-ts, pca-fc, encoder, fused. Left out, train
-    takes fc and compare all of them."""
+    """Inputs of svm, ridge, knn and xgboost: ts, fc, pca-ts, pca-fc, encoder, fused. Default: fc
+    for train, all for compare."""
 
     subset_by: str | None = None
     """Column of arms or drugs: performance within each, and their difference; compare also trains
     on each and tests on the others."""
 
     selection: str = _one_of("nested", "nested", "last-epoch", "best-on-test")
-    """What chooses the epoch: nested, the inner folds; or, shown beside it, last-epoch, nothing,
-    and best-on-test, the test fold itself (the published protocol, optimistic). It changes nothing
-    without a network."""
+    """How the epoch is chosen: nested, by the inner folds; last-epoch, not at all; best-on-test, by
+    the test fold (the published protocol, optimistic). The last two are reported beside nested.
+    Models without epochs are not affected."""
 
     permutations: str = "auto"
-    """Shuffles of the outcome behind the verdict: a number, or auto: 999 for models without epochs,
+    """Number of permutations of the outcome for the verdict. auto: 999 for models without epochs;
     for networks 99 on CUDA and 0 on a CPU."""
 
     network_permutations: str = "auto"
-    """Shuffles for networks, where they differ: a number, or auto, as --permutations says. With
+    """Number of permutations for networks, if it differs. auto: as --permutations. With
     --permutations 99 --network-permutations 0 only models without epochs are tested, in seconds."""
 
     def __post_init__(self) -> None:
@@ -436,7 +436,7 @@ class ProtocolOptions:
         _check_permutations("--network-permutations", self.network_permutations)
 
     def n_permutations(self, *, is_network: bool, device: str) -> int:
-        """Count the shuffles that one model is put to."""
+        """Return the number of permutations of one model."""
         if is_network and self.network_permutations != "auto":
             return int(self.network_permutations)
         if self.permutations != "auto":

@@ -387,6 +387,7 @@ def test_when_everyone_is_unusable_nothing_is_written(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_an_atlas_whose_image_lacks_labels_gives_missing_parcels(
     study: Path, atlas: Path, tmp_path: Path
 ) -> None:

@@ -107,15 +107,12 @@ def test_its_bundle_is_applied_and_needs_the_same_package(
     assert "slow-power" in without.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ("--network brainlm-tuned", "tuned from BrainLM's weights"),
-        pytest.param(
-            "--network fmmtc-untrained",
-            "beside --encoder brainlm alone",
-            marks=pytest.mark.slow,
-        ),
+        ("--network fmmtc-untrained", "beside --encoder brainlm alone"),
     ],
 )
 def test_what_is_brainlms_alone_is_refused(

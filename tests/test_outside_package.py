@@ -191,12 +191,14 @@ def test_the_help_lists_what_other_packages_add(place):
     assert "Of other packages: mild (lab-fmri)." in text
 
 
+@pytest.mark.slow
 def test_an_unknown_network_is_refused_with_the_names_of_both(place):
     done = command(*training(place, "--network", "nosuch"), site=place / "site")
     assert done.returncode == 2
     assert "fc-with-genes" in done.stderr
 
 
+@pytest.mark.slow
 def test_who_lacks_a_modality_that_is_filled_stays_and_is_counted(tmp_path):
     site = install_outside_package(tmp_path / "site")
     source = site / "lab_fmri" / "genes.py"

@@ -738,7 +738,9 @@ def assert_dense(out: Path, participant: str, expected: Floats) -> None:
     assert "91k" in told["Density"]
 
 
-@pytest.mark.parametrize("output", ["on_data", "on_atlas", "cifti"])
+@pytest.mark.parametrize(
+    "output", ["on_data", pytest.param("on_atlas", marks=pytest.mark.slow), "cifti"]
+)
 def test_results_in_every_space_are_valid_bids(output: str, request: pytest.FixtureRequest) -> None:
     out, _ = request.getfixturevalue(output)
     assert validate(out, extended=True) == []

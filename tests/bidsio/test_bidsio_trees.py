@@ -349,6 +349,7 @@ def test_a_clone_without_images_lists_76_people_and_how_to_fetch_them(shared, tm
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_clone_without_the_space_of_a424_lists_76_people_too(shared, tmp_path):
     done = run_unfetched(shared, tmp_path)
     assert done.returncode == 65, done.stderr

@@ -232,6 +232,7 @@ def test_about_tells_version_configuration_licence_and_packages(write_a_run):
     assert re.search(r"numpy \d+\.\d+", text)
 
 
+@pytest.mark.slow
 def test_one_long_run_of_424_parcels_stays_below_5_mb_and_each_picture_below_1(write_a_run):
     root = write_a_run(n_parcels=424, n_volumes=1500, draw=True)
     assert write_participant_report(root, "sub-01").stat().st_size < 5e6

@@ -48,6 +48,7 @@ def test_a_run_has_every_picture_in_the_figures_folder_of_its_participant(write_
     assert {path.parent for path in drawn} == {write_a_run.root / "sub-01" / "figures"}
 
 
+@pytest.mark.slow
 def test_drawn_again_a_picture_is_the_same_bytes_and_the_file_is_left_alone(write_a_run):
     files, boldref = write_a_run.run(), write_a_run.boldref()
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in draw_run(files, boldref)]
