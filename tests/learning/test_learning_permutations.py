@@ -396,7 +396,7 @@ def test_networks_can_be_left_untested_where_models_without_epochs_are_tested():
 def test_shuffles_too_few_for_a_small_p_are_wrong_use():
     assert ProtocolOptions(permutations="0").permutations == "0"
     for few in ("1", "18"):
-        with pytest.raises(UsageError, match=r"never evidence. Give 19 or more, or 0 for none"):
+        with pytest.raises(UsageError, match=r"too large for evidence. Give 19 or more, or 0"):
             ProtocolOptions(permutations=few)
 
 
