@@ -207,6 +207,34 @@ def test_training_people_are_left_out_by_label_and_by_scan_and_the_report_says_s
     assert about["Validation"].startswith("external: ")
 
 
+def test_a_scan_that_is_there_twice_is_predicted_twice_and_evaluated_once(
+    place: Path, files: GroupFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = tmp_path / "twice"
+    shutil.copytree(place / "others", twice)
+    copy_person(place / "others", "sub-03", twice, "sub-copy", noise=1e-5)
+    table = read(twice / "participants.tsv")
+    copied = table[table["participant_id"] == "sub-03"].assign(participant_id="sub-copy")
+    pd.concat([table, copied]).to_csv(twice / "participants.tsv", sep="\t", index=False)
+    given = application(place, "others", str(tmp_path / "out"), "--work-dir", str(tmp_path / "w"))
+    parcels = f"parcels={twice / 'derivatives' / 'parcels'}"
+    given = [str(twice), *given[1:]]
+    given[given.index("--derivatives") + 1] = parcels
+    assert main(given) == 0
+    once, files = files, GroupFiles(tmp_path / "out", "applied")
+    predicted = read(files.predictions).set_index("participant_id")["probability"]
+    assert len(predicted) == OTHERS + 1
+    assert predicted["sub-copy"] == pytest.approx(predicted["sub-03"], abs=1e-3)
+    metrics, before = (read(each.metrics).set_index("metric") for each in (files, once))
+    own, alone = (each[each["model"] == "ridge-fc"] for each in (metrics, before))
+    assert own.loc["auroc", "pooled"] == alone.loc["auroc", "pooled"]
+    assert own.loc["brier", "pooled"] == pytest.approx(alone.loc["brier", "pooled"])
+    about = json.loads(files.metrics.with_suffix(".json").read_text())
+    assert (about["N"], about["RepeatedScans"]) == (OTHERS, ["sub-copy"])
+    for text in (capsys.readouterr().out, about["Notice"], files.report.read_text()):
+        assert "1 of these people (sub-copy)" in text
+
+
 def test_a_bundle_of_the_older_format_says_what_it_does_not_know(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

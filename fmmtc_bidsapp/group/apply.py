@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.files.origin import origin_keys
+from fmmtc_bidsapp.bidsio.tables.person_ids import first_ids
 from fmmtc_bidsapp.engine import Outcome, load_record, node_file, raise_failure, run_workflow
 from fmmtc_bidsapp.errors import InputError, ModelFileError, UsageError
 from fmmtc_bidsapp.group.bundle.bundle import Bundle
@@ -108,7 +109,8 @@ def apply(plan: GroupPlan) -> list[Outcome]:
     files = GroupFiles(plan.output_dir, plan.label)
     connectivity = load_connectivity_range(bundle)
     encoded, predictions = _without_training_scans(bundle, encoded, predictions, connectivity)
-    about = _about(plan, admitted, encoded)
+    repeats = _repeats(encoded)
+    about = _about(plan, admitted, encoded, repeats)
     places = positions(encoded, bundle.training_range, connectivity, bundle.covariates)
     results.write_cohort(files, cohort, encoded.people, encoded.exclusions)
     results.write_predictions(
@@ -120,7 +122,8 @@ def apply(plan: GroupPlan) -> list[Outcome]:
     )
     results.write_ranges(files, places)
     results.withdraw_explanation(files)
-    _judge(files, plan, predictions, encoded.examples.y, about)
+    is_judged = np.array([each.key not in repeats for each in encoded.people])
+    _judge(files, plan, predictions, np.where(is_judged, encoded.examples.y, -1), about)
     return [Outcome(f"{len(encoded.people)} people", "done"), *encoded.outcomes]
 
 
@@ -189,6 +192,31 @@ def _without_training_scans(
         exclusions=(*encoded.exclusions, *_excluded(encoded.people, known)),
     )
     return left, of_people(predictions, kept)
+
+
+def _repeats(encoded: Encoded) -> frozenset[str]:
+    """Return people whose scan is that of an earlier one, and warn: they are not evaluated."""
+    partners: dict[str, set[str]] = defaultdict(set)
+    for pair in encoded.duplicates:
+        partners[pair.first].add(pair.second)
+        partners[pair.second].add(pair.first)
+    counted: set[str] = set()
+    for person in encoded.people:
+        if not partners[person.key] & counted:
+            counted.add(person.key)
+    repeats = frozenset(each.key for each in encoded.people) - counted
+    if repeats:
+        print(f"WARNING: {_repeats_note(repeats)}", flush=True)
+    return repeats
+
+
+def _repeats_note(repeats: frozenset[str]) -> str:
+    if not repeats:
+        return ""
+    return (
+        f"{len(repeats)} of these people ({first_ids(repeats)}) have the scan of another "
+        "one, or are one person scanned twice: predicted, but evaluated once."
+    )
 
 
 def _require_new_people(known: Mapping[str, str], n_people: int) -> None:
@@ -340,7 +368,9 @@ def _line(recalibration: Recalibration) -> dict[str, Any]:
     return {"Slope": recalibration.slope, "Intercept": recalibration.intercept}
 
 
-def _about(plan: GroupPlan, admitted: Application, encoded: Encoded) -> dict[str, Any]:
+def _about(
+    plan: GroupPlan, admitted: Application, encoded: Encoded, repeats: frozenset[str]
+) -> dict[str, Any]:
     bundle, cohort = admitted.bundle, admitted.cohort
     y = encoded.examples.y
     coding = cohort.divisions.coding or bundle.coding
@@ -349,6 +379,7 @@ def _about(plan: GroupPlan, admitted: Application, encoded: Encoded) -> dict[str
         **coding.sidecar_keys(),
         "TrainedWith": bundle.coding.sidecar_keys(),
         "TrainingPeopleKnown": bundle.people is not None,
+        "RepeatedScans": sorted(repeats),
         "TrainingPeopleLeftOut": sum(each.stage == _STAGE for each in left_out),
         "N": len(encoded.people),
         "NWithOutcome": int((y >= 0).sum()),
@@ -362,7 +393,15 @@ def _about(plan: GroupPlan, admitted: Application, encoded: Encoded) -> dict[str
         "Atlas": cohort.atlas_label or "unnamed",
         "AtlasFallback": cohort.atlas_label != "A424",
         "Notice": "; ".join(
-            filter(None, (same_input_note(bundle.model), *admitted.notes, *encoded.notes))
+            filter(
+                None,
+                (
+                    same_input_note(bundle.model),
+                    *admitted.notes,
+                    *encoded.notes,
+                    _repeats_note(repeats),
+                ),
+            )
         ),
         "Normalisation": bundle.model.normalisation,
         "Encoder": bundle.model.encoder,
