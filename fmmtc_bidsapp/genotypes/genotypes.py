@@ -126,7 +126,7 @@ def read_genotypes(path: str | Path) -> Genotypes:
     Raises
     ------
     InputError
-        If a file is missing, damaged, of another layout, or names a person or variant twice.
+        If a file is missing, damaged, of another layout, or names a person twice.
     MissingResourceError
         If the reader of the format is not installed.
     """

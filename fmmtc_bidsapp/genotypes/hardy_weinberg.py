@@ -21,7 +21,7 @@ _TIE = 1e-9
 def exact_test(genotypes: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Test each row of counts (variant, 3) of A1A1, A1A2, A2A2: p and mid-p, (variant,).
 
-    Both are 1 where nobody has a call.
+    They are 1 and 0.5 where nobody has a call.
     """
     hom = genotypes[:, [0, 2]]
     n, rare = genotypes.sum(axis=1), 2 * hom.min(axis=1) + genotypes[:, 1]

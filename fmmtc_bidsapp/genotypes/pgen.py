@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.genotypes.optional import installed
 from fmmtc_bidsapp.genotypes.packed import pack
-from fmmtc_bidsapp.genotypes.tables import PEOPLE, VARIANTS, positions, sexes
+from fmmtc_bidsapp.genotypes.tables import PEOPLE, VARIANTS, read_columns, require_beside, sexes
 from fmmtc_bidsapp.records import Ints
 
 __all__ = ["read_pgen", "read_psam"]
@@ -80,28 +80,17 @@ def _read_pvar(path: Path) -> pd.DataFrame:
             f"({', '.join(variants['SNP'][several][:5])}). Split or drop them: "
             "plink2 --pfile OLD --max-alleles 2 --make-pgen --out NEW."
         )
-    variants["POS"] = positions(path, variants["POS"])
     return variants
 
 
 def _read_headed(path: Path, first: tuple[str, ...], headless: list[str]) -> pd.DataFrame:
     """Read a table of text whose header is the first line that begins with one of some words."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing; the calls need it beside them.")
-    header, skip = None, 0
-    with path.open(encoding="utf-8") as file:
-        for line in file:
+    require_beside(path)
+    # What is not UTF-8 is refused when the table is read.
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for skip, line in enumerate(file):
             if line.startswith(first):
-                header, skip = line.removeprefix("#").split(), skip + 1
-                break
+                return read_columns(path, line.removeprefix("#").split(), skip=skip + 1)
             if not line.startswith("#"):
-                break
-            skip += 1
-    try:
-        table = pd.read_csv(
-            path, sep=r"\s+", header=None, skiprows=skip, dtype=str, keep_default_na=False
-        )
-        table.columns = header or headless[: table.shape[1]]
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from None
-    return table
+                return read_columns(path, headless[: len(line.split())], skip=skip)
+    raise InputError(f"{path} has no row.")

@@ -9,7 +9,15 @@ import pandas as pd
 
 from fmmtc_bidsapp.errors import InputError
 
-__all__ = ["PEOPLE", "VARIANTS", "positions", "read_columns", "require_unique", "sexes"]
+__all__ = [
+    "PEOPLE",
+    "VARIANTS",
+    "positions",
+    "read_columns",
+    "require_beside",
+    "require_unique",
+    "sexes",
+]
 
 PEOPLE = ("family_id", "individual_id", "father_id", "mother_id", "sex")
 VARIANTS = ("CHR", "SNP", "POS", "A1", "A2")
@@ -18,22 +26,25 @@ _SEX = {"1": "male", "2": "female", "M": "male", "F": "female"}
 _MOST_NAMED = 5
 
 
-def read_columns(
-    path: Path, names: Sequence[str], *, skip: int = 0, separator: str = r"\s+"
-) -> pd.DataFrame:
-    """Read a table without a header, by default separated by blanks; all but positions is text."""
+def require_beside(path: Path) -> None:
+    """Refuse calls without one of the tables that belong to them."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing; the calls need it beside them.")
+
+
+def read_columns(path: Path, names: Sequence[str], *, skip: int = 0) -> pd.DataFrame:
+    """Read the columns of a table after its header, separated by blanks; positions are numbers."""
+    require_beside(path)
     try:
         table = pd.read_csv(
             path,
-            sep=separator,
+            sep=r"\s+",
             header=None,
             skiprows=skip,
             dtype=str,
             keep_default_na=False,
             encoding="utf-8",
         )
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; the calls need it beside them.") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from None
     if table.shape[1] != len(names):

@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 
 from fmmtc_bidsapp.bidsio.files.atomic import atomic_path, write_json
-from fmmtc_bidsapp.bidsio.files.tsv import MISSING, read_table
+from fmmtc_bidsapp.bidsio.files.tsv import (
+    MISSING,
+    Column,
+    describe,
+    read_table,
+    write_table,
+)
 from fmmtc_bidsapp.errors import UsageError
 from fmmtc_bidsapp.genotypes.genotypes import Genotypes, read_genotypes
 from fmmtc_bidsapp.genotypes.limits import QC_LIMITS, below_limits
@@ -20,27 +26,28 @@ from fmmtc_bidsapp.modalities.snps import SnpOptions, fit_snps
 __all__ = ["describe_genotypes"]
 
 _COLUMNS = {
-    "CHR": "Chromosome, as in the file",
-    "SNP": "Variant",
-    "POS": "Position in base pairs, 0 where the file does not say",
-    "A1": "The allele that is counted",
-    "A2": "The other allele, n/a where the file does not say",
-    "MAF": "Frequency of the rarer allele in founders",
-    "NCHROBS": "Alleles seen in founders",
-    "N_MISS": "Missing calls",
-    "N_GENO": "Calls that could be there",
-    "F_MISS": "N_MISS / N_GENO",
-    "O_HET": "Observed share of heterozygous founders with two alleles",
-    "E_HET": "Share expected under Hardy-Weinberg proportions",
-    "P": "Exact Hardy-Weinberg test in founders with two alleles (doi 10.1086/429864)",
-    "P_MIDP": "Its mid-p form (doi 10.1515/sagmb-2012-0039)",
-    "FID": "Family",
-    "IID": "Person",
-    "participant": "Participant",
-    "ancestry": "Principal component of the pruned autosomes of everyone genotyped",
-    "polygenic": "Sum of weights times copies of the effect allele (docs/emt.md)",
+    "CHR": Column("Chromosome, as in the file"),
+    "SNP": Column("Variant"),
+    "POS": Column("Position, 0 where the file does not say", "base pair"),
+    "A1": Column("The allele that is counted"),
+    "A2": Column("The other allele, n/a where the file does not say"),
+    "MAF": Column("Frequency of the rarer allele in founders"),
+    "NCHROBS": Column("Alleles seen in founders"),
+    "N_MISS": Column("Missing calls"),
+    "N_GENO": Column("Calls that could be there"),
+    "F_MISS": Column("N_MISS / N_GENO"),
+    "O_HET": Column("Observed share of heterozygous founders with two alleles"),
+    "E_HET": Column("Share expected under Hardy-Weinberg proportions"),
+    "P": Column("Exact Hardy-Weinberg test in founders with two alleles (doi 10.1086/429864)"),
+    "P_MIDP": Column("Its mid-p form (doi 10.1515/sagmb-2012-0039)"),
+    "FID": Column("Family"),
+    "IID": Column("Person"),
 }
-MOST_FOR_ANCESTRY = 50_000
+_PARTICIPANT = Column("Participant")
+_ANCESTRY = Column("Principal component of the pruned autosomes of everyone genotyped")
+_SCORE = Column("Sum of weights times copies of the effect allele (docs/emt.md)")
+_SCORE_NAME = "polygenic_score"
+_MOST_FOR_ANCESTRY = 50_000
 """Variants that components are computed from; more change them little and need gigabytes."""
 
 
@@ -62,15 +69,12 @@ def describe_genotypes(
     scores = [] if rows is None else [_ancestry(genotypes, quality, ancestry_components)]
     if pgs is not None:
         scores.append(_score(genotypes, pgs, least_overlap))
-    _write(out, "variants", quality.variants, genotypes.path)
-    _write(out, "people", quality.people, genotypes.path)
+    _write_quality(out, "variants", quality.variants, genotypes.path)
+    _write_quality(out, "people", quality.people, genotypes.path)
     print("\n".join(_summary(genotypes.people, quality)))
     print(f"Tables: {out / 'variants.tsv'}, {out / 'people.tsv'}")
     if rows is not None:
-        table = pd.concat(scores, axis=1).iloc[rows.to_numpy()]
-        table.insert(0, "participant_id", rows.index)
-        _write(out, "scores", table, genotypes.path)
-        print(f"Scores of {len(table):,} participants: --phenotype {out / 'scores.tsv'}")
+        _write_scores(out, pd.concat(scores, axis=1), rows, genotypes.path)
     return 0
 
 
@@ -93,7 +97,7 @@ def _ancestry(genotypes: Genotypes, quality: GenotypeQuality, n: int) -> pd.Data
     # Not the Hardy-Weinberg test: what differs between populations fails it.
     passed = passed & ~(failed["maf"] | failed["geno"])
     chosen = np.flatnonzero(passed)
-    chosen = chosen[:: max(1, -(-len(chosen) // MOST_FOR_ANCESTRY))]
+    chosen = chosen[:: max(1, -(-len(chosen) // _MOST_FOR_ANCESTRY))]
     copies = genotypes.dosages(variants=chosen)
     everyone = np.arange(len(copies))
     options = SnpOptions(ancestry_components=n, least_hardy_weinberg_p=0)
@@ -111,17 +115,25 @@ def _score(genotypes: Genotypes, pgs: Path, least_overlap: float) -> pd.DataFram
         f"found, {found.n_flipped:,} with the other allele counted or on the other strand, "
         f"{found.n_ambiguous:,} of an unknown strand left out)"
     )
-    return pd.DataFrame({"polygenic_score": found.score})
+    return pd.DataFrame({_SCORE_NAME: found.score})
 
 
-def _write(out: Path, name: str, table: pd.DataFrame, source: Path) -> None:
+def _write_quality(out: Path, name: str, table: pd.DataFrame, source: Path) -> None:
+    """Write a table of millions of rows, and its sidecar."""
     with atomic_path(out / f"{name}.tsv") as temporary:
         table.to_csv(temporary, sep="\t", index=False, na_rep=MISSING)
-    described = {
-        column: {"Description": _COLUMNS[column.split("_")[0] if name == "scores" else column]}
-        for column in map(str, table)
-    }
-    write_json(out / f"{name}.json", {"Source": source.name, **described})
+    own = {column: _COLUMNS[column] for column in map(str, table)}
+    write_json(out / f"{name}.json", {"Source": source.name, **describe(own)})
+
+
+def _write_scores(out: Path, scores: pd.DataFrame, rows: pd.Series, source: Path) -> None:
+    """Write the scores of the participants who are genotyped."""
+    table = scores.iloc[rows.to_numpy()]
+    columns = {str(name): _SCORE if name == _SCORE_NAME else _ANCESTRY for name in table}
+    table.insert(0, "participant_id", rows.index)
+    columns = {"participant_id": _PARTICIPANT, **columns}
+    write_table(out / "scores.tsv", table, columns, {"Source": source.name})
+    print(f"Scores of {len(table):,} participants: --phenotype {out / 'scores.tsv'}")
 
 
 def _summary(people: pd.DataFrame, quality: GenotypeQuality) -> list[str]:

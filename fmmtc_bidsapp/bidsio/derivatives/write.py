@@ -61,18 +61,15 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _ID_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
 
-OUTLIERS = (
-    Column("fd_mm", float, "Framewise displacement of the volume.", "mm"),
-    Column(
-        "std_dvars", float, "Standardised DVARS of the volume, as fMRIPrep wrote it.", "arbitrary"
-    ),
-    Column("dummy", bool, "Whether the volume was dropped at the start."),
-    Column(
-        "censored",
-        bool,
+OUTLIERS = {
+    "fd_mm": Column("Framewise displacement of the volume.", "mm"),
+    "std_dvars": Column("Standardised DVARS of the volume, as fMRIPrep wrote it.", "arbitrary"),
+    "dummy": Column("Whether the volume was dropped at the start.", kind=bool),
+    "censored": Column(
         "Whether the volume was left out for motion, or because a measure with a threshold is n/a.",
+        kind=bool,
     ),
-)
+}
 """Columns of the table of outliers, one row per volume."""
 
 
@@ -274,22 +271,20 @@ def write_connectome(
     write_json(files.relmat.with_suffix(".json"), content)
 
 
-_COVERAGE = (
-    Column("Node", str, "Name of the parcel."),
-    Column(
-        "coverage",
-        float,
+_COVERAGE = {
+    "Node": Column("Name of the parcel.", kind=str),
+    "coverage": Column(
         "Share of the parcel's volume in the atlas that held data, 0 to 1; of grayordinates the "
         "share of those that the atlas gives it.",
     ),
-)
+}
 
 
 def _write_coverage(files: RunFiles, series: ParcelSeries, sidecar: Mapping[str, Any]) -> None:
     coverage = np.full(len(series.parcels), np.nan) if series.coverage is None else series.coverage
     write_tsv(files.coverage, {"Node": series.parcels, "coverage": coverage})
     content = {
-        "Description": f"Coverage: {_COVERAGE[1].description}",
+        "Description": f"Coverage: {_COVERAGE['coverage'].description}",
         **describe(_COVERAGE),
         "Sources": sidecar.get("Sources", []),
         **_origin_keys([sidecar]),

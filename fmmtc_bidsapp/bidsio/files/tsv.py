@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from fmmtc_bidsapp.bidsio.files.annex import content_problem
-from fmmtc_bidsapp.bidsio.files.atomic import write_bytes
+from fmmtc_bidsapp.bidsio.files.atomic import write_bytes, write_json
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.visible import visible
 
@@ -25,6 +26,7 @@ __all__ = [
     "read_table",
     "tsv_bytes",
     "with_columns",
+    "write_table",
     "write_tsv",
 ]
 
@@ -35,31 +37,32 @@ MISSING_CELLS = frozenset({MISSING, "", "NaN", "nan", "NA"})
 _SEPARATORS = {".csv": ","}
 
 
-class Column(NamedTuple):
-    """Declaration of a column that is written, described in the sidecar, and read again."""
+@dataclass(frozen=True)
+class Column:
+    """The declaration of a column: what the sidecar says, and how it is read again."""
 
-    name: str
-    kind: type
     description: str
-    unit: str | None = None
+    unit: str = ""
+    kind: type = float
+    """Of the values, for `with_columns`."""
 
 
-def describe(columns: Iterable[Column]) -> dict[str, dict[str, str]]:
-    """Return the sidecar keys of columns."""
+def describe(columns: Mapping[str, Column]) -> dict[str, dict[str, str]]:
+    """Return the sidecar keys of columns by name."""
     return {
-        each.name: {"Description": each.description} | ({"Units": each.unit} if each.unit else {})
-        for each in columns
+        name: {"Description": each.description} | ({"Units": each.unit} if each.unit else {})
+        for name, each in columns.items()
     }
 
 
-def with_columns(table: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
+def with_columns(table: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
     """Return these columns of a table; one that an older version lacks is NaN, or False."""
     return pd.DataFrame(
         {
-            each.name: table[each.name].astype(each.kind)
-            if each.name in table
+            name: table[name].astype(each.kind)
+            if name in table
             else (False if each.kind is bool else np.nan)
-            for each in columns
+            for name, each in columns.items()
         },
         index=table.index,
     )
@@ -122,6 +125,15 @@ def write_tsv(path: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -
     ``true`` and ``false``.
     """
     write_bytes(path, tsv_bytes(columns))
+
+
+def write_table(
+    path: Path, table: pd.DataFrame, columns: Mapping[str, Column], about: Mapping[str, Any]
+) -> None:
+    """Write a table, and a sidecar of `about` and its columns, each of which must be declared."""
+    own = {name: columns[name] for name in map(str, table)}
+    write_tsv(path, {str(name): values.tolist() for name, values in table.items()})
+    write_json(path.with_suffix(".json"), {**about, **describe(own)})
 
 
 def tsv_bytes(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> bytes:

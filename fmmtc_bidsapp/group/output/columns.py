@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from fmmtc_bidsapp.bidsio.derivatives.declared_table import Column
+from fmmtc_bidsapp.bidsio.files.tsv import Column
 
 __all__ = ["COLUMNS", "columns_of_arms"]
 

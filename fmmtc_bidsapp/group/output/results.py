@@ -12,10 +12,10 @@ import pandas as pd
 
 from fmmtc_bidsapp.bidsio.cohort.cohort import Cohort
 from fmmtc_bidsapp.bidsio.cohort.eligibility import eligibility_columns
-from fmmtc_bidsapp.bidsio.derivatives.declared_table import Column, write_table
 from fmmtc_bidsapp.bidsio.files.atomic import write_bytes
 from fmmtc_bidsapp.bidsio.files.names import GroupFiles
 from fmmtc_bidsapp.bidsio.files.sidecar import read_json
+from fmmtc_bidsapp.bidsio.files.tsv import Column, write_table
 from fmmtc_bidsapp.digest import digest_of
 from fmmtc_bidsapp.errors import InputError
 from fmmtc_bidsapp.group.output.columns import COLUMNS, columns_of_arms

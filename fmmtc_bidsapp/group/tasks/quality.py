@@ -13,8 +13,8 @@ import pandas as pd
 
 from fmmtc_bidsapp.bidsio.atlases.parcel_table import read_atlas_table
 from fmmtc_bidsapp.bidsio.cohort.distinct_runs import merged_runs
-from fmmtc_bidsapp.bidsio.derivatives.declared_table import Column, write_table
 from fmmtc_bidsapp.bidsio.files.names import group_motion_connectivity
+from fmmtc_bidsapp.bidsio.files.tsv import Column, write_table
 from fmmtc_bidsapp.bidsio.tables.quality import (
     RatedRun,
     absent_columns,

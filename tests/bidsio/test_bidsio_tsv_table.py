@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fmmtc_bidsapp.bidsio.derivatives.declared_table import Column, write_table
+from fmmtc_bidsapp.bidsio.files.tsv import Column, write_table
 
 COLUMNS = {
     "fold": Column("Outer fold."),
