@@ -52,6 +52,7 @@ def read_counted(path: Path) -> tuple[StoredCalls, pd.DataFrame, pd.DataFrame]:
         leading.append(line[:first])
         person = line[own_id] if len(line) > own_id else "cut off"
         calls.append(_copies(path, line[first:], len(variants), f"{len(leading)} ({person})"))
+    _require_some(path, len(leading), len(variants))
     people = pd.DataFrame(leading, columns=header[:first]).rename(columns=_LEADING)
     people = people.reindex(columns=list(PEOPLE), fill_value="0")
     people["sex"] = sexes(people["sex"])
@@ -69,11 +70,20 @@ def read_transposed(path: Path) -> tuple[StoredCalls, pd.DataFrame, pd.DataFrame
     for line in lines:
         rows.append(line[: len(_TRANSPOSED)])
         calls.append(pack(_copies(path, line[len(_TRANSPOSED) :], n_people, line[1])[None])[0])
+    _require_some(path, n_people, len(rows))
     variants = pd.DataFrame(rows, columns=_TRANSPOSED)[[*VARIANTS]]
     variants["POS"] = positions(path, variants["POS"])
     people = pd.DataFrame("0", index=range(n_people), columns=list(PEOPLE))
     people = people.assign(individual_id=header[len(_TRANSPOSED) :], sex="unknown")
     return StoredCalls(np.array(calls, dtype=np.uint8), n_people), people, variants
+
+
+def _require_some(path: Path, n_people: int, n_variants: int) -> None:
+    if not (n_people and n_variants):
+        raise InputError(
+            f"{path} has {n_people} people and {n_variants} variants; expected at least one of "
+            "each."
+        )
 
 
 def _lines(path: Path) -> Iterator[list[str]]:

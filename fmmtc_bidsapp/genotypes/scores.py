@@ -24,6 +24,8 @@ _COMPLEMENT = str.maketrans("ACGT", "TGCA")
 _POSITIONS = (("hm_chr", "hm_pos"), ("chr_name", "chr_position"))
 """Columns of the chromosome and position, the harmonised ones first."""
 _OTHER = ("other_allele", "hm_inferOtherAllele")
+_OTHER_MODELS = ("is_dominant", "is_recessive")
+"""Columns of older files, true for a variant whose effect is not additive."""
 _NEEDED = ("effect_allele", "effect_weight")
 
 
@@ -144,7 +146,8 @@ def _read_weights(path: Path) -> pd.DataFrame:
             f"{', '.join(_NEEDED)} and {' or '.join(' with '.join(pair) for pair in _POSITIONS)}."
         )
     kinds = set(table.get("effect_type", pd.Series(["additive"]))) - {"additive", ""}
-    if kinds or {"is_dominant", "is_recessive"} & set(table):
+    kinds |= {name for name in _OTHER_MODELS if name in table and _any_true(table[name])}
+    if kinds:
         raise InputError(f"{path} has effects that are not additive ({', '.join(sorted(kinds))}).")
     others = [name for name in _OTHER if name in table]
     try:
@@ -162,6 +165,10 @@ def _read_weights(path: Path) -> pd.DataFrame:
             "weight": weight,
         }
     )
+
+
+def _any_true(flags: pd.Series) -> bool:
+    return bool(flags.str.lower().isin(["true", "1"]).any())
 
 
 def _match(weights: pd.DataFrame, variants: pd.DataFrame) -> pd.DataFrame:

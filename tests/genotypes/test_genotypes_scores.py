@@ -115,6 +115,14 @@ def test_a_variant_that_the_genotypes_hold_twice_counts_once(tmp_path: Path) -> 
     np.testing.assert_allclose(found.score, filled(genotypes, 0), rtol=1e-6)
 
 
+def test_a_file_that_says_false_of_other_models_is_additive(
+    genotypes: Genotypes, tmp_path: Path
+) -> None:
+    columns = (*COLUMNS, "is_dominant", "is_recessive")
+    path = write_score(tmp_path, ("1", 100, "A", "G", 1, "False", "False"), columns=columns)
+    assert polygenic_score(genotypes, path).n_used == 1
+
+
 @pytest.mark.parametrize(
     ("columns", "row", "message"),
     [
@@ -123,6 +131,7 @@ def test_a_variant_that_the_genotypes_hold_twice_counts_once(tmp_path: Path) -> 
         (COLUMNS, ("1", 100, "A", "G", "much"), "must be numbers"),
         (COLUMNS, ("1", 100, "A", "G", "inf"), "no finite number"),
         ((*COLUMNS, "effect_type"), ("1", 100, "A", "G", 1, "recessive"), "not additive"),
+        ((*COLUMNS, "is_dominant"), ("1", 100, "A", "G", 1, "True"), "additive .is_dominant"),
     ],
 )
 def test_a_file_that_is_no_additive_score_is_refused(
