@@ -48,14 +48,14 @@ STEPS = (
     Step(
         "beyond covariates",
         ("covariates",),
-        "adds to what the covariates say",
+        "adds to the covariates",
         "no covariates were given",
     ),
     Step(
         "beyond motion and acquisition",
         ("covariates", "motion", "acquisition"),
-        "adds to what covariates, head motion and acquisition say together",
-        "head motion is not known, and nothing known of the acquisition differs between people",
+        "adds to covariates, head motion and acquisition together",
+        "head motion is not known, and no known property of the acquisition differs between people",
     ),
 )
 """In the order in which they are told. The last one holds the brain against all references at once:

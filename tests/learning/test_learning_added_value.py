@@ -120,7 +120,8 @@ def test_a_step_without_columns_is_not_tested_and_says_why(setup):
         (None, "no covariates were given"),
         (
             None,
-            "head motion is not known, and nothing known of the acquisition differs between people",
+            "head motion is not known, and no known property of the acquisition differs between "
+            "people",
         ),
     ]
     assert test.verdict == "evidence of prediction"

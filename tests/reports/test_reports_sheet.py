@@ -71,7 +71,7 @@ def test_the_page_says_what_the_number_is_and_is_not(tmp_path):
         (
             "predicts; not shown beyond motion and acquisition",
             "This model does better than with shuffled outcomes, but it is not shown that it "
-            "adds to what covariates, head motion and acquisition say together.",
+            "adds to covariates, head motion and acquisition together.",
         ),
         ("evidence of prediction", None),
     ],

@@ -30,7 +30,7 @@ __all__ = ["added_values", "permutation_tests", "verdict_sentence", "with_people
 _UNKNOWN = {
     "covariates": "no covariates were given",
     "motion": "head motion is not known",
-    "acquisition": "nothing known of the acquisition differs between people",
+    "acquisition": "no known property of the acquisition differs between people",
 }
 """By reference model, what it means that it has no column."""
 

@@ -168,7 +168,7 @@ def _notices(
     atlases = [
         (
             f"The atlas is {_atlas_title(run)}, not {PUBLISHED_ATLAS}.",
-            f"{_atlas_text(run)} BrainLM was trained on {PUBLISHED_ATLAS}; results on other "
+            f"{_atlas_text(run)}BrainLM was trained on {PUBLISHED_ATLAS}; results on other "
             "parcels cannot be compared with it.",
         )
         for run in others.values()
@@ -183,9 +183,10 @@ def _atlas_title(run: RunFiles) -> str:
 
 
 def _atlas_text(run: RunFiles) -> str:
-    description = _sidecar(run).get("AtlasDescription")
+    """Return the description of the atlas as a sentence; empty where it is the name."""
     described = read_json(atlas_description(run.output_dir, run.atlas))
-    return str(description or described.get("Description") or "")
+    text = str(_sidecar(run).get("AtlasDescription") or described.get("Description") or "")
+    return "" if text in ("", described.get("Name")) else f"{text.rstrip('.')}. "
 
 
 def _sidecar(run: RunFiles) -> dict[str, Any]:
